@@ -1,0 +1,83 @@
+"""Named errors: which file, which field, what is wrong, what to do."""
+
+__all__ = [
+    "Error",
+    "CheckpointError",
+    "FormatError",
+    "SignalError",
+    "LeadError",
+    "LabelError",
+    "ConfigError",
+    "MissingExtraError",
+]
+
+
+class Error(ValueError):
+    """Base class of every error that ecgfm raises about its input.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, in one sentence without a final full stop.
+    path : str or path-like, optional
+        The file or directory that the error is about.
+    field : str, optional
+        The field, tensor, column, lead or option that the error is about.
+    remedy : str, optional
+        What the user can do, in one sentence without a final full stop.
+
+    Attributes
+    ----------
+    message, path, field, remedy : str or None
+        The parameters as given (``path`` as text).
+    """
+
+    def __init__(self, message, *, path=None, field=None, remedy=None):
+        self.message = str(message)
+        self.path = None if path is None else str(path)
+        self.field = None if field is None else str(field)
+        self.remedy = None if remedy is None else str(remedy)
+        super().__init__(self.message)
+
+    def __str__(self):
+        where = ": ".join(part for part in (self.path, self.field) if part)
+        text = f"{where}: {self.message}" if where else self.message
+        return f"{text}. {self.remedy}." if self.remedy else text
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.message, self.path, self.field, self.remedy)
+
+
+def _rebuild(cls, message, path, field, remedy):
+    return cls(message, path=path, field=field, remedy=remedy)
+
+
+class CheckpointError(Error):
+    """A checkpoint that is damaged, hostile, or not one of ECG-FM's."""
+
+
+class FormatError(Error):
+    """A recording or table whose file format is damaged or not known."""
+
+
+class SignalError(Error):
+    """A signal that the model can't take: shape, dtype, NaN, length or rate."""
+
+
+class LeadError(SignalError):
+    """Leads that are missing, unknown or named twice."""
+
+
+class LabelError(Error):
+    """Label names or label values that don't fit the model or the data."""
+
+
+class ConfigError(Error):
+    """A configuration key or value that is unknown, missing or out of range."""
+
+
+class MissingExtraError(Error, ImportError):
+    """An optional library is needed for this and is not installed."""
+
+    def __init__(self, message, *, path=None, field=None, remedy=None):
+        super().__init__(message, path=path, field=field, remedy=remedy)

@@ -1,0 +1,133 @@
+"""A light table: named columns of one length."""
+
+import csv
+import io
+import json
+
+import numpy as np
+
+from .errors import Error, MissingExtraError
+
+__all__ = ["Table"]
+
+
+class Table:
+    """Named NumPy columns of one length.
+
+    Parameters
+    ----------
+    columns : mapping of str to array_like
+        Column name -> values, one dimension each, all of one length.
+
+    Raises
+    ------
+    Error
+        If a column is not one-dimensional or the lengths differ.
+    """
+
+    def __init__(self, columns):
+        self._columns = {}
+        length = None
+        for name, values in dict(columns).items():
+            values = np.asarray(values)
+            if values.ndim != 1:
+                raise Error(f"a column has one dimension, this one has {values.ndim}", field=name)
+            if length is None:
+                length = len(values)
+            elif len(values) != length:
+                raise Error(f"the column has {len(values)} rows, the first one has {length}", field=name)
+            self._columns[str(name)] = values
+        self._length = length or 0
+
+    @property
+    def columns(self):
+        """list of str: the column names, in order."""
+        return list(self._columns)
+
+    def __len__(self):
+        return self._length
+
+    def __contains__(self, name):
+        return name in self._columns
+
+    def __getitem__(self, name):
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise KeyError(f"no column {name!r}; the columns are {', '.join(self._columns)}") from None
+
+    def __repr__(self):
+        return f"Table({len(self)} rows: {', '.join(self._columns)})"
+
+    def __str__(self):
+        return self.to_text(max_rows=20)
+
+    def rows(self):
+        """Iterate over the rows as dictionaries of Python values."""
+        lists = {name: values.tolist() for name, values in self._columns.items()}
+        for i in range(len(self)):
+            yield {name: values[i] for name, values in lists.items()}
+
+    def to_csv(self, path=None, *, float_format=None):
+        """Write the table as CSV, or return it as text when no path is given.
+
+        Floats are written with the fewest digits that read back to the same value, unless
+        ``float_format`` (such as ``"%.4f"``) says otherwise.
+        """
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self._columns)
+        writer.writerows(zip(*(_cells(values, float_format) for values in self._columns.values())))
+        if path is None:
+            return buffer.getvalue()
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(buffer.getvalue())
+        return None
+
+    def to_json(self, path=None):
+        """Write the rows as a JSON list of objects, or return it as text; a NaN becomes null."""
+        text = json.dumps([{k: json_value(v) for k, v in row.items()} for row in self.rows()], indent=1)
+        if path is None:
+            return text
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        return None
+
+    def to_pandas(self):
+        """Return a ``pandas.DataFrame`` with the same columns (extra ``[tables]``)."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError(
+                "pandas is not installed", field="to_pandas", remedy="Install it with: pip install 'ecgfm[tables]'"
+            ) from None
+        return pandas.DataFrame({name: values for name, values in self._columns.items()})
+
+    def to_text(self, *, max_rows=None, float_format="%.4f"):
+        """The table as aligned text, at most ``max_rows`` rows."""
+        shown = len(self) if max_rows is None else min(len(self), max_rows)
+        cells = [[name, *_cells(values[:shown], float_format)] for name, values in self._columns.items()]
+        widths = [max((len(str(cell)) for cell in column), default=0) for column in cells]
+        numeric = [values.dtype.kind in "iuf" for values in self._columns.values()]
+        lines = []
+        for row in zip(*cells):
+            parts = (str(c).rjust(w) if n else str(c).ljust(w) for c, w, n in zip(row, widths, numeric))
+            lines.append("  ".join(parts).rstrip())
+        if shown < len(self):
+            lines.append(f"... {len(self) - shown} more rows")
+        return "\n".join(lines)
+
+
+def _cells(values, float_format):
+    if values.dtype.kind == "f":
+        if float_format:
+            return ["" if np.isnan(v) else float_format % v for v in values]
+        return ["" if np.isnan(v) else str(v) for v in values]
+    return ["" if v is None else v for v in values.tolist()]
+
+
+def json_value(value):
+    """A value that JSON can hold: NaN and infinities become None."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
