@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from ._files import write_text
 from .errors import Error, MissingExtraError
 
 __all__ = ["Table"]
@@ -63,10 +64,17 @@ class Table:
         return self.to_text(max_rows=20)
 
     def rows(self):
-        """Iterate over the rows as dictionaries of Python values."""
-        lists = {name: values.tolist() for name, values in self._columns.items()}
+        """Iterate over the rows as dictionaries of Python values.
+
+        A float32 becomes the float that is written with the same few digits (0.1, not 0.10000000149011612).
+        """
+        lists = {name: _python_values(values) for name, values in self._columns.items()}
         for i in range(len(self)):
             yield {name: values[i] for name, values in lists.items()}
+
+    def json_rows(self):
+        """The rows as a list of dictionaries that ``json`` can write; a NaN or infinity becomes None."""
+        return [{name: json_value(value) for name, value in row.items()} for row in self.rows()]
 
     def to_csv(self, path=None, *, float_format=None):
         """Write the table as CSV, or return it as text when no path is given.
@@ -80,17 +88,15 @@ class Table:
         writer.writerows(zip(*(_cells(values, float_format) for values in self._columns.values())))
         if path is None:
             return buffer.getvalue()
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.write(buffer.getvalue())
+        write_text(path, buffer.getvalue())
         return None
 
     def to_json(self, path=None):
         """Write the rows as a JSON list of objects, or return it as text; a NaN becomes null."""
-        text = json.dumps([{k: json_value(v) for k, v in row.items()} for row in self.rows()], indent=1)
+        text = json.dumps(self.json_rows(), indent=1)
         if path is None:
             return text
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        write_text(path, text + "\n")
         return None
 
     def to_pandas(self):
@@ -116,6 +122,12 @@ class Table:
         if shown < len(self):
             lines.append(f"... {len(self) - shown} more rows")
         return "\n".join(lines)
+
+
+def _python_values(values):
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        return [float(text) for text in values.astype(str)]
+    return values.tolist()
 
 
 def _cells(values, float_format):

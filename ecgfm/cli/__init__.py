@@ -1,0 +1,1 @@
+"""The command line: a command a module, and no logic that the API lacks."""

@@ -1,0 +1,30 @@
+"""From recordings to predictions."""
+
+from .aggregate import METHODS, TUTORIAL_MAX, aggregate
+from .embed import Embeddings, embed
+from .evaluate import Evaluation, evaluate
+from .predict import Outcome, outcomes, predict
+from .result import Predictions, Result
+from .saliency import Saliency, saliency
+from .write import Written, embed_to, predict_to, saliency_to
+
+__all__ = [
+    "METHODS",
+    "TUTORIAL_MAX",
+    "Embeddings",
+    "Evaluation",
+    "Outcome",
+    "Predictions",
+    "Result",
+    "Saliency",
+    "Written",
+    "aggregate",
+    "embed",
+    "embed_to",
+    "evaluate",
+    "outcomes",
+    "predict",
+    "predict_to",
+    "saliency",
+    "saliency_to",
+]

@@ -6,11 +6,11 @@ from golden import TINY_ATOL, VARIANT_TAGS, arrays, assert_close, load_json
 
 import ecgfm
 import weights
-from ecgfm import _core
+from ecgfm._threads import core
 
 
 def trace(model, x, padding_mask=None):
-    return model._core.forward_trace(x, padding_mask)
+    return model.forward_trace(x, padding_mask)
 
 
 def assert_output(out, expected, atol):
@@ -104,7 +104,7 @@ def test_old_names_and_the_old_container(shared, old, new):
 def test_parameter_table_has_every_tensor_of_the_reference(shared, size, kind):
     recorded = load_json(shared / f"golden/params_{size}.json")
     config = weights.config_from(recorded[f"hyperparameters_{kind}"])
-    table = _core.parameters(config, "classifier" if kind == "finetuned" else kind)
+    table = core().parameters(config, "classifier" if kind == "finetuned" else kind)
     found = {entry[0]: tuple(entry[1]) for entry in table}
     assert found == {entry["name"]: tuple(entry["shape"]) for entry in recorded[kind]["state_dict"]}
     assert weights.count(found.items()) == recorded[kind]["total"]

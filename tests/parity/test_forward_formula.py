@@ -11,7 +11,7 @@ import pytest
 import ecgfm
 import twin
 import weights
-from ecgfm import _core
+from ecgfm._threads import core
 
 ATOL_FEATURES = 2e-5
 ATOL_OUTPUTS = 4e-6
@@ -43,7 +43,7 @@ def shortest(conv_layers):
 def check(config, params, model, x, mask=None):
     before = x.copy()
     expected = twin.forward(config, params, x, mask)
-    found = model._core.forward_trace(x, mask)
+    found = model.forward_trace(x, mask)
     missing = set(expected) - set(found) - {"encoder_in"}
     assert not missing, f"the trace lacks {sorted(missing)}"
     for name, array in expected.items():
@@ -142,14 +142,14 @@ def test_a_pretraining_model_is_an_encoder(tag):
 @pytest.mark.parametrize("kind", ["classifier", "pretraining"])
 @pytest.mark.parametrize("tag", weights.VARIANTS)
 def test_parameter_table(tag, kind):
-    table = _core.parameters(weights.VARIANTS[tag], kind)
+    table = core().parameters(weights.VARIANTS[tag], kind)
     expected = weights.parameters(weights.VARIANTS[tag], kind)
     assert [(entry[0], tuple(entry[1])) for entry in table] == expected
 
 
 @pytest.mark.parametrize(("size", "total"), [("BASE", 90_883_072), ("LARGE", 311_940_352)])
 def test_parameter_counts_of_the_pretraining_models(size, total):
-    table = _core.parameters(getattr(weights, size), "pretraining")
+    table = core().parameters(getattr(weights, size), "pretraining")
     assert weights.count((entry[0], entry[1]) for entry in table) == total
 
 

@@ -63,7 +63,7 @@ def test_model(full):
 
     model = ecgfm.Model.from_state_dict(full.config, full.weights, kind="classifier")
     assert model.num_parameters == full.recorded["n_params"]
-    found = stored_arrays(model._core.forward_trace(full.source, None), full.config)
+    found = stored_arrays(model.forward_trace(full.source, None), full.config)
     for name, expected in full.golden.items():
         assert_close(
             found[name.removesuffix("_float64")], np.float32(expected), name.removesuffix("_float64"), FULL_ATOL

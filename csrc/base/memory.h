@@ -1,0 +1,36 @@
+/* Aligned memory, overflow-checked sizes, and an arena that is planned before it is allocated. */
+#ifndef ECG_BASE_MEMORY_H
+#define ECG_BASE_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+#define ECG_ALIGNMENT 64
+
+/* *dst = the product of n factors; false on overflow or a negative factor. */
+bool ecg_product(int64_t *dst, int n, const int64_t *factors);
+
+/* 64-byte aligned memory, not initialised. The caller frees it with ecg_free, and with nothing else. */
+ecg_status ecg_alloc(void **dst, size_t bytes);
+void ecg_free(void *memory);
+
+/* For tests: the k-th allocation from now on fails (k = 1, 2, ...); 0 switches this off. */
+void ecg_fail_allocation(int64_t k);
+
+/* An arena hands out aligned pieces of one block. Layout code runs twice over the same arena: first
+ * with base == NULL to measure (`peak` is then the size to allocate), then with the block. A failure
+ * (overflow) is sticky in `overflow`, so that layout code needs no checks in between. */
+typedef struct {
+    unsigned char *base; /* NULL while measuring */
+    size_t used;
+    size_t peak;
+    bool overflow;
+} ecg_arena;
+
+/* `count` elements of `size` bytes; NULL while measuring. */
+void *ecg_arena_take(ecg_arena *arena, int64_t count, size_t size);
+
+#endif

@@ -1,0 +1,23 @@
+/* How many threads a call uses, and staying alive after fork(). */
+#ifndef ECG_BASE_THREADS_H
+#define ECG_BASE_THREADS_H
+
+/* Sets the number of threads of all later calls; n < 1 counts as 1. */
+void ecg_set_threads(int n);
+
+/* The number of threads that a call started now would use. In a child of fork() it is 1: libgomp's
+ * worker threads are gone there and a parallel region of more than one thread would wait for ever. */
+int ecg_threads(void);
+
+/* Called at the start of each computation, on the thread that computes: makes OpenMP (ours and
+ * oneDNN's) use ecg_threads() threads there, and returns that number. */
+int ecg_threads_begin(void);
+
+/* The processors that this process may run on, at least 1. */
+int ecg_processors(void);
+
+/* Floating-point operations per second of independent fused multiply-adds on `threads` threads,
+ * measured for about `seconds`: the machine's float32 peak for benchmarks. */
+double ecg_measure_peak(int threads, double seconds);
+
+#endif

@@ -1,0 +1,193 @@
+#include "layers.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "../base/threads.h"
+#include "elementary.h"
+#include "parallel.h"
+
+ECG_KERNEL static void softmax_row(float *row, float scale, int64_t n)
+{
+    float largest = row[0], sum = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < n; i++)
+        largest = row[i] > largest ? row[i] : largest;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        float e = ecg_exp((row[i] - largest) * scale);
+        row[i] = e;
+        sum += e;
+    }
+    float inverse = 1.f / sum;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        row[i] *= inverse;
+}
+
+void ecg_softmax_forward(float *scores, const int64_t *valid, float scale, int64_t B, int64_t H, int64_t T)
+{
+#pragma omp parallel for schedule(static) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
+    for (int64_t row = 0; row < B * H * T; row++) {
+        int64_t n = valid ? valid[row / (H * T)] : T;
+        softmax_row(scores + row * T, scale, n);
+        memset(scores + row * T + n, 0, (size_t)(T - n) * sizeof *scores);
+    }
+}
+
+ECG_KERNEL static void softmax_backward_row(float *diff, const float *weights, float scale, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += diff[i] * weights[i];
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        diff[i] = weights[i] * (diff[i] - sum) * scale;
+}
+
+void ecg_softmax_backward(float *diff, const float *weights, float scale, int64_t B, int64_t H, int64_t T)
+{
+#pragma omp parallel for schedule(static) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
+    for (int64_t row = 0; row < B * H * T; row++)
+        softmax_backward_row(diff + row * T, weights + row * T, scale, T);
+}
+
+ECG_KERNEL static void head_mean_row(float *dst, const float *weights, int64_t H, int64_t T)
+{
+    memset(dst, 0, (size_t)T * sizeof *dst);
+    for (int64_t h = 0; h < H; h++) {
+#pragma omp simd
+        for (int64_t i = 0; i < T; i++)
+            dst[i] += weights[h * T * T + i];
+    }
+    for (int64_t i = 0; i < T; i++)
+        dst[i] /= (float)H;
+}
+
+void ecg_head_mean_forward(float *dst, const float *weights, int64_t stride, int64_t B, int64_t H, int64_t T)
+{
+#pragma omp parallel for schedule(static) collapse(2) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
+    for (int64_t b = 0; b < B; b++) {
+        for (int64_t t = 0; t < T; t++)
+            head_mean_row(dst + b * stride + t * T, weights + (b * H * T + t) * T, H, T);
+    }
+}
+
+/* Strides of (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
+#define MAPS(T, H) {(H) * (T) * (T), (T) * (T), (T), 1}
+#define MAPS_TRANSPOSED(T, H) {(H) * (T) * (T), (T) * (T), 1, (T)}
+#define HEADS(T, C, D) {(T) * (C), (D), (C), 1}
+#define FUSED(T, C, D) {(T) * 3 * (C), (D), 3 * (C), 1}
+#define FUSED_TRANSPOSED(T, C, D) {(T) * 3 * (C), (D), 1, 3 * (C)}
+
+/* Segments of one product: as few as keep all threads busy, so that what one step writes is still in the cache
+ * when the next one reads it. A divisor of B. */
+static int64_t segments_at_once(int64_t B, int64_t H)
+{
+    int64_t n = 1, wanted = 4 * (int64_t)ecg_threads();
+    while (n < B && (B % n || n * H < wanted))
+        n++;
+    return n;
+}
+
+ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward)
+{
+    int64_t C = H * D, B = segments_at_once(segments, H);
+    ecg_matmul_shape scores = {.B = B, .H = H, .M = T, .K = D, .N = T, .src = FUSED(T, C, D),
+                               .weights = FUSED_TRANSPOSED(T, C, D), .dst = MAPS(T, H)};
+    ecg_matmul_shape context = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H),
+                                .weights = FUSED(T, C, D), .dst = HEADS(T, C, D)};
+    ecg_matmul_shape diff_weights = {.B = B, .H = H, .M = T, .K = D, .N = T, .src = HEADS(T, C, D),
+                                     .weights = FUSED_TRANSPOSED(T, C, D), .dst = MAPS(T, H)};
+    ecg_matmul_shape diff_value = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS_TRANSPOSED(T, H),
+                                   .weights = HEADS(T, C, D), .dst = FUSED(T, C, D)};
+    ecg_matmul_shape diff_query = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H),
+                                   .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
+    ecg_matmul_shape diff_key = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS_TRANSPOSED(T, H),
+                                 .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
+    ops->B = B, ops->H = H, ops->T = T, ops->D = D;
+    ops->repeats = segments / B;
+    ECG_TRY(ecg_op_matmul(&ops->scores, &scores));
+    ECG_TRY(ecg_op_matmul(&ops->context, &context));
+    if (!backward)
+        return ECG_OK;
+    ECG_TRY(ecg_op_matmul(&ops->diff_weights, &diff_weights));
+    ECG_TRY(ecg_op_matmul(&ops->diff_value, &diff_value));
+    ECG_TRY(ecg_op_matmul(&ops->diff_query, &diff_query));
+    return ecg_op_matmul(&ops->diff_key, &diff_key);
+}
+
+void ecg_attention_free(ecg_attention_ops *ops)
+{
+    ecg_op_free(&ops->scores);
+    ecg_op_free(&ops->context);
+    ecg_op_free(&ops->diff_weights);
+    ecg_op_free(&ops->diff_value);
+    ecg_op_free(&ops->diff_query);
+    ecg_op_free(&ops->diff_key);
+}
+
+void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes)
+{
+    const ecg_op *all[] = {&ops->scores,     &ops->context,    &ops->diff_weights,
+                           &ops->diff_value, &ops->diff_query, &ops->diff_key};
+    for (int i = 0; i < 6; i++) {
+        if (all[i]->scratch_bytes > sizes->scratch)
+            sizes->scratch = all[i]->scratch_bytes;
+    }
+}
+
+static float scale_of(const ecg_attention_ops *ops)
+{
+    return 1.f / sqrtf((float)ops->D);
+}
+
+/* The part of a mask that belongs to segments from `begin` on, n entries a segment. */
+static ecg_dropout_mask part_of(const ecg_dropout_mask *mask, int64_t begin, int64_t n)
+{
+    ecg_dropout_mask part = *mask;
+    if (part.keep)
+        part.keep += begin * n;
+    return part;
+}
+
+ecg_status ecg_attention_forward(float *context, float *weights, float *dropped, const float *qkv,
+                                 const int64_t *valid, const ecg_dropout_mask *mask, ecg_attention_ops *ops,
+                                 const ecg_work *work)
+{
+    int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
+    for (int64_t b = 0; b < B * ops->repeats; b += B) {
+        const float *rows = qkv + b * T * 3 * C;
+        float *own = weights + b * maps, *kept = mask->keep ? dropped + b * maps : own;
+        ecg_dropout_mask part = part_of(mask, b, maps);
+        ECG_TRY(ecg_op_matmul_run(&ops->scores, work->stream, own, rows, rows + C, work->scratch));
+        ecg_softmax_forward(own, valid ? valid + b : NULL, scale_of(ops), B, H, T);
+        ecg_dropout(kept, own, &part, B * maps);
+        ECG_TRY(ecg_op_matmul_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C,
+                                  work->scratch));
+    }
+    return ECG_OK;
+}
+
+ecg_status ecg_attention_backward(float *diff_qkv, float *diff_weights, float *dropped, const float *diff_context,
+                                  const float *qkv, const float *weights, const ecg_dropout_mask *mask,
+                                  ecg_attention_ops *ops, const ecg_work *work)
+{
+    int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
+    for (int64_t b = 0; b < B * ops->repeats; b += B) {
+        const float *rows = qkv + b * T * 3 * C, *own = weights + b * maps, *diff_dst = diff_context + b * T * C;
+        float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights + b * maps;
+        const float *kept = mask->keep ? dropped + b * maps : own;
+        ecg_dropout_mask part = part_of(mask, b, maps);
+        if (mask->keep)
+            ecg_dropout(dropped + b * maps, own, &part, B * maps);
+        ECG_TRY(ecg_op_matmul_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
+        ECG_TRY(ecg_op_matmul_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
+        ecg_dropout(diff, diff, &part, B * maps);
+        ecg_softmax_backward(diff, own, scale_of(ops), B, H, T);
+        ECG_TRY(ecg_op_matmul_run(&ops->diff_query, work->stream, diff_rows, diff, rows + C, work->scratch));
+        ECG_TRY(ecg_op_matmul_run(&ops->diff_key, work->stream, diff_rows + C, diff, rows, work->scratch));
+    }
+    return ECG_OK;
+}

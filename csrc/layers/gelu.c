@@ -1,0 +1,35 @@
+#include "layers.h"
+
+#include "elementary.h"
+#include "parallel.h"
+
+ECG_KERNEL static void gelu(float *dst, const float *src, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = ecg_gelu(src[i]);
+}
+
+void ecg_gelu_forward(float *dst, const float *src, int64_t n)
+{
+#pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
+    for (int64_t i = 0; i < n; i += ECG_PIECE)
+        gelu(dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
+}
+
+/* d gelu / dx = Phi(x) + x phi(x). */
+ECG_KERNEL static void gelu_backward(float *diff_src, const float *diff_dst, const float *src, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float x = src[i], lower = ecg_phi_lower(x), cdf = x > 0.f ? 1.f - lower : lower;
+        diff_src[i] = diff_dst[i] * (cdf + x * 0.39894228f * ecg_exp(-0.5f * x * x));
+    }
+}
+
+void ecg_gelu_backward(float *diff_src, const float *diff_dst, const float *src, int64_t n)
+{
+#pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
+    for (int64_t i = 0; i < n; i += ECG_PIECE)
+        gelu_backward(diff_src + i, diff_dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
+}

@@ -1,0 +1,376 @@
+/* The layers of the network on plain pointers. Letters: B segments, L leads, N samples, T tokens,
+ * C width, H heads, D = C/H, F feed-forward width, M = B*T rows. Every tensor is float32, dense, the
+ * last index fastest; time runs before channels: (B, T, C). Functions return nothing where nothing can
+ * fail; loops over rows run on all threads, each row on one of them, so the number of threads does not
+ * change a bit of what these functions compute. */
+#ifndef ECG_LAYERS_LAYERS_H
+#define ECG_LAYERS_LAYERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../base/random.h"
+#include "../base/status.h"
+#include "../onednn/ops.h"
+
+#define ECG_NORM_EPS 1e-5f
+
+/* ---- what the layers share ---- */
+
+/* A linear layer's parameters: packed where they never change (inference), else row-major. The same struct
+ * says where their gradients are added. */
+typedef struct {
+    float *weight;            /* (N, K), NULL where packed */
+    float *bias;              /* (N), NULL where there is none */
+    const ecg_packed *packed; /* NULL where they change */
+} ecg_linear;
+
+typedef struct {
+    float *weight, *bias; /* (C) */
+} ecg_norm;
+
+/* What the backward of a norm needs of its forward; normalized NULL where there is no backward. */
+typedef struct {
+    float *normalized; /* as the norm's source: (source - mean) * rstd */
+    float *rstd;       /* (M) of a layer norm, (B, C) of a group norm */
+} ecg_norm_kept;
+
+/* Memory that operations work in, and the order in which they run. */
+typedef struct {
+    ecg_stream *stream;
+    void *packed;  /* weights that are packed anew on each run */
+    void *scratch; /* oneDNN's scratchpad */
+} ecg_work;
+
+/* The largest of what operations need of it. */
+typedef struct {
+    size_t packed, scratch;
+} ecg_work_sizes;
+
+/* ---- gelu.c ---- */
+
+/* dst = gelu(src) = src * Phi(src), Phi the normal distribution function. dst may be src. */
+void ecg_gelu_forward(float *dst,       /* (n) */
+                      const float *src, /* (n) */
+                      int64_t n);
+
+/* diff_src = diff_dst * gelu'(src). diff_src may be diff_dst. */
+void ecg_gelu_backward(float *diff_src,       /* (n) */
+                       const float *diff_dst, /* (n) */
+                       const float *src,      /* (n) */
+                       int64_t n);
+
+/* ---- norms.c ---- */
+
+/* dst = layer norm over C of (src + residual), residual may be NULL; dst may be either of them. kept may be
+ * NULL, or empty, where there is no backward. */
+void ecg_layer_norm_forward(float *dst,                /* (M, C) */
+                            const ecg_norm_kept *kept, /* (M, C), (M) */
+                            const float *src,          /* (M, C) */
+                            const float *residual, /* (M, C) or NULL */
+                            const float *weight,   /* (C) */
+                            const float *bias,     /* (C) */
+                            int64_t M, int64_t C);
+
+/* diff_src is that of src and of residual; NULL where it is not needed; it may be diff_dst. */
+void ecg_layer_norm_backward(float *diff_src,           /* (M, C) or NULL */
+                             float *diff_weight,        /* (C) */
+                             float *diff_bias,          /* (C) */
+                             const float *diff_dst,     /* (M, C) */
+                             const ecg_norm_kept *kept, /* (M, C), (M) */
+                             const float *weight,       /* (C) */
+                             int64_t M, int64_t C);
+
+/* dst = group norm with as many groups as channels: per segment and channel over the whole time axis.
+ * dst may be src. */
+void ecg_group_norm_forward(float *dst,                /* (B, T, C) */
+                            const ecg_norm_kept *kept, /* (B, T, C), (B, C) */
+                            const float *src,          /* (B, T, C) */
+                            const float *weight,       /* (C) */
+                            const float *bias,         /* (C) */
+                            int64_t B, int64_t T, int64_t C);
+
+/* diff_src may be diff_dst. */
+void ecg_group_norm_backward(float *diff_src,           /* (B, T, C) */
+                             float *diff_weight,        /* (C) */
+                             float *diff_bias,          /* (C) */
+                             const float *diff_dst,     /* (B, T, C) */
+                             const ecg_norm_kept *kept, /* (B, T, C), (B, C) */
+                             const float *weight,       /* (C) */
+                             int64_t B, int64_t T, int64_t C);
+
+/* dst = normalized * weight + bias: what the forward of either norm gave, from what was kept of it. */
+void ecg_norm_restore(float *dst,              /* (M, C) */
+                      const float *normalized, /* (M, C) */
+                      const float *weight,     /* (C) */
+                      const float *bias,       /* (C) */
+                      int64_t M, int64_t C);
+
+/* ---- linear.c ---- */
+
+/* A linear layer of M rows and its backward; a zeroed struct is empty and may be freed. */
+typedef struct {
+    int64_t M, K, N;
+    ecg_fresh_op forward, backward;
+    ecg_op gradient;
+} ecg_linear_ops;
+
+ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
+                           bool backward);
+void ecg_linear_free(ecg_linear_ops *ops);
+
+/* Enlarges `sizes` to what these ops need. */
+void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes);
+
+/* dst = src weight^T + bias. */
+ecg_status ecg_linear_forward(float *dst,       /* (M, N) */
+                              const float *src, /* (M, K) */
+                              const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
+ecg_status ecg_linear_backward(float *diff_src,             /* (M, K), or NULL where it is not needed */
+                               const ecg_linear *diff,      /* (N, K), (N) */
+                               const float *diff_dst,       /* (M, N) */
+                               const float *src,            /* (M, K) */
+                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
+/* diff_bias += sum of the rows of diff_dst. */
+void ecg_bias_backward(float *diff_bias,      /* (N) */
+                       const float *diff_dst, /* (M, N) */
+                       int64_t M, int64_t N);
+
+/* ---- dropout.c ---- */
+
+/* Which entries are kept (1) or become 0, and what the kept ones are multiplied by; keep NULL where nothing
+ * is dropped. */
+typedef struct {
+    uint8_t *keep;
+    float scale; /* 1 / (1 - p) */
+    double p;
+} ecg_dropout_mask;
+
+/* dst = src with dropout, nothing where mask->keep is NULL; dst may be src. It is its own backward. */
+void ecg_dropout(float *dst,       /* (n) */
+                 const float *src, /* (n) */
+                 const ecg_dropout_mask *mask, int64_t n);
+
+/* Draws the masks of B rows of n entries; row b counts as first_row + b. */
+void ecg_dropout_draw(const ecg_dropout_mask *mask, int64_t B, int64_t n, const ecg_stream_key *key, ecg_draw draw,
+                      int64_t layer, int64_t first_row);
+
+/* ---- rows.c ---- */
+
+/* dst += src. */
+void ecg_add_forward(float *dst,       /* (n) */
+                     const float *src, /* (n) */
+                     int64_t n);
+
+/* dst *= factor. */
+void ecg_scale(float *dst, /* (n) */
+               float factor, int64_t n);
+
+/* Rows t >= valid[b] of each segment become 0; nothing where valid is NULL. */
+void ecg_zero_padding(float *dst,           /* (B, T, C) */
+                      const int64_t *valid, /* (B) or NULL */
+                      int64_t B, int64_t T, int64_t C);
+
+/* dst (B, columns, rows) = src (B, rows, columns) with the last two axes exchanged. */
+void ecg_transpose(float *dst, const float *src, int64_t B, int64_t rows, int64_t columns);
+
+/* The index of the first entry of src that is NaN or infinite, or -1. */
+int64_t ecg_first_not_finite(const float *src, /* (n) */
+                             int64_t n);
+
+/* ---- conv_pos.c ---- */
+
+/* dst = g * v / norm(v), the norm over the first two axes for each tap. */
+void ecg_weight_norm_forward(float *dst,     /* (O, S, K) */
+                             const float *v, /* (O, S, K) */
+                             const float *g, /* (K) */
+                             int64_t O, int64_t S, int64_t K);
+
+/* diff_v and diff_g get what diff_dst, the gradient of dst, adds to them. */
+void ecg_weight_norm_backward(float *diff_v,         /* (O, S, K) */
+                              float *diff_g,         /* (K) */
+                              const float *diff_dst, /* (O, S, K) */
+                              const float *v,        /* (O, S, K) */
+                              const float *g,        /* (K) */
+                              int64_t O, int64_t S, int64_t K);
+
+/* ---- attention.c ---- */
+
+/* In place: each row of scores becomes softmax(scale * row) over its first valid[b] entries (all T where
+ * valid is NULL), the others 0. */
+void ecg_softmax_forward(float *scores,        /* (B, H, T, T) */
+                         const int64_t *valid, /* (B) or NULL, each in 1..T */
+                         float scale, int64_t B, int64_t H, int64_t T);
+
+/* dst[b] = mean over heads of weights[b]; the maps of segment b lie `stride` floats apart in dst. */
+void ecg_head_mean_forward(float *dst,           /* (B) maps (T, T), `stride` apart */
+                           const float *weights, /* (B, H, T, T) */
+                           int64_t stride, int64_t B, int64_t H, int64_t T);
+
+/* In place: diff of the weights becomes diff of the scores before scaling, weights * (diff - sum(diff *
+ * weights)) * scale, the sum over a row. */
+void ecg_softmax_backward(float *diff,          /* (B, H, T, T) */
+                          const float *weights, /* (B, H, T, T) */
+                          float scale, int64_t B, int64_t H, int64_t T);
+
+/* The batched products of attention on the fused rows of query, key and value; the last four are those of the
+ * backward, empty where there is none. */
+typedef struct {
+    int64_t B, H, T, D; /* of one product; `repeats` of them make the batch */
+    int64_t repeats;
+    ecg_op scores;       /* (B, H, T, T) = query key^T */
+    ecg_op context;      /* (B, T, H*D)  = weights value */
+    ecg_op diff_weights; /* (B, H, T, T) = diff_context value^T */
+    ecg_op diff_value, diff_query, diff_key; /* into (B, T, 3*H*D) */
+} ecg_attention_ops;
+
+ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward);
+void ecg_attention_free(ecg_attention_ops *ops);
+void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes);
+
+/* context = dropout(softmax(query key^T / sqrt(D))) value, for each head. `weights` keeps the attention weights
+ * before the dropout, `dropped` those after it (the same memory where mask->keep is NULL). */
+ecg_status ecg_attention_forward(float *context,       /* (B, T, H*D) */
+                                 float *weights,       /* (B, H, T, T) */
+                                 float *dropped,       /* (B, H, T, T) */
+                                 const float *qkv,     /* (B, T, 3*H*D): query, key, value side by side */
+                                 const int64_t *valid, /* (B) or NULL */
+                                 const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work);
+
+ecg_status ecg_attention_backward(float *diff_qkv,           /* (B, T, 3*H*D) */
+                                  float *diff_weights,       /* (B, H, T, T): to work in */
+                                  float *dropped,            /* (B, H, T, T): to work in, or weights itself */
+                                  const float *diff_context, /* (B, T, H*D) */
+                                  const float *qkv,          /* (B, T, 3*H*D) */
+                                  const float *weights,      /* (B, H, T, T) */
+                                  const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work);
+
+/* ---- pooling.c ---- */
+
+/* dst[b, c] = sum over time of src / number of entries that are not 0; NaN where all are 0, as in the
+ * original. */
+void ecg_pool_forward(float *dst,       /* (B, C) */
+                      const float *src, /* (B, T, C) */
+                      int64_t B, int64_t T, int64_t C);
+
+/* diff_src = diff_dst / number of entries of src that are not 0, at every step: the number is a constant. */
+void ecg_pool_backward(float *diff_src,       /* (B, T, C) */
+                       const float *diff_dst, /* (B, C) */
+                       const float *src,      /* (B, T, C) */
+                       int64_t B, int64_t T, int64_t C);
+
+/* ---- quantizer.c ---- */
+
+typedef struct {
+    int64_t R, G, V, D; /* rows, groups, entries of a group, width of a quantized row */
+} ecg_quantizer_shape;
+
+typedef struct {
+    int32_t *codes;     /* (R, G): the chosen entries */
+    float *soft;        /* (R, G, V): softmax((logits + noise) / temp), not used without noise */
+    float *clean;       /* (R, G, V): softmax(logits) */
+    double *mean;       /* (G, V): of clean over the rows */
+    double *hard;       /* (G, V): share of the rows whose largest logit it is */
+    double prob_perplexity, code_perplexity; /* summed over groups: of mean, of hard */
+} ecg_quantizer_kept;
+
+/* dst = the entry with the largest logit + noise of each group, side by side. noise NULL: none. */
+void ecg_quantizer_forward(float *dst,           /* (R, D) */
+                           ecg_quantizer_kept *kept,
+                           const float *logits,  /* (R, G, V) */
+                           const float *noise,   /* (R, G, V) or NULL */
+                           const float *vars,    /* (G, V, D/G) */
+                           double temp, const ecg_quantizer_shape *shape);
+
+/* Straight-through: the gradient of the logits as if dst were soft vars; that of the prob_perplexity, times
+ * diff_perplexity, comes on top. */
+void ecg_quantizer_backward(float *diff_logits,    /* (R, G, V) */
+                            float *diff_vars,      /* (G, V, D/G), added */
+                            float *work,           /* (R + 1, G, V) */
+                            const float *diff_dst, /* (R, D) */
+                            double diff_perplexity, const ecg_quantizer_kept *kept,
+                            const float *vars, /* (G, V, D/G) */
+                            double temp, const ecg_quantizer_shape *shape);
+
+/* dst = a * logistic(b) of src = [a | b]. */
+void ecg_glu_forward(float *dst,       /* (R, D) */
+                     const float *src, /* (R, 2D) */
+                     int64_t R, int64_t D);
+void ecg_glu_backward(float *diff_src,       /* (R, 2D) */
+                      const float *diff_dst, /* (R, D) */
+                      const float *src,      /* (R, 2D) */
+                      int64_t R, int64_t D);
+
+/* ---- transformer.c ---- */
+
+/* The parameters of an encoder layer, or where their gradients are added: qkv (3C, C) stacks query, key and
+ * value; out (C, C), fc1 (F, C), fc2 (C, F); norm1 is the original's self_attn_layer_norm, norm2 its
+ * final_layer_norm. */
+typedef struct {
+    ecg_linear qkv, out, fc1, fc2;
+    ecg_norm norm1, norm2;
+} ecg_transformer_weights;
+
+typedef struct {
+    ecg_linear_ops qkv, out, fc1, fc2;
+    ecg_attention_ops attention;
+} ecg_transformer_ops;
+
+typedef struct {
+    int64_t B, T, C, H, F;
+    bool norm_first;
+} ecg_transformer_shape;
+
+/* What a layer leaves behind. Without a backward all layers may share it, `hidden` may share memory with qkv,
+ * context and weights, and the norms are empty. */
+typedef struct {
+    float *qkv;     /* (M, 3C) */
+    float *context; /* (M, C) */
+    float *weights; /* (B, H, T, T) */
+    float *hidden;  /* (M, F): before GELU */
+    ecg_norm_kept norm1, norm2; /* (M, C), (M) */
+    ecg_dropout_mask attention_mask, activation_mask, out_mask, residual_mask;
+} ecg_transformer_kept;
+
+/* Where a layer works. The forward uses branch, activated and dropped; the backward all. `activated` and
+ * `dropped` may be the kept hidden and weights where there is no backward. */
+typedef struct {
+    ecg_work base;
+    float *branch;       /* (M, C) */
+    float *rows;         /* (M, C) */
+    float *activated;    /* (M, F) */
+    float *dropped;      /* (B, H, T, T) */
+    float *diff_hidden;  /* (M, F) */
+    float *diff_qkv;     /* (M, 3C); may share memory with activated and diff_hidden */
+    float *diff_context; /* (M, C); the same */
+    float *diff_weights; /* (B, H, T, T); the same */
+} ecg_transformer_work;
+
+ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_weights *weights,
+                                const ecg_transformer_shape *shape, bool backward);
+void ecg_transformer_ops_free(ecg_transformer_ops *ops);
+void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes);
+
+/* x = one encoder layer of x. `after_attention`, if not NULL, is called between the two halves, when work->branch
+ * holds the output of the attention before dropout and residual and kept->weights the attention weights. */
+typedef ecg_status (*ecg_after_attention)(void *context, const ecg_transformer_work *work,
+                                          const ecg_transformer_kept *kept);
+
+ecg_status ecg_transformer_forward(float *x,             /* (M, C), in place */
+                                   const int64_t *valid, /* (B) or NULL */
+                                   const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
+                                   const ecg_transformer_kept *kept, const ecg_transformer_work *work,
+                                   const ecg_transformer_shape *shape, ecg_after_attention after_attention,
+                                   void *context);
+
+/* diff = the gradient of x before the layer from that of x after it; the gradients of the parameters are added. */
+ecg_status ecg_transformer_backward(float *diff,      /* (M, C), in place */
+                                    const float *src, /* (M, C): x before the layer; post-norm order only */
+                                    const ecg_transformer_weights *diff_weights,
+                                    const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
+                                    const ecg_transformer_kept *kept, const ecg_transformer_work *work,
+                                    const ecg_transformer_shape *shape);
+
+#endif

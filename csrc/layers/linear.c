@@ -1,0 +1,77 @@
+#include "layers.h"
+
+#include "../base/kernel.h"
+#include "parallel.h"
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+void ecg_linear_free(ecg_linear_ops *ops)
+{
+    ecg_fresh_free(&ops->forward);
+    ecg_fresh_free(&ops->backward);
+    ecg_op_free(&ops->gradient);
+}
+
+ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
+                           bool backward)
+{
+    ops->M = M, ops->K = K, ops->N = N;
+    if (weights->packed)
+        ECG_TRY(ecg_op_linear(&ops->forward.run, weights->packed, M, K, N));
+    else
+        ECG_TRY(ecg_fresh_linear(&ops->forward, M, K, N));
+    if (backward) {
+        ECG_TRY(ecg_fresh_linear_backward(&ops->backward, M, K, N));
+        ECG_TRY(ecg_op_linear_gradient(&ops->gradient, M, K, N));
+    }
+    return ECG_OK;
+}
+
+void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
+{
+    sizes->packed = larger(sizes->packed, larger(ops->forward.packed_bytes, ops->backward.packed_bytes));
+    sizes->scratch = larger(sizes->scratch, larger(ops->forward.run.scratch_bytes, ops->forward.scratch_bytes));
+    sizes->scratch = larger(sizes->scratch, larger(ops->backward.scratch_bytes, ops->gradient.scratch_bytes));
+}
+
+ecg_status ecg_linear_forward(float *dst, const float *src, const ecg_linear *weights, ecg_linear_ops *ops,
+                              const ecg_work *work)
+{
+    if (weights->packed)
+        return ecg_op_run(&ops->forward.run, work->stream, dst, src, weights->packed, weights->bias, work->scratch);
+    return ecg_fresh_run(&ops->forward, work->stream, dst, src, weights->weight, weights->bias, work->packed,
+                         work->scratch);
+}
+
+ECG_KERNEL static void column_sums(float *dst, const float *src, int64_t M, int64_t N, int64_t n)
+{
+    double sums[ECG_COLUMNS] = {0};
+    for (int64_t m = 0; m < M; m++) {
+#pragma omp simd
+        for (int64_t c = 0; c < n; c++)
+            sums[c] += src[m * N + c];
+    }
+    for (int64_t c = 0; c < n; c++)
+        dst[c] += (float)sums[c];
+}
+
+void ecg_bias_backward(float *diff_bias, const float *diff_dst, int64_t M, int64_t N)
+{
+#pragma omp parallel for schedule(static) if (M * N > ECG_SERIAL_ELEMENTS)
+    for (int64_t c = 0; c < N; c += ECG_COLUMNS)
+        column_sums(diff_bias + c, diff_dst + c, M, N, N - c < ECG_COLUMNS ? N - c : ECG_COLUMNS);
+}
+
+ecg_status ecg_linear_backward(float *diff_src, const ecg_linear *diff, const float *diff_dst, const float *src,
+                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work)
+{
+    ecg_bias_backward(diff->bias, diff_dst, ops->M, ops->N);
+    ECG_TRY(ecg_op_linear_gradient_run(&ops->gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
+    if (!diff_src)
+        return ECG_OK;
+    return ecg_fresh_run(&ops->backward, work->stream, diff_src, diff_dst, weights->weight, NULL, work->packed,
+                         work->scratch);
+}

@@ -1,0 +1,390 @@
+/* The type ecgfm._core.Model: a model, and the idle workspaces that its calls take and give back. All
+ * fields are touched with the GIL held; a call computes without it, in a workspace of its own. */
+#include "common.h"
+
+#include <string.h>
+
+#include "../base/threads.h"
+#include "../model/model.h"
+
+#define MAX_IDLE 4
+#define MAX_IDLE_BYTES ((size_t)64 << 20)
+
+/* Rows (tokens of all segments together) that one pass works on: enough for the matrix products to reach
+ * their full speed, few enough for the activations to stay small. */
+#define PASS_ROWS 1280
+
+typedef struct {
+    ecg_workspace *workspace;
+    int64_t B, N;
+    int threads;
+} lease;
+
+typedef struct {
+    PyObject_HEAD
+    ecg_model model;
+    lease idle[MAX_IDLE]; /* oldest first */
+    int idle_count;
+} ModelObject;
+
+static void drop_oldest(ModelObject *self)
+{
+    ecg_workspace_free(self->idle[0].workspace);
+    memmove(self->idle, self->idle + 1, (size_t)(--self->idle_count) * sizeof *self->idle);
+}
+
+/* Takes an idle workspace of this shape, or makes one, for the number of threads that it sets for the
+ * calling thread: oneDNN plans for the number that OpenMP would use, and packs with it. */
+static ecg_status take(ModelObject *self, lease *dst, int64_t B, int64_t N)
+{
+    *dst = (lease){NULL, B, N, ecg_threads_begin()};
+    for (int i = 0; i < self->idle_count; i++) {
+        lease *l = &self->idle[i];
+        if (l->B == B && l->N == N && l->threads == dst->threads) {
+            *dst = *l;
+            memmove(l, l + 1, (size_t)(--self->idle_count - i) * sizeof *l);
+            return ECG_OK;
+        }
+    }
+    if (!self->model.ready)
+        return ecg_fail(ECG_BAD_STATE, "the model is not loaded completely");
+    return ecg_workspace_create(&dst->workspace, &self->model.config, &self->model.network, B, N, dst->threads);
+}
+
+/* Gives a workspace back; the oldest idle ones go when there are too many or they are too large. */
+static void give_back(ModelObject *self, lease *l)
+{
+    if (!l->workspace)
+        return;
+    if (self->idle_count == MAX_IDLE)
+        drop_oldest(self);
+    self->idle[self->idle_count++] = *l;
+    size_t bytes = 0;
+    for (int i = 0; i < self->idle_count; i++)
+        bytes += ecg_workspace_bytes(self->idle[i].workspace);
+    while (self->idle_count > 1 && bytes > MAX_IDLE_BYTES) {
+        bytes -= ecg_workspace_bytes(self->idle[0].workspace);
+        drop_oldest(self);
+    }
+    l->workspace = NULL;
+}
+
+static void model_dealloc(PyObject *object)
+{
+    ModelObject *self = (ModelObject *)object;
+    while (self->idle_count)
+        drop_oldest(self);
+    ecg_model_free(&self->model);
+    Py_TYPE(object)->tp_free(object);
+}
+
+/* Made whole or not at all, so that no method ever meets a model without a configuration. */
+static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"config", "kind", NULL};
+    PyObject *dict;
+    const char *kind;
+    ecg_config config;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Os", names, &dict, &kind) || parse_config(&config, dict, kind))
+        return NULL;
+    if (config.kind == ECG_PRETRAINING) {
+        PyErr_SetString(PyExc_ValueError, "a model is an encoder or a classifier");
+        return NULL;
+    }
+    ModelObject *self = (ModelObject *)type->tp_alloc(type, 0); /* zeroed */
+    if (!self)
+        return NULL;
+    ecg_status status = ecg_model_create(&self->model, &config);
+    if (status != ECG_OK) {
+        Py_DECREF(self);
+        return raise_status(status);
+    }
+    return (PyObject *)self;
+}
+
+/* The index of a parameter by name; -1 with KeyError. */
+static int64_t find_parameter(ModelObject *self, const char *name)
+{
+    for (int64_t i = 0; i < self->model.table.count; i++) {
+        if (strcmp(self->model.table.parameters[i].name, name) == 0)
+            return i;
+    }
+    PyErr_Format(PyExc_KeyError, "the model has no parameter %s", name);
+    return -1;
+}
+
+PyDoc_STRVAR(set_doc, "set(name, values, /)\n--\n\nCopy a float32 array of the parameter's shape into the model.");
+
+static PyObject *model_set(PyObject *object, PyObject *args)
+{
+    ModelObject *self = (ModelObject *)object;
+    const char *name;
+    PyArrayObject *values;
+    if (!PyArg_ParseTuple(args, "sO!", &name, &PyArray_Type, &values))
+        return NULL;
+    int64_t index = find_parameter(self, name);
+    if (index < 0)
+        return NULL;
+    const ecg_parameter *p = &self->model.table.parameters[index];
+    bool fits = PyArray_NDIM(values) == p->ndim;
+    for (int i = 0; fits && i < p->ndim; i++)
+        fits = PyArray_DIM(values, i) == p->shape[i];
+    if (!fits || PyArray_TYPE(values) != NPY_FLOAT32 || !PyArray_ISCARRAY_RO(values)) {
+        PyErr_Format(PyExc_ValueError, "%s takes a contiguous float32 array of the parameter's shape", name);
+        return NULL;
+    }
+    if (self->idle_count) {
+        PyErr_SetString(PyExc_ValueError, "a model that has been run is not written to");
+        return NULL;
+    }
+    ecg_threads_begin();
+    int64_t bad = ecg_first_not_finite(PyArray_DATA(values), p->count);
+    ecg_status status = bad < 0 ? ecg_model_set(&self->model, index, PyArray_DATA(values))
+                                : ecg_fail(ECG_BAD_ARGUMENT, "element %lld is not finite", (long long)bad);
+    if (status != ECG_OK)
+        return raise_status(status);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_doc, "get(name, /)\n--\n\nA copy of a parameter, to the bit as it was set.");
+
+static PyObject *model_get(PyObject *object, PyObject *args)
+{
+    ModelObject *self = (ModelObject *)object;
+    const char *name;
+    npy_intp shape[3];
+    if (!PyArg_ParseTuple(args, "s", &name))
+        return NULL;
+    int64_t index = find_parameter(self, name);
+    if (index < 0)
+        return NULL;
+    const ecg_parameter *p = &self->model.table.parameters[index];
+    for (int i = 0; i < p->ndim; i++)
+        shape[i] = p->shape[i];
+    PyObject *values = PyArray_SimpleNew(p->ndim, shape, NPY_FLOAT32);
+    if (!values)
+        return NULL;
+    ecg_threads_begin();
+    ecg_status status = ecg_model_get(&self->model, index, PyArray_DATA((PyArrayObject *)values));
+    if (status != ECG_OK) {
+        Py_DECREF(values);
+        return raise_status(status);
+    }
+    return values;
+}
+
+PyDoc_STRVAR(finish_doc, "finish()\n--\n\nCheck that every parameter is set and make the model ready.");
+
+static PyObject *model_finish(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    ecg_threads_begin();
+    ecg_status status = ecg_model_finish(&((ModelObject *)object)->model);
+    if (status != ECG_OK)
+        return raise_status(status);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(min_samples_doc, "min_samples()\n--\n\nThe shortest segment that gives a token, in samples.");
+
+static PyObject *model_min_samples(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromLongLong(ecg_config_min_samples(&((ModelObject *)object)->model.config));
+}
+
+PyDoc_STRVAR(tokens_doc, "tokens(samples, /)\n--\n\nThe number of tokens of a segment of so many samples.");
+
+static int64_t count_tokens(const ecg_config *config, int64_t N)
+{
+    int64_t steps[ECG_MAX_CONVS + 1];
+    ecg_config_steps(config, N, steps);
+    return steps[config->conv_count];
+}
+
+static PyObject *model_tokens(PyObject *object, PyObject *args)
+{
+    long long N;
+    if (!PyArg_ParseTuple(args, "L", &N))
+        return NULL;
+    return PyLong_FromLongLong(count_tokens(&((ModelObject *)object)->model.config, N));
+}
+
+PyDoc_STRVAR(describe_doc, "describe(batch, samples, /)\n--\n\n"
+                           "Which implementation oneDNN chose for each operation, a line each.");
+
+static PyObject *model_describe(PyObject *object, PyObject *args)
+{
+    ModelObject *self = (ModelObject *)object;
+    long long B, N;
+    lease l;
+    char text[2048];
+    if (!PyArg_ParseTuple(args, "LL", &B, &N))
+        return NULL;
+    ecg_status status = take(self, &l, B, N);
+    if (status != ECG_OK)
+        return raise_status(status);
+    ecg_workspace_describe(l.workspace, text, sizeof text);
+    give_back(self, &l);
+    return PyUnicode_FromString(text);
+}
+
+/* ---- forward ---------------------------------------------------------------------------------- */
+
+/* One call: its arrays, and what the callbacks need to come back to Python. */
+typedef struct {
+    ModelObject *self;
+    poll_state poll;
+    PyObject *trace; /* dict or NULL */
+    PyArrayObject *x, *valid;
+    PyObject *logits, *embedding, *tokens, *attention;
+} call;
+
+static ecg_status poll_call(void *context)
+{
+    return poll_signals(&((call *)context)->poll);
+}
+
+static ecg_status keep_trace(void *context, const char *name, const float *data, int ndim, const int64_t *shape)
+{
+    call *c = context;
+    npy_intp dims[4];
+    int failed = 1;
+    for (int i = 0; i < ndim; i++)
+        dims[i] = shape[i];
+    PyEval_RestoreThread(c->poll.thread);
+    PyObject *array = PyArray_SimpleNew(ndim, dims, NPY_FLOAT32);
+    if (array) {
+        memcpy(PyArray_DATA((PyArrayObject *)array), data, (size_t)PyArray_NBYTES((PyArrayObject *)array));
+        failed = PyDict_SetItemString(c->trace, name, array);
+        Py_DECREF(array);
+    }
+    c->poll.thread = PyEval_SaveThread();
+    return failed ? ecg_fail(ECG_INTERRUPTED, "the trace could not be kept") : ECG_OK;
+}
+
+static float *at(PyObject *array, int64_t row)
+{
+    PyArrayObject *a = (PyArrayObject *)array;
+    return array ? (float *)(PyArray_BYTES(a) + row * PyArray_STRIDE(a, 0)) : NULL;
+}
+
+static PyObject *new_array(int ndim, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    npy_intp shape[4] = {a, b, c, d};
+    return PyArray_SimpleNew(ndim, shape, NPY_FLOAT32);
+}
+
+/* Runs all segments in passes of at most `pass` segments; the GIL is held on entry and on return. */
+static ecg_status run_passes(call *c, int64_t layer, int64_t pass)
+{
+    int64_t total = PyArray_DIM(c->x, 0), N = PyArray_DIM(c->x, 2);
+    ecg_status status = ECG_OK;
+    for (int64_t begin = 0; begin < total && status == ECG_OK; begin += pass) {
+        int64_t B = total - begin < pass ? total - begin : pass;
+        lease l;
+        status = take(c->self, &l, B, N);
+        if (status != ECG_OK)
+            break;
+        ecg_outputs outputs = {.logits = at(c->logits, begin), .embedding = at(c->embedding, begin),
+                               .tokens = at(c->tokens, begin), .attention = at(c->attention, begin), .layer = layer,
+                               .poll = poll_call, .trace = c->trace ? keep_trace : NULL, .context = c};
+        const int64_t *valid = c->valid ? (const int64_t *)PyArray_DATA(c->valid) + begin : NULL;
+        c->poll.thread = PyEval_SaveThread();
+        status = ecg_forward(&c->self->model.network, l.workspace, at((PyObject *)c->x, begin), valid, NULL,
+                             &outputs);
+        poll_end(&c->poll);
+        give_back(c->self, &l);
+    }
+    return status;
+}
+
+/* Checks x and valid against the model; -1 with an exception. */
+static int check_inputs(const call *c)
+{
+    const ecg_config *config = &c->self->model.config;
+    if (PyArray_TYPE(c->x) != NPY_FLOAT32 || PyArray_NDIM(c->x) != 3 || !PyArray_ISCARRAY_RO(c->x) ||
+        PyArray_DIM(c->x, 1) != config->leads || PyArray_DIM(c->x, 2) < ecg_config_min_samples(config)) {
+        PyErr_Format(PyExc_ValueError, "x must be a contiguous float32 array (B, %lld, N) with N at least %lld",
+                     (long long)config->leads, (long long)ecg_config_min_samples(config));
+        return -1;
+    }
+    if (c->valid && (PyArray_TYPE(c->valid) != NPY_INT64 || PyArray_NDIM(c->valid) != 1 ||
+                     !PyArray_ISCARRAY_RO(c->valid) || PyArray_DIM(c->valid, 0) != PyArray_DIM(c->x, 0))) {
+        PyErr_SetString(PyExc_ValueError, "valid must be a contiguous int64 array (B,)");
+        return -1;
+    }
+    return check_finite(c->x);
+}
+
+/* The answer: a dict of what was asked for, None for what was not. */
+static PyObject *answer(const call *c)
+{
+#define OR_NONE(o) ((o) ? (o) : Py_None)
+    return Py_BuildValue("{sOsOsOsOsO}", "logits", OR_NONE(c->logits), "embedding", OR_NONE(c->embedding), "tokens",
+                         OR_NONE(c->tokens), "attention", OR_NONE(c->attention), "trace", OR_NONE(c->trace));
+#undef OR_NONE
+}
+
+PyDoc_STRVAR(forward_doc,
+             "forward(x, valid=None, *, layer=-1, tokens=False, attention=False, trace=False)\n--\n\n"
+             "Run segments x (B, L, N); valid (B,) counts the samples that are not padding. Returns a dict\n"
+             "of logits, embedding, tokens, attention, trace; None for what was not asked for.");
+
+static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "valid", "layer", "tokens", "attention", "trace", NULL};
+    PyObject *valid = Py_None, *result = NULL;
+    long long layer = -1;
+    int tokens = 0, attention = 0, trace = 0;
+    call c = {.self = (ModelObject *)object};
+    const ecg_config *config = &c.self->model.config;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O$Lppp", names, &PyArray_Type, &c.x, &valid, &layer, &tokens,
+                                     &attention, &trace))
+        return NULL;
+    if (valid != Py_None && !PyArray_Check(valid)) {
+        PyErr_SetString(PyExc_TypeError, "valid must be an array or None");
+        return NULL;
+    }
+    c.valid = valid == Py_None ? NULL : (PyArrayObject *)valid;
+    if (check_inputs(&c))
+        return NULL;
+    int64_t B = PyArray_DIM(c.x, 0), T = count_tokens(config, PyArray_DIM(c.x, 2)), C = config->C;
+    bool failed = config->kind == ECG_CLASSIFIER && !(c.logits = new_array(2, B, config->labels, 0, 0));
+    failed = failed || !(c.embedding = new_array(2, B, C, 0, 0));
+    failed = failed || (tokens && !(c.tokens = new_array(3, B, T, C, 0)));
+    failed = failed || (attention && !(c.attention = new_array(4, B, config->layers, T, T)));
+    failed = failed || (trace && !(c.trace = PyDict_New()));
+    if (!failed) {
+        int64_t pass = trace || T >= PASS_ROWS ? (trace && B ? B : 1) : PASS_ROWS / T;
+        ecg_status status = run_passes(&c, layer, pass);
+        result = status == ECG_OK ? answer(&c) : raise_status(status);
+    }
+    Py_XDECREF(c.logits);
+    Py_XDECREF(c.embedding);
+    Py_XDECREF(c.tokens);
+    Py_XDECREF(c.attention);
+    Py_XDECREF(c.trace);
+    return result;
+}
+
+static PyMethodDef model_methods[] = {
+    {"set", model_set, METH_VARARGS, set_doc},
+    {"get", model_get, METH_VARARGS, get_doc},
+    {"finish", model_finish, METH_NOARGS, finish_doc},
+    {"min_samples", model_min_samples, METH_NOARGS, min_samples_doc},
+    {"tokens", model_tokens, METH_VARARGS, tokens_doc},
+    {"describe", model_describe, METH_VARARGS, describe_doc},
+    {"forward", (PyCFunction)(void (*)(void))model_forward, METH_VARARGS | METH_KEYWORDS, forward_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject ModelType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ecgfm._core.Model",
+    .tp_basicsize = sizeof(ModelObject),
+    .tp_dealloc = model_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A network with packed weights: set every parameter, finish, then forward from any thread.",
+    .tp_methods = model_methods,
+    .tp_new = model_new,
+};

@@ -1,0 +1,178 @@
+/* The extension module ecgfm._core. */
+#define ECG_IMPORT_ARRAY
+#include "common.h"
+
+#include "../base/memory.h"
+#include "../base/threads.h"
+#include "../onednn/ops.h"
+
+static PyObject *init_of(const ecg_parameter *p)
+{
+    static const char *const names[] = {"zeros", "ones", "normal", "uniform", "unit", "tap_norm"};
+    return Py_BuildValue("(sd)", names[p->init], p->scale);
+}
+
+static PyObject *shape_of(const ecg_parameter *p)
+{
+    PyObject *shape = PyTuple_New(p->ndim);
+    for (int i = 0; shape && i < p->ndim; i++) {
+        PyObject *size = PyLong_FromLongLong(p->shape[i]);
+        if (!size) {
+            Py_CLEAR(shape);
+            break;
+        }
+        PyTuple_SET_ITEM(shape, i, size);
+    }
+    return shape;
+}
+
+/* The table as a list; `with_init` adds the initial values as a third item. */
+static PyObject *list_parameters(PyObject *config, const char *kind, bool with_init)
+{
+    ecg_config parsed;
+    ecg_table table;
+    if (parse_config(&parsed, config, kind))
+        return NULL;
+    ecg_status status = ecg_table_create(&table, &parsed);
+    if (status != ECG_OK)
+        return raise_status(status);
+    PyObject *list = PyList_New(table.count);
+    for (int64_t i = 0; list && i < table.count; i++) {
+        const ecg_parameter *p = &table.parameters[i];
+        PyObject *item = with_init ? Py_BuildValue("(sNN)", p->name, shape_of(p), init_of(p))
+                                   : Py_BuildValue("(sN)", p->name, shape_of(p));
+        if (!item)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, item);
+    }
+    ecg_table_free(&table);
+    return list;
+}
+
+PyDoc_STRVAR(parameters_doc, "parameters(config, kind, /)\n--\n\n"
+                             "List of (name, shape) of every tensor of the network, in checkpoint order.");
+
+static PyObject *parameters(PyObject *self, PyObject *args)
+{
+    PyObject *config;
+    const char *kind;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Os", &config, &kind))
+        return NULL;
+    return list_parameters(config, kind, false);
+}
+
+PyDoc_STRVAR(initial_values_doc, "initial_values(config, kind, /)\n--\n\n"
+                                 "List of (name, shape, (distribution, scale)): how each tensor starts.");
+
+static PyObject *initial_values(PyObject *self, PyObject *args)
+{
+    PyObject *config;
+    const char *kind;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Os", &config, &kind))
+        return NULL;
+    return list_parameters(config, kind, true);
+}
+
+PyDoc_STRVAR(set_num_threads_doc, "set_num_threads(n, /)\n--\n\nThe number of threads of all later calls.");
+
+static PyObject *set_num_threads(PyObject *self, PyObject *args)
+{
+    int n;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i", &n))
+        return NULL;
+    ecg_set_threads(n);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(get_num_threads_doc, "get_num_threads()\n--\n\nThe number of threads that a call made now would use.");
+
+static PyObject *get_num_threads(PyObject *self, PyObject *ignored)
+{
+    (void)self, (void)ignored;
+    return PyLong_FromLong(ecg_threads());
+}
+
+PyDoc_STRVAR(processors_doc, "processors()\n--\n\nThe number of processors that this process may run on.");
+
+static PyObject *processors(PyObject *self, PyObject *ignored)
+{
+    (void)self, (void)ignored;
+    return PyLong_FromLong(ecg_processors());
+}
+
+PyDoc_STRVAR(peak_flops_doc, "peak_flops(threads, seconds, /)\n--\n\n"
+                             "Measured float32 operations per second of independent fused multiply-adds.");
+
+static PyObject *peak_flops(PyObject *self, PyObject *args)
+{
+    int threads;
+    double seconds, peak;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "id", &threads, &seconds))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    ecg_threads_begin();
+    peak = ecg_measure_peak(threads < 1 ? 1 : threads, seconds);
+    Py_END_ALLOW_THREADS;
+    return PyFloat_FromDouble(peak);
+}
+
+PyDoc_STRVAR(onednn_doc, "onednn()\n--\n\n(version, instruction set) of the oneDNN library in use.");
+
+static PyObject *onednn(PyObject *self, PyObject *ignored)
+{
+    char version[32];
+    (void)self, (void)ignored;
+    ecg_onednn_version(version, sizeof version);
+    return Py_BuildValue("(ss)", version, ecg_onednn_isa());
+}
+
+PyDoc_STRVAR(fail_allocation_doc, "fail_allocation(k, /)\n--\n\n"
+                                  "For tests: the k-th allocation from now on fails; 0 switches this off.");
+
+static PyObject *fail_allocation(PyObject *self, PyObject *args)
+{
+    long long k;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "L", &k))
+        return NULL;
+    ecg_fail_allocation(k);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"parameters", parameters, METH_VARARGS, parameters_doc},
+    {"initial_values", initial_values, METH_VARARGS, initial_values_doc},
+    {"set_num_threads", set_num_threads, METH_VARARGS, set_num_threads_doc},
+    {"get_num_threads", get_num_threads, METH_NOARGS, get_num_threads_doc},
+    {"processors", processors, METH_NOARGS, processors_doc},
+    {"peak_flops", peak_flops, METH_VARARGS, peak_flops_doc},
+    {"onednn", onednn, METH_NOARGS, onednn_doc},
+    {"fail_allocation", fail_allocation, METH_VARARGS, fail_allocation_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "ecgfm._core", "The C kernels of ecgfm.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    import_array();
+    if (load_errors() || PyType_Ready(&ModelType) < 0 || PyType_Ready(&TrainerType) < 0)
+        return NULL;
+    PyObject *module = PyModule_Create(&definition);
+    if (!module)
+        return NULL;
+    ecg_set_threads(ecg_processors());
+    if (PyModule_AddObjectRef(module, "Model", (PyObject *)&ModelType) < 0 ||
+        PyModule_AddObjectRef(module, "Trainer", (PyObject *)&TrainerType) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

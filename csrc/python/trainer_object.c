@@ -1,0 +1,520 @@
+/* The type ecgfm._core.Trainer. A call holds `busy` while the GIL is released, so that a second one on another
+ * thread is refused instead of mixing with it. */
+#include "common.h"
+
+#include <string.h>
+
+#include "../base/threads.h"
+#include "../model/pretrain.h"
+
+#define MAX_MASK_LAYERS 256
+
+typedef struct {
+    PyObject_HEAD
+    ecg_trainer trainer;
+    bool created, busy;
+} TrainerObject;
+
+static int get_number(double *dst, PyObject *dict, const char *key, double fallback)
+{
+    PyObject *value = PyDict_GetItemString(dict, key);
+    *dst = value ? PyFloat_AsDouble(value) : fallback;
+    return *dst == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* The settings of training; probabilities lie in [0, 1). */
+static int parse_training(ecg_training *dst, double *feature_grad_mult, PyObject *dict)
+{
+    PyObject *recompute = PyDict_GetItemString(dict, "recompute");
+    struct { const char *key; double *dst; } rates[] = {
+        {"dropout", &dst->rates.dropout}, {"attention_dropout", &dst->rates.attention_dropout},
+        {"activation_dropout", &dst->rates.activation_dropout}, {"dropout_input", &dst->rates.dropout_input},
+        {"final_dropout", &dst->rates.final_dropout}, {"encoder_layerdrop", &dst->rates.encoder_layerdrop},
+    };
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        if (get_number(rates[i].dst, dict, rates[i].key, 0))
+            return -1;
+        if (!(*rates[i].dst >= 0 && *rates[i].dst < 1)) {
+            raise_status(ecg_fail(ECG_BAD_CONFIG, "%s must be at least 0 and below 1", rates[i].key));
+            return -1;
+        }
+    }
+    if (get_number(feature_grad_mult, dict, "feature_grad_mult", 1))
+        return -1;
+    if (!(*feature_grad_mult >= 0 && *feature_grad_mult <= 1e6)) {
+        raise_status(ecg_fail(ECG_BAD_CONFIG, "feature_grad_mult must be a number that is not negative"));
+        return -1;
+    }
+    int truth = recompute ? PyObject_IsTrue(recompute) : 0;
+    dst->recompute = truth > 0;
+    return truth < 0 ? -1 : 0;
+}
+
+static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"config", "settings", "kind", NULL};
+    PyObject *dict, *settings;
+    const char *kind = "classifier";
+    ecg_config config;
+    ecg_training training = {0};
+    double feature_grad_mult;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!|s", names, &dict, &PyDict_Type, &settings, &kind) ||
+        parse_config(&config, dict, kind) || parse_training(&training, &feature_grad_mult, settings))
+        return NULL;
+    if (config.kind == ECG_ENCODER) {
+        PyErr_SetString(PyExc_ValueError, "a classifier or a pretraining model is trained, not an encoder");
+        return NULL;
+    }
+    TrainerObject *self = (TrainerObject *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    ecg_threads_begin();
+    ecg_status status = ecg_trainer_create(&self->trainer, &config, &training, feature_grad_mult);
+    if (status != ECG_OK) {
+        Py_DECREF(self);
+        return raise_status(status);
+    }
+    self->created = true;
+    return (PyObject *)self;
+}
+
+static void trainer_dealloc(PyObject *object)
+{
+    TrainerObject *self = (TrainerObject *)object;
+    if (self->created)
+        ecg_trainer_free(&self->trainer);
+    Py_TYPE(object)->tp_free(object);
+}
+
+static int begin(TrainerObject *self)
+{
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "the trainer is in use by another thread");
+        return -1;
+    }
+    self->busy = true;
+    return 0;
+}
+
+PyDoc_STRVAR(arrays_doc, "arrays(block, /)\n--\n\n"
+                         "Views of the tensors in a block: 'parameters', 'gradients', 'exp_avg' or 'exp_avg_sq'.");
+
+static PyObject *trainer_arrays(PyObject *object, PyObject *args)
+{
+    static const char *const names[ECG_BLOCKS] = {"parameters", "gradients", "exp_avg", "exp_avg_sq"};
+    const ecg_trainer *t = &((TrainerObject *)object)->trainer;
+    const char *name;
+    int block = 0;
+    if (!PyArg_ParseTuple(args, "s", &name))
+        return NULL;
+    while (block < ECG_BLOCKS && strcmp(names[block], name) != 0)
+        block++;
+    if (block == ECG_BLOCKS)
+        return PyErr_Format(PyExc_KeyError, "there is no block %s", name);
+    PyObject *dict = PyDict_New();
+    for (int64_t i = 0; dict && i < t->table.count; i++) {
+        const ecg_parameter *p = &t->table.parameters[i];
+        float *data = ecg_trainer_tensor(t, (ecg_block)block, i);
+        npy_intp shape[3];
+        if (!data)
+            continue;
+        for (int d = 0; d < p->ndim; d++)
+            shape[d] = p->shape[d];
+        PyObject *view = PyArray_SimpleNewFromData(p->ndim, shape, NPY_FLOAT32, data);
+        if (view) {
+            Py_INCREF(object);
+            if (PyArray_SetBaseObject((PyArrayObject *)view, object) < 0)
+                Py_CLEAR(view);
+        }
+        if (!view || PyDict_SetItemString(dict, p->name, view) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(view);
+    }
+    return dict;
+}
+
+PyDoc_STRVAR(steps_doc, "steps()\n--\n\nHow many updates each trained tensor has seen, by name.");
+
+static PyObject *trainer_steps(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    const ecg_trainer *t = &((TrainerObject *)object)->trainer;
+    PyObject *dict = PyDict_New();
+    for (int64_t i = 0; dict && i < t->table.count; i++) {
+        PyObject *value = t->trained[i] ? PyLong_FromLongLong(t->steps[i]) : NULL;
+        if (t->trained[i] && (!value || PyDict_SetItemString(dict, t->table.parameters[i].name, value) < 0))
+            Py_CLEAR(dict);
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+PyDoc_STRVAR(set_steps_doc, "set_steps(steps, /)\n--\n\nSet what steps() gives, from a dict.");
+
+static PyObject *trainer_set_steps(PyObject *object, PyObject *dict)
+{
+    ecg_trainer *t = &((TrainerObject *)object)->trainer;
+    if (!PyDict_Check(dict))
+        return PyErr_Format(PyExc_TypeError, "steps must be a dict");
+    for (int64_t i = 0; i < t->table.count; i++) {
+        PyObject *value = PyDict_GetItemString(dict, t->table.parameters[i].name);
+        long long step = value ? PyLong_AsLongLong(value) : t->steps[i];
+        if (step < 0)
+            return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "a number of steps is negative");
+        t->steps[i] = step;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- a call that computes ---- */
+
+typedef struct {
+    TrainerObject *self;
+    poll_state poll;
+    PyArrayObject *x, *valid, *y, *pos_weight;
+    /* given masks, by draw and layer */
+    const uint8_t *whole[ECG_DRAW_FEATURES + 1];
+    const uint8_t *by_layer[4][MAX_MASK_LAYERS];
+} call;
+
+static const uint8_t *given_mask(void *context, ecg_draw draw, int64_t layer)
+{
+    const call *c = context;
+    if (draw >= ECG_DRAW_ATTENTION && draw <= ECG_DRAW_RESIDUAL)
+        return layer < MAX_MASK_LAYERS ? c->by_layer[draw - ECG_DRAW_ATTENTION][layer] : NULL;
+    return c->whole[draw];
+}
+
+/* *dst = the data of noise[name], which must hold n bools; NULL where there is none. */
+static int take_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n)
+{
+    PyObject *value = PyDict_GetItemString(noise, name);
+    *dst = NULL;
+    if (!value)
+        return 0;
+    PyArrayObject *array = (PyArrayObject *)value;
+    if (!PyArray_Check(value) || PyArray_TYPE(array) != NPY_BOOL || !PyArray_ISCARRAY_RO(array) ||
+        PyArray_SIZE(array) != n) {
+        PyErr_Format(PyExc_ValueError, "the mask %s must be a contiguous array of %lld bools", name, (long long)n);
+        return -1;
+    }
+    *dst = PyArray_DATA(array);
+    return 0;
+}
+
+static int take_masks(call *c, PyObject *noise)
+{
+    const ecg_config *config = &c->self->trainer.config;
+    int64_t steps[ECG_MAX_CONVS + 1], B = PyArray_DIM(c->x, 0);
+    char name[48];
+    if (noise == Py_None)
+        return 0;
+    ecg_config_steps(config, PyArray_DIM(c->x, 2), steps);
+    int64_t T = steps[config->conv_count], stream = B * T * config->C;
+    if (take_mask(&c->whole[ECG_DRAW_INPUT], noise, "input", stream) ||
+        take_mask(&c->whole[ECG_DRAW_ENCODER], noise, "encoder", stream) ||
+        take_mask(&c->whole[ECG_DRAW_FINAL], noise, "final", stream) ||
+        take_mask(&c->whole[ECG_DRAW_LAYER], noise, "layers", config->layers))
+        return -1;
+    static const char *const places[4] = {"attention", "residual1", "activation", "residual2"};
+    const int64_t sizes[4] = {B * config->H * T * T, stream, B * T * config->F, stream};
+    for (int64_t layer = 0; layer < config->layers && layer < MAX_MASK_LAYERS; layer++) {
+        for (int place = 0; place < 4; place++) {
+            PyOS_snprintf(name, sizeof name, "layer%d.%s", (int)layer, places[place]);
+            if (take_mask(&c->by_layer[place][layer], noise, name, sizes[place]))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static bool is_floats(PyArrayObject *array, int ndim)
+{
+    return PyArray_Check(array) && PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_NDIM(array) == ndim &&
+           PyArray_ISCARRAY_RO(array);
+}
+
+/* Checks x (B, L, N) and valid (B,) or None. */
+static int check_signals(call *c, PyObject *valid)
+{
+    const ecg_config *config = &c->self->trainer.config;
+    if (!is_floats(c->x, 3) || PyArray_DIM(c->x, 0) < 1 || PyArray_DIM(c->x, 1) != config->leads ||
+        PyArray_DIM(c->x, 2) < ecg_config_min_samples(config)) {
+        PyErr_SetString(PyExc_ValueError, "x must be a contiguous float32 array (B, leads, N)");
+        return -1;
+    }
+    c->valid = valid == Py_None ? NULL : (PyArrayObject *)valid;
+    if (c->valid && (!PyArray_Check(valid) || PyArray_TYPE(c->valid) != NPY_INT64 || PyArray_NDIM(c->valid) != 1 ||
+                     !PyArray_ISCARRAY_RO(c->valid) || PyArray_DIM(c->valid, 0) != PyArray_DIM(c->x, 0))) {
+        PyErr_SetString(PyExc_ValueError, "valid must be a contiguous int64 array (B,)");
+        return -1;
+    }
+    return check_finite(c->x);
+}
+
+static int check_labels(call *c, PyObject *pos_weight)
+{
+    int64_t Y = c->self->trainer.config.labels;
+    c->pos_weight = pos_weight == Py_None ? NULL : (PyArrayObject *)pos_weight;
+    if (!is_floats(c->y, 2) || PyArray_DIM(c->y, 0) != PyArray_DIM(c->x, 0) || PyArray_DIM(c->y, 1) != Y ||
+        (c->pos_weight && (!is_floats(c->pos_weight, 1) || PyArray_DIM(c->pos_weight, 0) != Y))) {
+        PyErr_SetString(PyExc_ValueError, "y must be a contiguous float32 array (B, Y), pos_weight (Y,)");
+        return -1;
+    }
+    return 0;
+}
+
+static const int64_t *valid_data(const call *c)
+{
+    return c->valid ? PyArray_DATA(c->valid) : NULL;
+}
+
+PyDoc_STRVAR(accumulate_doc,
+             "accumulate(x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
+             "           head_only=False, noise=None)\n--\n\n"
+             "Forward and backward of a batch; adds to the gradients. Returns the sums of the loss.");
+
+static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "y", "valid", "pos_weight", "seed", "rank", "update", "first_row", "head_only",
+                            "noise", NULL};
+    PyObject *valid = Py_None, *pos_weight = Py_None, *masks = Py_None;
+    unsigned int seed = 0, rank = 0, update = 0;
+    long long first_row = 0;
+    int head_only = 0;
+    call c = {.self = (TrainerObject *)object};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpO", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
+                                     &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks))
+        return NULL;
+    if (masks != Py_None && !PyDict_Check(masks))
+        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
+    if (check_signals(&c, valid) || check_labels(&c, pos_weight) || take_masks(&c, masks) || begin(c.self))
+        return NULL;
+    ecg_bce_sums sums = {0};
+    ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = given_mask, .context = &c};
+    int threads = ecg_threads_begin();
+    poll_begin(&c.poll);
+    ecg_status status = ecg_trainer_accumulate(
+        &c.self->trainer, &sums, PyArray_DATA(c.x), valid_data(&c), PyArray_DATA(c.y),
+        c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL, PyArray_DIM(c.x, 0), PyArray_DIM(c.x, 2), head_only, &noise,
+        threads, poll_signals, &c.poll);
+    poll_end(&c.poll);
+    c.self->busy = false;
+    if (status != ECG_OK)
+        return raise_status(status);
+    return Py_BuildValue("{sdsLsLsLsLsLsLsL}", "loss", sums.loss, "count", (long long)sums.count, "correct",
+                         (long long)sums.correct, "rows", (long long)sums.rows, "exact", (long long)sums.exact,
+                         "true_positive", (long long)sums.true_positive, "false_positive",
+                         (long long)sums.false_positive, "false_negative", (long long)sums.false_negative);
+}
+
+PyDoc_STRVAR(update_doc,
+             "update(lr, beta1, beta2, eps, weight_decay, denominator, *, clip_norm=0.0, head_only=False)\n--\n\n"
+             "One step of Adam with gradients / denominator. Returns (gradient norm, whether it was applied).");
+
+static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"lr", "beta1", "beta2", "eps", "weight_decay", "denominator", "clip_norm", "head_only",
+                            NULL};
+    TrainerObject *self = (TrainerObject *)object;
+    ecg_adam adam;
+    double denominator, clip_norm = 0, gnorm = 0;
+    bool applied = false;
+    int head_only = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "dddddd|$dp", names, &adam.lr, &adam.beta1, &adam.beta2, &adam.eps,
+                                     &adam.weight_decay, &denominator, &clip_norm, &head_only) ||
+        begin(self))
+        return NULL;
+    ecg_status status;
+    ecg_threads_begin();
+    Py_BEGIN_ALLOW_THREADS;
+    status = ecg_trainer_update(&self->trainer, &adam, denominator, clip_norm, head_only, &gnorm, &applied);
+    Py_END_ALLOW_THREADS;
+    self->busy = false;
+    if (status != ECG_OK)
+        return raise_status(status);
+    return Py_BuildValue("(dN)", gnorm, PyBool_FromLong(applied));
+}
+
+PyDoc_STRVAR(forget_doc, "forget()\n--\n\nDrop the gradients that were accumulated.");
+
+static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    TrainerObject *self = (TrainerObject *)object;
+    if (begin(self))
+        return NULL;
+    self->trainer.accumulating = false;
+    self->busy = false;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(trainer_forward_doc, "forward(x, valid=None)\n--\n\n"
+                                  "The logits (B, Y) of the network as it is, without dropout.");
+
+static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "valid", NULL};
+    PyObject *valid = Py_None;
+    call c = {.self = (TrainerObject *)object};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O", names, &PyArray_Type, &c.x, &valid) ||
+        check_signals(&c, valid))
+        return NULL;
+    ecg_trainer *t = &c.self->trainer;
+    int64_t B = PyArray_DIM(c.x, 0), N = PyArray_DIM(c.x, 2), L = t->config.leads, Y = t->config.labels;
+    npy_intp shape[2] = {B, Y};
+    PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
+    if (!logits)
+        return NULL;
+    if (begin(c.self)) {
+        Py_DECREF(logits);
+        return NULL;
+    }
+    int threads = ecg_threads_begin();
+    int64_t pass = ecg_trainer_pass(t, N);
+    const float *x = PyArray_DATA(c.x);
+    ecg_status status = ECG_OK;
+    poll_begin(&c.poll);
+    for (int64_t done = 0; done < B && status == ECG_OK; done += pass) {
+        int64_t rows = B - done < pass ? B - done : pass;
+        ecg_outputs outputs = {.logits = (float *)PyArray_DATA((PyArrayObject *)logits) + done * Y, .layer = -1,
+                               .poll = poll_signals, .context = &c.poll};
+        status = ecg_trainer_forward(t, x + done * L * N, c.valid ? valid_data(&c) + done : NULL, rows, N, threads,
+                                     &outputs);
+    }
+    poll_end(&c.poll);
+    c.self->busy = false;
+    if (status == ECG_OK)
+        return logits;
+    Py_DECREF(logits);
+    return raise_status(status);
+}
+
+/* ---- pretraining ---- */
+
+/* *dst = the data of an array of `n` items of a type; NULL, if that is allowed, for None. */
+static int take_data(const void **dst, PyObject *value, int type, int64_t n, bool optional, const char *name)
+{
+    PyArrayObject *array = (PyArrayObject *)value;
+    *dst = NULL;
+    if (optional && value == Py_None)
+        return 0;
+    if (!PyArray_Check(value) || PyArray_TYPE(array) != type || !PyArray_ISCARRAY_RO(array) ||
+        PyArray_SIZE(array) != n) {
+        PyErr_Format(PyExc_ValueError, "%s must be a contiguous array of %lld items of its type", name, (long long)n);
+        return -1;
+    }
+    *dst = PyArray_DATA(array);
+    return 0;
+}
+
+/* Counts the masked steps; each of the rows of the batch is checked by the kernel. */
+static int64_t count_steps(const uint8_t *steps, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        count += steps[i] != 0;
+    return count;
+}
+
+static int parse_pretraining(ecg_pretrain_settings *dst, PyObject *dict)
+{
+    return get_number(&dst->logit_temp, dict, "logit_temp", 0.1) || get_number(&dst->temp, dict, "temp", 2) ||
+           get_number(&dst->diversity, dict, "diversity", 0.1) || get_number(&dst->penalty, dict, "penalty", 10) ||
+           get_number(&dst->cmsc, dict, "cmsc", 1) || get_number(&dst->cmsc_temp, dict, "cmsc_temp", 0.1) ||
+           get_number(&dst->dropout_features, dict, "dropout_features", 0);
+}
+
+PyDoc_STRVAR(pretrain_doc,
+             "pretrain(x, steps, negatives, settings, *, valid=None, channels=None, gumbel=None, ids=None,\n"
+             "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None)\n--\n\n"
+             "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool,\n"
+             "negatives (R, n) int32. Returns the parts of the loss, codes (R, G) and logits (R, 1 + n).");
+
+static PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "steps", "negatives", "settings", "valid", "channels", "gumbel", "ids", "second",
+                            "seed", "rank", "update", "first_row", "backward", "noise", NULL};
+    PyObject *steps, *negatives, *settings_dict, *valid = Py_None, *channels = Py_None, *gumbel = Py_None;
+    PyObject *ids = Py_None, *second = Py_None, *masks = Py_None, *result = NULL;
+    unsigned int seed = 0, rank = 0, update = 0;
+    long long first_row = 0;
+    int backward = 1;
+    call c = {.self = (TrainerObject *)object};
+    ecg_pretrain_settings settings;
+    int64_t counts[ECG_MAX_CONVS + 1];
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO!O!|$OOOOOIIILpO", names, &PyArray_Type, &c.x, &steps,
+                                     &PyArray_Type, &negatives, &PyDict_Type, &settings_dict, &valid, &channels,
+                                     &gumbel, &ids, &second, &seed, &rank, &update, &first_row, &backward, &masks))
+        return NULL;
+    const ecg_config *config = &c.self->trainer.config;
+    if (config->kind != ECG_PRETRAINING)
+        return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
+    if (masks != Py_None && !PyDict_Check(masks))
+        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
+    if (check_signals(&c, valid) || take_masks(&c, masks) || parse_pretraining(&settings, settings_dict))
+        return NULL;
+    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0), .N = PyArray_DIM(c.x, 2), .src = PyArray_DATA(c.x),
+                            .valid = valid_data(&c)};
+    ecg_config_steps(config, b.N, counts);
+    int64_t T = counts[config->conv_count], codes = config->latent_groups * config->latent_vars;
+    if (take_data((const void **)&b.steps, steps, NPY_BOOL, b.B * T, false, "steps"))
+        return NULL;
+    int64_t R = count_steps(b.steps, b.B * T);
+    b.negative_count = R ? PyArray_SIZE((PyArrayObject *)negatives) / R : 0;
+    if (take_data((const void **)&b.negatives, negatives, NPY_INT32, R * b.negative_count, false, "negatives") ||
+        take_data((const void **)&b.channels, channels, NPY_BOOL, b.B * config->C, true, "channels") ||
+        take_data((const void **)&b.gumbel, gumbel, NPY_FLOAT32, R * codes, true, "gumbel") ||
+        take_data((const void **)&b.ids, ids, NPY_INT64, b.B, true, "ids") ||
+        take_data((const void **)&b.second, second, NPY_BOOL, b.B, !b.ids, "second"))
+        return NULL;
+    if (R == 0 || b.negative_count == 0)
+        return PyErr_Format(PyExc_ValueError, "there is no masked step or no negative");
+    if (backward && !b.gumbel)
+        return PyErr_Format(PyExc_ValueError, "training needs the noise of the quantizer");
+    PyObject *code_array = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
+    PyObject *logits = PyArray_SimpleNew(2, ((npy_intp[]){R, b.negative_count + 1}), NPY_FLOAT32);
+    if (code_array && logits && !begin(c.self)) {
+        ecg_pretrain_sums sums = {0};
+        ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)code_array), PyArray_DATA((PyArrayObject *)logits)};
+        ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = given_mask, .context = &c};
+        int threads = ecg_threads_begin();
+        poll_begin(&c.poll);
+        ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,
+                                                    threads, poll_signals, &c.poll);
+        poll_end(&c.poll);
+        c.self->busy = false;
+        result = status != ECG_OK
+                     ? raise_status(status)
+                     : Py_BuildValue("{sdsdsdsdsdsdsLsLsOsO}", "contrastive", sums.contrastive, "diversity",
+                                     sums.diversity, "penalty", sums.penalty, "cmsc", sums.cmsc, "prob_perplexity",
+                                     sums.prob_perplexity, "code_perplexity", sums.code_perplexity, "rows",
+                                     (long long)sums.rows, "correct", (long long)sums.correct, "codes", code_array,
+                                     "logits", logits);
+    }
+    Py_XDECREF(code_array);
+    Py_XDECREF(logits);
+    return result;
+}
+
+static PyMethodDef trainer_methods[] = {
+    {"arrays", trainer_arrays, METH_VARARGS, arrays_doc},
+    {"steps", trainer_steps, METH_NOARGS, steps_doc},
+    {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
+    {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},
+    {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS, pretrain_doc},
+    {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
+    {"forget", trainer_forget, METH_NOARGS, forget_doc},
+    {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject TrainerType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ecgfm._core.Trainer",
+    .tp_basicsize = sizeof(TrainerObject),
+    .tp_dealloc = trainer_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A network that is being trained: parameters, gradients and both moments of Adam.",
+    .tp_methods = trainer_methods,
+    .tp_new = trainer_new,
+};

@@ -1,0 +1,43 @@
+"""Files that are either the old one or the whole new one."""
+
+import os
+import secrets
+from contextlib import contextmanager
+
+__all__ = ["replacing", "write_text"]
+
+
+@contextmanager
+def replacing(path):
+    """Give a temporary file's path beside `path`; when the block ends well, it is synced and takes the place of `path`.
+
+    If the block raises, the temporary file is removed and `path` stays what it was. What is no ordinary file, such as
+    ``/dev/stdout``, is written to directly.
+    """
+    path = os.path.realpath(os.fspath(path))  # through a link, the file that it names is replaced
+    if os.path.exists(path) and not os.path.isfile(path):
+        yield path
+        return
+    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        if os.path.exists(path):
+            os.chmod(temporary, os.stat(path).st_mode & 0o7777)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write_text(path, text):
+    """Write a whole text file in UTF-8, with the line ends as they are in `text`.
+
+    What UTF-8 can't hold (bytes of file names that are no text) is written as backslash escapes.
+    """
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)

@@ -1,0 +1,259 @@
+"""The zip container of a .pt file, read strictly.
+
+torch writes its members uncompressed and aligned, so that a storage can be mapped. Everything that the directory of the
+archive says is checked against the local headers and the size of the file before it is used. Only what torch or an
+ordinary zip program writes is accepted: one disk, stored or deflated members, no encryption.
+"""
+
+import struct
+import zlib
+
+from ..errors import CheckpointError
+from .plain import Refused, Storage, StorageType
+from .storage import DTYPES, Deflated, Mapped
+from .unpickle import MAX_PICKLE, loads
+
+__all__ = ["Archive", "read_zip"]
+
+MAX_MEMBERS = 200_000
+MAX_NAME = 1024
+MAX_INFLATED = 4 << 30
+MAX_SMALL = 4096
+
+_LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+
+
+class _Member:
+    def __init__(self, name, method, crc, packed, size, header):
+        self.name, self.method, self.crc, self.packed, self.size, self.header = name, method, crc, packed, size, header
+        self.start = None
+
+
+class Archive:
+    """The members of a zip archive.
+
+    Parameters
+    ----------
+    file : storage.File
+
+    Raises
+    ------
+    CheckpointError
+        If the archive is damaged, contradicts itself, or uses what no checkpoint needs.
+    """
+
+    def __init__(self, file):
+        self.file, self.path, self.members = file, file.path, {}
+        directory, size, count = self._find_directory()
+        if count > MAX_MEMBERS:
+            raise self._error(f"the archive has {count} members, at most {MAX_MEMBERS} are read")
+        self._read_directory(directory, size, count)
+        self._check_places(directory)
+        inflated = sum(m.size for m in self.members.values() if m.method == _DEFLATED)
+        if inflated > MAX_INFLATED:
+            raise self._error(f"the archive would inflate to {inflated} bytes, at most {MAX_INFLATED} are read")
+
+    def _error(self, message, field=None):
+        return CheckpointError(message, path=self.path, field=field)
+
+    def _find_directory(self):
+        """Where the central directory stands, its size and number of entries."""
+        data, size = self.file.data, self.file.size
+        end = data.rfind(_END, max(0, size - 65557))
+        if end < 0 or end + 22 > size:
+            raise CheckpointError(
+                "the archive has no directory at its end: the file is truncated or still being written",
+                path=self.path,
+                remedy="Copy or download it again",
+            )
+        disk, start_disk, here, count, length, start, comment = struct.unpack_from("<4H2LH", data, end + 4)
+        if end + 22 + comment != size:
+            raise self._error("there is something behind the end of the archive")
+        if end >= 20 and data[end - 20 : end - 16] == _LOCATOR64:
+            _, end64, disks = struct.unpack_from("<LQL", data, end - 16)
+            if disks != 1 or end64 > end - 76 or data[end64 : end64 + 4] != _END64:
+                raise self._error("the archive's 64-bit directory is damaged")
+            here, count, length, start = struct.unpack_from("<4Q", data, end64 + 24)
+            limit = end64
+        else:
+            limit = end
+        if here != count or (disk, start_disk) not in ((0, 0), (0xFFFF, 0xFFFF)):
+            raise self._error("the archive is one of several parts")
+        if start > limit or length > limit - start or count * 46 > length:
+            raise self._error("the archive's directory lies outside of the file")
+        return start, length, count
+
+    def _read_directory(self, at, size, count):
+        data, stop = self.file.data, at + size
+        for _ in range(count):
+            if stop - at < 46 or data[at : at + 4] != _CENTRAL:
+                raise self._error("the archive's directory is damaged")
+            flags, method = struct.unpack_from("<2H", data, at + 8)
+            crc, packed, length, n, m, k, disk = struct.unpack_from("<3L4H", data, at + 16)
+            (header,) = struct.unpack_from("<L", data, at + 42)
+            if stop - at < 46 + n + m + k:
+                raise self._error("the archive's directory is damaged")
+            name = self._name(data[at + 46 : at + 46 + n])
+            packed, length, header = self._sizes64(data[at + 46 + n : at + 46 + n + m], packed, length, header, name)
+            at += 46 + n + m + k
+            if flags & _ENCRYPTED:
+                raise self._error("the member is encrypted", name)
+            if method not in (_STORED, _DEFLATED):
+                raise self._error(f"the member is compressed by method {method}, which is not known", name)
+            if method == _STORED and packed != length:
+                raise self._error("an uncompressed member has two sizes", name)
+            if disk not in (0, 0xFFFF):
+                raise self._error("the archive is one of several parts", name)
+            if name in self.members:
+                raise self._error("two members have this name", name)
+            self.members[name] = _Member(name, method, crc, packed, length, header)
+        if at != stop:
+            raise self._error("the archive's directory is longer than its entries")
+
+    def _name(self, raw):
+        try:
+            name = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._error("the name of a member is not text") from None
+        parts = name.split("/")
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or "\\" in name or ".." in parts or parts[0] == "":
+            raise self._error(f"a member has the impossible name {name[:60]!r}")
+        return name
+
+    def _sizes64(self, extra, packed, length, header, name):
+        """The sizes and the place of a member; those that don't fit 32 bits stand in an extra field."""
+        wide = [value == 0xFFFFFFFF for value in (length, packed, header)]
+        if not any(wide):
+            return packed, length, header
+        at = 0
+        while at + 4 <= len(extra):
+            kind, size = struct.unpack_from("<2H", extra, at)
+            if kind == 1:
+                need = 8 * sum(wide)
+                if size < need or at + 4 + need > len(extra):
+                    break
+                found = iter(struct.unpack_from(f"<{sum(wide)}Q", extra, at + 4))
+                length, packed, header = (
+                    next(found) if is_wide else value for is_wide, value in zip(wide, (length, packed, header))
+                )
+                return packed, length, header
+            at += 4 + size
+        raise self._error("the member's 64-bit sizes are missing", name)
+
+    def _check_places(self, directory):
+        """Find where the bytes of each member stand: inside of the file, and no two at the same place."""
+        data, before = self.file.data, 0
+        for member in sorted(self.members.values(), key=lambda m: m.header):
+            at = member.header
+            if at < before:
+                raise self._error("the member overlaps another one", member.name)
+            if at + 30 > directory or data[at : at + 4] != _LOCAL:
+                raise self._error("the member's header is not where the directory says", member.name)
+            flags, method = struct.unpack_from("<2H", data, at + 6)
+            n, m = struct.unpack_from("<2H", data, at + 26)
+            member.start = at + 30 + n + m
+            before = member.start + member.packed
+            if before > directory:
+                raise self._error("the member reaches beyond the end of the file", member.name)
+            if method != member.method or flags & _ENCRYPTED:
+                raise self._error("the member's header contradicts the directory", member.name)
+            if data[at + 30 : at + 30 + n] != member.name.encode():
+                raise self._error("the member's header has another name than the directory", member.name)
+
+    def source(self, name):
+        """The bytes of a member, mapped or inflated on demand."""
+        member = self.members[name]
+        if member.method == _STORED:
+            return Mapped(self.file, member.start, member.size)
+        return Deflated(self.file, member.start, member.packed, member.size, member.crc, name)
+
+    def read(self, name, limit):
+        """The bytes of a small member, checked against its checksum (which torch may leave out as 0)."""
+        member = self.members[name]
+        if member.size > limit:
+            raise self._error(f"the member has {member.size} bytes, at most {limit} are read", name)
+        found = bytes(self.source(name).view())
+        if member.crc and zlib.crc32(found) != member.crc:
+            raise self._error("the checksum is wrong: the file is damaged", name)
+        return found
+
+    def verify(self):
+        """Check every member against its checksum.
+
+        Raises
+        ------
+        CheckpointError
+            If one differs.
+        """
+        for name, member in self.members.items():
+            if member.method == _STORED and member.crc:
+                source, crc = self.source(name), 0
+                with source.view() as view:
+                    for at in range(0, member.size, 1 << 24):
+                        crc = zlib.crc32(view[at : at + (1 << 24)], crc)
+                source.release()
+                if crc != member.crc:
+                    raise self._error("the checksum is wrong: the file is damaged", name)
+            elif member.method == _DEFLATED:
+                source = self.source(name)
+                source.view().release()  # inflating checks
+                source.release()
+
+
+def read_zip(file, refused):
+    """The object of a .pt file in a zip archive, not yet plain, and the archive.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    archive = Archive(file)
+    root = _root(archive)
+    order = "little"
+    if root + "byteorder" in archive.members:
+        order = archive.read(root + "byteorder", MAX_SMALL).decode("latin-1").strip()
+        if order not in ("little", "big"):
+            raise archive._error(f"the byte order {order[:20]!r} is neither little nor big", root + "byteorder")
+    storages = {}
+
+    def storage(key):
+        """What a persistent id ("storage", type, key, location, count) stands for."""
+        if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
+            raise archive._error("a reference to something that is no storage", root + "data.pkl")
+        _, kind, number, _, count = key[:5]
+        if isinstance(kind, Refused):
+            return kind
+        if not isinstance(kind, StorageType) or type(number) is not str or type(count) is not int or count < 0:
+            raise archive._error("a storage whose description is not that of a storage", root + "data.pkl")
+        name = f"{root}data/{number}"
+        if name not in archive.members:
+            raise archive._error("the archive lacks this member", name[:MAX_NAME])
+        size = archive.members[name].size
+        if count * DTYPES[kind.kind][1] != size:
+            raise archive._error(f"the storage claims {count} elements of {kind.kind} and has {size} bytes", name)
+        if name not in storages:
+            storages[name] = archive.source(name)
+        return Storage(storages[name], kind.kind, count, number, order == "big")
+
+    name = root + "data.pkl"
+    pickle = archive.read(name, MAX_PICKLE)
+    found, _ = loads(pickle, persistent_load=storage, refused=refused, path=file.path, name=name)
+    return found, archive
+
+
+def _root(archive):
+    """The folder of the archive that holds data.pkl, with its slash."""
+    found = [name for name in archive.members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(found) != 1:
+        raise CheckpointError(
+            "the archive has no data.pkl in its one folder: it was not written by torch.save"
+            if not found
+            else "the archive has more than one data.pkl",
+            path=archive.path,
+        )
+    root = found[0][: -len("data.pkl")]
+    if root + "constants.pkl" in archive.members:
+        raise CheckpointError("this is a TorchScript archive, which holds code, not a checkpoint", path=archive.path)
+    return root

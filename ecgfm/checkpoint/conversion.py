@@ -1,0 +1,128 @@
+"""From one checkpoint format to another."""
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .directory import CONFIG, WEIGHTS, plain_json, saved_settings, write_directory, write_safetensors
+from .labels import ASSUMED
+from .reader import read
+from .write import write_pt
+
+__all__ = ["convert", "pt_content"]
+
+_TASKS = {"classifier": "ecg_classification", "pretraining": "ecg_pretraining", "encoder": "ecg_pretraining"}
+_CRITERIA = {
+    "classifier": "BinaryCrossEntropyWithLogitsCriterion",
+    "pretraining": "Wav2Vec2WithCMSCCriterion",
+    "encoder": "Wav2Vec2WithCMSCCriterion",
+}
+
+
+def convert(source, destination, *, labels=None, config=None, force=False):
+    """Write the model of a checkpoint in another format.
+
+    The weights keep their values and their number type. Label names and settings go along; label names that are only
+    assumed don't. What belongs to training (optimizer, metrics) stays behind.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A checkpoint, as for `read`.
+    destination : str or path-like
+        ``NAME.pt``; ``NAME.safetensors``, with ``config.json`` beside it; else a model directory.
+    labels : sequence of str or path-like, optional
+        Names of the outputs, or a CSV file with a column ``name``.
+    config : dict, optional
+        Settings of the model that replace those in the file.
+    force : bool
+        Replace files that are there.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files written.
+
+    Raises
+    ------
+    CheckpointError
+        If the source can't be read or is damaged, or the destination exists or can't be written.
+    LabelError
+        If the labels don't fit the model.
+    """
+    targets = _targets(destination)
+    for target in targets:
+        if target.is_dir():
+            raise CheckpointError("there is a directory of this name", path=target)
+        if target.exists() and not force:
+            raise CheckpointError("the file exists", path=target, remedy="Give another name, or --force (force=True)")
+    with read(source, labels=labels, config=config) as found:
+        found.verify()
+        if targets[0].suffix == ".pt":
+            write_pt(targets[0], pt_content(found))
+        else:
+            kept = None if found.labels_source == ASSUMED else found.labels
+            arguments = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
+            arguments |= {"settings": found.settings, "labels": kept, "info": found.info}
+            if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
+                write_directory(destination, **arguments)
+            else:
+                write_safetensors(targets[0], **arguments)
+    return targets
+
+
+def _targets(destination):
+    path = Path(destination)
+    if path.is_dir() or path.suffix == "":
+        return [path / WEIGHTS, path / CONFIG]
+    if path.suffix == ".pt":
+        return [path]
+    if path.suffix == ".safetensors":
+        return [path, path.parent / CONFIG]
+    raise CheckpointError(
+        f"the suffix {path.suffix} is not known",
+        path=path,
+        remedy="Name a .pt file, a .safetensors file, or a directory without a dot in its name",
+    )
+
+
+def pt_content(found):
+    """The content of a ``.pt`` file for a Checkpoint: its model and configuration, no state of training.
+
+    Parameters
+    ----------
+    found : Checkpoint
+
+    Returns
+    -------
+    dict
+        For `write_pt`.
+    """
+    settings = saved_settings(found.kind, found.config, found.settings) | {"args": None}
+    cfg = plain_json(found.cfg or {})
+    cfg.setdefault("_name", None)
+    cfg.setdefault("common", {"_name": None, "seed": 1})
+    cfg.setdefault("task", {"_name": _TASKS[found.kind]})
+    cfg["model"] = settings
+    ours = {"info": plain_json(found.info)}
+    if found.labels is not None and found.labels_source != ASSUMED:
+        ours["labels"] = list(found.labels)
+    return {
+        "args": None,
+        "cfg": cfg,
+        "model": dict(found.tensors),
+        "criterion": None,
+        # The original looks into the last entry of this list and into train_iterator whenever it loads a file.
+        "optimizer_history": [
+            {
+                "criterion_name": _CRITERIA[found.kind],
+                "optimizer_name": "Adam",
+                "lr_scheduler_state": {},
+                "num_updates": 0,
+            }
+        ],
+        "task_state": {},
+        "extra_state": {
+            "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
+            "ecgfm": ours,
+        },
+    }

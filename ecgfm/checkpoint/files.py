@@ -1,0 +1,67 @@
+"""Files are written whole or not at all; JSON is read strictly."""
+
+import contextlib
+import json
+
+from .. import _files
+from ..errors import CheckpointError, Error
+
+__all__ = ["parse_json", "replacing", "write_json"]
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Open a file for writing that takes the place of `path` once it is complete and on the disk.
+
+    If anything fails, `path` is as it was and nothing is left behind.
+
+    Raises
+    ------
+    CheckpointError
+        If it can't be written.
+    """
+    try:
+        with _files.replacing(path) as temporary, open(temporary, "wb") as file:
+            yield file
+    except Error:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"cannot be written: {error.strerror or error}", path=path) from None
+    except ValueError as error:  # a NUL in the name
+        raise CheckpointError(f"cannot be written: {error}", path=path) from None
+
+
+def parse_json(raw, *, path, field=None):
+    """The value behind JSON text in UTF-8.
+
+    Raises
+    ------
+    CheckpointError
+        If it isn't JSON, an object has a key twice, or a number is none (NaN, infinity).
+    """
+
+    def once(pairs):
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            seen = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise ValueError(f"the key {key[:100]!r} stands twice")
+                seen.add(key)
+        return made
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(bytes(raw).decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError:
+        raise CheckpointError("the JSON is nested too deeply", path=path, field=field) from None
+    except ValueError as error:
+        raise CheckpointError(f"the JSON is damaged: {error}", path=path, field=field) from None
+
+
+def write_json(path, value):
+    """Write a value as JSON in UTF-8, over many lines."""
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))

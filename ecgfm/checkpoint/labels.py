@@ -1,0 +1,150 @@
+"""Names of a classifier's outputs: from the file, from label_def.csv beside it, or the published model's."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from ..errors import CheckpointError, LabelError
+
+__all__ = ["ASSUMED", "MIMIC_IV_ECG", "check_labels", "find_labels", "read_label_file"]
+
+# The outputs of the published model finetuned on MIMIC-IV-ECG, in order.
+MIMIC_IV_ECG = (
+    "Poor data quality",
+    "Sinus rhythm",
+    "Premature ventricular contraction",
+    "Tachycardia",
+    "Ventricular tachycardia",
+    "Supraventricular tachycardia with aberrancy",
+    "Atrial fibrillation",
+    "Atrial flutter",
+    "Bradycardia",
+    "Accessory pathway conduction",
+    "Atrioventricular block",
+    "1st degree atrioventricular block",
+    "Bifascicular block",
+    "Right bundle branch block",
+    "Left bundle branch block",
+    "Infarction",
+    "Electronic pacemaker",
+)
+ASSUMED = "built-in, assumed"
+LABEL_FILE = "label_def.csv"
+MAX_BYTES = 16 << 20
+MAX_CHARACTERS = 1000
+
+
+def check_labels(labels, count, *, path=None):
+    """The labels as a tuple of text, if they fit.
+
+    Parameters
+    ----------
+    labels : sequence of str, or str or path-like
+        The names, or a CSV file that lists them in its column ``name``.
+    count : int
+        How many outputs the model has.
+    path : path-like, optional
+        The file they come from, for messages.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    LabelError
+        If their number is not `count`, or one is no text, is empty, or stands twice.
+    """
+    if isinstance(labels, (str, os.PathLike)):
+        return check_labels(read_label_file(labels), count, path=labels)
+    try:
+        labels = tuple(labels)
+    except TypeError:
+        raise LabelError(f"a {type(labels).__name__} is no sequence of names", path=path, field="labels") from None
+    if len(labels) != count:
+        raise LabelError(
+            f"{len(labels)} label names for {count} outputs",
+            path=path,
+            field="labels",
+            remedy="Give one name per output, in the order of the outputs",
+        )
+    seen = set()
+    for i, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise LabelError(f"name {i} is a {type(label).__name__}, not text", path=path, field="labels")
+        if not label.strip() or not label.isprintable() or len(label) > MAX_CHARACTERS:
+            raise LabelError(f"name {i} is empty, too long or has control characters", path=path, field="labels")
+        if label in seen:
+            raise LabelError(f"the name {label!r} stands twice", path=path, field="labels")
+        seen.add(label)
+    return tuple(str(label) for label in labels)
+
+
+def read_label_file(path):
+    """The names in the column ``name`` of a CSV file.
+
+    Raises
+    ------
+    LabelError
+        If the file can't be read or has no such column.
+    """
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise LabelError(f"cannot be read: {error.strerror}", path=path, field="labels") from None
+    except ValueError as error:
+        raise LabelError(f"cannot be read as text: {error}", path=path, field="labels") from None
+    if len(raw) > MAX_BYTES:
+        raise LabelError(f"the file is larger than {MAX_BYTES} bytes", path=path, field="labels")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise LabelError(f"not a CSV file: {error}", path=path, field="labels") from None
+    if not rows or "name" not in rows[0]:
+        raise LabelError("the table has no column 'name' or no rows", path=path, field="name")
+    return [row["name"] or "" for row in rows]
+
+
+def find_labels(count, stored, path, folder):
+    """The labels of a classifier and where they come from.
+
+    Parameters
+    ----------
+    count : int
+        Outputs of the model.
+    stored : sequence of str or None
+        The labels in the file itself.
+    path : path-like
+        The file.
+    folder : path-like
+        Where a ``label_def.csv`` may stand.
+
+    Returns
+    -------
+    labels : tuple of str or None
+    source : str or None
+        ``"file"``, ``"label_def.csv"``, ``"built-in, assumed"`` or None.
+
+    Raises
+    ------
+    LabelError
+        If labels are there and don't fit the model.
+    """
+    if stored is not None:
+        # A text would be taken for the name of a file, and a file must not choose which others are read.
+        if not isinstance(stored, (list, tuple)):
+            raise CheckpointError("not a list of names", path=path, field="labels")
+        return check_labels(stored, count, path=path), "file"
+    beside = Path(folder) / LABEL_FILE
+    if beside.is_file():
+        try:
+            return check_labels(read_label_file(beside), count, path=beside), LABEL_FILE
+        except LabelError as error:
+            error.remedy = f"Mend or remove {LABEL_FILE}, or give the names yourself"
+            raise
+    if count == len(MIMIC_IV_ECG):
+        return MIMIC_IV_ECG, ASSUMED
+    return None, None

@@ -1,0 +1,84 @@
+"""The container that torch.save wrote before the zip archive.
+
+Five pickles in a row (a magic number, the version, facts on the writing machine, the object, the list of storage keys),
+then the storages in the order of that list: the number of elements as 8 bytes and the raw elements.
+"""
+
+from ..errors import CheckpointError
+from .plain import Refused, Storage, StorageType
+from .storage import DTYPES, Mapped
+from .unpickle import loads
+
+__all__ = ["MAGIC", "read_legacy"]
+
+MAGIC = 0x1950A86A20F9469CFC6C
+VERSION = 1001
+
+
+def read_legacy(file, refused):
+    """The object of a .pt file in the old container, not yet plain.
+
+    Raises
+    ------
+    CheckpointError
+    """
+
+    def error(message, field=None):
+        return CheckpointError(message, path=file.path, field=field)
+
+    def pickle(name, at, persistent_load=None):
+        return loads(
+            file.data, at, persistent_load=persistent_load, refused=refused, path=file.path, name=name, size=file.size
+        )
+
+    magic, at = pickle("magic number", 0)
+    version, at = pickle("version", at)
+    if magic != MAGIC or version != VERSION or type(version) is not int:
+        raise error("not a checkpoint: the magic number or the version is not that of torch.save")
+    # The facts on the machine say nothing that is needed: torch always wrote this container in little endian.
+    _, at = pickle("system", at)
+    storages = {}
+
+    def storage(key):
+        if isinstance(key, tuple) and len(key) > 1 and key[0] == "module":
+            return key[1]
+        if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
+            raise error("a reference to something that is no storage", "object")
+        _, kind, name, _, count, view = (*key, None)[:6]
+        if isinstance(kind, Refused):
+            raise error("a storage of an unknown type, whose length is therefore not known", "object")
+        if not isinstance(kind, StorageType) or type(name) is not str or type(count) is not int or count < 0:
+            raise error("a storage whose description is not that of a storage", "object")
+        if name not in storages:
+            # Where it stands is known once the object has been read.
+            storages[name] = (kind.kind, count, Mapped(file, None, count * DTYPES[kind.kind][1]))
+        known, total, source = storages[name]
+        if (known, total) != (kind.kind, count):
+            raise error(f"storage {name[:50]} is described in two ways", "object")
+        first = 0
+        if view is not None:
+            _, first, count = view if isinstance(view, tuple) and len(view) == 3 else (None, -1, -1)
+            if type(first) is not int or type(count) is not int or not 0 <= first <= first + count <= total:
+                raise error(f"a part of storage {name[:50]} lies outside of it", "object")
+        return Storage(source, known, count, name, first=first)
+
+    value, at = pickle("object", at, storage)
+    keys, at = pickle("storage keys", at)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
+        raise error("the list of storages is damaged", "storage keys")
+    for key in keys:
+        field = f"storage {key[:50]}"
+        if key not in storages:
+            raise error("no tensor refers to this storage", field)
+        _, total, source = storages[key]
+        if file.size - at < 8 + source.length:
+            raise error(f"the file ends before the {source.length} bytes of this storage: it is truncated", field)
+        count = int.from_bytes(file.data[at : at + 8], "little")
+        if count != total:
+            raise error(f"the storage has {count} elements, its tensors claim {total}", field)
+        source.start = at + 8
+        at += 8 + source.length
+    missing = storages.keys() - set(keys)
+    if missing:
+        raise error("the file lacks this storage", f"storage {min(missing)[:50]}")
+    return value

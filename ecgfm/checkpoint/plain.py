@@ -1,0 +1,425 @@
+"""The constructors that a pickle may name, as builders of plain data, and the last step to plain data."""
+
+import math
+import re
+
+import numpy as np
+
+from .storage import Tensor
+
+__all__ = ["BUILDERS", "INERT", "MAX_REFUSED", "Built", "Refused", "StorageType", "TooDeep", "plain"]
+
+MAX_REFUSED = 1000
+MAX_DEPTH = 100
+MAX_NODES = 20_000_000
+
+_ARRAY_TYPES = re.compile(r"[<>|=]?(?:b1|\?|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,5})")
+
+
+class Refused:
+    """Stands for an object that a file names and that is not made."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"<refused: {self.name}>"
+
+
+class Built:
+    """An object under construction: a pickle may set its state after it was made."""
+
+    def set_state(self, machine, state):
+        """Take the state; by default there is nothing to take."""
+
+
+class _Builder:
+    def __init__(self, function):
+        self.build = function
+
+
+# ---- Python's own -------------------------------------------------------------------------------------------------
+
+
+def _pairs(machine, args):
+    """The dictionary that dict(...) or OrderedDict(...) would make of one mapping or list of pairs."""
+    made = {}
+    if len(args) > 1:
+        raise machine.error("a dictionary of several arguments that no checkpoint has")
+    if args and isinstance(args[0], dict):
+        machine.charge(len(args[0]))
+        made.update(args[0])
+    elif args:
+        machine.charge(len(args[0]))
+        for pair in args[0]:
+            key, value = pair
+            machine.fill(made, [key, value])
+    return made
+
+
+def _default_dict(machine, args):
+    return _pairs(machine, args[1:])
+
+
+def _sequence(kind):
+    def build(machine, args):
+        if not args:
+            return kind()
+        (values,) = args
+        if not isinstance(values, (list, tuple, set, frozenset, str, bytes)):
+            raise TypeError
+        machine.charge(len(values))
+        return kind(machine.members(values) if kind in (set, frozenset) else values)
+
+    return build
+
+
+def _bytes(machine, args):
+    """bytes(), bytes(list) and bytes(text, "latin-1"): how protocol 2 writes them; never bytes(length)."""
+    if not args:
+        return b""
+    if isinstance(args[0], str):
+        return _encode(machine, args)
+    if not isinstance(args[0], (list, tuple, bytes)):
+        raise TypeError
+    machine.charge(len(args[0]))
+    return bytes(args[0])
+
+
+def _encode(machine, args):
+    text, encoding = args if len(args) == 2 else (*args, "utf-8")
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "utf8", "ascii"):
+        raise machine.error("text in an encoding that no checkpoint has")
+    machine.charge(len(text))
+    return text.encode(encoding)
+
+
+def _complex(machine, args):
+    if not all(isinstance(part, (int, float)) for part in args):
+        raise TypeError
+    return complex(*args)
+
+
+def _reconstruct_object(machine, args):
+    """copyreg._reconstructor(class, base, state): how protocols 0 and 1 make an object."""
+    return machine.construct(args[0], ())
+
+
+def _new_object(machine, args):
+    return machine.construct(args[0], tuple(args[1:]))
+
+
+class Namespace(Built):
+    """argparse.Namespace and the like: becomes a dictionary."""
+
+    def __init__(self):
+        self.values = {}
+
+    def set_state(self, machine, state):
+        if isinstance(state, tuple) and len(state) == 2:  # (__dict__, slots)
+            state = state[0] or state[1]
+        if isinstance(state, dict):
+            machine.charge(len(state))
+            self.values.update(state)
+
+    def content(self):
+        return self.values
+
+
+class ConfigNode(Built):
+    """A node of an OmegaConf configuration: becomes its content. Parents, types and flags are left out."""
+
+    def __init__(self):
+        self.value = None
+
+    def set_state(self, machine, state):
+        if isinstance(state, tuple) and len(state) == 2:
+            state = state[0] or state[1]
+        if isinstance(state, dict):
+            self.value = state.get("_content", state.get("_val"))
+
+    def content(self):
+        return self.value
+
+
+# ---- NumPy --------------------------------------------------------------------------------------------------------
+
+
+class DType(Built):
+    """numpy.dtype(text, align, copy), then its byte order as the state."""
+
+    def __init__(self, code):
+        self.code, self.order = code, ""
+
+    def set_state(self, machine, state):
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else ""
+        if order in ("<", ">", "|", "="):
+            self.order = order
+
+    def dtype(self):
+        return np.dtype(self.order + self.code.lstrip("<>|=")) if self.order else np.dtype(self.code)
+
+    def content(self):
+        return str(self.dtype())
+
+
+def _dtype(machine, args):
+    code = args[0]
+    if isinstance(code, str) and _ARRAY_TYPES.fullmatch(code):
+        return DType(code)
+    return machine.refuse(f"numpy.dtype({str(code)[:50]})" if isinstance(code, str) else "numpy.dtype")
+
+
+class Array(Built):
+    """A numpy.ndarray: made empty, then its shape, type and bytes as the state."""
+
+    def __init__(self):
+        self.array = np.empty(0)
+
+    def set_state(self, machine, state):
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise machine.error("an array whose state is not that of an array: the file is damaged")
+        _, shape, dtype, fortran, values = state
+        self.array = _array(machine, values, dtype, shape, "F" if fortran else "C")
+
+    def content(self):
+        return self.array
+
+
+def _array(machine, values, dtype, shape, order):
+    """An array of a pickle's bytes: a view of them."""
+    if isinstance(dtype, Refused):
+        return machine.refuse("numpy.ndarray of objects")
+    if isinstance(values, str):  # Python 2's strings
+        values = _encode(machine, (values, "latin-1"))
+    if not isinstance(values, bytes) or not isinstance(shape, tuple) or not isinstance(dtype, DType):
+        raise machine.error("an array whose state is not that of an array: the file is damaged")
+    if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
+        raise machine.error("an array with an impossible shape: the file is damaged")
+    kind = dtype.dtype()
+    if math.prod(shape) * kind.itemsize != len(values):
+        raise machine.error(f"an array of shape {shape} and type {kind} in {len(values)} bytes: the file is damaged")
+    if not values:
+        return np.empty(shape, kind)
+    return np.frombuffer(values, kind).reshape(shape, order=order)
+
+
+def _new_array(machine, args):
+    return Array()
+
+
+def _array_from_buffer(machine, args):
+    """numpy._core.numeric._frombuffer(bytes, dtype, shape, order): how protocol 5 writes an array."""
+    values, dtype, shape, order = args
+    made = Array()
+    made.array = _array(machine, values, dtype, shape, "F" if order == "F" else "C")
+    return made
+
+
+def _scalar(machine, args):
+    dtype, values = args
+    if isinstance(dtype, Refused):
+        return machine.refuse("numpy.generic of objects")
+    found = _array(machine, values, dtype, (), "C")
+    return found.item() if found.size == 1 else found
+
+
+# ---- torch --------------------------------------------------------------------------------------------------------
+
+
+class StorageType:
+    """torch.FloatStorage and the like: the type of the elements of a storage."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+
+class Storage:
+    """Elements of one type in a file. The container makes it for a persistent id.
+
+    Parameters
+    ----------
+    source : Mapped or Deflated
+    kind : str
+        A key of `storage.DTYPES`.
+    count : int
+        Elements, of which the source has at least so many.
+    first : int
+        The first element, of a view of a storage.
+    """
+
+    def __init__(self, source, kind, count, key, big_endian=False, first=0):
+        self.source, self.kind, self.count, self.key = source, kind, count, key
+        self.big_endian, self.first = big_endian, first
+
+
+def _tensor(machine, args):
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])."""
+    storage, offset, shape, strides = args[:4]
+    machine.charge(64)
+    if isinstance(storage, Refused):
+        return machine.refuse("torch.Tensor of an unknown type")
+    if not isinstance(storage, Storage) or not all(isinstance(sizes, (tuple, list)) for sizes in (shape, strides)):
+        raise machine.error("a tensor whose description is not that of a tensor: the file is damaged")
+    if type(offset) is not int or offset < 0:
+        raise machine.error("a tensor with an impossible offset: the file is damaged")
+    return Tensor(
+        storage.source,
+        storage.kind,
+        shape,
+        offset=storage.first + offset,
+        strides=strides,
+        count=storage.first + storage.count,
+        big_endian=storage.big_endian,
+        path=machine.path,
+        name=f"storage {storage.key}",
+    )
+
+
+def _parameter(machine, args):
+    """torch._utils._rebuild_parameter(tensor, requires_grad, hooks)."""
+    return args[0]
+
+
+def _size(machine, args):
+    return _sequence(tuple)(machine, args)
+
+
+# ---- the tables ---------------------------------------------------------------------------------------------------
+
+_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "UntypedStorage": "uint8",
+}
+
+BUILDERS = {("torch", name): StorageType(kind) for name, kind in _STORAGES.items()}
+BUILDERS |= {("torch.cuda", name): StorageType(kind) for name, kind in _STORAGES.items()}
+BUILDERS[("torch.storage", "UntypedStorage")] = StorageType("uint8")
+BUILDERS |= {
+    key: _Builder(function)
+    for key, function in {
+        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        ("torch._utils", "_rebuild_tensor"): _tensor,
+        ("torch._utils", "_rebuild_parameter"): _parameter,
+        ("torch", "Size"): _size,
+        ("collections", "OrderedDict"): _pairs,
+        ("collections", "defaultdict"): _default_dict,
+        ("copyreg", "_reconstructor"): _reconstruct_object,
+        ("copy_reg", "_reconstructor"): _reconstruct_object,
+        ("copyreg", "__newobj__"): _new_object,
+        ("_codecs", "encode"): _encode,
+        ("argparse", "Namespace"): lambda machine, args: Namespace(),
+        ("types", "SimpleNamespace"): lambda machine, args: Namespace(),
+    }.items()
+}
+for _module in ("builtins", "__builtin__"):
+    for _name, _function in {
+        "dict": _pairs,
+        "list": _sequence(list),
+        "tuple": _sequence(tuple),
+        "set": _sequence(set),
+        "frozenset": _sequence(frozenset),
+        "bytes": _bytes,
+        "bytearray": _bytes,
+        "complex": _complex,
+    }.items():
+        BUILDERS[(_module, _name)] = _Builder(_function)
+for _core in ("numpy.core", "numpy._core"):
+    BUILDERS[(f"{_core}.multiarray", "_reconstruct")] = _Builder(_new_array)
+    BUILDERS[(f"{_core}.multiarray", "scalar")] = _Builder(_scalar)
+    BUILDERS[(f"{_core}.numeric", "_frombuffer")] = _Builder(_array_from_buffer)
+BUILDERS[("numpy", "dtype")] = _Builder(_dtype)
+BUILDERS[("numpy", "ndarray")] = _Builder(_new_array)
+for _names, _module in (
+    (("DictConfig",), "omegaconf.dictconfig"),
+    (("ListConfig",), "omegaconf.listconfig"),
+    (
+        ("AnyNode", "StringNode", "IntegerNode", "FloatNode", "BooleanNode", "EnumNode", "BytesNode", "PathNode"),
+        "omegaconf.nodes",
+    ),
+):
+    for _name in _names:
+        BUILDERS[(_module, _name)] = _Builder(lambda machine, args: ConfigNode())
+
+# Types that only say of what type something is. Placeholders as well, but not worth a mention.
+INERT = {
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("int", "float", "str", "bool", "object")),
+    ("typing", "Any"),
+    ("omegaconf.base", "Metadata"),
+    ("omegaconf.base", "ContainerMetadata"),
+    ("torch", "device"),
+    ("torch", "float32"),
+    ("torch", "float16"),
+    ("torch", "bfloat16"),
+}
+
+
+# ---- plain data ---------------------------------------------------------------------------------------------------
+
+
+class TooDeep(ValueError):
+    """Data that holds itself, is nested too deeply, or repeats a part too often."""
+
+
+def plain(value):
+    """Plain data of what a pickle built: None, numbers, text, bytes, lists, tuples, sets, dictionaries, arrays, tensors
+    and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it.
+
+    Raises
+    ------
+    TooDeep
+    """
+    return _walk(value, 0, {})[0]
+
+
+_LEAVES = (str, int, float, bool, type(None), bytes, complex, np.ndarray, Tensor, Refused)
+_OPEN = object()
+
+
+def _walk(value, depth, seen):
+    """(plain value, nodes that it has when every repeated part is counted each time)."""
+    if isinstance(value, _LEAVES):
+        return value, 1
+    if depth > MAX_DEPTH:
+        raise TooDeep(f"the data is nested more than {MAX_DEPTH} deep")
+    # `seen` keeps each visited object alive, so that its id stays its own.
+    found = seen.get(id(value))
+    if found is not None:
+        if found[1] is _OPEN:
+            raise TooDeep("the data holds itself")
+        return found[1], found[2]
+    seen[id(value)] = (value, _OPEN, 0)
+    nodes = 1
+    if isinstance(value, dict):
+        made = {}
+        for key, item in value.items():
+            made[key], n = _walk(item, depth + 1, seen)
+            nodes += n
+    elif isinstance(value, (list, tuple)):
+        made = []
+        for item in value:
+            item, n = _walk(item, depth + 1, seen)
+            made.append(item)
+            nodes += n
+        made = made if isinstance(value, list) else tuple(made)
+    elif isinstance(value, (set, frozenset)):
+        made, nodes = value, 1 + len(value)
+    elif isinstance(value, Built):
+        made, nodes = _walk(value.content(), depth + 1, seen)
+    else:
+        made = Refused(type(value).__name__)
+    if nodes > MAX_NODES:
+        raise TooDeep("the data repeats itself too often")
+    seen[id(value)] = (value, made, nodes)
+    return made, nodes

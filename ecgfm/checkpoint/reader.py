@@ -1,0 +1,287 @@
+"""Read a checkpoint of any format."""
+
+import os
+from pathlib import Path
+
+from .._threads import core
+from ..errors import CheckpointError, LabelError
+from . import config as configuration
+from . import labels as labelling
+from .archive import read_zip
+from .directory import CONFIG, WEIGHTS, read_config
+from .legacy import read_legacy
+from .plain import TooDeep, plain
+from .safetensors import read_tensors
+from .storage import File, Tensor
+
+__all__ = ["Checkpoint", "read"]
+
+# In a directory, the first of these that is there.
+FILES = (WEIGHTS, "checkpoint_best.pt", "checkpoint_last.pt")
+MAX_TENSORS = 100_000
+
+# PyTorch's old names of a weight-normed weight, and the new ones.
+_RENAMED = {
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+
+
+class Checkpoint:
+    """What a checkpoint holds; made by `read`. A context manager: the tensors live in the open file.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file that was read.
+    format : {"pt", "pt-legacy", "safetensors"}
+        torch's zip archive, torch's older container, or safetensors.
+    kind : {"classifier", "pretraining", "encoder"}
+        A pretraining model has the heads of pretraining; an encoder has no heads at all.
+    config : dict
+        The architecture under the keys of fairseq-signals; ``conv_feature_layers`` as a list of tuples.
+    settings : dict
+        All settings of the model in the file, as they stand there.
+    tensors : dict of str to Tensor
+        The model's tensors by name, in the order of the parameter table. ``np.asarray(tensor)`` gives float32.
+    unused : tuple of str
+        Tensors of the file that the model doesn't need.
+    labels : tuple of str or None
+        Names of the outputs.
+    labels_source : str or None
+        ``"file"``, ``"label_def.csv"``, ``"built-in, assumed"``, ``"the caller"`` or None.
+    cfg : dict or None
+        The whole configuration of the run.
+    extra_state : dict or None
+        What else the trainer saved.
+    content : dict
+        Everything in the file but the model's tensors, as plain data.
+    info : dict
+        What the file says of the model, such as ``{"training": "none"}``.
+    refused : tuple of str
+        What the file names that was not made: ``module.name`` of each placeholder.
+    """
+
+    def __init__(self, path, format, kind, config, settings, tensors, unused):
+        self.path, self.format, self.kind, self.config, self.settings = path, format, kind, config, settings
+        self.tensors, self.unused = tensors, unused
+        self.labels = self.labels_source = None
+        self.content, self.info, self.refused = {}, {}, ()
+        self._file = self._archive = self._stored_labels = None
+
+    @property
+    def cfg(self):
+        found = self.content.get("cfg")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def extra_state(self):
+        found = self.content.get("extra_state")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def num_parameters(self):
+        """int: elements of all tensors of the model together."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    def verify(self):
+        """Check every member of the archive against its checksum, where it has one.
+
+        `read` checks what it reads whole; it doesn't read all weights only to check them.
+
+        Raises
+        ------
+        CheckpointError
+            If one differs: the file is damaged.
+        """
+        if self._archive is not None:
+            self._archive.verify()
+
+    def close(self):
+        """Close the file. Arrays that were taken from it stay valid; tensors can't be read any more."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def __repr__(self):
+        return f"Checkpoint({str(self.path)!r}, {self.kind}, {self.num_parameters:,} parameters)"
+
+
+def read(path, *, labels=None, config=None):
+    """Open a checkpoint. No code in the file is run.
+
+    Weights stay in the file, which is mapped into memory, until they are asked for: while a checkpoint is open its file
+    may be replaced or deleted, but not cut short.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A ``.pt`` file, a ``.safetensors`` file with its ``config.json`` beside it, or a directory with
+        ``model.safetensors``, ``checkpoint_best.pt`` or ``checkpoint_last.pt``.
+    labels : sequence of str or path-like, optional
+        Names of the outputs, or a CSV file with a column ``name``, instead of those found.
+    config : dict, optional
+        Settings of the model that replace those in the file, for one whose configuration is wrong.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read, is damaged, or holds no ECG-FM model.
+    LabelError
+        If the labels don't fit the model.
+    ConfigError
+        If `config` has a key that is no setting of the architecture.
+    """
+    path = _locate(path)
+    file = File(path)
+    try:
+        found = _read_file(file, config)
+        _set_labels(found, labels)
+    except BaseException:
+        file.close()
+        raise
+    found._file = file
+    return found
+
+
+def _locate(path):
+    try:
+        path = Path(path)
+        if not path.is_dir():
+            return path
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"not a path: {error}", path=repr(path)[:200]) from None
+    for name in FILES:
+        if (path / name).exists():
+            return path / name
+    raise CheckpointError(f"the directory has none of {', '.join(FILES)}", path=path)
+
+
+def _read_safetensors(file, config):
+    tensors, _ = read_tensors(file)
+    settings, labels, info = read_config(Path(file.path).parent / CONFIG)
+    found = _assemble(file, "safetensors", tensors, settings, config)
+    found.content, found.info, found._stored_labels = {"cfg": {"model": settings}}, info, labels
+    return found
+
+
+def _read_file(file, config):
+    head = bytes(file.data[:16])
+    refused, archive = {}, None
+    if head.startswith(b"PK"):
+        format, (value, archive) = "pt", read_zip(file, refused)
+    elif head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        format, value = "pt-legacy", read_legacy(file, refused)
+    elif len(head) > 8 and head[8:9] == b"{":
+        return _read_safetensors(file, config)
+    else:
+        raise _unknown(file, head)
+    try:
+        content = plain(value)
+    except TooDeep as error:
+        raise CheckpointError(str(error), path=file.path, field="data.pkl") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        there = content if isinstance(content, dict) else [type(content).__name__]
+        raise CheckpointError(
+            "there is no model in the file, only " + ", ".join(str(key)[:30] for key in list(there)[:8]),
+            path=file.path,
+            field="model",
+            remedy="Give a checkpoint as fairseq-signals saves it, with 'cfg' (or 'args') and 'model'",
+        )
+    settings = configuration.settings_of(content)
+    if settings is None:
+        raise CheckpointError("the file has no configuration of the model", path=file.path, field="cfg.model")
+    found = _assemble(file, format, content.pop("model"), settings, config)
+    found.content, found.refused, found._archive = content, tuple(sorted(refused)), archive
+    ours = (found.extra_state or {}).get("ecgfm")
+    if isinstance(ours, dict):
+        found.info = ours["info"] if isinstance(ours.get("info"), dict) else {}
+        found._stored_labels = ours.get("labels")
+    return found
+
+
+def _unknown(file, head):
+    remedy = None
+    if head.startswith(b"version https:/"):
+        message, remedy = "this is a Git LFS pointer, not the file itself", "Fetch it with: git lfs pull"
+    elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        message, remedy = "this is a web page, not a checkpoint", "Download the file itself"
+    elif not any(head):
+        message = "the file begins with zeros: it is damaged or was not downloaded to the end"
+    else:
+        message = "neither a .pt file of torch.save nor safetensors"
+    return CheckpointError(message, path=file.path, remedy=remedy)
+
+
+def _assemble(file, format, model, settings, changes):
+    """The Checkpoint of a state dict and its settings."""
+    state = _state_dict(model, file.path)
+    kind = configuration.kind_of(state)
+    if kind is None:
+        raise CheckpointError(
+            "the model's tensors are not those of ECG-FM: none is named encoder.layers.*", path=file.path, field="model"
+        )
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    config = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
+    tensors = {name: state.pop(name) for name, _ in core().parameters(config, kind)}
+    _check_values(tensors, file.path)
+    return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
+
+
+def _state_dict(model, path):
+    """{name: tensor} under today's names."""
+    if len(model) > MAX_TENSORS:
+        raise CheckpointError(f"{len(model)} tensors are more than any checkpoint's", path=path, field="model")
+    state = {}
+    for name, tensor in model.items():
+        if not isinstance(name, str) or len(name) > 500 or not isinstance(tensor, Tensor):
+            raise CheckpointError("not a tensor by its name", path=path, field=f"model.{str(name)[:100]}")
+        for old, new in _RENAMED.items():
+            if name.endswith(old):
+                name = name[: -len(old)] + new
+        if name in state:
+            raise CheckpointError("the tensor is there under its old and its new name", path=path, field=name)
+        tensor.name = name
+        state[name] = tensor
+    return state
+
+
+def _check_values(tensors, path):
+    """Raise unless the values are real numbers, and no more of them than the file has."""
+    total, claimed = 0, {}
+    for name, tensor in tensors.items():
+        if not tensor.is_float:
+            raise CheckpointError(f"the values are of type {tensor.dtype}, not real numbers", path=path, field=name)
+        total += tensor.size
+        source = tensor.source
+        claimed[source] = claimed.get(source, 0) + tensor.nbytes
+        if claimed[source] > source.length:
+            raise CheckpointError("the tensor shares values with another one", path=path, field=name)
+    if total > configuration.MAX_PARAMETERS:
+        raise CheckpointError(
+            f"{total:,} parameters are more than the {configuration.MAX_PARAMETERS:,} that are read",
+            path=path,
+            field="model",
+        )
+
+
+def _set_labels(found, labels):
+    if found.kind != "classifier":
+        if labels is not None:
+            raise LabelError(f"a model of kind {found.kind} has no outputs to name", path=found.path, field="labels")
+        return
+    count = found.config["num_labels"]
+    if labels is not None:
+        found.labels, found.labels_source = labelling.check_labels(labels, count), "the caller"
+        return
+    folder = os.path.dirname(found.path) or "."
+    found.labels, found.labels_source = labelling.find_labels(count, found._stored_labels, found.path, folder)

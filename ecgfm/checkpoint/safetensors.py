@@ -1,0 +1,120 @@
+"""The safetensors format: 8 bytes of length, a JSON header, the values."""
+
+import json
+import math
+
+import numpy as np
+
+from ..errors import CheckpointError
+from .files import parse_json, replacing
+from .storage import Mapped, Tensor, raw_values
+
+__all__ = ["read_tensors", "write_tensors"]
+
+MAX_HEADER = 32 << 20
+_KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_CODES = {kind: code for code, kind in _KINDS.items()}
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_ALIGNMENT = 64
+
+
+def read_tensors(file):
+    """The tensors of a file, in the order of their places.
+
+    Parameters
+    ----------
+    file : storage.File
+
+    Returns
+    -------
+    dict of str to Tensor
+    dict of str to str
+        The file's metadata.
+
+    Raises
+    ------
+    CheckpointError
+        If the header is damaged, or the tensors don't cover the values exactly: no hole, no overlap, no rest.
+    """
+
+    def error(message, field="header"):
+        return CheckpointError(message, path=file.path, field=field)
+
+    length = int.from_bytes(file.data[:8], "little")
+    if file.size < 8 or length > min(MAX_HEADER, file.size - 8):
+        raise error(f"the header claims {length} bytes in a file of {file.size}")
+    header = parse_json(file.data[8 : 8 + length], path=file.path, field="header")
+    if not isinstance(header, dict):
+        raise error("the header is not an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise error("the metadata is not an object of texts", "__metadata__")
+    entries = []
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise error("the entry has other keys than dtype, shape and data_offsets", name[:200])
+        code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(code, str) or code not in _KINDS:
+            raise error(f"values of type {str(code)[:30]}, not {', '.join(_KINDS)}", name[:200])
+        if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+            raise error("the shape or the offsets are not lists of whole numbers", name[:200])
+        if math.prod(shape) * _BYTES[code] != offsets[1] - offsets[0]:
+            raise error(f"shape {shape} of {code} does not fill the bytes {offsets[0]} to {offsets[1]}", name[:200])
+        entries.append((offsets[0], offsets[1], name, code, shape))
+    entries.sort(key=lambda entry: entry[:2])
+    tensors, at, start = {}, 0, 8 + length
+    for first, last, name, code, shape in entries:
+        if first != at:
+            raise error("the values overlap those of another tensor, or leave a hole before them", name[:200])
+        if last > file.size - start:
+            raise error("the values reach beyond the end of the file: it is truncated", name[:200])
+        source = Mapped(file, start + first, last - first)
+        tensors[name] = Tensor(source, _KINDS[code], shape, path=file.path, name=name[:200])
+        at = last
+    if start + at != file.size:
+        raise error(f"{file.size - start - at} bytes at the end of the file belong to no tensor")
+    return tensors, metadata
+
+
+def _are_sizes(values):
+    return isinstance(values, list) and len(values) <= 64 and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
+
+
+def write_tensors(path, tensors, metadata=None):
+    """Write tensors, the wider types first; float64 becomes float32.
+
+    Parameters
+    ----------
+    path : path-like
+    tensors : mapping of str to Tensor or ndarray
+    metadata : mapping of str to str, optional
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is not of floating point, or the file can't be written.
+    """
+    plans = []
+    for name, tensor in tensors.items():
+        kind, _ = raw_values(tensor, lazy=True)
+        code = _CODES.get("float32" if kind == "float64" else kind)
+        if code is None:
+            raise CheckpointError(f"values of type {kind} are not written", path=path, field=name)
+        plans.append((name, code, [int(n) for n in np.shape(tensor)], tensor))
+    plans.sort(key=lambda plan: -_BYTES[plan[1]])
+    header, at = {"__metadata__": dict(metadata)} if metadata else {}, 0
+    for name, code, shape, _ in plans:
+        end = at + math.prod(shape) * _BYTES[code]
+        header[name] = {"dtype": code, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    raw += b" " * (-(8 + len(raw)) % _ALIGNMENT)
+    with replacing(path) as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for _, _, _, tensor in plans:
+            kind, values = raw_values(tensor)
+            if kind == "float64":
+                values = values.astype("<f4")
+            file.write(memoryview(values).cast("B") if values.size else b"")
+            if isinstance(tensor, Tensor):
+                tensor.release()

@@ -1,0 +1,283 @@
+"""Tensors that stay in the file until they are asked for."""
+
+import math
+import mmap
+import os
+import stat
+import zlib
+
+import numpy as np
+
+from ..errors import CheckpointError
+
+__all__ = ["DTYPES", "Deflated", "File", "Mapped", "Tensor", "raw_values"]
+
+# Name -> (NumPy type that holds the raw values, bytes). bfloat16 has no NumPy type: its raw values are the upper halves
+# of float32 numbers.
+DTYPES = {
+    "float64": ("f8", 8),
+    "float32": ("f4", 4),
+    "float16": ("f2", 2),
+    "bfloat16": ("u2", 2),
+    "int64": ("i8", 8),
+    "int32": ("i4", 4),
+    "int16": ("i2", 2),
+    "int8": ("i1", 1),
+    "uint8": ("u1", 1),
+    "bool": ("u1", 1),
+    "complex64": ("c8", 8),
+    "complex128": ("c16", 16),
+}
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+MAX_DIMENSIONS = 16
+
+
+class File:
+    """A file mapped into memory, read-only.
+
+    Parameters
+    ----------
+    path : path-like
+        A regular file that is not empty.
+
+    Raises
+    ------
+    CheckpointError
+        If it can't be opened, is empty, or is no regular file.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            # A fifo without a writer must not hang.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise CheckpointError(f"cannot be opened: {error.strerror}", path=path) from None
+        except ValueError as error:  # a NUL in the name
+            raise CheckpointError(f"cannot be opened: {error}", path=path) from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError("not a regular file", path=path)
+            if status.st_size == 0:
+                raise CheckpointError("the file is empty", path=path)
+            self.size = status.st_size
+            try:
+                self.data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError, OverflowError) as error:
+                raise CheckpointError(f"cannot be mapped into memory: {error}", path=path) from None
+        finally:
+            os.close(descriptor)
+
+    def release(self, start, length):
+        """Give the memory of these bytes back; they are read again from the file when they are next used."""
+        if self.data is None or length <= 0:
+            return
+        first = start - start % mmap.PAGESIZE
+        try:
+            self.data.madvise(mmap.MADV_DONTNEED, first, min(start + length, self.size) - first)
+        except (AttributeError, OSError, ValueError):
+            pass  # only a hint
+
+    def close(self):
+        data, self.data = self.data, None
+        try:
+            if data is not None:
+                data.close()
+        except BufferError:
+            pass  # arrays still look at it; it is closed when the last of them goes
+
+
+class Mapped:
+    """Bytes that stand as they are in the file."""
+
+    def __init__(self, file, start, length):
+        self.file, self.start, self.length = file, start, length
+
+    def view(self):
+        if self.file.data is None:
+            raise CheckpointError("the file has been closed", path=self.file.path)
+        return memoryview(self.file.data)[self.start : self.start + self.length]
+
+    def release(self, first=0, length=None):
+        self.file.release(self.start + first, self.length if length is None else length)
+
+
+class Deflated:
+    """Bytes that a zip archive holds deflated; inflated when they are first asked for, to at most `length` bytes."""
+
+    def __init__(self, file, start, packed, length, crc, name):
+        self.file, self.start, self.packed, self.length, self.crc, self.name = file, start, packed, length, crc, name
+        self._bytes = None
+
+    def view(self):
+        if self._bytes is None:
+            if self.file.data is None:
+                raise CheckpointError("the file has been closed", path=self.file.path)
+            self._bytes = self._inflate()
+        return memoryview(self._bytes)
+
+    def _inflate(self):
+        inflater = zlib.decompressobj(-15)
+        try:
+            with memoryview(self.file.data) as whole, whole[self.start : self.start + self.packed] as packed:
+                found = inflater.decompress(packed, self.length + 1)
+        except zlib.error as error:
+            raise CheckpointError(
+                f"the compressed data is damaged: {error}", path=self.file.path, field=self.name
+            ) from None
+        if len(found) != self.length or not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
+            raise CheckpointError(
+                f"the compressed data does not inflate to the {self.length} bytes that the archive states",
+                path=self.file.path,
+                field=self.name,
+            )
+        if self.crc and zlib.crc32(found) != self.crc:
+            raise CheckpointError("the checksum is wrong: the file is damaged", path=self.file.path, field=self.name)
+        return found
+
+    def release(self, first=0, length=None):
+        # Where many tensors are parts of one storage, it would be inflated again for each.
+        if length in (None, self.length):
+            self._bytes = None
+
+
+class Tensor:
+    """One tensor of a file. ``np.asarray(tensor)`` gives its values as float32.
+
+    A float32 tensor that the file holds uncompressed, aligned and in this machine's byte order becomes a read-only
+    view of the mapped file, without a copy. float16 and bfloat16 are widened exactly; float64 is rounded.
+
+    Attributes
+    ----------
+    name : str
+        The name in the file, or what stands for it.
+    shape : tuple of int
+    kind : str
+        Name of the type of the values in the file.
+    dtype : numpy.dtype or str
+        The same as a NumPy type; the text ``"bfloat16"`` for that type, which NumPy lacks.
+    """
+
+    def __init__(
+        self, source, kind, shape, *, offset=0, strides=None, count=None, big_endian=False, path=None, name="tensor"
+    ):
+        """`offset`, `strides` and `count` (the storage's length) are in elements; they are checked here."""
+        self.source, self.kind, self.path, self.name = source, kind, path, name
+        code, self._itemsize = DTYPES[kind]
+        self._raw = np.dtype((">" if big_endian else "<") + code)
+        if max(len(shape), 0 if strides is None else len(strides)) > MAX_DIMENSIONS:
+            raise self._error(f"it claims more than {MAX_DIMENSIONS} dimensions")
+        self.shape = tuple(shape)
+        self._offset = offset
+        self._strides = _contiguous(self.shape) if strides is None else tuple(strides)
+        self._check(source.length // self._itemsize if count is None else count)
+
+    def _check(self, count):
+        numbers = (*self.shape, *self._strides, self._offset)
+        if any(type(n) is not int or n < 0 for n in numbers):
+            raise self._error("a size, stride or offset is not a whole number of at least 0")
+        if len(self.shape) != len(self._strides):
+            raise self._error(f"{len(self.shape)} sizes and {len(self._strides)} strides are not those of a tensor")
+        self.size = math.prod(self.shape)
+        if count * self._itemsize > self.source.length:
+            raise self._error(f"the storage claims {count} elements and holds {self.source.length} bytes")
+        if self.size == 0:
+            return
+        last = self._offset + sum((n - 1) * step for n, step in zip(self.shape, self._strides))
+        if last >= count:
+            raise self._error(f"shape {_text(self.shape)} reaches beyond the {count} elements of the storage")
+        if self.size > count:
+            raise self._error(f"shape {_text(self.shape)} repeats the {count} elements of the storage")
+
+    def _error(self, message):
+        return CheckpointError(message, path=self.path, field=self.name)
+
+    @property
+    def dtype(self):
+        return self.kind if self.kind == "bfloat16" else np.dtype(self.kind)
+
+    @property
+    def is_float(self):
+        return self.kind in FLOATS
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def nbytes(self):
+        """int: bytes of the values in the file's type."""
+        return self.size * self._itemsize
+
+    def _extent(self):
+        """First byte in the storage, and how many bytes the tensor spans."""
+        span = 0 if self.size == 0 else 1 + sum((n - 1) * step for n, step in zip(self.shape, self._strides))
+        return self._offset * self._itemsize, span * self._itemsize
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("a tensor without dimensions has no length")
+        return self.shape[0]
+
+    def __repr__(self):
+        return f"Tensor({self.name!r}, shape={self.shape}, dtype={self.kind})"
+
+    def raw(self):
+        """The values as they stand in the file, a read-only view; bfloat16 as uint16."""
+        if self.size == 0:
+            return np.empty(self.shape, self._raw)
+        whole = np.frombuffer(self.source.view(), np.uint8)
+        first, span = self._extent()
+        flat = whole[first : first + span].view(self._raw)
+        strides = tuple(step * self._itemsize for step in self._strides)
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+
+    def __array__(self, dtype=None, copy=None):
+        raw = self.raw()
+        if self.kind == "bfloat16":
+            wide = raw.astype(np.uint32)
+            wide <<= 16
+            values = wide.view(np.float32)
+        elif self.kind == "float32" and raw.dtype.isnative and raw.flags.aligned and raw.flags.c_contiguous:
+            values = raw
+        else:
+            with np.errstate(over="ignore"):
+                values = np.array(raw, np.float32) if self.is_float else np.array(raw, np.dtype(self.kind))
+        if dtype is not None:
+            values = values.astype(dtype, copy=False)
+        if copy is False and values is not raw:
+            raise ValueError(f"tensor {self.name} can't be had as {values.dtype} without a copy")
+        return values.copy() if copy and values is raw else values
+
+    def release(self):
+        """Give the memory of the values back; asking for them again reads the file again."""
+        self.source.release(*self._extent())
+
+
+def raw_values(tensor, lazy=False):
+    """(type's name, contiguous little-endian values) of a Tensor, an array or a number; bfloat16 values as uint16.
+
+    With `lazy` the values are left out.
+    """
+    if isinstance(tensor, Tensor):
+        kind, values = tensor.kind, None if lazy else tensor.raw()
+    else:
+        values = np.asarray(tensor)
+        kind = values.dtype.name
+    if lazy:
+        return kind, None
+    # ascontiguousarray would give a number without dimensions one dimension.
+    return kind, np.asarray(values, values.dtype.newbyteorder("<"), order="C")
+
+
+def _contiguous(shape):
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def _text(shape):
+    return "(" + ", ".join(str(n)[:30] for n in shape) + ")"

@@ -1,0 +1,220 @@
+"""What the commands that run recordings through a model have in common."""
+
+import os
+import sys
+import time
+
+from ..errors import ConfigError, Error
+from ..inference.result import printable, without_path
+
+__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "open_model", "reading"]
+
+
+def add_model(parser):
+    """The checkpoint and what is run through it."""
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help=".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub"
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, or directories of recordings")
+
+
+def add_reading(parser):
+    """How recordings are read, and how fast."""
+    parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="for files that don't state it")
+    parser.add_argument("--leads", metavar="I,II,...", help="names of the rows, for files that don't state them")
+    parser.add_argument(
+        "--missing-leads",
+        choices=("error", "zero"),
+        default="error",
+        help="what to do without a lead that can't be calculated from I and II: skip the recording (default), or fill"
+        " with zeros",
+    )
+    parser.add_argument(
+        "--short",
+        choices=("error", "pad"),
+        default="error",
+        help="what to do with less than 5 s: skip the recording (default), or pad it",
+    )
+    parser.add_argument("--only-leads", metavar="I,II,...", help="leads that the model may see; all others are zero")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="segments at a time (default 8)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the kernels (default: all processors)")
+    parser.add_argument(
+        "--readers", type=int, default=2, metavar="N", help="threads that read files ahead (default 2; 0: none)"
+    )
+
+
+def reading(args):
+    """The arguments of `add_reading` as those of `ecgfm.predict` and its like."""
+    return {
+        "sampling_rate": args.sampling_rate,
+        "leads": args.leads,
+        "missing_leads": args.missing_leads,
+        "short": args.short,
+        "only_leads": args.only_leads,
+        "batch_size": args.batch_size,
+        "readers": args.readers,
+    }
+
+
+def open_model(args):
+    """The model, with the threads that were asked for."""
+    from .. import load, set_num_threads
+
+    if args.threads is not None:
+        set_num_threads(args.threads)
+    return load(args.checkpoint, labels=getattr(args, "labels", None))
+
+
+class Skipped:
+    """Says on stderr which recordings are skipped, and why.
+
+    The first is held back until it is known that it isn't the only one: of that the command's error speaks.
+    """
+
+    def __init__(self, bar=None):
+        self.errors, self.first, self._held, self._bar = [], None, None, bar
+
+    @property
+    def count(self):
+        """int: how many were skipped."""
+        return len(self.errors)
+
+    def __call__(self, file, error):
+        self.errors.append((file, error))
+        text = f"ecgfm: skipped: {printable(file)}: {printable(without_path(error))}"
+        if self.count == 1:
+            self.first, self._held = error, text
+        else:
+            self.report()
+            self._say(text)
+
+    def report(self):
+        """Say what was held back."""
+        if self._held is not None:
+            self._say(self._held)
+            self._held = None
+
+    def _say(self, text):
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bar:
+    """A line on the terminal that says how far a command has come; elsewhere nothing.
+
+    Parameters
+    ----------
+    total : int
+        Recordings in all.
+    """
+
+    _EVERY_S = 0.2
+
+    def __init__(self, total, stream=None, clock=time.monotonic):
+        self._stream, self._clock = stream or sys.stderr, clock
+        self.total, self._shown = total, False
+        self._began, self._first, self._last = clock(), None, float("-inf")
+
+    @staticmethod
+    def wanted(stream=None):
+        """Whether there is a terminal to draw on."""
+        try:
+            return (stream or sys.stderr).isatty()
+        except (AttributeError, ValueError):  # there is no stderr, or it is closed
+            return False
+
+    def __call__(self, done, file):
+        """`done` recordings are done, the last of them `file`."""
+        now = self._clock()
+        if self._first is None:
+            self._first = done - 1  # those of an earlier run took no time
+        if now - self._last < self._EVERY_S and done < self.total:
+            return
+        self._last, self._shown = now, True
+        rate = (done - self._first) / max(now - self._began, 1e-9)
+        share = min(done / max(self.total, 1), 1.0)
+        filled = int(share * 24)
+        left = _duration((self.total - done) / rate) if rate else "?"
+        bar = f"[{'#' * filled}{'.' * (24 - filled)}]"
+        self._stream.write(f"\r\x1b[K{bar} {done:,} of {self.total:,} recordings, {rate:.1f}/s, {left} left")
+        self._stream.flush()
+
+    def clear(self):
+        """Take the line away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown, self._last = False, float("-inf")
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def check_out(path, inputs=(), suffixes=None):
+    """Find out before the work whether its result can be written.
+
+    Raises
+    ------
+    Error
+        If the path is a directory, lies in none, is one of the inputs, or doesn't end as it must.
+    """
+    if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(one, path) for one in inputs):
+        raise Error("is one of the recordings", path=path, field="--out", remedy="Name another file")
+    if os.path.isdir(path):
+        raise Error("a directory, not a file", path=path, field="--out", remedy="Name a file such as preds.csv")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise Error("there is no such directory", path=folder, field="--out", remedy="Make it first")
+    if not os.access(folder, os.W_OK):
+        raise Error("the directory can't be written to", path=folder, field="--out")
+    if suffixes and not path.lower().endswith(suffixes):
+        raise ConfigError(f"the name must end in {' or '.join(suffixes)}", path=path, field="--out")
+
+
+class Work:
+    """The recordings that a command works on: says which are skipped, and how far it has come.
+
+    A context manager. If none could be done, the error of the only recording stays what it is; of several, one line for
+    all is raised.
+
+    Parameters
+    ----------
+    files : sequence of str
+    out : str, optional
+        A file that grows and can be continued; who breaks off the command is told so.
+    """
+
+    def __init__(self, files, out=None):
+        from ..inference.inputs import expand
+
+        self._out = out
+        self.bar = Bar(sum(1 for _ in expand(files))) if Bar.wanted() else None
+        self.skipped = Skipped(self.bar)
+
+    @property
+    def options(self):
+        """What to give `ecgfm.predict` and its like."""
+        return {"on_error": self.skipped, "progress": self.bar}
+
+    @property
+    def status(self):
+        """int: the exit status."""
+        return 1 if self.skipped.count else 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if self.bar is not None:
+            self.bar.clear()
+        if kind is None:
+            self.skipped.report()
+        elif not isinstance(error, Exception):  # Ctrl-C, SIGTERM
+            if self._out is not None and os.path.exists(f"{self._out}.part"):
+                print("ecgfm: what is done is kept; --resume does the rest", file=sys.stderr, flush=True)
+        elif error is self.skipped.first and self.skipped.count > 1:
+            raise Error(f"none of the {self.skipped.count} recordings could be read") from None

@@ -1,0 +1,45 @@
+"""A checkpoint in another format: .pt to safetensors, and back.
+
+DST is NAME.pt, NAME.safetensors (config.json is written beside it), or else a directory, which gets model.safetensors
+and config.json. Weights, settings and label names go along; the state of training stays behind.
+"""
+
+import json
+
+from ..errors import ConfigError
+from ..inference.result import printable
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    parser.add_argument("source", metavar="SRC", help=".pt or .safetensors file, or a directory of one")
+    parser.add_argument("destination", metavar="DST", help="what to write")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the model that the file has wrong, such as encoder_attention_heads=16",
+    )
+
+
+def run(args):
+    from ..checkpoint import convert
+
+    changes = dict(map(_setting, args.set))
+    for path in convert(args.source, args.destination, labels=args.labels, config=changes, force=args.force):
+        print(f"wrote {printable(path)}")
+    return 0
+
+
+def _setting(text):
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"{text!r} is not KEY=VALUE", field="--set")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -1,0 +1,47 @@
+"""Embeddings of recordings as an array: per 5 s segment or per recording, pooled or per token, of any layer.
+
+EMB.npy gets the array, EMB.csv says what each of its rows is, EMB.status.csv what was skipped. The array grows as the
+recordings are done; a command that was broken off goes on with --resume. A recording that can't be read is reported and
+skipped; the exit status is then 1.
+"""
+
+from ..errors import ConfigError
+from ..inference.result import printable
+from .common import Work, add_model, add_reading, check_out, open_model, reading
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    add_model(parser)
+    parser.add_argument("--out", metavar="EMB.npy", required=True, help="where the array goes")
+    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    parser.add_argument("--layer", type=int, metavar="I", help="of transformer layer I (0: the first), not of the output")
+    parser.add_argument("--per", choices=("segment", "record"), default="segment", help="a row per segment (default) or"
+                        " per recording, the mean of its segments")  # fmt: skip
+    parser.add_argument("--tokens", action="store_true", help="every token (n, T, C) instead of their mean (n, C)")
+    add_reading(parser)
+
+
+def run(args):
+    check_out(args.out, args.files, (".npy",))
+    if args.tokens and args.per == "record":
+        raise ConfigError("tokens are those of a segment", field="--per", remedy="Leave out --tokens or --per record")
+    from ..inference import embed_to
+
+    model = open_model(args)
+    with Work(args.files, args.out) as work:
+        written = embed_to(
+            model,
+            args.files,
+            args.out,
+            layer=args.layer,
+            tokens=args.tokens,
+            per_record=args.per == "record",
+            resume=args.resume,
+            **reading(args),
+            **work.options,
+        )
+    print(f"{written.records:,} recordings, {written.segments:,} segments of 5 s")
+    print(f"Written: {', '.join(map(printable, written.paths))}")
+    return work.status

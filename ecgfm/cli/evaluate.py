@@ -1,0 +1,76 @@
+"""How good predictions are: AUROC and AUPRC per label and averaged, per segment and per recording.
+
+TRUTH is a CSV table with a column file (or path, save_file, record, idx) and a column per label, or a label file of
+ECG-FM (.npy, row idx). FILE may be a manifest (.tsv). Intervals come from resampled recordings. Needs the extra [train].
+A recording that can't be read, or has no labels, is reported and left out; the exit status is then 1.
+"""
+
+import sys
+
+from ..inference.aggregate import METHODS
+from ..inference.result import printable
+from .common import Work, add_model, add_reading, check_out, open_model, reading
+
+__all__ = ["add_arguments", "run"]
+
+_NAMED = 5  # recordings without labels that are named
+
+
+def add_arguments(parser):
+    add_model(parser)
+    parser.add_argument("--truth", metavar="TRUTH", required=True, help="the true labels: a CSV table or a .npy file")
+    parser.add_argument("--out", metavar="EVAL.csv", help="write the tables there; EVAL.json gets JSON")
+    parser.add_argument("--predictions", metavar="P.csv", help="write each recording's prediction and truth there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--aggregate",
+        choices=METHODS,
+        default="tutorial",
+        help="how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
+    )
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default 1000; 0: none)")
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of the intervals (default 0.95)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
+    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
+    add_reading(parser)
+
+
+def run(args):
+    for path in (args.out, args.predictions):
+        if path is not None:
+            check_out(path, [*args.files, args.truth])
+    from .. import evaluate
+
+    model = open_model(args)
+    files = args.files[0] if len(args.files) == 1 else args.files
+    with Work(args.files) as work:
+        found = evaluate(
+            model,
+            files,
+            args.truth,
+            aggregate=args.aggregate,
+            bootstrap=args.bootstrap,
+            confidence=args.confidence,
+            seed=args.seed,
+            **reading(args),
+            **work.options,
+        )
+    _say_unlabelled(found.unlabelled)
+    written = []
+    if args.out is not None:
+        (found.to_json if args.out.lower().endswith(".json") else found.to_csv)(args.out)
+        written.append(args.out)
+    if args.predictions is not None:
+        found.predictions.to_csv(args.predictions)
+        written.append(args.predictions)
+    print(found.to_json() if args.json else found.to_text())
+    if written:
+        print(f"Written: {', '.join(map(printable, written))}", file=sys.stderr if args.json else None)
+    return 1 if found.unlabelled else work.status
+
+
+def _say_unlabelled(files):
+    for file in files[:_NAMED]:
+        print(f"ecgfm: left out: {printable(file)}: it is not in the labels", file=sys.stderr)
+    if len(files) > _NAMED:
+        print(f"ecgfm: left out: {len(files) - _NAMED} more that are not in the labels", file=sys.stderr)

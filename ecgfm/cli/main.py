@@ -1,0 +1,142 @@
+"""``ecgfm COMMAND ...``: finds the command, runs it, and turns what goes wrong into one line and an exit status."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from importlib import import_module
+
+from .. import __version__
+from ..errors import Error
+from ..inference.result import printable
+
+__all__ = ["COMMANDS", "main"]
+
+#: Command -> its module, which has `add_arguments(parser)`, `run(args) -> int`, and the help in its first line.
+COMMANDS = {
+    "demo": "ecgfm.cli.demo",
+    "predict": "ecgfm.cli.predict",
+    "embed": "ecgfm.cli.embed",
+    "saliency": "ecgfm.cli.saliency",
+    "evaluate": "ecgfm.cli.evaluate",
+    "inspect": "ecgfm.cli.inspect",
+    "convert": "ecgfm.cli.convert",
+    "label": "ecgfm.cli.label",
+    "labels": "ecgfm.cli.labels",
+}
+
+DONE, COULD_NOT_RUN, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM, on its way through `finally` blocks."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message):
+        raise Error(message, remedy=f"See {self.prog} --help")
+
+
+def main(argv=None):
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 all done; 1 some inputs were skipped; 2 the command could not run; 130 Ctrl-C; 143 SIGTERM.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    restore = _answer_sigterm()
+    try:
+        status = _run(argv)
+        if sys.stdout is not None:  # it is None where the process was started without one
+            sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except _Terminated:
+        return _fail("terminated", TERMINATED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return DONE
+    except (Error, ImportError) as error:  # an ImportError says what of the installation is missing
+        return _fail(f"error: {error}")
+    except MemoryError as error:
+        text = str(error) or "not enough memory"
+        return _fail(f"error: {text}. Give the model fewer segments at a time, or cut the recording into parts.")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"error: {where}{error.strerror or error}")
+    finally:
+        restore()
+
+
+def _run(argv):
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help", "help"):
+        print(_overview())
+        return DONE
+    if name == "--version":
+        print(f"ecgfm {__version__}")
+        return DONE
+    if name not in COMMANDS:
+        raise Error(f"there is no command {name!r}", remedy=f"The commands are {', '.join(COMMANDS)}")
+    command = import_module(COMMANDS[name])
+    parser = _Parser(
+        prog=f"ecgfm {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_arguments(parser)
+    try:
+        args = parser.parse_args(argv[1:])
+    except SystemExit as end:  # --help
+        return int(end.code or 0)
+    return command.run(args)
+
+
+def _overview():
+    lines = ["usage: ecgfm COMMAND ...", "", "ECG-FM on 12-lead ECGs. Not for clinical use.", ""]
+    width = max(map(len, COMMANDS))
+    for name, module in COMMANDS.items():
+        first_line = import_module(module).__doc__.strip().splitlines()[0]
+        lines.append(f"  {name:<{width}}  {first_line}")
+    lines += ["", "ecgfm COMMAND --help tells more of one; ecgfm --version the version."]
+    return "\n".join(lines)
+
+
+def _fail(text, status=COULD_NOT_RUN):
+    """One line on stderr, whatever the text holds; if nobody can read it, the status must do."""
+    try:
+        print(f"ecgfm: {printable(text)}", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass
+    return status
+
+
+def _answer_sigterm():
+    """Make SIGTERM end the command in good order; return what restores the old answer."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def terminate(number, frame):
+        raise _Terminated
+
+    old = signal.signal(signal.SIGTERM, terminate)
+    return lambda: signal.signal(signal.SIGTERM, old if old is not None else signal.SIG_DFL)
+
+
+def _silence_stdout():
+    """The reader of stdout has gone: what is still to be flushed at the end goes nowhere."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):  # stdout is no file, such as in a test
+        pass

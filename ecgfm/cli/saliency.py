@@ -1,0 +1,64 @@
+"""Saliency along recordings as an array: how strongly the network attends, at each sample of each 5 s segment.
+
+SAL.npy gets the values (segments, 2500) from 0 to 1, SAL.csv says what each row is, SAL.status.csv what was skipped; with
+--plot each recording is drawn. By default the last layer's largest attention weight per token is taken, as in ECG-FM's
+tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
+"""
+
+import os
+
+from ..errors import Error
+from ..inference.result import printable
+from ..inference.saliency import REDUCTIONS
+from .common import Work, add_model, add_reading, check_out, open_model, reading
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    add_model(parser)
+    parser.add_argument("--out", metavar="SAL.npy", required=True, help="where the array goes")
+    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    parser.add_argument("--layer", type=int, metavar="I", help="attention of transformer layer I (0: the first; default:"
+                        " the last)")  # fmt: skip
+    parser.add_argument(
+        "--reduction",
+        choices=REDUCTIONS,
+        default="max",
+        help="per token the largest weight that it gives to any (default), or the mean or the largest that it gets",
+    )
+    parser.add_argument("--tokens", action="store_true", help="the tokens' weights (n, T), not resampled, not scaled")
+    parser.add_argument("--plot", metavar="FOLDER", help="draw each recording into a PNG there (extra [plot])")
+    add_reading(parser)
+
+
+def run(args):
+    check_out(args.out, args.files, (".npy",))
+    if args.plot is not None and not os.path.isdir(args.plot):
+        raise Error("there is no such directory", path=args.plot, field="--plot", remedy="Make it first")
+    from ..inference import saliency_to
+
+    on_done = None
+    if args.plot is not None:
+        from ..view.plot import SaliencyPlots
+
+        on_done = SaliencyPlots(args.plot, sampling_rate=args.sampling_rate, leads=args.leads)
+    model = open_model(args)
+    with Work(args.files, args.out) as work:
+        written = saliency_to(
+            model,
+            args.files,
+            args.out,
+            layer=args.layer,
+            reduction=args.reduction,
+            tokens=args.tokens,
+            resume=args.resume,
+            on_done=on_done,
+            **reading(args),
+            **work.options,
+        )
+    print(f"{written.records:,} recordings, {written.segments:,} segments of 5 s")
+    print(f"Written: {', '.join(map(printable, written.paths))}")
+    if on_done is not None:
+        print(f"Drawn: {len(on_done.paths)} pictures in {printable(args.plot)}")
+    return work.status

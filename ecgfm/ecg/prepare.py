@@ -1,0 +1,366 @@
+"""From a recording to what the model takes: 12 leads, 500 Hz, standardised, cut into 5 s segments.
+
+The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample linearly, set
+constant leads to zero, standardise each lead over the whole recording, cut into segments without overlap.
+"""
+
+import functools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ConfigError, LeadError, SignalError
+from .leads import DERIVED, derive
+from .quality import findings
+from .record import LEADS, Record, canonical_leads, checked_rate, checked_signal
+
+__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "resample"]
+
+#: What the model takes: samples per segment, and their rate in Hz.
+SAMPLES, SAMPLING_RATE = 2500, 500
+
+_LEAST_S = 1.0  # shorter recordings are not padded either
+_EPSILON = 1e-8  # added to the standard deviation, as the tutorial does
+_CACHED_SAMPLES = 100_000  # resampling weights of longer recordings are not kept
+
+
+@dataclass(eq=False)
+class Segments:
+    """Segments of one recording, ready for the model; usable as an array.
+
+    Parameters
+    ----------
+    x : ndarray
+        (B, 12, 2500) float32, leads in the order of `LEADS`, dimensionless.
+    start_s : ndarray
+        (B,) float64, time of each segment's first sample in the recording, in seconds.
+    padding_mask : ndarray or None
+        (B, 2500) bool, True where a segment is padded; None if none is.
+    provenance : dict
+        What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
+        ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
+        (missing and filled with zeros, or left out by choice), ``constant_leads`` (now zero), ``padded_s`` (seconds of
+        padding at the end), ``unused_s`` (seconds at the end that fill no segment), ``quality`` (see
+        `ecgfm.ecg.quality`), ``notes``.
+    """
+
+    x: np.ndarray
+    start_s: np.ndarray
+    padding_mask: np.ndarray = None
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def source(self):
+        """str or None: where the recording comes from."""
+        return self.provenance.get("source")
+
+    def __len__(self):
+        return len(self.x)
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False and dtype is not None and np.dtype(dtype) != self.x.dtype:
+            raise ValueError(f"segments are float32; as {np.dtype(dtype)} they must be copied")
+        return np.array(self.x, dtype=dtype) if copy else np.asarray(self.x, dtype=dtype)
+
+    def __repr__(self):
+        return f"Segments({len(self)} x {self.x.shape[1:]}, source={self.source!r})"
+
+
+def prepare(record, sampling_rate=None, leads=None, *, missing_leads="error", short="error", only_leads=None):
+    """Cut a recording into the segments that the model takes.
+
+    III, aVR, aVL and aVF are calculated from I and II where they are missing. That and everything else that is done
+    to the recording stands in the result's ``provenance``.
+
+    Parameters
+    ----------
+    record : Record or array_like
+        A recording, or an array (leads, samples) of real numbers of any type, byte order and layout. It is not changed.
+        The unit does not matter, since each lead is standardised, as long as the standard deviation of the signal is
+        far above 1e-8 (in volts it still is).
+    sampling_rate : float
+        In Hz. Needed for an array and not allowed for a Record, which has its own.
+    leads : sequence of str, optional
+        Names of an array's rows, in any order and usual spelling; more than the 12 are allowed. Without names an array
+        must have 12 rows, which are taken to be in the order of `LEADS`.
+    missing_leads : {"error", "zero"}
+        What happens if a lead is missing (or holds nothing but NaN) and can't be calculated. A lead of zeros is what
+        the model saw in training where leads were masked.
+    short : {"error", "pad"}
+        What happens to a recording of less than 5 s. Padded with zeros to one segment, it comes with a
+        ``padding_mask``; of less than 1 s it is an error all the same.
+    only_leads : sequence of str, optional
+        The leads that the model may see, as names or as text with commas. All others are set to zero, and it does not
+        matter whether they are there.
+
+    Returns
+    -------
+    Segments
+
+    Raises
+    ------
+    LeadError
+        If one of the 12 leads is missing or is named twice.
+    SignalError
+        If the array is no recording, holds NaN or infinity, or gives less than 5 s at 500 Hz.
+    ConfigError
+        If an option is not known.
+
+    Notes
+    -----
+    All arithmetic is float64, the result is rounded to float32 once. A record that is marked as standardised is only
+    resampled (if its rate is not 500 Hz) and cut; nothing is calculated from its leads.
+    """
+    choices = check_choices(missing_leads, short, only_leads)
+    if isinstance(record, Record):
+        if sampling_rate is not None or leads is not None:
+            raise SignalError(
+                "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
+            )
+        return _prepare(record.signal, record, choices)
+    signal = checked_signal(record)
+    if sampling_rate is None:
+        raise SignalError(
+            "an array has no sampling rate of its own", field="sampling_rate", remedy="Give it in Hz: sampling_rate=500"
+        )
+    notes = ()
+    if leads is None:
+        leads, notes = _assumed_leads(signal), ("leads assumed in the order I II III aVR aVL aVF V1-V6",)
+    about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=notes)
+    if len(about.leads) != len(signal):
+        raise LeadError(f"{len(about.leads)} lead names for {len(signal)} rows of signal", field="leads")
+    return _prepare(signal, about, choices)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    zero_missing: bool
+    pad: bool
+    used: tuple  # the leads that the model may see
+
+
+def check_choices(missing_leads="error", short="error", only_leads=None):
+    """Find out before any recording is read whether these options of `prepare` can be.
+
+    Raises
+    ------
+    ConfigError, LeadError
+        If an option is not known, or `only_leads` names another lead or none.
+    """
+    if missing_leads not in ("error", "zero"):
+        raise ConfigError(f"{missing_leads!r} is not known", field="missing_leads", remedy="Give 'error' or 'zero'")
+    if short not in ("error", "pad"):
+        raise ConfigError(f"{short!r} is not known", field="short", remedy="Give 'error' or 'pad'")
+    used = LEADS if only_leads is None else canonical_leads(only_leads)
+    strange = [name for name in used if name not in LEADS]
+    if strange or not used:
+        raise LeadError(
+            f"none of the 12 leads: {', '.join(strange) or 'no name'}",
+            field="only_leads",
+            remedy=f"Choose from {', '.join(LEADS)}",
+        )
+    return _Choices(missing_leads == "zero", short == "pad", used)
+
+
+@dataclass
+class _About:
+    """What `_prepare` reads of a Record, for an array that keeps its own number type."""
+
+    sampling_rate: float
+    leads: tuple
+    source: str = None
+    standardised: bool = False
+    start_s: float = 0.0
+    notes: tuple = ()
+    derived: tuple = ()
+
+
+def _assumed_leads(signal):
+    rows, columns = signal.shape
+    if rows == len(LEADS):
+        return LEADS
+    if columns == len(LEADS):
+        raise SignalError(
+            f"the shape {signal.shape} looks like (samples, leads)", field="signal", remedy="Transpose the array"
+        )
+    raise LeadError(
+        f"the array has {rows} rows and no lead names", field="leads", remedy="Name the rows: leads=['I', 'II', ...]"
+    )
+
+
+def _prepare(signal, about, choices):
+    samples = signal.shape[1]
+    length = _resampled_length(samples, about.sampling_rate, SAMPLING_RATE)
+    count = length // SAMPLES
+    if count == 0:
+        _check_short(samples, about, choices)
+    rows = _Rows(signal, about, choices)
+    x = np.zeros((max(count, 1), len(LEADS), SAMPLES), dtype=np.float32)
+    used = min(length, SAMPLES) if count == 0 else count * SAMPLES
+    constant = []
+    for i, name in enumerate(LEADS):
+        if name in rows.zero:
+            continue
+        lead = rows.lead(name)
+        if not np.isfinite(lead).all():
+            raise _not_finite(lead, name, about)
+        lead = resample(lead, about.sampling_rate, SAMPLING_RATE)
+        is_constant = lead.max() == lead.min()
+        if is_constant:
+            constant.append(name)
+        if not about.standardised:
+            lead = np.zeros_like(lead) if is_constant else _standardised(lead, name, about)
+        if count:
+            x[:, i] = lead[:used].reshape(count, SAMPLES)
+        else:
+            x[0, i, :used] = lead
+    provenance = {
+        "source": about.source,
+        "sampling_rate": about.sampling_rate,
+        "samples": samples,
+        "resampled": about.sampling_rate != SAMPLING_RATE,
+        "derived_leads": rows.derived,
+        "zero_leads": rows.zero,
+        "constant_leads": constant,
+        "padded_s": (len(x) * SAMPLES - used) / SAMPLING_RATE,
+        "unused_s": (length - used) / SAMPLING_RATE,
+        "quality": findings(
+            signal, about.sampling_rate, about.leads, derived=about.derived, standardised=about.standardised
+        ),
+        "notes": list(about.notes),
+    }
+    start_s = about.start_s + np.arange(len(x)) * (SAMPLES / SAMPLING_RATE)
+    mask = None if count else np.arange(SAMPLES)[None] >= used
+    return Segments(x, start_s, mask, provenance)
+
+
+def _check_short(samples, about, choices):
+    duration = samples / about.sampling_rate
+    if choices.pad and duration >= _LEAST_S:
+        return
+    needs = f"at least {_LEAST_S:g} s are padded to" if choices.pad else "the model needs"
+    raise SignalError(
+        f"{samples} samples at {about.sampling_rate:g} Hz ({duration:.2f} s) are too few: {needs} 5 s",
+        path=about.source,
+        field="signal",
+        remedy=None if choices.pad or duration < _LEAST_S else "Pad it by choice: short='pad' (--short pad)",
+    )
+
+
+class _Rows:
+    """Where each of the 12 leads comes from.
+
+    Attributes
+    ----------
+    derived, zero : list of str
+        The leads that are calculated from I and II, by the reader or here; and those that are filled with zeros.
+    """
+
+    def __init__(self, signal, about, choices):
+        self.signal = signal
+        self.at = {name: i for i, name in enumerate(about.leads) if name in LEADS}
+        empty = [name for name, i in self.at.items() if np.isnan(signal[i, 0]) and np.isnan(signal[i]).all()]
+        for name in empty:
+            del self.at[name]
+        can_derive = "I" in self.at and "II" in self.at and not about.standardised
+        wanted = [name for name in LEADS if name in choices.used]
+        derived = [name for name in wanted if name not in self.at and name in DERIVED and can_derive]
+        missing = [name for name in wanted if name not in self.at and name not in derived]
+        if missing and (not choices.zero_missing or len(missing) == len(wanted)):
+            raise _missing(missing, empty, about)
+        self.derived = [name for name in wanted if name in about.derived or name in derived]
+        self.zero = [name for name in LEADS if name in missing or name not in wanted]
+
+    def lead(self, name):
+        """(samples,) float64; it may be the signal's own memory."""
+        if name in self.at:
+            return np.asarray(self.signal[self.at[name]], dtype=np.float64)
+        return derive(name, self.signal[self.at["I"]], self.signal[self.at["II"]])
+
+
+def _missing(names, empty, about):
+    why = f"the recording has {', '.join(about.leads)}"
+    nothing = [name for name in names if name in empty]
+    if nothing:
+        why = f"holding nothing but NaN: {', '.join(nothing)}" if nothing != names else "holding nothing but NaN"
+    return LeadError(
+        f"leads missing: {', '.join(names)} ({why})",
+        path=about.source,
+        field="leads",
+        remedy="The model needs all 12 leads; fill them with zeros by choice: missing_leads='zero'"
+        " (--missing-leads zero)",
+    )
+
+
+def _not_finite(lead, name, about):
+    bad = np.flatnonzero(~np.isfinite(lead))
+    first = int(bad[0])
+    return SignalError(
+        f"{lead[first]} at sample {first} ({first / about.sampling_rate:.3f} s); {len(bad)} of {len(lead)} samples are"
+        " not finite",
+        path=about.source,
+        field=f"lead {name}",
+        remedy="Cut or fill these samples before",
+    )
+
+
+def _standardised(lead, name, about):
+    with np.errstate(over="ignore", invalid="ignore"):
+        lead = lead - lead.mean()
+        deviation = np.sqrt(np.dot(lead, lead) / len(lead))
+    if not np.isfinite(deviation):
+        raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
+    lead /= deviation + _EPSILON
+    return lead
+
+
+def _resampled_length(samples, rate, new_rate):
+    return samples if rate == new_rate else int(samples * new_rate / rate)
+
+
+def resample(signal, rate, new_rate):
+    """Resample by linear interpolation, as ECG-FM's pipeline does.
+
+    N samples become N' = int(N * new_rate / rate). The N samples are placed evenly on [0, N'-1] and read at 0 ... N'-1,
+    so that the first and the last sample are kept exactly; there is no filter against aliasing.
+
+    Parameters
+    ----------
+    signal : array_like
+        (..., N), real numbers of any type.
+    rate, new_rate : float
+        In Hz.
+
+    Returns
+    -------
+    ndarray
+        (..., N'), float64; not copied if the rates are equal and it is that already.
+    """
+    signal = np.asarray(signal, dtype=np.float64)
+    if rate == new_rate:
+        return signal
+    samples = signal.shape[-1]
+    length = _resampled_length(samples, rate, new_rate)
+    weights = _cached_weights if max(samples, length) <= _CACHED_SAMPLES else _weights
+    left, fraction = weights(samples, length)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found when it is standardised
+        step = np.diff(signal, axis=-1, append=signal[..., -1:])
+        out = np.take(step, left, axis=-1)
+        out *= fraction
+        out += np.take(signal, left, axis=-1)
+    return out
+
+
+def _weights(samples, length):
+    """Left neighbour (length,) intp and fraction (length,) float64 of each point that is read."""
+    position = np.arange(length) * ((samples - 1) / max(length - 1, 1))
+    left = np.minimum(position.astype(np.intp), samples - 1)
+    return left, position - left
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_weights(samples, length):
+    left, fraction = _weights(samples, length)
+    left.setflags(write=False)
+    fraction.setflags(write=False)
+    return left, fraction

@@ -1,0 +1,229 @@
+"""WFDB: a text header ``.hea`` and the signal files that it names, as PhysioNet keeps recordings.
+
+wfdb parses. Since it opens the files that a header names and takes its lengths at their word, both are checked before.
+"""
+
+import os
+import re
+
+import numpy as np
+
+from ...errors import FormatError, LeadError, SignalError
+from ..record import LEADS, canonical_lead
+from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
+
+__all__ = ["FORMAT", "header_beside", "is_segment"]
+
+_MAX_HEADER, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 512, 50_000
+_RECORD = re.compile(r"[\w-]+(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
+_RATE = re.compile(r"\d+\.?\d*(/.*)?$|\.\d+(/.*)?$", re.ASCII)
+_SIGNAL = re.compile(r"[\w~.-]+[ \t]+\d+(x\d+)?(:\d+)?(\+\d+)?([ \t]|$)", re.ASCII)
+_SEGMENT = re.compile(r"[\w~-]+[ \t]+\d+\s*$", re.ASCII)
+_PLAIN = re.compile(r"\w[\w.-]*$", re.ASCII)
+_BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 32 / 3, "311": 32 / 3}
+_PACKED_BITS = {"508": 8, "516": 16, "524": 24}  # FLAC
+_BLOCK = 1 << 20  # samples
+_MAX_RATIO, _FREE_BYTES = 200, 1 << 24  # signals don't compress further than this
+
+
+def _matches(head):
+    """A record line, and after it the line of a signal or of a segment."""
+    if b"\0" in head:
+        return False
+    lines = [line.strip() for line in head.decode("ascii", errors="ignore").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    record = _RECORD.match(lines[0]) if len(lines) > 1 else None
+    return bool(record and (_SEGMENT if record[1] else _SIGNAL).match(lines[1]))
+
+
+def header_beside(path):
+    """The path of the header that lies beside a signal file and names it, or None."""
+    header = os.path.splitext(path)[0] + ".hea"
+    name = os.path.basename(path)
+    return header if any(line.split()[:1] == [name] for line in _lines(header)[1:]) else None
+
+
+def is_segment(path):
+    """Whether a header is that of a segment of the record beside it (``r_0001.hea`` and ``r_layout.hea`` of ``r``)."""
+    master = re.sub(r"_(\d+|layout)\.hea$", ".hea", path)
+    record = _RECORD.match((_lines(master) or [""])[0]) if master != path else None
+    return bool(record and record[1])
+
+
+def _lines(path):
+    try:
+        with open(path, encoding="ascii", errors="ignore") as file:
+            lines = file.read(_MAX_HEADER).splitlines()
+    except (OSError, ValueError):
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _read(path, *, sampling_rate, leads):
+    if not path.endswith(".hea"):
+        raise FormatError("a WFDB header by another name", path=path, remedy="Name it <record>.hea")
+    library = optional("wfdb", path, "WFDB records")
+    samples, says_so = _check_claims(library, path)
+    stated = _states_rate(path)
+    block = min(_BLOCK, samples) if says_so else samples  # the library can't take a part of what states no length
+    with parsing(path, "WFDB"):
+        record = library.rdrecord(_base(path), sampto=block if says_so else None)
+        if getattr(record, "p_signal", None) is None or not len(record.sig_name) == len(record.units) > 0:
+            raise FormatError("the header describes no signals", path=path)
+        names = [name or f"signal {i}" for i, name in enumerate(record.sig_name)]
+        chosen = _voltages(names, record.units, path)
+        signal = _blocks(library, path, record, chosen, samples, block)
+    ignored = [f"{name} ({unit})" for i, (name, unit) in enumerate(zip(names, record.units)) if i not in chosen]
+    return make_record(
+        signal,
+        path,
+        field="signal",
+        rate=record.fs if stated else None,
+        given_rate=sampling_rate,
+        leads=[names[i] for i in chosen],
+        given_leads=leads,
+        notes=(f"signals not read: {', '.join(ignored)}",) if ignored else (),
+    )
+
+
+def _blocks(library, path, first, chosen, samples, length):
+    """The chosen signals in mV, (leads, samples) float32; `first` is the library's record of the first block.
+
+    In blocks, since the library takes several times the memory of what it reads.
+    """
+    factors = np.array([millivolts_per(first.units[i]) for i in chosen])[:, None]
+    signal = np.empty((len(chosen), samples), dtype=np.float32)
+    for start in range(0, samples, length or 1):
+        stop = min(start + length, samples)
+        block = library.rdrecord(_base(path), sampfrom=start, sampto=stop) if start else first
+        np.multiply(block.p_signal[:, chosen].T, factors, out=signal[:, start:stop], casting="same_kind")
+    return signal
+
+
+def _states_rate(path):
+    """Whether the record line states a rate; the library takes 250 Hz where it doesn't, or what it can't read."""
+    fields = _lines(path)[0].split()
+    if len(fields) > 2 and not _RATE.match(fields[2]):
+        raise FormatError(f"{fields[2]!r} is no sampling rate", path=path, field="record line")
+    return len(fields) > 2
+
+
+def _base(path):
+    return os.path.abspath(path)[: -len(".hea")]
+
+
+def _voltages(names, units, path):
+    """Numbers of the signals that are voltages."""
+    chosen = [i for i, unit in enumerate(units) if millivolts_per(unit) is not None]
+    for i, name in enumerate(names):
+        if i not in chosen and canonical_lead(name) in LEADS:
+            raise SignalError(f"the unit {units[i]!r} is no voltage", path=path, field=f"lead {name}")
+    if not chosen:
+        raise LeadError(f"none of the signals is a voltage: {', '.join(names)}", path=path, field="leads")
+    return chosen
+
+
+def _check_claims(library, path):
+    """Hold what a header says, and what the headers of its segments say, against the files.
+
+    Returns
+    -------
+    tuple
+        Samples of the record, and whether the header says so.
+    """
+    header = _header(library, path, path)
+    segments = getattr(header, "seg_name", None)
+    if segments is None:
+        return _check_files(header, path, path), bool(header.sig_len)
+    if not 1 <= len(segments) <= _MAX_SEGMENTS or len(segments) != header.n_seg:
+        raise FormatError(f"{header.n_seg} segments, {len(segments)} described", path=path, field="segments")
+    total, lengths = 0, {}
+    for name, claimed in zip(segments, header.seg_len):
+        total += claimed
+        if name == "~":
+            continue
+        if name not in lengths:
+            lengths[name] = _segment_length(library, name, path)
+        if lengths[name] != claimed:
+            raise FormatError(
+                f"{claimed:,} samples, its own header says {lengths[name]:,}", path=path, field=f"segment {name}"
+            )
+    if header.sig_len not in (None, 0, total):
+        raise FormatError(f"{header.sig_len:,} samples in segments of {total:,}", path=path, field="segments")
+    check_size((header.n_sig, total), 8, path=path, field="number of samples")
+    return total, True
+
+
+def _segment_length(library, name, path):
+    file = _beside(path, f"{name}.hea", "segments")
+    try:
+        segment = _header(library, file, path)
+    except OSError as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"its header can't be read: {error.strerror}", path=path, field=f"segment {name}") from None
+    if getattr(segment, "seg_name", None) is not None:
+        raise FormatError("a segment that consists of segments", path=path, field=f"segment {name}")
+    return _check_files(segment, file, path)
+
+
+def _header(library, file, path):
+    check_file_size(file, _MAX_HEADER)
+    with parsing(path, "WFDB"):
+        header = library.rdheader(_base(file))
+    if not 0 <= header.n_sig <= _MAX_SIGNALS:
+        raise FormatError(f"{header.n_sig} signals; at most {_MAX_SIGNALS} are read", path=path, field="record line")
+    check_size((max(header.n_sig, 1), header.sig_len or 0), 8, path=path, field="number of samples")
+    return header
+
+
+def _check_files(header, file, path):
+    """Each signal file must lie beside the header and hold what it says. Returns the number of samples."""
+    names = header.file_name or []
+    if len(names) != header.n_sig:
+        raise FormatError(f"{header.n_sig} signals, {len(names)} described", path=path, field=os.path.basename(file))
+    samples = header.sig_len or 0  # 0 says: as many as the file holds
+    held = []
+    claims = {}  # file -> (bits of one sample of all its signals, bytes before the first, is compressed)
+    for i, (name, form) in enumerate(zip(names, header.fmt)):
+        if name == "~" and form == "0":  # a layout names signals and has no file
+            continue
+        bits = _BITS.get(form) or _PACKED_BITS.get(form)
+        if bits is None:
+            raise FormatError(f"the storage format {form} is not known", path=path, field=f"signal {i}")
+        frame = header.samps_per_frame[i] or 1
+        check_size((max(samples, 1), frame), 8, path=path, field=f"signal {i}")
+        total, start, _ = claims.get(name, (0, header.byte_offset[i] or 0, None))
+        claims[name] = total + bits * frame, start, form in _PACKED_BITS
+    for name, (bits, start, packed) in claims.items():
+        try:
+            size = os.path.getsize(_beside(file, name, "signal file"))
+        except OSError as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"can't be read: {error.strerror}", path=path, field=f"signal file {name}") from None
+        if packed and not samples:
+            raise FormatError("a compressed signal of no stated length", path=path, field=f"signal file {name}")
+        held.append(int(max(size - start, 0) * 8 // bits))
+        expected = start + int(samples * bits // 8)
+        if packed and expected > _FREE_BYTES and expected > _MAX_RATIO * size:
+            raise FormatError(f"{size:,} bytes are said to hold {expected:,}", path=path, field=f"signal file {name}")
+        if not packed and expected > size:
+            raise FormatError(
+                f"truncated: {samples:,} samples take {expected:,} bytes, the file has {size:,}",
+                path=path,
+                field=f"signal file {name}",
+            )
+    samples = samples or min(held, default=0)
+    check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
+    return samples
+
+
+def _beside(path, name, field):
+    """The path of a file that a header names; it must lie in the header's directory."""
+    if not _PLAIN.match(name):
+        raise FormatError(f"the name {name!r} is not that of a file beside the header", path=path, field=field)
+    return os.path.join(os.path.dirname(path), name)
+
+
+FORMAT = Format("WFDB", (".hea",), _matches, _read)

@@ -1,0 +1,182 @@
+"""Embeddings of recordings: pooled or per token, of the encoder's output or of any layer."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._files import replacing
+from ..errors import SignalError
+from ..table import Table
+from .inputs import expand
+from .result import about, errors_table, provenance_columns, segment_columns, text_column
+from .stream import collect, stream
+
+__all__ = ["Embeddings", "embed", "embedded", "embedding_tables"]
+
+
+@dataclass(eq=False)
+class Embeddings:
+    """Embeddings of the segments of recordings; usable as an array (n, C).
+
+    Attributes
+    ----------
+    embeddings : ndarray
+        (n, C) float32, one row per segment: the mean of its tokens, as the original pools them.
+    tokens : ndarray or None
+        (n, T, C) float32, if they were asked for; padded tokens are 0.
+    segments : Table
+        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``.
+    records : Table
+        A row per recording: ``file``, ``segments`` (their number) and what was done to it.
+    layer : int or None
+        The transformer layer that they are of (0 = first); None for the encoder's output.
+    errors : Table
+        ``file`` and ``error`` of each recording that was skipped.
+    model : dict
+        What is known of the model.
+    provenance : list of dict
+        Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    """
+
+    embeddings: np.ndarray
+    tokens: np.ndarray
+    segments: Table
+    records: Table
+    layer: int
+    errors: Table
+    model: dict
+    provenance: list
+
+    def per_record(self):
+        """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
+        counts = self.records["segments"]
+        sums = np.add.reduceat(self.embeddings, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
+        return (sums / counts[:, None]).astype(np.float32)
+
+    def to_npy(self, path):
+        """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.
+
+        ``emb.npy`` gets ``emb.csv``: row i of the one says what row i of the other is. Returns both paths.
+        """
+        path = os.fspath(path)
+        beside = os.path.splitext(path)[0] + ".csv"
+        self.segments.to_csv(beside)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, self.embeddings if self.tokens is None else self.tokens)
+        return path, beside
+
+    def to_table(self):
+        """Table: the rows of `segments` with the columns ``e0``, ``e1``, ... of `embeddings`."""
+        columns = {name: self.segments[name] for name in self.segments.columns}
+        return Table(columns | {f"e{i}": column for i, column in enumerate(self.embeddings.T)})
+
+    def __len__(self):
+        return len(self.embeddings)
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False and dtype is not None and np.dtype(dtype) != self.embeddings.dtype:
+            raise ValueError(f"embeddings are float32; as {np.dtype(dtype)} they must be copied")
+        return np.array(self.embeddings, dtype=dtype) if copy else np.asarray(self.embeddings, dtype=dtype)
+
+    def __repr__(self):
+        return (
+            f"Embeddings({len(self.records)} records, {len(self)} segments, width {self.embeddings.shape[1]},"
+            f" {len(self.errors)} errors)"
+        )
+
+
+def embed(
+    model,
+    inputs,
+    *,
+    layer=None,
+    tokens=False,
+    batch_size=8,
+    sampling_rate=None,
+    leads=None,
+    readers=2,
+    on_error="skip",
+    progress=None,
+    **reading,
+):
+    """Embeddings of each 5 s segment of recordings.
+
+    Nothing is random in them: a segment's embedding depends on the segment and the weights alone, and on what else is
+    in its batch by no more than rounding.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier or an encoder, from `ecgfm.load`.
+    inputs : path, Record, Segments, array_like, or an iterable of them
+        As for `ecgfm.predict`.
+    layer : int, optional
+        Of this transformer layer (0 = first) instead of the encoder's output.
+    tokens : bool
+        Also keep every token: 156 times as much memory as the pooled embeddings.
+    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+        As for `ecgfm.predict`.
+
+    Returns
+    -------
+    Embeddings
+        In the order of `inputs`.
+
+    Raises
+    ------
+    Error
+        The first recording's, if none could be done.
+    ConfigError
+        If an argument is out of range, such as a layer that is not there.
+    SignalError
+        If tokens are asked for and segments have different lengths.
+
+    Examples
+    --------
+    >>> found = ecgfm.embed(model, "recordings/")
+    >>> found.embeddings.shape, found.per_record().shape
+    ((14, 768), (10, 768))
+    """
+    reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
+    done, failed = collect(embedded(model, inputs, layer=layer, tokens=tokens, **reading), on_error, progress)
+    segments, records = embedding_tables(done)
+    return Embeddings(
+        np.concatenate([each.outputs["embeddings"] for each in done]),
+        _joined_tokens(done) if tokens else None,
+        segments,
+        records,
+        layer,
+        errors_table(failed),
+        about(model),
+        [each.provenance for each in done],
+    )
+
+
+def embedded(model, inputs, *, layer=None, tokens=False, **reading):
+    """Iterate over each recording's `Done` with ``embeddings`` (n, C) and, if asked for, ``tokens`` (n, T, C)."""
+    given = {} if layer is None else {"layer": layer}
+
+    def forward(x, padding_mask):
+        output = model(x, padding_mask=padding_mask, **given)
+        return {"embeddings": output.embedding} | ({"tokens": output.tokens} if tokens else {})
+
+    return stream(forward, expand(inputs), **reading)
+
+
+def embedding_tables(done):
+    """The tables per segment and per recording of several `Done`."""
+    counts = np.array([len(each.start_s) for each in done])
+    records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
+    return Table(segment_columns(done)), Table(records)
+
+
+def _joined_tokens(done):
+    lengths = {each.outputs["tokens"].shape[1] for each in done}
+    if len(lengths) > 1:
+        raise SignalError(
+            "the segments have different lengths, so that their tokens fit in no one array",
+            field="tokens",
+            remedy="Give segments of one length at a time",
+        )
+    return np.concatenate([each.outputs["tokens"] for each in done])

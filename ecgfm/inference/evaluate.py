@@ -1,0 +1,363 @@
+"""Predictions against true labels, per segment and per recording."""
+
+import json
+import math
+import operator
+import os
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._files import write_text
+from ..ecg import Record, Segments
+from ..errors import ConfigError, Error, LabelError
+from ..table import Table
+from .aggregate import aggregate as aggregated
+from .aggregate import check_method
+from .evaluate_metrics import METRICS, ranking_table, scikit_learn
+from .evaluate_truth import group_name, manifest_files, read_truth
+from .inputs import expand
+from .predict import outcomes
+from .result import about, errors_table, printable, text_column
+from .stream import checked_count, collect
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """How good predictions are.
+
+    Attributes
+    ----------
+    records, segments : Table
+        Per recording, after its segments were aggregated, and per segment: a row per label, then ``macro`` and
+        ``micro``; see `ecgfm.inference.evaluate_metrics.ranking_table` for the columns.
+    one_class : tuple of str
+        Labels whose known truth has one class only, or none: they have no value and are left out of the macro average.
+    predictions : Table
+        ``record``, ``segments`` and, for each label, the aggregated probability and ``true <label>``.
+    unlabelled : tuple of str
+        Recordings without a row in the table of labels, which were left out.
+    errors : Table
+        ``file`` and ``error`` of each recording that was skipped.
+    model : dict
+        What is known of the model.
+    settings : dict
+        ``aggregate``, ``bootstrap``, ``confidence``, ``seed``.
+    """
+
+    records: Table
+    segments: Table
+    one_class: tuple
+    predictions: Table
+    unlabelled: tuple
+    errors: Table
+    model: dict
+    settings: dict
+
+    def to_csv(self, path=None):
+        """Both tables as one, with a column ``level`` (``record`` or ``segment``) in front."""
+        levels = np.repeat(["record", "segment"], len(self.records))
+        columns = {
+            name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns
+        }
+        return Table({"level": levels, **columns}).to_csv(path)
+
+    def to_json(self, path=None):
+        """Everything but the predictions as a JSON object, as text or into a file; NaN becomes null."""
+        text = json.dumps(
+            {
+                "model": self.model,
+                "settings": self.settings,
+                "records": self.records.json_rows(),
+                "segments": self.segments.json_rows(),
+                "one_class": list(self.one_class),
+                "unlabelled": list(self.unlabelled),
+                "errors": self.errors.json_rows(),
+            },
+            indent=1,
+        )
+        if path is None:
+            return text
+        write_text(path, text + "\n")
+        return None
+
+    def to_text(self):
+        """The tables as text."""
+        share = f"{100 * self.settings['confidence']:g} % intervals of {self.settings['bootstrap']} resamples"
+        lines = []
+        for name, table in (("recording", self.records), ("segment", self.segments)):
+            method = f" (aggregate: {self.settings['aggregate']})" if name == "recording" else ""
+            lines += [f"Per {name}{method}", "", *_text_rows(table), ""]
+        if self.settings["bootstrap"]:
+            lines.append(f"In brackets: {share} of recordings.")
+        if self.one_class:
+            lines.append(
+                f"{len(self.one_class)} labels have one class only, and are not in the macro average: "
+                f"{', '.join(self.one_class)}"
+            )
+        return "\n".join(lines).rstrip()
+
+    __str__ = to_text
+
+    def __repr__(self):
+        macro = float(self.records["auroc"][-2])
+        return f"Evaluation({len(self.predictions)} records, macro AUROC {macro:.4f})"
+
+
+def evaluate(
+    model,
+    inputs,
+    y,
+    *,
+    aggregate="tutorial",
+    groups=None,
+    bootstrap=1000,
+    confidence=0.95,
+    seed=0,
+    batch_size=8,
+    sampling_rate=None,
+    leads=None,
+    readers=2,
+    on_error="skip",
+    progress=None,
+    **reading,
+):
+    """Evaluate a classifier: AUROC and AUPRC per label and averaged, per segment and per recording.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, from `ecgfm.load`.
+    inputs : path, Record, Segments, array_like, or an iterable of them
+        As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N) without
+        `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
+    y : array_like, Table, mapping, pandas.DataFrame, or path-like
+        The truth, 0 or 1; NaN or an empty cell where it is not known. An array (recordings, Y) is in the order of
+        `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``, ``save_file`` or ``record`` that names the
+        recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. A ``.npy`` file is a label
+        file of ECG-FM: row ``idx`` is that of the recording with this number.
+    aggregate : {"tutorial", "mean", "max"}
+        How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
+    groups : sequence, optional
+        For each of the inputs the recording that it is of. By default each input is one; the files of a manifest that
+        are called ``a_0.mat``, ``a_1.mat`` are of the recording ``a.mat``.
+    bootstrap : int
+        Resamples of recordings for the intervals; 0 for none.
+    confidence : float
+        Of the intervals, between 0 and 1.
+    seed : int
+        Of the resamples.
+    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+        As for `ecgfm.predict`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    LabelError
+        If `y` doesn't fit the model or the recordings, or no recording has labels.
+    ConfigError
+        If an argument is out of range, or the model has no labels.
+    MissingExtraError
+        If scikit-learn isn't installed.
+    Error
+        The first recording's, if none could be done.
+
+    Examples
+    --------
+    >>> found = ecgfm.evaluate(model, "manifests/test.tsv", "labels/y.npy")
+    >>> found.records.to_pandas().set_index("label").loc["macro", "auroc"]
+    """
+    check_method(aggregate)
+    bootstrap = checked_count(bootstrap, "bootstrap", "resamples", low=0)
+    confidence, seed = _checked_confidence(confidence), _checked_seed(seed)
+    labels = _labels_of(model)
+    scikit_learn()  # absent, it is noticed before the work
+    truth = read_truth(y, labels)
+    plan = _Plan(inputs, truth, groups, sampling_rate)
+    reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
+    done, failed = collect(plan.scored(model, reading), on_error, progress)
+    return _evaluation(model, labels, plan, done, failed, aggregate, (bootstrap, confidence, seed))
+
+
+@dataclass(eq=False)
+class _Scored:
+    """What became of one recording: its row of the truth, what it is of, and its probabilities (n, Y)."""
+
+    file: str
+    error: Exception
+    row: int
+    group: object
+    probabilities: np.ndarray
+
+
+class _Plan:
+    """Which recordings there are, and which row of the truth belongs to each."""
+
+    def __init__(self, inputs, truth, groups, sampling_rate):
+        self.truth, self.groups, self.unlabelled = truth, groups, []
+        self._taken = deque()
+        self._manifest = isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv")
+        if self._manifest:
+            inputs = manifest_files(inputs)
+        elif _is_batch(inputs) and sampling_rate is None:
+            inputs = _prepared(inputs)
+        self.inputs = inputs
+        if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
+            self._check_count(sum(1 for _ in expand(inputs)))
+
+    def scored(self, model, reading):
+        """Iterate over the `_Scored` of each recording that has labels."""
+        for each in outcomes(model, self.inputs, select=self._select, **reading):
+            row, group = self._taken.popleft()
+            yield _Scored(each.file, each.error, row, group, each.probabilities)
+
+    def _select(self, pairs):
+        count = labelled = 0
+        for count, (file, one) in enumerate(pairs, 1):
+            row = self.truth.row_of(count - 1, file, one)
+            if row is None and not isinstance(one, Error):
+                if self.truth.places is None:
+                    self._check_count(count)
+                self.unlabelled.append(file)
+                continue
+            labelled += 1
+            self._taken.append((row, self._group_of(count - 1, file, row)))
+            yield file, one
+        self._check_count(count)
+        if count and not labelled:
+            raise LabelError(
+                f"none of the {count} recordings is in the labels",
+                path=self.truth.source,
+                field="idx" if self.truth.by_idx else "file",
+                remedy="A .npy file goes by the numbers idx in .mat files; give its array for rows in order"
+                if self.truth.by_idx
+                else "Name the recordings as their files are called",
+            )
+
+    def _group_of(self, position, file, row):
+        if self.groups is not None:
+            return self.groups[position]
+        if self._manifest:
+            return group_name(file)
+        return position if self.truth.places is None else row
+
+    def _check_count(self, count):
+        if self.truth.places is None and count != len(self.truth):
+            raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
+        if self.groups is not None and count != len(self.groups):
+            raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
+
+
+def _is_batch(inputs):
+    return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
+
+
+def _prepared(x):
+    """The rows of prepared segments (n, 12, N), each a recording."""
+    x = np.asarray(x)
+    return [Segments(np.asarray(x[i : i + 1], dtype=np.float32), np.zeros(1)) for i in range(len(x))]
+
+
+def _evaluation(model, labels, plan, done, failed, method, resampling):
+    keys = list(dict.fromkeys(each.group for each in done))
+    numbers = {key: i for i, key in enumerate(keys)}
+    of_file = np.array([numbers[each.group] for each in done])
+    counts = np.array([len(each.probabilities) for each in done])
+    order = np.argsort(np.repeat(of_file, counts), kind="stable")  # the segments of a recording together
+    group = np.repeat(of_file, counts)[order]
+    scores = np.concatenate([each.probabilities for each in done])[order]
+    first = np.unique(of_file, return_index=True)[1]
+    truth = plan.truth.values[[done[i].row for i in first]]
+    _check_groups(plan.truth.values, done, of_file, truth, keys)
+    sizes = np.bincount(group)
+    aggregated_scores = aggregated(scores, sizes, labels, method)
+    bootstrap, confidence, seed = resampling
+    options = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
+    records = ranking_table(aggregated_scores, truth, np.arange(len(keys)), labels, **options)
+    segments = ranking_table(scores, truth[group], group, labels, **options)
+    names = [done[i].file if counts_of == 1 or not isinstance(keys[n], str) else keys[n]
+             for n, (i, counts_of) in enumerate(zip(first, np.bincount(of_file)))]  # fmt: skip
+    predictions = {"record": text_column(names), "segments": sizes}
+    predictions |= {name: aggregated_scores[:, i] for i, name in enumerate(labels)}
+    predictions |= {f"true {name}": truth[:, i] for i, name in enumerate(labels)}
+    return Evaluation(
+        records,
+        segments,
+        tuple(name for name, value in zip(labels, records["auroc"]) if np.isnan(value)),
+        Table(predictions),
+        tuple(plan.unlabelled),
+        errors_table(failed),
+        about(model),
+        {"aggregate": method, **options},
+    )
+
+
+def _check_groups(values, done, of_file, truth, keys):
+    """All files of a recording must have the same labels."""
+    rows = values[[each.row for each in done]]
+    same = ((rows == truth[of_file]) | (np.isnan(rows) & np.isnan(truth[of_file]))).all(axis=1)
+    if not same.all():
+        bad = int(np.flatnonzero(~same)[0])
+        raise LabelError(
+            f"the labels differ from those of another file of the recording {keys[of_file[bad]]}",
+            path=done[bad].file,
+            field="y",
+        )
+
+
+def _labels_of(model):
+    labels = getattr(model, "labels", None)
+    if labels:
+        return tuple(labels)
+    count = getattr(model, "num_labels", 0)
+    if not count:
+        raise ConfigError(
+            "the model has no labels: it is one of pretraining",
+            path=getattr(model, "source", None),
+            field="model",
+            remedy="Take a finetuned one",
+        )
+    return tuple(f"label_{i}" for i in range(count))
+
+
+def _checked_confidence(value):
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if isinstance(value, bool) or not 0 < share < 1:
+        raise ConfigError(f"{value!r} is not between 0 and 1", field="confidence", remedy="Give 0.95")
+    return share
+
+
+def _checked_seed(value):
+    try:
+        seed = operator.index(value)
+    except TypeError:
+        seed = -1
+    if isinstance(value, bool) or seed < 0:
+        raise ConfigError(f"{value!r} is no seed", field="seed", remedy="Give an integer from 0")
+    return seed
+
+
+def _text_rows(table):
+    """Lines of the table: label, numbers, and each metric with its interval."""
+    width = max(len(printable(name)) for name in table["label"])
+    yield f"{'label':<{width}}  {'n':>7}  {'positive':>8}  {'AUROC':<23}  AUPRC"
+    for row in table.rows():
+        cells = (_interval(row, metric) for metric in METRICS)
+        name = printable(row["label"])
+        yield f"{name:<{width}}  {row['n']:>7}  {row['positives']:>8}  {next(cells):<23}  {next(cells)}".rstrip()
+
+
+def _interval(row, metric):
+    value, low, high = (row[name] for name in (metric, f"{metric}_low", f"{metric}_high"))
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if math.isnan(low) else f"{value:.4f} [{low:.4f}, {high:.4f}]"

@@ -1,0 +1,163 @@
+"""AUROC and average precision: per label and averaged, with bootstrap intervals."""
+
+import math
+
+import numpy as np
+
+from ..errors import MissingExtraError
+from ..table import Table
+
+__all__ = ["METRICS", "ranking_table", "scikit_learn", "weighted_ranking"]
+
+METRICS = ("auroc", "auprc")
+_CELLS = 1 << 22  # of weights at a time in the bootstrap
+
+
+def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=0.95, seed=0):
+    """How well scores rank positives before negatives.
+
+    Parameters
+    ----------
+    scores : ndarray
+        (n, Y).
+    truth : ndarray
+        (n, Y): 0, 1, or NaN where it is not known.
+    records : ndarray of int
+        (n,) the recording of each row, 0 to the number of recordings - 1.
+    labels : sequence of str
+        (Y,)
+    bootstrap : int
+        Resamples for the intervals; 0 gives none.
+    confidence : float
+        Of the intervals.
+    seed : int
+
+    Returns
+    -------
+    Table
+        A row per label, then ``macro`` (mean over the labels that have both classes) and ``micro`` (all cells as one
+        problem): ``label``, ``n`` (rows whose truth is known), ``positives``, ``auroc``, ``auroc_low``, ``auroc_high``,
+        ``auprc`` (average precision) and its interval. NaN for a label that has one class only.
+
+    Notes
+    -----
+    Whole recordings are drawn with replacement, and the interval is that of the percentiles. A label that is left with
+    one class in a resample has no value in it, and the others' mean is that resample's macro average.
+    """
+    rows = {"label": [*labels, "macro", "micro"]}
+    known = ~np.isnan(truth)
+    rows["n"] = [*known.sum(axis=0), np.count_nonzero(known.any(axis=1)), known.sum()]
+    positive = (truth == 1).sum(axis=0)
+    rows["positives"] = [*positive, positive.sum(), positive.sum()]
+    values = _values(scores, truth, known)
+    drawn = _resampled(scores, truth, known, records, bootstrap, seed)
+    tail = 50 * (1 - confidence)
+    for metric, point, replicates in zip(METRICS, values, drawn):
+        low, high = np.full(len(point), math.nan), np.full(len(point), math.nan)
+        for i in np.flatnonzero(~np.isnan(replicates).all(axis=0) & ~np.isnan(point)):
+            low[i], high[i] = np.nanpercentile(replicates[:, i], [tail, 100 - tail])
+        rows |= {metric: point, f"{metric}_low": low, f"{metric}_high": high}
+    return Table({name: np.array(column) for name, column in rows.items()})
+
+
+def _values(scores, truth, known):
+    """(2, Y + 2): both metrics of each label, macro, micro; by scikit-learn."""
+    metrics = scikit_learn()
+
+    def both(score, y):
+        if len(y) == 0 or y.all() or not y.any():
+            return math.nan, math.nan
+        return metrics.roc_auc_score(y, score), metrics.average_precision_score(y, score)
+
+    each = [both(scores[rows, i], truth[rows, i] == 1) for i, rows in enumerate(known.T)]
+    each = np.array(each, dtype=np.float64).reshape(-1, 2).T
+    micro = np.array(both(scores[known], truth[known] == 1))
+    return np.column_stack([each, _means(each), micro])
+
+
+def scikit_learn():
+    """``sklearn.metrics``.
+
+    Raises
+    ------
+    MissingExtraError
+        If it isn't installed.
+    """
+    try:
+        from sklearn import metrics
+    except ImportError:
+        raise MissingExtraError(
+            "scikit-learn is not installed", field="evaluate", remedy="Install it with: pip install 'ecgfm[train]'"
+        ) from None
+    return metrics
+
+
+def _means(values):
+    """Mean along the last axis without NaN; NaN if all are."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=-1)
+    sums = np.where(there, values, 0).sum(axis=-1)
+    return np.where(count, sums / np.maximum(count, 1), math.nan)
+
+
+def _resampled(scores, truth, known, records, count, seed):
+    """(2, count, Y + 2) of resamples. A resample is a weight per recording: how often it was drawn."""
+    out = np.full((2, count, truth.shape[1] + 2), math.nan)
+    total = int(records.max()) + 1 if len(records) else 0
+    rng = np.random.default_rng(seed)
+    problems = [_Ranking(scores[rows, i], truth[rows, i] == 1, records[rows]) for i, rows in enumerate(known.T)]
+    cell_records = np.broadcast_to(records[:, None], truth.shape)[known]
+    problems.append(_Ranking(scores[known], truth[known] == 1, cell_records))
+    at_once = max(1, _CELLS // max(total, len(cell_records), 1))
+    for start in range(0, count, at_once):
+        stop = min(start + at_once, count)
+        weights = rng.multinomial(total, np.full(total, 1 / total), size=stop - start).astype(np.float64)
+        for i, problem in enumerate(problems):
+            out[:, start:stop, i if i < truth.shape[1] else -1] = problem.weighted(weights)
+        out[:, start:stop, -2] = _means(out[:, start:stop, :-2])
+    return out
+
+
+def weighted_ranking(scores, truth, weights):
+    """AUROC and average precision of weighted rows, for several sets of weights at a time.
+
+    Parameters
+    ----------
+    scores : ndarray
+        (n,)
+    truth : ndarray of bool
+        (n,)
+    weights : ndarray
+        (R, n), not negative.
+
+    Returns
+    -------
+    ndarray
+        (2, R); NaN where one class has no weight. Equal scores count half in AUROC, and are one threshold.
+    """
+    return _Ranking(scores, truth, np.arange(len(scores))).weighted(np.asarray(weights, dtype=np.float64))
+
+
+class _Ranking:
+    """Rows of one problem, sorted by falling score once for all resamples."""
+
+    def __init__(self, scores, truth, records):
+        order = np.argsort(-scores, kind="stable")
+        self.truth, self.records = truth[order], records[order]
+        scores = scores[order]
+        self.ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.array([], int)
+
+    def weighted(self, weights):
+        if not len(self.ends):
+            return np.full((2, len(weights)), math.nan)
+        weights = weights[:, self.records]
+        hits = np.cumsum(weights * self.truth, axis=1)[:, self.ends]
+        false = np.cumsum(weights * ~self.truth, axis=1)[:, self.ends]
+        new_hits, new_false = np.diff(hits, prepend=0), np.diff(false, prepend=0)
+        positive, negative = hits[:, -1], false[:, -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            auroc = (new_false * (hits - new_hits / 2)).sum(axis=1) / (positive * negative)
+            precision = np.where(hits + false > 0, hits / (hits + false), 0)
+            auprc = (new_hits * precision).sum(axis=1) / positive
+        one_class = (positive == 0) | (negative == 0)
+        return np.where(one_class, math.nan, np.stack([auroc, auprc]))

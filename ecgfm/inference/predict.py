@@ -1,0 +1,129 @@
+"""Recordings through a model, in batches that run across files."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import ConfigError, Error
+from .aggregate import check_method
+from .inputs import expand
+from .result import Result
+from .stream import collect, stream
+
+__all__ = ["Outcome", "outcomes", "predict"]
+
+
+def predict(
+    model,
+    inputs,
+    *,
+    batch_size=8,
+    aggregate="tutorial",
+    sampling_rate=None,
+    leads=None,
+    missing_leads="error",
+    short="error",
+    only_leads=None,
+    readers=2,
+    on_error="skip",
+    progress=None,
+):
+    """Probabilities of each label, for each 5 s segment and each recording.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, from `ecgfm.load`.
+    inputs : path, Record, Segments, array_like, or an iterable of them
+        Files are read with `ecgfm.read`, directories stand for the recordings in them, arrays are (leads, samples),
+        and an array of three dimensions is several recordings.
+    batch_size : int
+        Segments that go through the model at a time, of one recording or of several. It changes speed and memory, and
+        results by no more than rounding.
+    aggregate : {"tutorial", "mean", "max"}
+        How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
+    sampling_rate : float, optional
+        In Hz, for arrays and for files that don't state it.
+    leads : sequence of str, optional
+        Names of the rows of arrays and of files that don't state them.
+    missing_leads, short, only_leads
+        What happens to recordings that lack leads or are shorter than 5 s, and which leads the model may see; see
+        `ecgfm.prepare`.
+    readers : int
+        Threads that read and prepare the next files while the model computes; 0 reads each file when it is due.
+    on_error : {"skip", "raise"} or callable
+        What happens to a recording that can't be read or prepared. "skip" puts it into ``result.errors`` and warns at
+        the end, "raise" raises its error; a callable gets (file, error) at once, and the recording is skipped.
+    progress : callable, optional
+        Called as ``progress(done, file)`` when a recording is done or skipped.
+
+    Returns
+    -------
+    Result
+        In the order of `inputs`.
+
+    Raises
+    ------
+    Error
+        The first recording's, if none could be done.
+    ConfigError
+        If an argument is out of range, or the model has no labels.
+    """
+    check_method(aggregate)
+    reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
+    reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads}
+    done, failed = collect(outcomes(model, inputs, batch_size=batch_size, **reading), on_error, progress)
+    return Result.of(model, done, failed, aggregate)
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    file : str
+        Its name.
+    error : Error or None
+        Why it was skipped; then all others are empty.
+    start_s, end_s : ndarray
+        (n,) float64, of its segments.
+    provenance : dict
+        See `ecgfm.ecg.Segments`.
+    logits : ndarray
+        (n, Y) float32.
+    probabilities : ndarray
+        (n, Y) float32.
+    embeddings : ndarray
+        (n, C) float32.
+    """
+
+    file: str
+    error: Error = None
+    start_s: np.ndarray = None
+    end_s: np.ndarray = None
+    provenance: dict = field(default_factory=dict)
+    logits: np.ndarray = None
+    probabilities: np.ndarray = None
+    embeddings: np.ndarray = None
+
+
+def outcomes(model, inputs, *, batch_size=8, **reading):
+    """Iterate over the `Outcome` of each recording, in order; the parameters are those of `predict`.
+
+    Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
+    """
+
+    def forward(x, padding_mask):
+        output = model(x, padding_mask=padding_mask)
+        if output.logits is None:
+            raise ConfigError(
+                "the model has no labels: it is one of pretraining",
+                path=getattr(model, "source", None),
+                field="model",
+                remedy="Take a finetuned one; for embeddings: ecgfm.embed",
+            )
+        return {"logits": output.logits, "probabilities": output.probabilities, "embeddings": output.embedding}
+
+    for each in stream(forward, expand(inputs), batch_size=batch_size, **reading):
+        yield Outcome(each.file, each.error, each.start_s, each.end_s, each.provenance, **each.outputs)

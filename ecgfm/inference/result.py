@@ -1,0 +1,259 @@
+"""What predict returns: a table per segment and a table per recording."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._files import write_text
+from ..ecg.quality import describe
+from ..table import Table
+from .aggregate import aggregate
+
+__all__ = ["Predictions", "Result", "printable"]
+
+_SHOWN, _ACROSS = 40, 10  # columns that to_text prints at most, and side by side
+
+
+class Predictions(Table):
+    """A table of predictions: columns that say what a row is, one column per label, and columns of provenance.
+
+    Parameters
+    ----------
+    before, after : mapping of str to array_like
+        The columns before and after those of the labels.
+    labels : sequence of str
+        Names of the Y labels. A label that is called like another column gets `` (label)`` added to its column.
+    probabilities : ndarray
+        (n, Y) float32.
+    start_s : ndarray
+        (n,) float64, seconds.
+
+    Attributes
+    ----------
+    labels, probabilities, start_s
+        The parameters as given; the order of the labels is the model's.
+    """
+
+    def __init__(self, before, labels, probabilities, start_s, after=()):
+        before, after = dict(before), dict(after)
+        self.labels = tuple(labels)
+        self.probabilities = probabilities
+        self.start_s = start_s
+        columns = {}
+        for i, name in enumerate(self.labels):
+            columns[f"{name} (label)" if name in before or name in after else name] = probabilities[:, i]
+        super().__init__({**before, **columns, **after})
+
+    @property
+    def files(self):
+        """list of str: the file of each row."""
+        return self["file"].tolist()
+
+
+@dataclass(eq=False)
+class Result:
+    """Predictions for recordings.
+
+    Attributes
+    ----------
+    segments : Predictions
+        A row per 5 s segment: ``file``, ``segment`` (from 0 within the recording), ``start_s``, ``end_s``, labels.
+    records : Predictions
+        A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
+        ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
+        ``constant_leads``, ``padded_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance.
+    logits : ndarray
+        (n, Y) float32, of the segments.
+    embeddings : ndarray
+        (n, C) float32, of the segments.
+    errors : Table
+        ``file`` and ``error`` of each recording that was skipped.
+    labels : tuple of str
+        The Y labels, in the model's order.
+    model : dict
+        ``source``; ``labels_assumed``, true if the label names are not the file's; ``training`` if the file tells.
+    provenance : list of dict
+        Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    """
+
+    segments: Predictions
+    records: Predictions
+    logits: np.ndarray
+    embeddings: np.ndarray
+    errors: Table
+    labels: tuple
+    model: dict
+    provenance: list
+
+    @classmethod
+    def of(cls, model, done, failed, method):
+        """The result of several outcomes of one model; see `ecgfm.inference.predict.Outcome`."""
+        logits, probabilities, embeddings, start_s = (
+            np.concatenate([getattr(each, name) for each in done])
+            for name in ("logits", "probabilities", "embeddings", "start_s")
+        )
+        labels = tuple(model.labels or (f"label_{i}" for i in range(logits.shape[1])))
+        counts = np.array([len(each.start_s) for each in done])
+        segments = Predictions(segment_columns(done), labels, probabilities, start_s)
+        records = Predictions(
+            {"file": text_column(each.file for each in done), "segments": counts},
+            labels,
+            aggregate(probabilities, counts, labels, method),
+            np.array([each.start_s[0] for each in done]),
+            {"aggregate": np.repeat(np.array([method]), len(done)), **provenance_columns(done)},
+        )
+        provenance = [each.provenance for each in done]
+        return cls(segments, records, logits, embeddings, errors_table(failed), labels, about(model), provenance)
+
+    def to_csv(self, path):
+        """Write the records as CSV to `path`, and the segments beside it: ``p.csv`` and ``p.segments.csv``.
+
+        Each file is replaced as a whole. Returns both paths.
+        """
+        path = os.fspath(path)
+        stem, suffix = os.path.splitext(path)
+        beside = f"{stem}.segments{suffix}"
+        self.segments.to_csv(beside)
+        self.records.to_csv(path)
+        return path, beside
+
+    def to_json(self, path=None):
+        """``{"model", "labels", "records", "segments", "errors"}`` as text, or into a file, which is replaced whole.
+
+        Records, segments and errors are lists of objects with the keys of the tables' columns.
+        """
+        text = json.dumps(
+            {
+                "model": self.model,
+                "labels": list(self.labels),
+                "records": self.records.json_rows(),
+                "segments": self.segments.json_rows(),
+                "errors": self.errors.json_rows(),
+            },
+            indent=1,
+        )
+        if path is None:
+            return text
+        write_text(path, text + "\n")
+        return None
+
+    def to_text(self):
+        """Both tables with labels downwards and recordings across, the files listed above."""
+        counts = self.records["segments"]
+        lines = [f"{len(self.records)} recordings, {len(self.segments)} segments of 5 s", ""]
+        if len(self.records) == 1:
+            lines = [f"1 recording, {len(self.segments)} segments of 5 s", ""]
+        for i, (file, count) in enumerate(zip(self.records.files[:_SHOWN], counts), 1):
+            lines.append(f"  {i:>3}  {printable(file)}  ({count} segment{'s' if count > 1 else ''})")
+        if len(self.records) > _SHOWN:
+            lines.append(f"  ... and {len(self.records) - _SHOWN} more")
+        number = np.arange(1, len(self.records) + 1)
+        lines += ["", f"Probability per recording (aggregate: {self.records['aggregate'][0]})", ""]
+        lines += _across(self.records, [("recording", number.astype(str))])
+        if len(self.segments) > len(self.records):
+            starts = np.char.mod("%.1f", self.segments.start_s)
+            lines += ["", "Probability per segment", ""]
+            lines += _across(
+                self.segments, [("recording", np.repeat(number, counts).astype(str)), ("starts at s", starts)]
+            )
+        return "\n".join(lines)
+
+    __str__ = to_text
+
+    def __repr__(self):
+        return (
+            f"Result({len(self.records)} records, {len(self.segments)} segments, {len(self.labels)} labels,"
+            f" {len(self.errors)} errors)"
+        )
+
+
+def _across(table, heads):
+    """Lines of a table turned round: a line per label, a column per row, a block of columns after the other."""
+    names = [head for head, _ in heads] + [printable(name) for name in table.labels]
+    width = max(len(name) for name in names)
+    shown = min(len(table), _SHOWN)
+    lines = []
+    for start in range(0, shown, _ACROSS):
+        rows = slice(start, min(start + _ACROSS, shown))
+        if start:
+            lines.append("")
+        cells = [values[rows] for _, values in heads]
+        cells += list(np.char.mod("%.3f", table.probabilities[rows].T.astype(np.float64)))
+        for name, values in zip(names, cells):
+            lines.append(f"{name:<{width}}" + "".join(f"{value:>8}" for value in values))
+    if shown < len(table):
+        lines.append(f"... and {len(table) - shown} more columns")
+    return lines
+
+
+def about(model):
+    """What a result says of the model that it comes from."""
+    said = {"source": getattr(model, "source", None), "labels_assumed": bool(getattr(model, "labels_assumed", False))}
+    training = getattr(model, "info", {}).get("training")
+    return said if training is None else said | {"training": training}
+
+
+def segment_columns(done):
+    """Columns that say what each segment is, of recordings as `Outcome` or `Done`."""
+    counts = np.array([len(each.start_s) for each in done], dtype=np.int64)
+    return {
+        "file": np.repeat(text_column(each.file for each in done), counts),
+        "segment": np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts),
+        "start_s": np.concatenate([each.start_s for each in done]),
+        "end_s": np.concatenate([each.end_s for each in done]),
+    }
+
+
+def errors_table(failed):
+    """``file`` and ``error`` of recordings that were skipped."""
+    return Table(
+        {
+            "file": text_column(each.file for each in failed),
+            "error": text_column(without_path(each.error) for each in failed),
+        }
+    )
+
+
+def provenance_columns(done):
+    """Columns that say what was done to each recording."""
+    provenance = [each.provenance for each in done]
+
+    def column(make, dtype=None):
+        return np.array([make(each) for each in provenance], dtype=dtype)
+
+    def number(name):
+        return column(lambda p: p.get(name, np.nan), np.float64)
+
+    def names(name):
+        return column(lambda p: " ".join(p.get(name, ())), str)
+
+    return {
+        "sampling_rate": number("sampling_rate"),
+        "duration_s": number("samples") / number("sampling_rate"),
+        "derived_leads": names("derived_leads"),
+        "zero_leads": names("zero_leads"),
+        "constant_leads": names("constant_leads"),
+        "padded_s": number("padded_s"),
+        "unused_s": number("unused_s"),
+        "quality": column(lambda p: describe(p.get("quality", {})), str),
+        "notes": column(lambda p: "; ".join(p.get("notes", ())), str),
+    }
+
+
+def text_column(texts):
+    """A column of text; a fixed-width array would be as wide as the longest for each row."""
+    return np.array(list(texts), dtype=object)
+
+
+def without_path(error):
+    """The text of an error without the file, which stands beside it."""
+    where = f"{error.field}: " if error.field else ""
+    remedy = f". {error.remedy}." if error.remedy else ""
+    return f"{where}{error.message}{remedy}"
+
+
+def printable(text):
+    """The text with escapes for what a terminal would obey or can't show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

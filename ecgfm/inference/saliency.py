@@ -1,0 +1,281 @@
+"""Saliency: how strongly the network attends along a segment, at each sample.
+
+The attention weights of one layer, averaged over heads, are a matrix (T, T) per segment whose rows are queries and sum
+to 1. As in ECG-FM's tutorial, the last layer is taken and reduced to the largest weight of each query; the T values are
+read along the segment's samples with a cubic spline and scaled to [0, 1].
+"""
+
+import operator
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._files import replacing
+from ..errors import ConfigError, SignalError
+from ..table import Table
+from .inputs import expand
+from .result import about, errors_table, provenance_columns, segment_columns, text_column
+from .stream import collect, stream
+
+__all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
+
+#: How a matrix of attention weights becomes one value per token: the largest weight that the token gives to any (the
+#: tutorial's), or the mean or the largest weight that it gets from all.
+REDUCTIONS = ("max", "received", "received_max")
+
+
+@dataclass(eq=False)
+class Saliency:
+    """Saliency of the segments of recordings; usable as an array (n, N).
+
+    Attributes
+    ----------
+    samples : ndarray
+        (n, N) float32 from 0 to 1, one value per sample of each segment; all leads share it. 0 throughout if the
+        attention is the same everywhere, and where a segment is padded.
+    tokens : ndarray
+        (n, T) float32, the attention weights after the reduction, neither resampled nor scaled; 0 for padded tokens.
+    segments : Table
+        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``.
+    records : Table
+        A row per recording: ``file``, ``segments`` (their number) and what was done to it.
+    layer : int
+        The transformer layer (0 = first).
+    reduction : str
+        See `REDUCTIONS`.
+    errors : Table
+        ``file`` and ``error`` of each recording that was skipped.
+    model : dict
+        What is known of the model.
+    provenance : list of dict
+        Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    """
+
+    samples: np.ndarray
+    tokens: np.ndarray
+    segments: Table
+    records: Table
+    layer: int
+    reduction: str
+    errors: Table
+    model: dict
+    provenance: list
+
+    def to_npy(self, path, *, tokens=False):
+        """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
+
+        ``sal.npy`` gets ``sal.csv``: row i of the one says what row i of the other is. Returns both paths.
+        """
+        path = os.fspath(path)
+        beside = os.path.splitext(path)[0] + ".csv"
+        self.segments.to_csv(beside)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, self.tokens if tokens else self.samples)
+        return path, beside
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False and dtype is not None and np.dtype(dtype) != self.samples.dtype:
+            raise ValueError(f"saliency is float32; as {np.dtype(dtype)} it must be copied")
+        return np.array(self.samples, dtype=dtype) if copy else np.asarray(self.samples, dtype=dtype)
+
+    def __repr__(self):
+        return (
+            f"Saliency({len(self.records)} records, {len(self)} segments, layer {self.layer}, {self.reduction!r},"
+            f" {len(self.errors)} errors)"
+        )
+
+
+def saliency(
+    model,
+    inputs,
+    *,
+    layer=None,
+    reduction="max",
+    batch_size=8,
+    sampling_rate=None,
+    leads=None,
+    readers=2,
+    on_error="skip",
+    progress=None,
+    **reading,
+):
+    """Saliency along each 5 s segment of recordings, from the attention weights.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier or an encoder, from `ecgfm.load`.
+    inputs : path, Record, Segments, array_like, or an iterable of them
+        As for `ecgfm.predict`.
+    layer : int, optional
+        The transformer layer whose attention is taken (0 = first); by default the last, as in the original.
+    reduction : {"max", "received", "received_max"}
+        What is taken of the weights, which are averaged over heads: for each token the largest weight that it gives to
+        any token ("max", the original's), or the mean or the largest weight that it gets from all tokens.
+    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+        As for `ecgfm.predict`.
+
+    Returns
+    -------
+    Saliency
+        In the order of `inputs`.
+
+    Raises
+    ------
+    Error
+        The first recording's, if none could be done.
+    ConfigError
+        If an argument is out of range, such as a layer that is not there.
+    SignalError
+        If segments have different lengths.
+
+    Notes
+    -----
+    The tutorial of ECG-FM resamples to 156 times as many values as there are samples and then draws the first of them,
+    which is about one token's. Here every sample has its own value, which is what was meant. A constant reduction gives
+    zeros, where the original divides zero by zero.
+    """
+    options = {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
+    found = salient(model, inputs, layer=layer, reduction=reduction, **options, **reading)
+    done, failed = collect(found, on_error, progress)
+    if len({each.outputs["samples"].shape[1] for each in done}) > 1:
+        raise SignalError(
+            "the segments have different lengths", field="saliency", remedy="Give segments of one length at a time"
+        )
+    counts = np.array([len(each.start_s) for each in done])
+    records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
+    return Saliency(
+        np.concatenate([each.outputs["samples"] for each in done]),
+        np.concatenate([each.outputs["tokens"] for each in done]),
+        Table(segment_columns(done)),
+        Table(records),
+        int(done[0].outputs["layer"][0]),
+        reduction,
+        errors_table(failed),
+        about(model),
+        [each.provenance for each in done],
+    )
+
+
+def salient(model, inputs, *, layer=None, reduction="max", **reading):
+    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T) and ``layer`` (n,)."""
+    if reduction not in REDUCTIONS:
+        raise ConfigError(
+            f"{reduction!r} is no reduction", field="reduction", remedy=f"Give {', '.join(map(repr, REDUCTIONS))}"
+        )
+
+    def forward(x, padding_mask):
+        attention = model(x, padding_mask=padding_mask, attention=True).attention  # (B, layers, T, T)
+        index = _checked_layer(layer, attention.shape[1])
+        weights = attention[:, index]
+        if padding_mask is None or not padding_mask.any():
+            tokens = reduce_attention(weights, reduction)
+            samples = along_samples(tokens, x.shape[2])
+        else:
+            tokens, samples = _of_padded(model, weights, padding_mask, reduction)
+        return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index)}
+
+    return stream(forward, expand(inputs), **reading)
+
+
+def reduce_attention(attention, reduction="max"):
+    """One value per token of attention weights.
+
+    Parameters
+    ----------
+    attention : array_like
+        (..., T, T), rows are queries.
+    reduction : str
+        One of `REDUCTIONS`.
+
+    Returns
+    -------
+    ndarray
+        (..., T) float32. Means are computed in float64.
+    """
+    attention = np.asarray(attention)
+    if reduction == "max":
+        return attention.max(axis=-1).astype(np.float32)
+    if reduction == "received_max":
+        return attention.max(axis=-2).astype(np.float32)
+    return attention.mean(axis=-2, dtype=np.float64).astype(np.float32)
+
+
+def along_samples(values, count):
+    """Values of tokens read at `count` points along the segment, each row scaled to [0, 1].
+
+    Parameters
+    ----------
+    values : array_like
+        (..., T), finite.
+    count : int
+        How many points; the first is that of the first token, the last that of the last.
+
+    Returns
+    -------
+    ndarray
+        (..., count) float32. A row that is constant gives zeros.
+
+    Notes
+    -----
+    The points are read from the interpolating cubic spline that is mirrored at both ends, as
+    ``scipy.ndimage.map_coordinates`` reads them (Unser, Splines: a perfect fit for signal and image processing, IEEE
+    Signal Processing Magazine 16(6), 1999), in float64.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    constant = values.max(axis=-1, keepdims=True) == values.min(axis=-1, keepdims=True)
+    dense = _spline(values, count)
+    dense -= dense.min(axis=-1, keepdims=True)
+    highest = dense.max(axis=-1, keepdims=True)
+    flat = constant | (highest == 0)
+    return np.where(flat, 0, dense / np.where(flat, 1, highest)).astype(np.float32)
+
+
+_POLE = np.sqrt(3.0) - 2.0
+_REACH = 30  # the pole's power below the resolution of float64
+
+
+def _spline(values, count):
+    """(..., T) -> (..., count): the cubic spline through the values, at evenly spaced points from first to last."""
+    length = values.shape[-1]
+    if length == 1:
+        return np.repeat(values, count, axis=-1)
+    rim = [(0, 0)] * (values.ndim - 1)
+    mirrored = np.pad(values, [*rim, (_REACH + 1, _REACH + 2)], mode="reflect")
+    # The inverse of the filter (1, 4, 1)/6 is a sum of powers of its pole, in both directions.
+    weights = -6 * _POLE / (1 - _POLE**2) * _POLE ** np.abs(np.arange(-_REACH, _REACH + 1))
+    windows = np.lib.stride_tricks.sliding_window_view(mirrored, 2 * _REACH + 1, axis=-1)
+    coefficients = windows @ weights  # of the tokens -1 ... T+1
+    position = np.linspace(0, length - 1, count)
+    left = np.minimum(position.astype(np.intp), length - 1)
+    t = position - left
+    parts = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
+    return sum(part * coefficients[..., left + i] for i, part in enumerate(parts)) / 6
+
+
+def _of_padded(model, weights, padding_mask, reduction):
+    """Tokens' and samples' values of segments that may be padded at the end: what is padded is 0."""
+    tokens = np.zeros(weights.shape[:2], dtype=np.float32)
+    samples = np.zeros(padding_mask.shape, dtype=np.float32)
+    for i, padded in enumerate(padding_mask):
+        count = int(np.count_nonzero(~padded))
+        steps = model.tokens(count)
+        tokens[i, :steps] = reduce_attention(weights[i, :steps, :steps], reduction)
+        samples[i, :count] = along_samples(tokens[i, :steps], count)
+    return tokens, samples
+
+
+def _checked_layer(layer, count):
+    if layer is None:
+        return count - 1
+    try:
+        index = operator.index(layer)
+    except TypeError:
+        index = -1
+    if isinstance(layer, bool) or not 0 <= index < count:
+        raise ConfigError(f"there is no layer {layer!r}", field="layer", remedy=f"Give 0 to {count - 1}")
+    return index

@@ -1,0 +1,270 @@
+"""Recordings through a model one after the other: read ahead in threads, in batches that run across files."""
+
+import operator
+import os
+import warnings
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ecg import SAMPLING_RATE, canonical_leads
+from ..ecg.prepare import check_choices
+from ..ecg.record import checked_rate
+from ..errors import ConfigError, Error
+from .inputs import segments_of
+
+__all__ = ["Done", "checked_count", "collect", "stream"]
+
+_AHEAD_BYTES = 1 << 28  # files that together are larger are not read ahead; a single one is
+
+
+@dataclass(eq=False)
+class Done:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    file : str
+        Its name.
+    error : Error or None
+        Why it was skipped; then all others are empty.
+    start_s, end_s : ndarray
+        (n,) float64, of its segments.
+    provenance : dict
+        See `ecgfm.ecg.Segments`.
+    outputs : dict of str to ndarray
+        What `forward` gave for its segments, (n, ...) each.
+    """
+
+    file: str
+    error: Error = None
+    start_s: np.ndarray = None
+    end_s: np.ndarray = None
+    provenance: dict = field(default_factory=dict)
+    outputs: dict = field(default_factory=dict)
+
+
+def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rate=None, leads=None, **reading):
+    """Iterate over the `Done` of each recording, in order.
+
+    Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
+
+    Parameters
+    ----------
+    forward : callable
+        Takes x (B, 12, N) float32 and padding_mask (B, N) bool or None, returns a dict of arrays (B, ...).
+    pairs : iterable of (str, path or Record or Segments or array_like or Error)
+        Name and input of each recording, as `ecgfm.inference.inputs.expand` gives them.
+    batch_size : int
+        Segments at a time.
+    readers : int
+        Threads that read and prepare the next files while `forward` computes; 0 reads each file when it is due.
+    select : callable, optional
+        Takes `pairs` and gives those of them that are to be done.
+    sampling_rate : float, optional
+        In Hz, for what doesn't state it.
+    leads : sequence of str, optional
+        Names of the rows, for what doesn't state them.
+    **reading
+        The choices of `ecgfm.prepare`: ``missing_leads``, ``short``, ``only_leads``.
+
+    Raises
+    ------
+    ConfigError, SignalError, LeadError
+        If an argument is out of range. What is wrong with a recording becomes its `Done.error`.
+    """
+    batch_size = checked_count(batch_size, "batch_size", "segments")
+    readers = checked_count(readers, "readers", "threads", low=0)
+    check_choices(**reading)
+    reading["sampling_rate"] = None if sampling_rate is None else checked_rate(sampling_rate)
+    reading["leads"] = None if leads is None else canonical_leads(leads)
+    pairs = pairs if select is None else select(pairs)
+    return _stream(forward, pairs, batch_size, readers, reading)
+
+
+def collect(outcomes, on_error="skip", progress=None):
+    """Run through `outcomes`; return two lists, those that were done and those that were skipped.
+
+    Parameters
+    ----------
+    outcomes : iterable of Done or Outcome
+    on_error : {"skip", "raise"} or callable
+        See `ecgfm.predict`.
+    progress : callable, optional
+        Called as ``progress(done, file)`` after each.
+
+    Raises
+    ------
+    Error
+        The first recording's, if none could be done.
+    ConfigError
+        If there are no recordings.
+    """
+    if on_error not in ("skip", "raise") and not callable(on_error):
+        raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
+    done, failed = [], []
+    for each in outcomes:
+        if each.error is None:
+            done.append(each)
+        elif on_error == "raise":
+            raise each.error
+        else:
+            failed.append(each)
+            if callable(on_error):
+                on_error(each.file, each.error)
+        if progress is not None:
+            progress(len(done) + len(failed), each.file)
+    if not done:
+        raise failed[0].error if failed else ConfigError("no recordings were given", field="files")
+    if failed and on_error == "skip":
+        warnings.warn(
+            f"{len(failed)} of {len(done) + len(failed)} recordings were skipped, see errors; the first: "
+            f"{failed[0].error}",
+            stacklevel=3,
+        )
+    return done, failed
+
+
+def checked_count(value, field, what, low=1):
+    """An integer from `low` to 2^20."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = -1
+    if isinstance(value, bool) or not low <= count <= 1 << 20:
+        raise ConfigError(f"{value!r} is no number of {what}", field=field, remedy=f"Give {low} or more")
+    return count
+
+
+def _stream(forward, pairs, batch_size, readers, reading):
+    waiting, ready = deque(), 0  # recordings in order, the first of them not done; segments that wait for a batch
+    prepared = _prepared(pairs, reading, readers)
+    try:
+        for each in prepared:
+            waiting.append(each)
+            ready += each.left
+            while ready >= batch_size:
+                ready -= _run_batch(forward, waiting, batch_size)
+            del each
+            yield from _finished(waiting)
+        while waiting:
+            _run_batch(forward, waiting, batch_size)
+            yield from _finished(waiting)
+    finally:
+        prepared.close()
+
+
+def _prepared(pairs, reading, readers):
+    """Iterate over the recordings as `_Waiting`; files are read ahead, what is in memory is prepared when it is due."""
+    if not readers:
+        for file, one in pairs:
+            yield _Waiting(file, one, reading)
+        return
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="ecgfm-reader")
+    ahead, size = deque(), 0  # (future, bytes of its file)
+    try:
+        for file, one in pairs:
+            if not isinstance(one, str):
+                while ahead:
+                    yield ahead.popleft()[0].result()
+                size = 0
+                yield _Waiting(file, one, reading)
+                continue
+            length = _size_of(one)
+            while ahead and (len(ahead) >= 2 * readers or size + length > _AHEAD_BYTES):
+                size -= ahead[0][1]
+                yield ahead.popleft()[0].result()
+            ahead.append((pool.submit(_Waiting, file, one, reading), length))
+            size += length
+        while ahead:
+            yield ahead.popleft()[0].result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _size_of(path):
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return 0
+
+
+class _Waiting:
+    """A recording on its way through the model."""
+
+    def __init__(self, file, one, reading):
+        self.file, self.error, self.segments = file, None, None
+        self.next, self.outputs = 0, []
+        try:
+            self.segments = segments_of(one, **reading)
+        except Error as error:
+            self.error = error
+
+    @property
+    def left(self):
+        """int: segments that have not been through the model."""
+        return 0 if self.segments is None else len(self.segments) - self.next
+
+    def done(self):
+        if self.error is not None:
+            return Done(self.file, self.error)
+        start_s = np.asarray(self.segments.start_s, dtype=np.float64)
+        samples, mask = self.segments.x.shape[2], self.segments.padding_mask
+        if mask is not None:
+            samples = samples - np.count_nonzero(mask, axis=1)
+        return Done(
+            self.file,
+            start_s=start_s,
+            end_s=start_s + samples / SAMPLING_RATE,
+            provenance=self.segments.provenance,
+            outputs={name: _joined([part[name] for part in self.outputs]) for name in self.outputs[0]},
+        )
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _finished(waiting):
+    while waiting and not waiting[0].left:
+        yield waiting.popleft().done()
+
+
+def _run_batch(forward, waiting, batch_size):
+    """Send the next segments through the model, at most `batch_size` and all of one length; return how many."""
+    taken, room = [], batch_size
+    for each in waiting:
+        if not each.left:
+            continue
+        if not room or (taken and each.segments.x.shape[1:] != taken[0][0].segments.x.shape[1:]):
+            break
+        count = min(each.left, room)
+        taken.append((each, slice(each.next, each.next + count)))
+        room -= count
+    if not taken:
+        return 0
+    x = _joined([each.segments.x[rows] for each, rows in taken])
+    outputs = forward(x, _padding_mask(taken, x.shape))
+    start = 0
+    for each, rows in taken:
+        end = start + rows.stop - rows.start
+        # A copy, so that a few rows of a batch don't keep the whole of it in memory.
+        each.outputs.append({name: np.array(values[start:end]) for name, values in outputs.items()})
+        each.next = rows.stop
+        start = end
+    return len(x)
+
+
+def _padding_mask(taken, shape):
+    if all(each.segments.padding_mask is None for each, _ in taken):
+        return None
+    mask = np.zeros((shape[0], shape[2]), dtype=bool)
+    start = 0
+    for each, rows in taken:
+        end = start + rows.stop - rows.start
+        if each.segments.padding_mask is not None:
+            mask[start:end] = each.segments.padding_mask[rows]
+        start = end
+    return mask

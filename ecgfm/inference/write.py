@@ -1,0 +1,229 @@
+"""From many recordings straight into files: what predict, embed and saliency give, with bounded memory."""
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import __version__
+from ..errors import ConfigError
+from ..table import Table
+from .aggregate import check_method
+from .embed import embedded
+from .growing import Growing
+from .predict import outcomes
+from .result import Result, about, provenance_columns, segment_columns
+from .saliency import salient
+
+__all__ = ["Written", "embed_to", "predict_to", "saliency_to"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        The files, the status table last.
+    records, segments : int
+        How many of each the files hold.
+    resumed : int
+        How many of the recordings had been done by an earlier run.
+    skipped : int
+        How many recordings could not be done; the status table says why.
+    """
+
+    paths: tuple
+    records: int
+    segments: int
+    resumed: int
+    skipped: int
+
+
+def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, **options):
+    """Write predictions into CSV files as they come, however many recordings there are.
+
+    ``p.csv`` gets a row per recording, ``p.segments.csv`` a row per segment, both as of `Result.to_csv`;
+    ``p.status.csv`` tells of each recording whether it was done. While the run lasts, ``.part`` stands at the end of
+    these names; a run that was broken off leaves them, and goes on with ``resume=True``.
+
+    Parameters
+    ----------
+    model, inputs, aggregate
+        As for `ecgfm.predict`.
+    path : path-like
+        The CSV file of recordings.
+    resume : bool
+        Do only what an earlier run into these files hasn't done, with the same model and arguments; begin, if there was
+        none. Recordings that it has skipped are tried again.
+    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+        As for `ecgfm.predict`.
+    on_done : callable, optional
+        Gets the `Outcome` of each recording once it is written.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    Error
+        The first recording's, if none could be done; then nothing is written.
+    ConfigError
+        If an argument is out of range, if the model has no labels, or if the run to be continued was another.
+    """
+    check_method(aggregate)
+    path = os.fspath(path)
+    segments = "{}.segments{}".format(*os.path.splitext(path))
+
+    def rows(outcome):
+        result = Result.of(model, [outcome], [], aggregate)
+        return {path: result.records, segments: result.segments}
+
+    outputs = {path: "record", segments: "segment"}
+    return _write(model, inputs, path, outcomes, outputs, rows, resume, {"aggregate": aggregate}, options)
+
+
+def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, **options):
+    """Write embeddings into a ``.npy`` file as they come, and what its rows are into a CSV file beside it.
+
+    Parameters
+    ----------
+    model, inputs, layer, tokens
+        As for `ecgfm.embed`; with `tokens` the array is (n, T, C).
+    path : path-like
+        The ``.npy`` file.
+    per_record : bool
+        One row per recording, the mean over its segments, instead of one per segment.
+    resume, **options
+        As for `predict_to`.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    Error
+        As for `predict_to`.
+    """
+    path = _checked_npy(path)
+    if tokens and per_record:
+        raise ConfigError("tokens are those of a segment", field="per_record", remedy="Take the one or the other")
+
+    def found(model, inputs, **reading):
+        return embedded(model, inputs, layer=layer, tokens=tokens, **reading)
+
+    def values(done):
+        if per_record:
+            return done.outputs["embeddings"].mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+        return done.outputs["tokens" if tokens else "embeddings"]
+
+    settings = {"layer": layer, "tokens": bool(tokens), "per_record": bool(per_record)}
+    return _write_npy(model, inputs, path, found, values, per_record, resume, settings, options)
+
+
+def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, **options):
+    """Write saliency into a ``.npy`` file as it comes, and what its rows are into a CSV file beside it.
+
+    Parameters
+    ----------
+    model, inputs, layer, reduction
+        As for `ecgfm.saliency`.
+    path : path-like
+        The ``.npy`` file.
+    tokens : bool
+        Write the tokens' attention weights (n, T) instead of the samples' scaled values (n, N).
+    resume, **options
+        As for `predict_to`.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    Error
+        As for `predict_to`.
+    """
+    path = _checked_npy(path)
+
+    def found(model, inputs, **reading):
+        return salient(model, inputs, layer=layer, reduction=reduction, **reading)
+
+    def values(done):
+        return done.outputs["tokens" if tokens else "samples"]
+
+    settings = {"layer": layer, "reduction": reduction, "tokens": bool(tokens)}
+    return _write_npy(model, inputs, path, found, values, False, resume, settings, options)
+
+
+def _write_npy(model, inputs, path, found, values, per_record, resume, settings, options):
+    beside = os.path.splitext(path)[0] + ".csv"
+
+    def rows(done):
+        if per_record:
+            columns = {"file": [done.file], "segments": [len(done.start_s)], **provenance_columns([done])}
+        else:
+            columns = segment_columns([done])
+        return {path: values(done), beside: Table(columns)}
+
+    kind = "record" if per_record else "segment"
+    return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, resume, settings, options)
+
+
+def _write(model, inputs, path, found, outputs, rows, resume, settings, options):
+    """Run `inputs` through `found` and write `rows` of each into the `outputs`."""
+    options = dict(options)
+    on_error, progress, on_done = (options.pop(name, None) for name in ("on_error", "progress", "on_done"))
+    on_error = "skip" if on_error is None else on_error
+    if on_error not in ("skip", "raise") and not callable(on_error):
+        raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
+    settings = {"ecgfm": __version__, "model": _fingerprint(model), **settings}
+    # Neither speed nor memory is part of what the results are.
+    settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}
+    first = None
+    with Growing(path, outputs, settings, resume=resume) as files:
+        resumed = files.records
+        for each in found(model, inputs, select=files.missing, **options):
+            if each.error is None:
+                files.add(each.file, len(each.start_s), rows(each))
+                if on_done is not None:
+                    on_done(each)
+            elif on_error == "raise":
+                raise each.error
+            else:
+                first = first or each.error
+                files.skip(each.file, each.error)
+                if callable(on_error):
+                    on_error(each.file, each.error)
+            if progress is not None:
+                progress(files.records + files.skipped, each.file)
+        if not files.records:
+            raise first or ConfigError("no recordings were given", field="files")
+    if first is not None and on_error == "skip":
+        warnings.warn(f"{files.skipped} recordings were skipped, see {files.paths[-1]}; the first: {first}", stacklevel=3)
+    return Written(files.paths, files.records, files.segments, resumed, files.skipped)
+
+
+def _fingerprint(model):
+    """What tells one model from another, as far as its file does."""
+    said = about(model) | {"labels": None if model.labels is None else list(model.labels)}
+    try:
+        found = os.stat(said["source"])
+    except (OSError, TypeError, ValueError):  # made from arrays, or no longer there
+        return said
+    return said | {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+
+
+def _plain(value):
+    return list(value) if isinstance(value, (tuple, set)) else value
+
+
+def _checked_npy(path):
+    path = os.fspath(path)
+    if not path.lower().endswith(".npy"):
+        raise ConfigError("the name doesn't end in .npy", path=path, field="--out", remedy="Name it so")
+    return path

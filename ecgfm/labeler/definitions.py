@@ -1,0 +1,418 @@
+"""A set of labeler definitions: the JSON sections, read, checked, saved and trimmed.
+
+A definition is a directory of JSON files, one a section, in the layout that ECG-FM publishes. Each section is
+kept as it was read, extra keys included, so that what is saved is what was loaded; the checked and resolved
+form that the other modules use is built beside it.
+"""
+
+import json
+import os
+from collections import namedtuple
+from pathlib import Path
+
+from .._files import write_text
+from ..errors import ConfigError
+
+__all__ = ["Definitions", "PACKAGED"]
+
+PACKAGED = Path(__file__).resolve().parent / "definitions"
+
+# Section -> (must the file be there, the key that names an item in messages).
+SECTIONS = {
+    "entity_tem": (True, "name"),
+    "entity_pat": (True, "pattern"),
+    "desc_tem": (False, "name"),
+    "desc_pat": (False, "pattern"),
+    "split_desc_tem": (False, "name"),
+    "connective": (False, "pattern"),
+    "boundary": (False, "pattern"),
+    "compound_tem": (False, "entity"),
+    "attached_desc_tem": (False, "resulting_entity"),
+    "traveling_desc_tem": (False, "entity"),
+}
+MAP = "uncertainty_map"
+MAX_BYTES = 64 << 20  # of one file: the published ones are below 64 KiB
+MAX_PATTERN = 4096  # characters of one pattern
+MAX_PATHS = 10_000  # ways up from one entity: each is a row in the tables
+MAX_LABELS = 5_000_000  # entities times descriptors: each pair is a possible label
+
+# Kinds of a pattern, as the tables name them.
+ENTITY, BEFORE, AFTER, BOTH, CONNECTIVE, BOUNDARY = "e", "b", "a", "ab", "c", "s"
+
+Entity = namedtuple("Entity", "name sup require_descriptors")
+# ``use`` is what a pattern stands for: of an entity pattern ((name, descriptors), ...), of a descriptor pattern
+# (descriptor, ...), of a connective (left descriptors, right descriptors). ``carry`` is of connectives alone: the
+# descriptors that pass from the entity on the left to the one on the right.
+Pattern = namedtuple("Pattern", "text kind early use carry section item")
+Compound = namedtuple("Compound", "entity including excluding")  # the lists: ((name, descriptors), ...)
+
+
+class Definitions:
+    """What the labeler knows: entities, descriptors, their patterns and the rules between them.
+
+    Parameters
+    ----------
+    sections : mapping of str to list of dict
+        Section name (``entity_tem``, ``entity_pat``, ``desc_tem``, ``desc_pat``, ``split_desc_tem``,
+        ``connective``, ``boundary``, ``compound_tem``, ``attached_desc_tem``, ``traveling_desc_tem``; and
+        ``uncertainty_map``, which is a dict of str to float) to the items that the JSON file of that name would hold.
+    path : path-like, optional
+        The directory that the sections came from; errors name it.
+
+    Attributes
+    ----------
+    sections : dict
+        The sections as given.
+    entities : dict of str to Entity
+        Name -> (name, sup, require_descriptors), in file order.
+    descriptors : dict of str to tuple of str
+        Name -> the entities that the descriptor creates.
+    patterns : list of Pattern
+        All patterns, entity patterns first, in file order.
+    compounds, attached, traveling : list
+        The rules of these names.
+    uncertainty : dict of str to float
+        Descriptor name -> probability.
+
+    Raises
+    ------
+    ConfigError
+        If a section is missing or of the wrong shape, a name is unknown or repeats, a pattern repeats, or the
+        ``sup`` relation has a cycle. The error names the file and the item.
+    """
+
+    def __init__(self, sections, path=None):
+        self.path = None if path is None else Path(path)
+        self.sections = {}
+        for name in sections:
+            if name not in SECTIONS and name != MAP:
+                raise ConfigError(f"there is no section {name!r}", path=self._file(name), field=name,
+                                  remedy="The sections are " + ", ".join([*SECTIONS, MAP]))
+        for name, (required, key) in SECTIONS.items():
+            items = sections.get(name)
+            if items is None and required:
+                raise ConfigError(f"{name}.json is required", path=self._file(name), field=name)
+            self.sections[name] = self._items(name, key, [] if items is None else items)
+        self.uncertainty = self._map(sections.get(MAP))
+        self.sections[MAP] = dict(self.uncertainty)
+        self._read_entities()
+        self._read_descriptors()
+        self._read_patterns()
+        self._read_rules()
+
+    # Reading and writing files.
+
+    @classmethod
+    def load(cls, folder=None):
+        """Read a directory of JSON files; without ``folder``, the definitions that come with the package."""
+        folder = PACKAGED if folder is None else Path(folder)
+        if not folder.is_dir():
+            raise ConfigError("there is no such directory", path=folder, field="definitions")
+        sections = {}
+        for name in [*SECTIONS, MAP]:
+            file = folder / f"{name}.json"
+            if file.is_file():
+                sections[name] = read_json(file)
+        return cls(sections, path=folder)
+
+    def save(self, folder):
+        """Write the sections to a directory (made if need be), one JSON file each; empty ones are not written.
+
+        A file that the directory holds for a section that is empty here is removed, so that the directory
+        reads back as these definitions.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.sections.items():
+            file = folder / f"{name}.json"
+            if content or SECTIONS.get(name, (False,))[0]:
+                write_json(file, content)
+            elif file.exists():
+                file.unlink()
+
+    # Checks: each reads one section and says which item is at fault.
+
+    def _file(self, section):
+        return f"{section}.json" if self.path is None else self.path / f"{section}.json"
+
+    def _fail(self, section, item, message, remedy=None):
+        key = SECTIONS[section][1]
+        where = f"item {item}"
+        content = self.sections.get(section) or []
+        if item < len(content) and isinstance(content[item], dict) and isinstance(content[item].get(key), str):
+            where += f" ({key} {content[item][key]!r})"
+        raise ConfigError(message, path=self._file(section), field=where, remedy=remedy)
+
+    def _items(self, section, key, items):
+        if not isinstance(items, (list, tuple)):
+            raise ConfigError(f"the file holds {kind_of(items)}, not a list", path=self._file(section), field=section)
+        items = list(items)
+        for i, item in enumerate(items):
+            if not isinstance(item, dict):
+                raise ConfigError(f"the item is {kind_of(item)}, not an object", path=self._file(section),
+                                  field=f"item {i}")
+            if not isinstance(item.get(key), str) or not item[key]:
+                raise ConfigError(f"{key!r} must be a text that is not empty", path=self._file(section),
+                                  field=f"item {i}")
+        return items
+
+    def _map(self, content):
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            raise ConfigError(f"the file holds {kind_of(content)}, not an object", path=self._file(MAP), field=MAP)
+        for name, value in content.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= 1:
+                raise ConfigError(f"{value!r} is not a probability between 0 and 1", path=self._file(MAP), field=name)
+        return {name: float(value) for name, value in content.items()}
+
+    def _names(self, section, i, key):
+        """A list of texts under ``key`` of an item; absent or null is empty."""
+        value = self.sections[section][i].get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            self._fail(section, i, f"{key!r} must be a list of texts")
+        return tuple(value)
+
+    def _boolean(self, section, i, key):
+        value = self.sections[section][i].get(key)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            self._fail(section, i, f"{key!r} must be true or false")
+        return value
+
+    def _list(self, section, i, key):
+        value = self.sections[section][i].get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, (list, tuple)):
+            self._fail(section, i, f"{key!r} must be a list")
+        return value
+
+    def _reference(self, section, i, value, known, what):
+        """A name, or ``{"tem": name, "descriptors": [...]}``; both become (name, descriptors)."""
+        descriptors = ()
+        if isinstance(value, dict):
+            descriptors = value.get("descriptors") or ()
+            if not isinstance(descriptors, (list, tuple)):
+                self._fail(section, i, "'descriptors' must be a list")
+            value = value.get("tem")
+        if not isinstance(value, str):
+            self._fail(section, i, f"an entry must be a name or an object with 'tem', not {kind_of(value)}")
+        if value not in known:
+            self._fail(section, i, f"there is no {what} {value!r}", f"Add it to {self._home(what)}")
+        return value, self._descriptor_names(section, i, descriptors)
+
+    def _descriptor_names(self, section, i, values):
+        names = []
+        for value in values:
+            if isinstance(value, dict):  # what is nested deeper has no effect in the original, nor here
+                value = value.get("tem")
+            if not isinstance(value, str):
+                self._fail(section, i, f"a descriptor must be a name or an object with 'tem', not {kind_of(value)}")
+            if value not in self.descriptors and value not in self._splits:
+                self._fail(section, i, f"there is no descriptor {value!r}", f"Add it to {self._home('descriptor')}")
+            names += self._splits.get(value, (value,))
+        return tuple(names)
+
+    def _home(self, what):
+        return f"{'entity_tem' if what == 'entity' else 'desc_tem'}.json"
+
+    # The resolved form.
+
+    def _read_entities(self):
+        self.entities = {}
+        section = "entity_tem"
+        for i, item in enumerate(self.sections[section]):
+            name = item["name"]
+            if name in self.entities:
+                self._fail(section, i, "this entity name stands twice")
+            self.entities[name] = Entity(name, self._names(section, i, "sup"),
+                                         self._boolean(section, i, "require_descriptors"))
+        for i, entity in enumerate(self.entities.values()):
+            for sup in entity.sup:
+                if sup not in self.entities:
+                    self._fail(section, i, f"its super-entity {sup!r} does not exist")
+        cycle = find_cycle({name: entity.sup for name, entity in self.entities.items()})
+        if cycle:
+            i = list(self.entities).index(cycle[0])
+            self._fail(section, i, "the super-entities go in a circle: " + " -> ".join(cycle))
+        paths = {}
+        for i, name in enumerate(self.entities):
+            if count_paths(name, self.entities, paths) > MAX_PATHS:
+                self._fail(section, i, f"more than {MAX_PATHS} paths lead up from this entity")
+
+    def _read_descriptors(self):
+        self.descriptors = {}
+        section = "desc_tem"
+        for i, item in enumerate(self.sections[section]):
+            if item["name"] in self.descriptors:
+                self._fail(section, i, "this descriptor name stands twice")
+            created = self._names(section, i, "create_entities")
+            for name in created:
+                if name not in self.entities:
+                    self._fail(section, i, f"there is no entity {name!r} to create", "Add it to entity_tem.json")
+            self._names(section, i, "patterns")
+            self.descriptors[item["name"]] = created
+        if len(self.descriptors) * len(self.entities) > MAX_LABELS:
+            raise ConfigError(f"{len(self.entities)} entities and {len(self.descriptors)} descriptors make more than "
+                              f"{MAX_LABELS} labels", path=self._file(section))
+        self._splits = {}
+        section = "split_desc_tem"
+        for i, item in enumerate(self.sections[section]):
+            name = item["name"]
+            if name in self.descriptors or name in self._splits:
+                self._fail(section, i, "this descriptor name stands twice")
+            parts = self._names(section, i, "split")
+            for part in parts:
+                if part not in self.descriptors:
+                    self._fail(section, i, f"there is no descriptor {part!r} to split into", "Add it to desc_tem.json")
+            self._names(section, i, "patterns")
+            self._splits[name] = parts
+        for name in self.uncertainty:
+            if name not in self.descriptors and name not in self._splits:
+                raise ConfigError("there is no such descriptor", path=self._file(MAP), field=name,
+                                  remedy="Add it to desc_tem.json")
+
+    def _read_patterns(self):
+        self.patterns = []
+        seen = {}
+
+        def add(text, kind, use, section, i, early=False, carry=()):
+            if not isinstance(text, str) or not text or len(text) > MAX_PATTERN:
+                self._fail(section, i, f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
+            if text in seen:
+                first = seen[text]
+                self._fail(section, i, f"the pattern {text!r} stands twice; first in {first.section}.json, "
+                                       f"item {first.item}")
+            seen[text] = Pattern(text, kind, early, use, carry, section, i)
+            self.patterns.append(seen[text])
+
+        for i, item in enumerate(self.sections["entity_pat"]):
+            use = tuple(self._reference("entity_pat", i, value, self.entities, "entity")
+                        for value in self._list("entity_pat", i, "entities"))
+            add(item["pattern"], ENTITY, use, "entity_pat", i)
+        section = "desc_pat"
+        for i, item in enumerate(self.sections[section]):
+            kind = item.get("before_after", BEFORE)
+            if kind not in (BEFORE, AFTER, BOTH):
+                self._fail(section, i, f"'before_after' must be \"b\", \"a\" or \"ab\", not {kind!r}")
+            use = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
+            add(item["pattern"], kind, use, section, i, self._boolean(section, i, "parse_before_entities"))
+        for section in ("desc_tem", "split_desc_tem"):
+            for i, item in enumerate(self.sections[section]):
+                for text in self._names(section, i, "patterns"):
+                    add(text, BEFORE, self._splits.get(item["name"], (item["name"],)), section, i)
+        section = "connective"
+        for i, item in enumerate(self.sections[section]):
+            sides = self._list(section, i, "descriptors") or ((), ())
+            if len(sides) != 2 or not all(isinstance(side, (list, tuple)) for side in sides):
+                self._fail(section, i, "'descriptors' must be two lists: for the left and for the right")
+            use = tuple(self._descriptor_names(section, i, side) for side in sides)
+            carry = self._descriptor_names(section, i, self._list(section, i, "carry"))
+            add(item["pattern"], CONNECTIVE, use, section, i, carry=carry)
+        for i, item in enumerate(self.sections["boundary"]):
+            add(item["pattern"], BOUNDARY, (), "boundary", i)
+
+    def _read_rules(self):
+        self.compounds, self.attached, self.traveling = [], [], []
+        section = "compound_tem"
+        for i, item in enumerate(self.sections[section]):
+            entity = self._known(section, i, "entity")
+            lists = [tuple(self._reference(section, i, value, self.entities, "entity")
+                           for value in self._list(section, i, key)) for key in ("including", "excluding")]
+            if not lists[0]:
+                self._fail(section, i, "'including' must name at least one entity")
+            self.compounds.append(Compound(entity, *lists))
+        section = "attached_desc_tem"
+        for i in range(len(self.sections[section])):
+            result, entity = self._known(section, i, "resulting_entity"), self._known(section, i, "entity")
+            for descriptor in self._descriptor_names(section, i, [self.sections[section][i].get("descriptor")]):
+                self.attached.append((entity, descriptor, result))
+        section = "traveling_desc_tem"
+        for i in range(len(self.sections[section])):
+            names = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
+            self.traveling.append((self._known(section, i, "entity"), names))
+
+    def _known(self, section, i, key):
+        value = self.sections[section][i].get(key)
+        if value not in self.entities if isinstance(value, str) else True:
+            self._fail(section, i, f"{key!r}: there is no entity {value!r}", "Add it to entity_tem.json")
+        return value
+
+
+def find_cycle(edges):
+    """A path that ends where it began in a mapping of node to nodes, or None. Iterative: any depth is safe."""
+    state = {}
+    for root in edges:
+        if root in state:
+            continue
+        path, stack = [], [(root, iter(edges[root]))]
+        state[root] = 1
+        path.append(root)
+        while stack:
+            node, rest = stack[-1]
+            for nxt in rest:
+                if state.get(nxt) == 1:
+                    return path[path.index(nxt):] + [nxt]
+                if nxt not in state:
+                    state[nxt] = 1
+                    path.append(nxt)
+                    stack.append((nxt, iter(edges.get(nxt, ()))))
+                    break
+            else:
+                state[node] = 2
+                path.pop()
+                stack.pop()
+    return None
+
+
+def count_paths(name, entities, known):
+    """How many paths lead up from an entity of an acyclic definition; ``known`` keeps the counts."""
+    stack = [name]
+    while stack:
+        top = stack[-1]
+        unknown = [sup for sup in entities[top].sup if sup not in known]
+        if unknown:
+            stack += unknown
+        else:
+            known[top] = sum(1 + known[sup] for sup in entities[top].sup)
+            stack.pop()
+    return known[name]
+
+
+def kind_of(value):
+    """What a JSON value is, in words."""
+    if value is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return names.get(type(value), "a number")
+
+
+def read_json(file):
+    """The content of a JSON file; a :class:`ConfigError` that names it if it can't be read."""
+    try:
+        if os.path.getsize(file) > MAX_BYTES:
+            raise ConfigError(f"the file is larger than {MAX_BYTES >> 20} MiB", path=file)
+        with open(file, encoding="utf-8-sig") as stream:
+            return json.load(stream)
+    except RecursionError:
+        raise ConfigError("the JSON is nested too deeply", path=file) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 text ({error.reason} at byte {error.start})", path=file) from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error.msg}", path=file, field=f"line {error.lineno}") from None
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", path=file) from None
+
+
+def write_json(file, content):
+    """Write JSON so that the file is whole or as before; a list has an item a line."""
+    if isinstance(content, list):
+        text = "[\n" + ",\n".join(" " + json.dumps(item, ensure_ascii=False) for item in content) + "\n]\n"
+    else:
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_text(file, text)

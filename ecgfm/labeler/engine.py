@@ -1,0 +1,82 @@
+"""Matching and rules together, for one definition in one mode: normalized text in, label numbers out."""
+
+from array import array
+
+import numpy as np
+
+from ..errors import ConfigError
+from .matching import Matcher
+from .rules import Rules
+
+__all__ = ["Engine", "MODES"]
+
+MODES = ("documented", "reference")
+
+
+class Engine:
+    """Labels normalized texts.
+
+    Parameters
+    ----------
+    definitions : Definitions
+    mode : {"documented", "reference"}
+    matcher : Matcher, optional
+        One made before for the same definitions.
+    """
+
+    def __init__(self, definitions, mode, matcher=None):
+        if mode not in MODES:
+            raise ConfigError(f"there is no mode {mode!r}", field="mode", remedy=f"The modes are {', '.join(MODES)}")
+        self.mode = mode
+        self.definitions = definitions
+        self.matcher = matcher or Matcher(definitions)
+        self.rules = Rules(definitions, mode)
+        self.label_names = np.array(self.rules.labels, dtype=object)
+
+    def expansions(self, text):
+        """The expansions of one normalized text, in the order of their pattern numbers."""
+        taken = self.matcher.match(text)[1]
+        return self.rules.expansions(self.matcher.patterns, [rank for _, _, rank in taken])
+
+    def flat(self, texts):
+        """Label many texts.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Normalized texts.
+
+        Returns
+        -------
+        samples : ndarray of int64, shape (k,)
+        numbers : ndarray of int32, shape (k,)
+            Label numbers, ascending within a sample.
+        probs : ndarray of float64, shape (k,)
+        """
+        match, expansions, patterns = self.matcher.match, self.rules.expansions, self.matcher.patterns
+        counts, numbers, probs = array("q"), array("i"), array("d")
+        for text in texts:
+            taken = match(text)[1]
+            parts = expansions(patterns, [rank for _, _, rank in taken]) if taken else ()
+            if len(parts) == 1:
+                part = parts[0]
+                counts.append(len(part.numbers))
+                numbers.extend(part.numbers)
+                probs.extend(part.probs)
+                continue
+            best = {}
+            for part in parts:
+                if not part.certain:
+                    for number, prob in part.flat.items():
+                        if prob > best.get(number, -1.0):
+                            best[number] = prob
+            for part in parts:
+                if part.certain:
+                    best.update(part.flat)
+            found = sorted(best)
+            counts.append(len(found))
+            numbers.extend(found)
+            probs.extend([best[number] for number in found])
+        counts = np.frombuffer(counts, dtype=np.int64) if counts else np.zeros(0, np.int64)
+        return (np.repeat(np.arange(len(counts)), counts),
+                np.array(numbers, dtype=np.int32), np.array(probs, dtype=np.float64))

@@ -1,0 +1,88 @@
+"""The graph of a definition's entities: what is a kind of what."""
+
+from ..errors import ConfigError, MissingExtraError
+
+__all__ = ["Graph"]
+
+
+class Graph:
+    """Entities and the relation "is a kind of".
+
+    Parameters
+    ----------
+    definitions : Definitions
+    """
+
+    def __init__(self, definitions):
+        self._path = definitions.path
+        self._up = {name: entity.sup for name, entity in definitions.entities.items()}
+        self._down = {name: [] for name in self._up}
+        for name, sups in self._up.items():
+            for sup in sups:
+                self._down[sup].append(name)
+
+    def _reach(self, name, edges):
+        if name not in self._up:
+            raise ConfigError(f"there is no entity {name!r}", path=self._path, field="entity")
+        found, queue = {}, [name]
+        for node in queue:
+            for nxt in edges[node]:
+                if nxt not in found:
+                    found[nxt] = True
+                    queue.append(nxt)
+        return list(found)
+
+    def ancestors(self, name):
+        """All that the entity is a kind of, nearest first."""
+        return self._reach(name, self._up)
+
+    def descendants(self, name):
+        """All kinds of the entity, nearest first."""
+        return self._reach(name, self._down)
+
+    def subgraph(self, name):
+        """The entity with all its kinds.
+
+        Returns
+        -------
+        nodes : list of str
+            The entity, then its kinds, nearest first.
+        edges : list of (str, str)
+            (kind, of what), both among the nodes.
+        """
+        nodes = [name, *self.descendants(name)]
+        inside = set(nodes)
+        return nodes, [(node, sup) for node in nodes for sup in self._up[node] if sup in inside]
+
+    def plot(self, name, *, ax=None, figsize=None, fontsize=8):
+        """Draw the entity with all its kinds, those furthest away on the right (extra ``[plot]``).
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        nodes, edges = self.subgraph(name)
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise MissingExtraError("matplotlib is not installed", field="plot",
+                                    remedy="Install it with: pip install 'ecgfm[plot]'") from None
+        depth = {name: 0}
+        for node in nodes[1:]:  # nearest first, so that one of its own super-entities has been seen
+            depth[node] = 1 + min(depth[sup] for kind, sup in edges if kind == node and sup in depth)
+        columns = [[node for node in nodes if depth[node] == d] for d in range(max(depth.values()) + 1)]
+        tallest = max(map(len, columns))
+        if ax is None:
+            ax = Figure(figsize=figsize or (3.2 * len(columns), 1 + 0.28 * tallest)).add_subplot()
+        place = {node: (d, (len(column) - 1) / 2 - i) for d, column in enumerate(columns)
+                 for i, node in enumerate(column)}
+        for kind, sup in edges:
+            ax.annotate("", xy=place[sup], xytext=place[kind],
+                        arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 4, "shrinkB": 4})
+        for node, (x, y) in place.items():
+            ax.text(x, y, node, ha="center", va="center", fontsize=fontsize,
+                    bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "0.4"})
+        ax.set_xlim(-0.6, len(columns) - 0.4)
+        ax.set_ylim(-tallest / 2 - 0.5, tallest / 2 + 0.5)
+        ax.set_axis_off()
+        return ax

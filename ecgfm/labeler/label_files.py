@@ -1,0 +1,107 @@
+"""The label files that finetuning takes: labels.csv, label_def.csv, y.npy, pos_weight.txt."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .._files import replacing, write_text
+from ..errors import LabelError
+from .arrays import shares
+
+__all__ = ["write_label_files"]
+
+MAX_INDEX = 100_000_000  # y.npy has a row for each index up to the largest
+
+
+def write_label_files(folder, idx, y, names, *, splits=None, extra=None, settings=None):
+    """Write the label files of a data set.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where to; made if need be.
+    idx : array_like of int, shape (n,)
+        The index of each record, as in ``meta.csv`` and in the records' ``idx``. Each once.
+    y : array_like, shape (n, Y)
+        What is above 0 counts as positive.
+    names : sequence of str
+        The Y labels, in the order of the outputs.
+    splits : sequence, shape (n,), optional
+        The split of each record; empty or None for a record in none. Counts are given for each split.
+    extra : mapping of str to sequence, optional
+        Further columns of labels.csv, after ``idx``.
+    settings : dict, optional
+        How the labels were made; written to ``labels_args.json``.
+
+    Returns
+    -------
+    never : list of str
+        The labels without a positive record among those that ``pos_weight.txt`` is for. Their weight is infinite
+        in ``label_def.csv`` and 1 in ``pos_weight.txt``: it multiplies a term that never occurs, and an infinite
+        one would make the loss NaN.
+
+    Raises
+    ------
+    LabelError
+        If an index repeats, is negative or far too large, or sizes don't fit.
+    """
+    folder = Path(folder)
+    idx, y, names = np.asarray(idx, dtype=np.int64), np.asarray(y) > 0, list(names)
+    if y.shape != (len(idx), len(names)):
+        raise LabelError(f"labels of shape {y.shape} for {len(idx)} records and {len(names)} names", field="y")
+    if len(idx) and not (0 <= idx.min() and idx.max() < MAX_INDEX):
+        raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", field="idx")
+    if len(np.unique(idx)) != len(idx):
+        values, counts = np.unique(idx, return_counts=True)
+        raise LabelError(f"the index {values[counts > 1][0]} stands twice", field="idx")
+    folder.mkdir(parents=True, exist_ok=True)
+    array = np.zeros((int(idx.max()) + 1 if len(idx) else 0, len(names)))
+    array[idx] = y
+    with replacing(folder / "y.npy") as temporary:
+        with open(temporary, "wb") as file:
+            np.save(file, array)
+    write_text(folder / "labels.csv", labels_csv(idx, y, names, extra or {}))
+    columns, weights = label_def(y, names, splits)
+    write_text(folder / "label_def.csv", csv_text(["name", *columns], zip(names, *columns.values())))
+    never = [name for name, weight in zip(names, weights) if not np.isfinite(weight)]
+    kept = [1.0 if not np.isfinite(weight) else round(float(weight), 6) for weight in weights]
+    write_text(folder / "pos_weight.txt", "[" + ",".join(map(str, kept)) + "]")
+    if settings is not None:
+        write_text(folder / "labels_args.json", json.dumps(settings, indent=1) + "\n")
+    return never
+
+
+def label_def(y, names, splits=None):
+    """The columns of label_def.csv, and the weights that pos_weight.txt is made of (train, or all without splits)."""
+    columns = {}
+    groups = {}
+    if splits is not None:
+        splits = np.asarray(["" if split is None else str(split) for split in splits], dtype=object)
+        groups = {split: y[splits == split] for split in sorted(set(splits.tolist()) - {""})}
+        everything = y[splits != ""]
+    else:
+        everything = y
+    made = {name: (np.count_nonzero(rows, axis=0), *shares(np.count_nonzero(rows, axis=0), len(rows)))
+            for name, rows in {**groups, "all": everything}.items()}
+    for i, kind in enumerate(("count", "percent", "weight")):
+        for name in groups:
+            columns[f"pos_{kind}_{name}"] = made[name][i].tolist()
+    columns["pos_count_all"], columns["pos_percent_all"] = made["all"][0].tolist(), made["all"][1].tolist()
+    return columns, made["train" if "train" in groups else "all"][2]
+
+
+def labels_csv(idx, y, names, extra):
+    digits = y.astype(np.int8).tolist()
+    rows = ([i, *more, *row] for i, row, *more in zip(idx.tolist(), digits, *extra.values()))
+    return csv_text(["idx", *extra, *names], rows)
+
+
+def csv_text(header, rows):
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()

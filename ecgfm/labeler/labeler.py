@@ -1,0 +1,305 @@
+"""The labeler: definitions, normalisation and rules behind one object."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError, Error
+from .cull import cull
+from .definitions import Definitions, read_json, write_json
+from .engine import MODES, Engine
+from .explain import Explanation
+from .graph import Graph
+from .normalizer import FILE, Normalizer, clean
+from .result import Result
+
+__all__ = ["Labeler", "load", "label", "normalize", "default"]
+
+CHUNK = 4096  # reports labeled at a time
+
+
+class Labeler:
+    """Free-text ECG reports to labels.
+
+    Parameters
+    ----------
+    definitions : Definitions, optional
+        Default: those of the package.
+    rules : dict, optional
+        Normalisation rules; default: those of the package.
+
+    Examples
+    --------
+    >>> from ecgfm import labeler
+    >>> result = labeler.load().label(["Sinus rhythm with PVCs", "Possible inferior infarct"])
+    >>> result.labels_flat["name"].tolist()[:2]
+    ['Arrhythmia', 'Ectopic beat']
+    """
+
+    def __init__(self, definitions=None, rules=None):
+        self.definitions = Definitions.load() if definitions is None else definitions
+        self._rules = rules
+        self._normalizer = None
+        self._engines = {}
+        self.graph = Graph(self.definitions)
+
+    def __repr__(self):
+        return f"Labeler({len(self.definitions.entities)} entities, {len(self.definitions.patterns)} patterns)"
+
+    @property
+    def normalizer(self):
+        """Normalizer: the rules of normalisation; the words of the definitions are not taken for misspellings."""
+        if self._normalizer is None:
+            self._normalizer = Normalizer(self._rules, words=[p.text for p in self.definitions.patterns])
+        return self._normalizer
+
+    def engine(self, mode):
+        """The engine of one mode."""
+        if mode not in self._engines:
+            matcher = next((engine.matcher for engine in self._engines.values()), None)
+            self._engines[mode] = Engine(self.definitions, mode, matcher)
+        return self._engines[mode]
+
+    def normalize(self, texts):
+        """Normalize texts.
+
+        Parameters
+        ----------
+        texts : str or sequence
+            None, NaN and the like count as empty texts.
+
+        Returns
+        -------
+        list of str
+        """
+        return self.normalizer(as_list(texts))
+
+    def label(self, texts, mode="documented", normalized=False, processes=1):
+        """Label reports.
+
+        Parameters
+        ----------
+        texts : str or sequence
+            The reports: a list, an array, a column of a data frame. None, NaN and the like count as empty.
+        mode : {"documented", "reference"}
+            ``documented``: what the rules say. ``reference``: what ECG-FM's labeler yields, which loses
+            descriptors in reports without a connective and labels what a report says is absent.
+        normalized : bool
+            Whether the texts are normalized already.
+        processes : int
+            Number of processes; 0 for one per available core.
+
+        Returns
+        -------
+        Result
+        """
+        results = list(self.stream(as_list(texts), mode, normalized, processes=processes))
+        if len(results) == 1:
+            return results[0]
+        samples, numbers, probs, made = [], [], [], []
+        for result in results:
+            part = result._flat
+            samples.append(part[0] + len(made))
+            numbers.append(part[1])
+            probs.append(part[2])
+            made += result._texts
+        join = [np.concatenate(part) if part else np.zeros(0, dtype) for part, dtype in
+                ((samples, np.int64), (numbers, np.int32), (probs, np.float64))]
+        return Result(self.engine(mode), made, *join)
+
+    def stream(self, texts, mode="documented", normalized=False, *, chunk_size=CHUNK, processes=1):
+        """Label any number of reports, some at a time.
+
+        Parameters
+        ----------
+        texts : iterable
+            The reports; may be a generator, which is read as results are taken.
+        mode, normalized, processes
+            As for :meth:`label`.
+        chunk_size : int
+            Reports in a result.
+
+        Yields
+        ------
+        Result
+            Of the next ``chunk_size`` reports, in order. Memory does not grow with the number of reports.
+        """
+        if chunk_size < 1:
+            raise ConfigError(f"must be at least 1, not {chunk_size}", field="chunk_size")
+        engine = self.engine(mode)
+        processes = count_processes(processes)
+        chunks = iter(lambda it=iter(texts): list(islice(it, chunk_size)), [])
+        if processes == 1:
+            for chunk in chunks:
+                made = [clean(text) for text in chunk] if normalized else self.normalizer(chunk)
+                yield Result(engine, made, *engine.flat(made))
+            return
+        setup = (self.definitions.sections, self._rules, mode, normalized)
+        with ProcessPoolExecutor(processes, mp_context=context(), initializer=start_worker, initargs=setup) as pool:
+            waiting = deque()
+            try:
+                for chunk in chunks:
+                    waiting.append(pool.submit(work, chunk))
+                    if len(waiting) > 2 * processes:
+                        yield Result(engine, *waiting.popleft().result())
+                while waiting:
+                    yield Result(engine, *waiting.popleft().result())
+            except BrokenProcessPool:
+                raise Error("a worker process has died", field="processes",
+                            remedy="If memory ran out, use fewer processes") from None
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def explain(self, text, mode="documented", normalized=False):
+        """Why a report gets its labels.
+
+        Parameters
+        ----------
+        text : str
+        mode, normalized
+            As for :meth:`label`.
+
+        Returns
+        -------
+        Explanation
+        """
+        report = clean(text)
+        return Explanation(self.engine(mode), report, report if normalized else self.normalizer.text(report))
+
+    def save(self, folder):
+        """Write the definitions to a directory, and the normalisation rules if they aren't the package's."""
+        self.definitions.save(folder)
+        rules = Path(folder) / FILE
+        if self._rules is not None:
+            write_json(rules, self._rules)
+        elif rules.exists():
+            rules.unlink()
+
+    def cull(self, texts, normalized=False):
+        """A labeler with only what some reports use.
+
+        Parameters
+        ----------
+        texts : sequence or Result
+            The reports, or the result of labeling them.
+        normalized : bool
+            Whether the texts are normalized already.
+
+        Returns
+        -------
+        Labeler
+            It labels these reports as this one does.
+        """
+        if isinstance(texts, Result):
+            texts, normalized = texts._texts, True
+        matcher = self.engine(MODES[0]).matcher
+        used = set()
+        for text in as_list(texts):
+            text = clean(text) if normalized else self.normalizer.text(text)
+            used.update(rank for _, _, rank in matcher.match(text)[1])
+        return Labeler(cull(self.definitions, {matcher.patterns[rank].text for rank in used}), self._rules)
+
+    def ancestors(self, entity):
+        """All that an entity is a kind of, nearest first."""
+        return self.graph.ancestors(entity)
+
+    def descendants(self, entity):
+        """All kinds of an entity, nearest first."""
+        return self.graph.descendants(entity)
+
+    def plot(self, entity, **options):
+        """Draw an entity with all its kinds; see :meth:`Graph.plot`."""
+        return self.graph.plot(entity, **options)
+
+
+def as_list(texts):
+    """A sequence of reports as a list; one text is one report."""
+    if isinstance(texts, (str, bytes, bytearray)) or texts is None:
+        return [texts]
+    return texts.tolist() if hasattr(texts, "tolist") else list(texts)
+
+
+def count_processes(processes):
+    """The number of processes that is meant; 0 stands for one per core that this process may use."""
+    if processes < 0:
+        raise ConfigError(f"must be 0 or more, not {processes}", field="processes")
+    if processes:
+        return processes
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def context():
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+
+
+_worker = {}
+
+
+def start_worker(sections, rules, mode, normalized):
+    """Runs once in each worker process; Ctrl-C is the business of the parent, whose handlers are not inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    labeler = Labeler(Definitions(sections), rules)
+    _worker.update(labeler=labeler, engine=labeler.engine(mode), normalized=normalized)
+
+
+def work(chunk):
+    """Label one chunk in a worker: (normalized texts, samples, label numbers, probabilities)."""
+    if _worker["normalized"]:
+        made = [clean(text) for text in chunk]
+    else:
+        made = _worker["labeler"].normalizer(chunk)
+    return (made, *_worker["engine"].flat(made))
+
+
+def load(folder=None):
+    """Load a labeler.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        A directory of definitions, such as the one that ECG-FM publishes; a ``normalization.json`` in it replaces
+        the normalisation rules of the package. Default: the definitions of the package.
+
+    Returns
+    -------
+    Labeler
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, damaged or contradicts another one; the error names the file and the item.
+    """
+    if folder is None:
+        return default()
+    rules = Path(folder) / FILE
+    return Labeler(Definitions.load(folder), read_json(rules) if rules.is_file() else None)
+
+
+@lru_cache(maxsize=1)
+def default():
+    """The labeler with the definitions of the package."""
+    return Labeler()
+
+
+def label(texts, mode="documented", normalized=False, processes=1, definitions=None):
+    """Label reports with the definitions of the package, or with those in the directory ``definitions``.
+
+    See :meth:`Labeler.label`.
+    """
+    return load(definitions).label(texts, mode, normalized, processes)
+
+
+def normalize(texts):
+    """Normalize report texts with the rules of the package; see :meth:`Labeler.normalize`."""
+    return default().normalize(texts)

@@ -1,0 +1,169 @@
+"""Which patterns a text contains: an Aho-Corasick automaton over words, then the rules of precedence.
+
+A text is cut into tokens, a token being a run of letters and digits or one other character. A pattern that starts
+(ends) with a letter or digit must start (end) at a border of words, which is a border of tokens; one that starts
+(ends) with another character starts (ends) at a token anyhow. So an automaton over tokens finds exactly the
+occurrences that count, and no occurrence of "t" inside "atrial".
+
+Aho-Corasick libraries work on characters: they report those occurrences too, two of three, to be sorted out afterwards.
+That takes as long as finding the right ones over words does (``benchmarks/labeler.py`` measures both).
+"""
+
+import re
+from collections import namedtuple
+
+from .definitions import BOUNDARY, CONNECTIVE, ENTITY
+
+__all__ = ["Automaton", "Matcher", "Match"]
+
+tokenize = re.compile(r"[^\W_]+|[\W_]").findall
+
+LEVELS = {ENTITY: 1, CONNECTIVE: 3, BOUNDARY: 4}  # descriptor patterns are 2, those to be parsed first 0
+
+Match = namedtuple("Match", "start end pattern")  # a pattern's number at characters [start, end) of the text
+
+
+class Automaton:
+    """Finds all occurrences of many token sequences in one pass over a text (Aho and Corasick, 1975).
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        The patterns; an occurrence is reported by its pattern's position in the sequence.
+    """
+
+    def __init__(self, patterns):
+        goto, out = [{}], [()]
+        for number, text in enumerate(patterns):
+            tokens = tokenize(text)
+            state = 0
+            for token in tokens:
+                after = goto[state].get(token)
+                if after is None:
+                    after = goto[state][token] = len(goto)
+                    goto.append({})
+                    out.append(())
+                state = after
+            out[state] += ((number, len(tokens)),)
+        fail = [0] * len(goto)
+        queue = list(goto[0].values())
+        for state in queue:  # breadth first: a state's failure link is shallower, hence already known
+            for token, after in goto[state].items():
+                link = fail[state]
+                while link and token not in goto[link]:
+                    link = fail[link]
+                fail[after] = goto[link].get(token, 0)
+                out[after] += out[fail[after]]
+                queue.append(after)
+        self._goto, self._fail, self._out = goto, fail, out
+
+    def find(self, tokens):
+        """All occurrences, as a list of (pattern number, first token, token after the last)."""
+        goto, fail, out = self._goto, self._fail, self._out
+        root = goto[0]
+        found = []
+        state = 0
+        edges = root
+        for end, token in enumerate(tokens, 1):
+            while True:
+                after = edges.get(token)
+                if after is not None:
+                    state = after
+                    edges = goto[state]
+                    for number, length in out[state]:
+                        found.append((number, end - length, end))
+                    break
+                if not state:
+                    break
+                state = fail[state]
+                edges = goto[state]
+        return found
+
+
+class Matcher:
+    """Finds the patterns of a definition in texts, each stretch of text going to one pattern.
+
+    Precedence: descriptor patterns marked ``parse_before_entities``, entity patterns, other descriptor patterns,
+    connectives, boundaries; among each, longer patterns before shorter ones; among equals, file order. A pattern is
+    looked for from left to right in what the ones before it have left. Text that was taken counts as a word character
+    at its borders.
+
+    Parameters
+    ----------
+    definitions : Definitions
+    """
+
+    def __init__(self, definitions):
+        patterns = definitions.patterns
+
+        def rank(pattern):
+            level = 0 if pattern.early else LEVELS.get(pattern.kind, 2)
+            return level, -len(pattern.text)
+
+        order = sorted(range(len(patterns)), key=lambda i: rank(patterns[i]))
+        self.patterns = [patterns[i] for i in order]  # by precedence: the number of a pattern is its rank
+        texts = [pattern.text for pattern in self.patterns]
+        self._automaton = Automaton(texts)
+        self._left = [text[0].isalnum() for text in texts]
+        self._right = [text[-1].isalnum() for text in texts]
+
+    def match(self, text):
+        """Match one text.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        tokens : list of str
+            The text in tokens.
+        taken : list of tuple of int
+            (first token, token after the last, pattern number) of the accepted occurrences, in text order.
+        """
+        tokens = tokenize(text)
+        found = self._automaton.find(tokens)
+        if not found:
+            return tokens, found
+        if len(found) > 1:
+            found.sort()
+        left, right = self._left, self._right
+        count = len(tokens)
+        owner = [0] * count  # rank + 1 of the pattern that has taken the token
+        taken = []
+        for rank, start, end in found:
+            mine = rank + 1
+            if any(owner[start:end]):
+                continue
+            # Neighbours of the same pattern were still text when the pattern was looked for.
+            if start and left[rank] and (owner[start - 1] not in (0, mine) or tokens[start - 1] == "_"):
+                continue
+            if end < count and right[rank] and (owner[end] not in (0, mine) or tokens[end] == "_"):
+                continue
+            owner[start:end] = [mine] * (end - start)
+            taken.append((start, end, rank))
+        taken.sort()
+        return tokens, taken
+
+    def place(self, text):
+        """Match one text and say where.
+
+        Returns
+        -------
+        matches : list of Match
+            With places in characters, in text order.
+        unmatched : str
+            What no pattern took, spaces and punctuation included.
+        """
+        tokens, taken = self.match(text)
+        offsets = [0]
+        for token in tokens:
+            offsets.append(offsets[-1] + len(token))
+        rest, last = [], 0
+        matches = []
+        for start, end, rank in taken:
+            matches.append(Match(offsets[start], offsets[end], rank))
+            rest.append(text[last:offsets[start]])
+            last = offsets[end]
+        rest.append(text[last:])
+        return matches, "".join(rest)

@@ -1,0 +1,135 @@
+"""Labels of MIMIC-IV-ECG from its machine reports, joined to the records by study."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FormatError, LabelError
+from .label_files import write_label_files
+from .labeler import load
+from .reports import Reports
+
+__all__ = ["make_labels"]
+
+STUDY = "study_id"
+
+
+def make_labels(measurements, meta, folder, *, names, splits=None, definitions=None, mode="documented", threshold=0.0,
+                processes=1):
+    """Label the machine reports and write the label files; see :func:`write_label_files`.
+
+    Parameters
+    ----------
+    measurements : path-like
+        ``machine_measurements.csv``: columns ``study_id`` and ``report_0``, ``report_1``, ... The parts of a report
+        are joined with "; ".
+    meta : path-like
+        A table with ``idx`` and ``study_id`` of each record, such as the ``meta.csv`` of preprocessing.
+    folder : path-like
+        Where to write.
+    names : sequence of str
+        The labels, in the order of the outputs.
+    splits : path-like, optional
+        A table with ``idx`` and ``split``, such as ``meta_split.csv``.
+    definitions : path-like, optional
+        A directory of definitions. Default: those of the package.
+    mode, processes
+        As for :meth:`Labeler.label`.
+    threshold : float
+        A label counts when its probability is above this.
+
+    Returns
+    -------
+    dict
+        ``records``, ``labeled``, ``without_report`` (counts of records) and ``never`` (labels that no record has).
+
+    Raises
+    ------
+    FormatError
+        If a table lacks a column, a study has two reports or is not a number.
+    LabelError
+        If a name is not a label of the definitions, or no record has a report.
+    """
+    labeler = load(definitions)
+    known = set(labeler.engine(mode).rules.labels)
+    for name in names:
+        if name not in known:
+            raise LabelError("the definitions have no such label", path=definitions, field=name)
+    idx, studies = read_meta(meta)
+    split_of = read_splits(splits) if splits is not None else None
+    wanted = {study: row for row, study in enumerate(studies.tolist())}
+    if len(wanted) != len(studies):
+        raise FormatError("a study stands twice", path=meta, field=STUDY)
+    y = np.zeros((len(idx), len(names)), dtype=bool)
+    labeled = np.zeros(len(idx), dtype=bool)
+    rows = []  # the records of the reports that are on their way through the labeler
+
+    def texts():
+        for line, ((study,), text) in enumerate(Reports(measurements, keep=[STUDY], format="csv"), 2):
+            row = wanted.get(whole(study, measurements, line, STUDY))
+            if row is None:
+                continue
+            if labeled[row]:
+                raise FormatError(f"study {study} has two reports (line {line})", path=measurements, field=STUDY)
+            labeled[row] = True
+            rows.append(row)
+            yield text
+
+    for result in labeler.stream(texts(), mode, processes=processes):
+        y[rows[:len(result)]] = result.to_multilabel(names, threshold=threshold)[0]
+        del rows[:len(result)]
+    if not labeled.any():
+        raise LabelError("no record has a report", path=measurements, field=STUDY,
+                         remedy=f"Check that {meta} belongs to the same data")
+    settings = {"source": "mimic_iv_ecg", "machine_measurements": str(measurements), "meta": str(meta),
+                "meta_splits": None if splits is None else str(splits), "mode": mode, "threshold": threshold,
+                "definitions": None if definitions is None else str(definitions), "labels": list(names)}
+    kept = idx[labeled]
+    never = write_label_files(
+        folder, kept, y[labeled], names, extra={STUDY: studies[labeled].tolist()}, settings=settings,
+        splits=None if split_of is None else [split_of.get(i) for i in kept.tolist()])
+    return {"records": len(idx), "labeled": int(labeled.sum()), "without_report": int((~labeled).sum()),
+            "never": never}
+
+
+def read_meta(path):
+    """The columns idx and study_id, as arrays of int64."""
+    rows = list(table_rows(path, "idx", STUDY))
+    if not rows:
+        raise FormatError("the table has no rows", path=path)
+    return tuple(np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
+
+
+def read_splits(path):
+    """idx -> split."""
+    return {i: split for i, split in table_rows(path, "idx", "split")}
+
+
+def table_rows(path, *columns):
+    """The columns of a CSV table: whole numbers, split as text."""
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise FormatError("there is no such column", path=path, field=missing[0],
+                                  remedy=f"The columns are {', '.join(reader.fieldnames or ['none'])}")
+            for line, row in enumerate(reader, 2):
+                yield tuple(row[name] if name == "split" else whole(row[name], path, line, name) for name in columns)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"not a table: {error}", path=path) from None
+    except OSError as error:
+        raise FormatError(f"can't be read: {error.strerror}", path=path) from None
+
+
+def whole(value, path, line, column):
+    """A whole number; pandas writes 12 as 12.0 when another row lacks one."""
+    try:
+        number = int(value) if value.isdecimal() else float(value)
+        if number == int(number) and abs(number) < 1 << 62:
+            return int(number)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        pass
+    raise FormatError(f"line {line}: {value!r} is not a whole number", path=path, field=column)

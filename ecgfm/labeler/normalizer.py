@@ -1,0 +1,303 @@
+"""Report texts in one form: case, punctuation, spelling, abbreviations, word order, lists of leads.
+
+The rules are data (``definitions/normalization.json``); this module says how they are applied. A text becomes a
+list of tokens once; every table of phrases is one pass over the tokens that replaces the longest phrase at each
+place, so that the time does not depend on the number of rules.
+"""
+
+import re
+
+from ..errors import ConfigError
+from .definitions import PACKAGED, read_json
+from .matching import tokenize
+
+__all__ = ["Normalizer", "clean"]
+
+FILE = "normalization.json"
+SHORTEST = 5  # shorter words are too alike to be corrected by their letters
+LONGEST = 24
+KEPT_WORDS = 1 << 16  # corrections in memory
+
+LEAD = r"(?:iii|ii|i|av[rlf]|v[1-6])"
+LEADS = rf"({LEAD}\b(?:(?:\s*,\s*|\s+and\s+|\s+){LEAD}\b)*)"
+WORD = r"leads?(?:\(s\))?"
+# A phrase about a list of leads -> one clause a lead. The longer phrases come first.
+CLAUSES = [(re.compile(pattern), clause) for pattern, clause in [
+    (rf"\bpossible sequence error: ?{LEADS} omitted\b", "lead {} omitted due to possible sequence error"),
+    (rf"\bsequence error: ?{LEADS} omitted\b", "lead {} omitted due to sequence error"),
+    (rf"\b{WORD} unsuitable for analysis: ?{LEADS}", "lead {} unsuitable for analysis"),
+    (rf"\b{WORD} {LEADS} (?:(?:is|are) )?unsuitable for analysis\b", "lead {} unsuitable for analysis"),
+    (rf"\bpartial(?:ly)? missing {WORD}:? ?{LEADS}", "partial missing lead {}"),
+    (rf"\bmissing {WORD}:? ?{LEADS}", "missing lead {}"),
+    (rf"\bartifacts? in {WORD}:? ?{LEADS}", "artifact in lead {}"),
+    (rf"\bbaseline wander(?:ing)? in {WORD}:? ?{LEADS}", "baseline wander in lead {}"),
+    (rf"\b{WORD} {LEADS} (?:(?:was|were) )?not used for morphology(?: analysis)?\b",
+     "lead {} not used for morphology analysis"),
+]]
+one_lead = re.compile(LEAD).findall
+
+WAVE = re.compile(r"(?<![^\W_])([a-z])(?: - | -|- |-| |)waves?(?![^\W_])")
+WITH = re.compile(r"(?<![^\s(,;.])w/(o(?![^\W_]))? ?")
+QUESTIONS = [(re.compile(pattern), result) for pattern, result in [
+    (r"(?:[-,] *)?\? *age\b", " ? age "),
+    (r"(?:^|(?<=[\s(\[;,.:]))\? ?(?=\w)(?!age\b)", "<before?> "),
+    (r" ?--?\?(?=\s|$|\w)", " <after?> "),
+]]
+# A finding - its age: only where nothing follows that the words could belong to.
+TAIL = re.compile(r" --? (old|acute|recent|nonsustained|age undetermined)(?=[.,;|)]|$)")
+COMMA = re.compile(r",(?=[^\s])")
+
+
+def clean(value):
+    """Any value as text: None, NaN and the like are empty, bytes are read as UTF-8."""
+    if isinstance(value, str):
+        return value
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return ""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, float) and value != value:
+        return ""
+    return str(value)
+
+
+class Normalizer:
+    """Brings report texts to the wording that the definitions are written in.
+
+    Parameters
+    ----------
+    rules : dict, optional
+        The content of a ``normalization.json``; default: the rules of the package.
+    words : iterable of str
+        Words that are right in addition to those of the rules, and are not taken for misspellings.
+    path : path-like, optional
+        Where the rules came from; errors name it.
+
+    Raises
+    ------
+    ConfigError
+        If a section of the rules has the wrong shape.
+    """
+
+    def __init__(self, rules=None, words=(), path=None):
+        self._path = path or PACKAGED / FILE
+        self.rules = rules = read_json(self._path) if rules is None else rules
+        if not isinstance(rules, dict):
+            raise ConfigError("the file must hold an object", path=self._path)
+        cut = self._list("cut")
+        self._cut = None
+        if cut:
+            longest_first = sorted(cut, key=len, reverse=True)
+            self._cut = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+        self._acronyms = self._table("acronyms")
+        acronyms = sorted(map(re.escape, self._acronyms), key=len, reverse=True)
+        self._find_acronyms = re.compile(rf"(?<![\w])(?:{'|'.join(acronyms)})(?![\w])").sub if acronyms else None
+        spelling, abbreviations, forms = (self._table(name) for name in ("spelling", "abbreviations", "forms"))
+        forms = {**self._expand_templates(), **forms}
+        self._passes = [trie(abbreviations), trie(forms)]
+        self._spelling = dict(spelling)
+        known = set(self._list("words"))
+        for text in [*spelling.values(), *abbreviations, *abbreviations.values(), *forms, *forms.values(),
+                     *self._acronyms.values(), *words]:
+            known.update(tokenize(text.lower()))
+        self._known = known
+        self._fragments = fragments(known)
+        self._words = {}
+
+    # The rules as they were read.
+
+    def _list(self, name):
+        value = self.rules.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+            raise ConfigError("must be a list of texts", path=self._path, field=name)
+        return value
+
+    def _table(self, name):
+        value = self.rules.get(name, {})
+        if not isinstance(value, dict) or not all(k and isinstance(v, str) for k, v in value.items()):
+            raise ConfigError("must be an object of text to text", path=self._path, field=name)
+        return value
+
+    def _expand_templates(self):
+        """Every spelling that the templates stand for: "{x} wave" with each entry of group x in its place."""
+        groups = self.rules.get("groups", {})
+        templates = self.rules.get("templates", [])
+        if not isinstance(groups, dict) or not isinstance(templates, list):
+            raise ConfigError("groups must be an object and templates a list", path=self._path, field="templates")
+        made = {}
+        for number, item in enumerate(templates):
+            where = f"templates, item {number}"
+            if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("from", "to")):
+                raise ConfigError("must be an object with the texts 'from' and 'to'", path=self._path, field=where)
+            rows = [(item["from"], item["to"])]
+            for name in dict.fromkeys(re.findall(r"\{(\w+)\}", item["from"])):
+                group = groups.get(name)
+                if not isinstance(group, dict):
+                    raise ConfigError(f"there is no group {name!r}", path=self._path, field=where)
+                mark = "{" + name + "}"
+                rows = [(left.replace(mark, spelling), right.replace(mark, str(standard)))
+                        for left, right in rows for spelling, standard in group.items()]
+                if len(rows) > 100_000:
+                    raise ConfigError("stands for more than 100000 phrases", path=self._path, field=where)
+            for left, right in rows:
+                if made.setdefault(left, right) != right:
+                    raise ConfigError(f"{left!r} would become both {made[left]!r} and {right!r}", path=self._path,
+                                      field=where)
+        return made
+
+    # Texts.
+
+    def __call__(self, texts):
+        """Normalize texts; see :meth:`text`."""
+        return [self.text(value) for value in texts]
+
+    def text(self, value):
+        """Normalize one text.
+
+        Parameters
+        ----------
+        value : object
+            A text; None, NaN and the like count as empty.
+
+        Returns
+        -------
+        str
+        """
+        text = clean(value)
+        if self._cut:
+            found = self._cut.search(text)
+            if found:
+                text = text[:found.start()]
+        if self._find_acronyms:
+            text = self._find_acronyms(lambda m: self._acronyms[m[0]], text)
+        text = " ".join(text.lower().replace("`", " ").replace("&", " and ").split())
+        if text.endswith((" normal", " abnormal", " borderline")):
+            text += " ecg"
+        if "/" in text:
+            text = WITH.sub(lambda m: "without " if m[1] else "with ", text)
+            text = text.replace(" / ", "/").replace(" /", "/").replace("/ ", "/")
+        if "wave" in text:
+            text = WAVE.sub(lambda m: f"{m[1]} wave" + ("s" if m[0].endswith("s") else ""), text)
+        tokens = self._spell(tokenize(text))
+        for phrases in self._passes:
+            tokens = substitute(tokens, phrases)
+        text = "".join(tokens)
+        if "?" in text:
+            for pattern, result in QUESTIONS:
+                text = pattern.sub(result, text)
+        if " - " in text or " -- " in text:
+            text = TAIL.sub(r", \1", text)
+        if "*" in text:
+            text = text.replace("*", " ")
+        if "," in text:
+            text = COMMA.sub(", ", text)
+        text = " ".join(text.split())
+        if "lead" in text or "sequence error" in text:
+            for pattern, clause in CLAUSES:
+                text = pattern.sub(lambda m, clause=clause: "; ".join(map(clause.format, one_lead(m[1]))), text)
+        return text
+
+    def _spell(self, tokens):
+        words, known = self._words, self._known
+        made = []
+        short = False  # whether the word before was an abbreviation, whose full stop ends no sentence
+        for token in tokens:
+            if short:
+                short = False
+                if token == ".":
+                    continue
+            right = words.get(token)
+            if right is None:
+                right = self._spelling.get(token)
+                if right is None:
+                    right = token
+                    if not token.isalpha() or len(token) > LONGEST:  # numbers and such are not worth keeping
+                        made.append(token)
+                        continue
+                    if token not in known and len(token) >= SHORTEST:
+                        right = self._correct(token)
+                if len(words) >= KEPT_WORDS:
+                    words.clear()
+                words[token] = right
+            short = len(token) < len(right)
+            made.append(right)
+        return made
+
+    def _correct(self, word):
+        """The only known word that is one slip away: a letter left out, added, changed, or two swapped."""
+        near = set(self._fragments.get(word, ()))
+        for i in range(len(word)):
+            shorter = word[:i] + word[i + 1:]
+            if shorter in self._known:
+                near.add(shorter)
+            near.update(self._fragments.get(shorter, ()))
+        near = {other for other in near if one_slip(word, other)}
+        return near.pop() if len(near) == 1 else word
+
+
+def fragments(words):
+    """Each word of letters with each of its letters left out -> the words that this may come from."""
+    made = {}
+    for word in words:
+        if SHORTEST <= len(word) <= LONGEST and word.isalpha():
+            for i in range(len(word)):
+                made.setdefault(word[:i] + word[i + 1:], set()).add(word)
+    return made
+
+
+def one_slip(a, b):
+    """Whether one letter added, left out or changed, or two neighbours swapped, make one word the other."""
+    if len(a) > len(b):
+        a, b = b, a
+    if len(b) - len(a) > 1 or len(b) < SHORTEST:
+        return False
+    start = 0
+    while start < len(a) and a[start] == b[start]:
+        start += 1
+    if len(a) < len(b):
+        return a[start:] == b[start + 1:]
+    if a[start + 1:] == b[start + 1:]:
+        return True
+    return a[start:start + 2] == b[start:start + 2][::-1] and a[start + 2:] == b[start + 2:]
+
+
+def trie(phrases):
+    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens.
+
+    A hyphen between two words counts as a space, here and in texts; one with spaces around it doesn't.
+    """
+    root = {}
+    for phrase, result in phrases.items():
+        node = root
+        for token in tokenize(re.sub(r"(?<=[^\s-])-(?=[^\s-])", " ", phrase)):
+            node = node.setdefault(token, {})
+        node[None] = tokenize(result)
+    return root
+
+
+def substitute(tokens, root):
+    """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase."""
+    made = []
+    at, count = 0, len(tokens)
+    while at < count:
+        node = root.get(tokens[at])
+        if node is None:
+            made.append(tokens[at])
+            at += 1
+            continue
+        result, end = node.get(None), at + 1
+        after = end
+        while after < count:
+            token = tokens[after]
+            node = node.get(token) or (node.get(" ") if token == "-" else None)
+            if node is None:
+                break
+            after += 1
+            if None in node:
+                result, end = node[None], after
+        if result is None:
+            made.append(tokens[at])
+        else:
+            made += result
+        at = end
+    return made

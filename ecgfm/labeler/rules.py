@@ -1,0 +1,306 @@
+"""From matched patterns to labels: attribution, probabilities, super-entities and the three kinds of templates.
+
+What one entity with the descriptors attached to it yields does not depend on the rest of the report, compounds
+excepted. It is computed once per pattern and descriptors (as :class:`Expansion` objects) and kept, so that labeling
+a report is a look-up per entity pattern and a merge.
+"""
+
+from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY
+
+__all__ = ["Rules", "Expansion", "attribute"]
+
+ABSENCE = "Absence"
+CORRELATION = "Needs clinical correlation"
+SUPER_STEP = 0.3  # a super-entity is this share of the missing certainty more certain than its kind
+MAX_KEPT = 1 << 16  # expansions in memory; a new generation starts when they are used up
+MAX_KEPT_DESCRIPTORS = 16  # an expansion with more descriptors is not worth keeping
+
+
+def attribute(patterns, ranks):
+    """Attach descriptors to entity patterns.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+        By rank.
+    ranks : iterable of int
+        The patterns that were matched, in text order.
+
+    Returns
+    -------
+    owners : list of int
+        The rank of each entity pattern, in text order.
+    attached : list of list of str
+        The descriptors of each, in text order. A "before" descriptor goes to the nearest entity pattern on its
+        right, an "after" one to the nearest on its left, a connective's lists to both sides; those that find
+        none are dropped. A descriptor that the connective carries passes from the left to the right if the left
+        has it ("no infarct or ischemia"); then the lists don't apply. No descriptor goes to the right across a
+        boundary.
+    connected : bool
+        Whether a connective was matched.
+    """
+    owners, attached, pending = [], [], []
+    connected = False
+    held, looked = set(), (0, 0)  # the descriptors of the entity on the left, as far as they were looked at
+    for rank in ranks:
+        pattern = patterns[rank]
+        kind, use = pattern.kind, pattern.use
+        if kind == ENTITY:
+            owners.append(rank)
+            attached.append(pending)
+            pending = []
+        elif kind == BEFORE:
+            pending += use
+        elif kind == AFTER:
+            if attached:
+                attached[-1] += use
+        elif kind == CONNECTIVE:
+            connected = True
+            if pattern.carry and attached:
+                if looked[0] != len(owners):
+                    held, looked = set(), (len(owners), 0)
+                held.update(attached[-1][looked[1]:])
+                looked = len(owners), len(attached[-1])
+                carried = [name for name in pattern.carry if name in held]
+                if carried:
+                    pending += carried
+                    continue
+            if attached:
+                attached[-1] += use[0]
+            pending += use[1]
+        elif kind == BOUNDARY:
+            pending = []
+    return owners, attached, connected
+
+
+class Expansion:
+    """Everything that one entity of a matched pattern (or one compound) contributes to a report.
+
+    The tables count these: their column ``pattern`` is the number of the expansion in its report, ``entity`` the
+    number of the row in the expansion, 0 being the entity itself.
+
+    Attributes
+    ----------
+    name : str or None
+        The entity; None for a compound.
+    text_descriptors : tuple of str
+        Its descriptors, the pattern's own before the attached ones, absence included.
+    entities : list of (str, tuple, float)
+        (name, source, probability) by entity number. The source is ("text",), ("created", descriptor, entity
+        number), ("sup", entities on the way, entity number), ("attached", entity, descriptor, entity number) or
+        ("compound", number, text).
+    descriptors : list of (int, str, tuple)
+        (entity number, name, source); the source is ("text",) or ("propagated", entity number).
+    labels : list of (int, str, float, str)
+        (entity number, name, probability, "entity" or "descriptor").
+    flat : dict of int to float
+        Label number -> highest probability.
+    certain : bool
+        Whether all probabilities in ``flat`` are 1.
+    has : int
+        Bit mask of the compound conditions that hold here.
+    """
+
+    __slots__ = ("name", "text_descriptors", "entities", "descriptors", "labels", "flat", "certain", "has",
+                 "numbers", "probs")
+
+
+class Rules:
+    """The rules of a definition, in one of the two modes.
+
+    Parameters
+    ----------
+    definitions : Definitions
+    mode : {"documented", "reference"}
+        ``documented``: descriptors are attributed in every report, and an entity described as absent is left
+        out. ``reference``: the results of the original, which attributes the descriptors of descriptor patterns
+        only in reports that contain a connective, and which keeps absent entities.
+    """
+
+    def __init__(self, definitions, mode="documented"):
+        self.mode = mode
+        self._definitions = definitions
+        self._entities = definitions.entities
+        self._uncertainty = definitions.uncertainty
+        self._created = {name: made for name, made in definitions.descriptors.items() if made}
+        self._attached = {}
+        for entity, descriptor, result in definitions.attached:
+            self._attached.setdefault((entity, descriptor), []).append(result)
+        self._supers = {}
+        self._traveling = [(name, frozenset(descriptors), self._below(name))
+                           for name, descriptors in definitions.traveling]
+        # Labels are numbered in the order of their names, so that sorting numbers sorts names.
+        names = set(definitions.entities)
+        names.update(f"{e} - {d}" for e in definitions.entities for d in definitions.descriptors)
+        self.labels = sorted(names)
+        self._number = {name: i for i, name in enumerate(self.labels)}
+        self._conditions = {}  # (entity, required descriptors) -> bit, for compounds
+        self._compounds = []
+        for compound in definitions.compounds:
+            masks = []
+            for items in (compound.including, compound.excluding):
+                mask = 0
+                for name, descriptors in items:
+                    key = (name, frozenset(descriptors))
+                    mask |= 1 << self._conditions.setdefault(key, len(self._conditions))
+                masks.append(mask)
+            self._compounds.append((*masks, compound))
+        self._by_entity = {}
+        for (name, descriptors), bit in self._conditions.items():
+            self._by_entity.setdefault(name, []).append((descriptors, 1 << bit))
+        self._compound_expansions = [self._expand_compound(number, compound)
+                                     for number, (_, _, compound) in enumerate(self._compounds)]
+        self._kept = {}
+
+    def expansions(self, patterns, ranks):
+        """The expansions of a report: one per entity in text order, then one per compound.
+
+        Parameters
+        ----------
+        patterns : sequence of Pattern
+            By rank.
+        ranks : iterable of int
+            The matched patterns in text order.
+
+        Returns
+        -------
+        list of Expansion
+        """
+        owners, attached, connected = attribute(patterns, ranks)
+        if not connected and self.mode == "reference":
+            attached = [()] * len(owners)
+        kept = self._kept
+        parts = []
+        for rank, descriptors in zip(owners, attached):
+            key = (rank, *descriptors)
+            made = kept.get(key)
+            if made is None:
+                made = tuple(self._expand(name, (*own, *descriptors)) for name, own in patterns[rank].use)
+                if len(descriptors) <= MAX_KEPT_DESCRIPTORS:
+                    if len(kept) >= MAX_KEPT:
+                        kept.clear()
+                    kept[key] = made
+            parts += made
+        has = 0
+        for part in parts:
+            has |= part.has
+        if has:
+            for number, (including, excluding, _) in enumerate(self._compounds):
+                if has & including == including and not has & excluding:
+                    parts.append(self._compound_expansions[number])
+        return parts
+
+    def _below(self, name):
+        """The entity and all that are a kind of it."""
+        return frozenset(other for other in self._entities if other == name or name in self._ancestors(other))
+
+    def _ancestors(self, name):
+        found, stack = set(), [name]
+        while stack:
+            for sup in self._entities[stack.pop()].sup:
+                if sup not in found:
+                    found.add(sup)
+                    stack.append(sup)
+        return found
+
+    def _super_rows(self, name):
+        """(super-entity, the entities passed on the way to it) for each path upwards, nearest first."""
+        rows = self._supers.get(name)
+        if rows is None:
+            rows, level = [], [(name, ())]
+            while level:
+                level = [(sup, (*path, below)) for below, path in level for sup in self._entities[below].sup]
+                rows += level
+            self._supers[name] = rows
+        return rows
+
+    def _probability(self, descriptors):
+        return min((self._uncertainty[d] for d in descriptors if d in self._uncertainty), default=1.0)
+
+    def _add_supers(self, entities, first):
+        """Append the super-entity rows of ``entities[first:]``."""
+        for number in range(first, len(entities)):
+            name, _, prob = entities[number]
+            raised, steps = prob, 0
+            for sup, path in self._super_rows(name):
+                while steps < len(path):
+                    raised += (1.0 - raised) * SUPER_STEP
+                    steps += 1
+                entities.append((sup, ("sup", path, number), raised))
+
+    def _expand(self, name, descriptors):
+        """What one entity with its descriptors, its own and the attached ones, yields."""
+        part = Expansion()
+        part.name = name
+        part.text_descriptors = descriptors
+        part.entities, part.descriptors = [], []
+        if not (ABSENCE in descriptors and self.mode == "documented"):
+            part.entities.append((name, ("text",), self._probability(descriptors)))
+            part.descriptors += [(0, descriptor, ("text",)) for descriptor in descriptors if descriptor != ABSENCE]
+        self._create(part.entities, part.descriptors)
+        self._add_supers(part.entities, 0)
+        self._travel(part.entities, part.descriptors)
+        self._attach(part.entities, part.descriptors)
+        return self._finish(part)
+
+    def _create(self, entities, descriptors):
+        for row, descriptor, _ in list(descriptors):
+            for name in self._created.get(descriptor, ()):
+                prob = 1.0 if name == CORRELATION else entities[row][2]
+                entities.append((name, ("created", descriptor, row), prob))
+
+    def _travel(self, entities, descriptors):
+        text = list(descriptors)
+        for _, traveling, below in self._traveling:
+            for row, descriptor, _ in text:
+                if descriptor not in traveling or entities[row][0] not in below:
+                    continue
+                above = self._ancestors(entities[row][0])
+                for other, (name, _, _) in enumerate(entities):
+                    if other != row and name in below and name in above:
+                        descriptors.append((other, descriptor, ("propagated", row)))
+
+    def _attach(self, entities, descriptors):
+        if not descriptors:
+            return
+        first = len(entities)
+        for row, descriptor in dict.fromkeys((row, descriptor) for row, descriptor, _ in descriptors):
+            for name in self._attached.get((entities[row][0], descriptor), ()):
+                entities.append((name, ("attached", entities[row][0], descriptor, row), entities[row][2]))
+        self._add_supers(entities, first)
+
+    def _expand_compound(self, number, compound):
+        part = Expansion()
+        part.name, part.text_descriptors, part.descriptors = None, (), []
+        plus = ", ".join(name for name, _ in compound.including)
+        minus = ", ".join(name for name, _ in compound.excluding)
+        source = f"{compound.entity} (+ {plus})" + (f" (- {minus})" if minus else "")
+        part.entities = [(compound.entity, ("compound", number, source), 1.0)]
+        self._add_supers(part.entities, 0)
+        return self._finish(part)
+
+    def _finish(self, part):
+        """Labels and compound conditions from the rows."""
+        entities, descriptors = part.entities, part.descriptors
+        part.labels = [(row, name, prob, "entity") for row, (name, _, prob) in enumerate(entities)
+                       if not self._entities[name].require_descriptors]
+        part.labels += [(row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor")
+                        for row, descriptor, _ in descriptors]
+        flat = {}
+        for _, name, prob, _ in part.labels:
+            number = self._number[name]
+            if prob > flat.get(number, -1.0):
+                flat[number] = prob
+        part.numbers = sorted(flat)
+        part.probs = [flat[number] for number in part.numbers]
+        part.flat = flat
+        part.certain = all(prob == 1.0 for prob in part.probs)
+        part.has = 0
+        described = {}
+        for row, descriptor, _ in descriptors:
+            described.setdefault(entities[row][0], set()).add(descriptor)
+        for name in {name for name, _, _ in entities}:
+            for required, bit in self._by_entity.get(name, ()):
+                if required <= described.get(name, frozenset()):
+                    part.has |= bit
+        return part

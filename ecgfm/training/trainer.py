@@ -1,0 +1,538 @@
+"""One step of training at a time."""
+
+import math
+import os
+import threading
+import zlib
+
+import numpy as np
+
+from .. import checkpoint
+from .._signals import checked_segments, real_array, token_count
+from .._threads import core
+from ..checkpoint.labels import check_labels
+from ..errors import ConfigError, Error, LabelError
+from ..model import Model
+from .schedules import make_schedule
+
+__all__ = ["Trainer"]
+
+# The settings of ECG-FM's finetuning, under the original's names.
+SETTINGS = {
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.1,
+    "dropout_input": 0.0,
+    "final_dropout": 0.0,
+    "encoder_layerdrop": 0.0,
+    "feature_grad_mult": 0.0,
+    "freeze_finetune_updates": 0,
+}
+OPTIMIZER = {"adam_betas": (0.9, 0.98), "adam_eps": 1e-8, "weight_decay": 0.0, "clip_norm": 0.0}
+LOSS = "binary_cross_entropy_with_logits"
+BLOCKS = ("parameters", "exp_avg", "exp_avg_sq")
+COUNTS = ("num_updates", "skipped", "epoch", "seed")
+
+
+class Trainer:
+    """Finetunes a classifier, a batch at a time: forward, backward and Adam in one call.
+
+    Parameters
+    ----------
+    model : Model or path-like
+        Where the weights come from: a classifier, or a model that was pretrained, which gets a new output layer. They
+        are copied; the model is not changed. Given a path, the weights are read once and no model is made.
+    num_labels : int, optional
+        Number of outputs. Needed for a pretrained model; for a classifier with another number the output layer is made
+        anew.
+    labels : sequence of str, optional
+        Names of the outputs. By default those of the model if their number fits.
+    loss : {"binary_cross_entropy_with_logits"}
+        Summed over all cells; gradients are divided by the number of cells of all batches of an update.
+    pos_weight : array_like, optional
+        (Y,) weights of the positive cells.
+    schedule : float, list of float, dict or callable
+        The learning rate: a number; a list with one for each epoch; ``{"_name": "tri_stage", ...}`` with the keys of
+        `TriStage`, `Fixed` or `Step`; or a function of (updates finished, epoch).
+    optimizer : dict, optional
+        ``adam_betas``, ``adam_eps``, ``weight_decay``, ``clip_norm`` (0: no clipping).
+    seed : int
+        From 0 to 4294967295: of the new output layer and of all dropout. A mask depends on the seed, the update, the
+        row and its place alone, not on the number of threads or on how a batch is split.
+    on_nonfinite : {"error", "skip"}
+        What to do when the norm of the gradients is not finite; the weights stay as they are in both cases.
+    recompute : bool
+        Keep only the inputs of the encoder layers and compute their inside again for the backward: less memory, more
+        time, the same numbers.
+    **settings
+        ``dropout``, ``attention_dropout``, ``activation_dropout``, ``dropout_input``, ``final_dropout``,
+        ``encoder_layerdrop``: probabilities. ``feature_grad_mult``: what the gradient of the conv blocks is multiplied
+        by; 0 freezes them. ``freeze_finetune_updates``: so many updates train the output layer alone. The defaults are
+        those of ECG-FM's finetuning (``activation_dropout`` 0.1, all else 0).
+
+    Attributes
+    ----------
+    num_updates : int
+        Updates that were applied.
+    skipped : int
+        Updates that were not, because of gradients that were not finite.
+    epoch : int
+        For schedules that look at it; the caller counts it up.
+
+    Notes
+    -----
+    Calls from several threads wait for each other.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range.
+    LabelError
+        If ``pos_weight`` or the labels don't fit.
+    MemoryError
+        If the four copies of the weights do not fit in memory.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        num_labels=None,
+        labels=None,
+        loss=LOSS,
+        pos_weight=None,
+        schedule=5e-5,
+        optimizer=None,
+        seed=1,
+        on_nonfinite="error",
+        recompute=False,
+        **settings,
+    ):
+        if loss != LOSS:
+            raise ConfigError(f"the loss {loss!r} is not known", field="loss", remedy=f"Give {LOSS!r}")
+        if on_nonfinite not in ("error", "skip"):
+            raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
+        self._lock = threading.RLock()  # calls from several threads come one after the other
+        self.settings = _settings(SETTINGS, settings, "settings")
+        self.optimizer = _optimizer(optimizer)
+        self.schedule = make_schedule(schedule)
+        self.seed = checked_seed(seed)
+        self.on_nonfinite = on_nonfinite
+        self.num_updates = self.skipped = 0
+        self.epoch = 1
+        self._create(model, num_labels, labels, bool(recompute))
+        self._pos_weight = None if pos_weight is None else self._checked_pos_weight(pos_weight)
+        self._forget()
+
+    # ---- what it is made of -------------------------------------------------------------------------
+
+    def _create(self, model, num_labels, labels, recompute):
+        if isinstance(model, (str, os.PathLike)):
+            with checkpoint.read(model) as found:
+                kind = "classifier" if found.kind == "classifier" else "encoder"
+                self._fill(found.config, kind, found.labels, found.tensors, num_labels, labels, recompute)
+            return
+        if not isinstance(model, Model):
+            raise ConfigError(f"a {type(model).__name__} is neither a Model nor a path", field="model")
+        self._fill(model.config, model.kind, model.labels, _Weights(model), num_labels, labels, recompute)
+
+    def _fill(self, config, kind, names, tensors, num_labels, labels, recompute):
+        found = int(config["num_labels"]) if kind == "classifier" else None
+        if labels is not None and num_labels is None:
+            num_labels = len(labels)
+        if num_labels is None and found is None:
+            raise ConfigError(
+                "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
+            )
+        count = found if num_labels is None else num_labels
+        self.config = dict(config) | {"num_labels": count}
+        self.labels = check_labels(labels, count) if labels is not None else names if count == found else None
+        self._core = core().Trainer(self.config, self.settings | {"recompute": recompute})
+        prefix = "" if kind == "classifier" else "encoder."
+        for name, values in self._core.arrays("parameters").items():
+            if name.startswith("proj.") and count != found:
+                values[...] = self._initial(name, values.shape)
+                continue
+            tensor = tensors[name.removeprefix(prefix)]
+            values[...] = np.asarray(tensor)
+            if hasattr(tensor, "release"):
+                tensor.release()
+
+    def _initial(self, name, shape):
+        """Of the output layer: Xavier uniform, bias 0."""
+        if len(shape) == 1:
+            return np.zeros(shape, np.float32)
+        bound = math.sqrt(6 / sum(shape))
+        return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
+
+    @property
+    def num_labels(self):
+        """int: number of outputs Y."""
+        return int(self.config["num_labels"])
+
+    def _label(self, index):
+        return self.labels[index] if self.labels else f"label {index}"
+
+    def _checked_pos_weight(self, pos_weight):
+        weights = real_array(pos_weight, "pos_weight", LabelError)
+        if weights.shape != (self.num_labels,):
+            raise LabelError(f"the shape {weights.shape} is not ({self.num_labels},)", field="pos_weight")
+        with np.errstate(over="ignore"):
+            weights = np.require(weights, np.float32, ["C", "ALIGNED"])
+        bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+        if bad.size:
+            label = self._label(int(bad[0]))
+            raise LabelError(f"the weight of {label} is {weights[bad[0]]}", field="pos_weight")
+        return weights
+
+    def checked_labels(self, y, rows):
+        """Labels (rows, Y) as contiguous float32.
+
+        Raises
+        ------
+        LabelError
+            If the shape differs, or a value does not lie from 0 to 1.
+        """
+        y = np.asarray(y)
+        y = real_array(y.astype(np.uint8) if y.dtype == bool else y, "y", LabelError)
+        if y.shape != (rows, self.num_labels):
+            raise LabelError(f"the shape {y.shape} is not {(rows, self.num_labels)}: (segments, labels)", field="y")
+        with np.errstate(over="ignore"):
+            y = np.require(y, np.float32, ["C", "ALIGNED"])
+        bad = np.argwhere(~((y >= 0) & (y <= 1)))
+        if bad.size:
+            row, column = map(int, bad[0])
+            raise LabelError(
+                f"row {row}, {self._label(column)}: {y[row, column]} is not from 0 to 1", field="y"
+            )
+        return y
+
+    # ---- a step -------------------------------------------------------------------------------------
+
+    def _forget(self):
+        self._sums, self._rows = None, 0
+
+    @property
+    def _head_only(self):
+        return self.num_updates < self.settings["freeze_finetune_updates"]
+
+    def accumulate(self, x, y, padding_mask=None, *, noise=None):
+        """Forward and backward of one batch; the weights stay as they are.
+
+        Parameters
+        ----------
+        x : Segments or array_like
+            (B, L, N), as for calling a model.
+        y : array_like
+            (B, Y) in [0, 1].
+        padding_mask : array_like of bool, optional
+            As for calling a model.
+        noise : dict of str to array_like of bool, optional
+            Dropout masks instead of drawn ones, True = kept: ``input``, ``encoder``, ``final`` (B, T, C);
+            ``layer{i}.attention`` (B, H, T, T), ``layer{i}.activation`` (B, T, F), ``layer{i}.residual1`` and
+            ``layer{i}.residual2`` (B, T, C); ``layers`` (layers,), False for a layer that is left out. Those whose
+            probability is 0 are not looked at.
+
+        Raises
+        ------
+        SignalError, LabelError, ConfigError
+            Before anything changes.
+        """
+        x, valid = checked_segments(x, padding_mask, self.config)
+        y = self.checked_labels(y, len(x))
+        given = None if noise is None else self._checked_noise(noise, len(x), x.shape[2])
+        with self._lock:
+            try:
+                sums = self._core.accumulate(
+                    x,
+                    y,
+                    valid,
+                    self._pos_weight,
+                    seed=self.seed,
+                    update=self.num_updates + self.skipped,
+                    first_row=self._rows,
+                    head_only=self._head_only,
+                    noise=given,
+                )
+                self._rows += len(x)
+                self._sums = {name: value + (self._sums or {}).get(name, 0) for name, value in sums.items()}
+            except Error:  # refused: nothing was computed
+                raise
+            except BaseException:  # no memory, a signal: the gradients are lost
+                self._core.forget()
+                self._forget()
+                raise
+
+    def _checked_noise(self, noise, batch, samples):
+        """Dropout masks as the kernel takes them."""
+        known, given = self._noise_shapes(batch, token_count(self.config, samples)), {}
+        for name, mask in noise.items():
+            field = f"noise.{name}"
+            if name not in known:
+                raise ConfigError("there is no such mask", field=field, remedy=f"Known are {', '.join(known)}")
+            mask = np.asarray(mask)
+            if mask.dtype != bool or mask.shape != known[name]:
+                raise ConfigError(f"{mask.dtype} of shape {mask.shape} is not bool of {known[name]}", field=field)
+            given[name] = np.require(mask, requirements=["C", "ALIGNED"])
+        return given
+
+    def _noise_shapes(self, batch, tokens):
+        config = self.config
+        layers, heads = int(config["encoder_layers"]), int(config["encoder_attention_heads"])
+        stream = (batch, tokens, int(config["encoder_embed_dim"]))
+        shapes = {"input": stream, "encoder": stream, "final": stream, "layers": (layers,)}
+        for i in range(layers):
+            shapes[f"layer{i}.attention"] = (batch, heads, tokens, tokens)
+            shapes[f"layer{i}.activation"] = (batch, tokens, int(config["encoder_ffn_embed_dim"]))
+            shapes[f"layer{i}.residual1"] = shapes[f"layer{i}.residual2"] = stream
+        return shapes
+
+    def update(self):
+        """Apply the gradients of all batches since the last update.
+
+        Returns
+        -------
+        dict
+            As of `step`.
+
+        Raises
+        ------
+        Error
+            If nothing was accumulated, or the norm of the gradients is not finite and ``on_nonfinite`` is "error"; the
+            weights are then as before, the gradients are dropped.
+        """
+        with self._lock:
+            if self._sums is None:
+                raise Error("no batch was accumulated since the last update", field="update")
+            sums, opt = self._sums, self.optimizer
+            lr = self._learning_rate()
+            beta1, beta2 = opt["adam_betas"]
+            gnorm, applied = self._core.update(
+                lr,
+                beta1,
+                beta2,
+                opt["adam_eps"],
+                opt["weight_decay"],
+                sums["count"],
+                clip_norm=opt["clip_norm"],
+                head_only=self._head_only,
+            )
+            self._forget()
+            self.num_updates += applied
+            self.skipped += not applied
+            done = self.num_updates
+        if not applied and self.on_nonfinite == "error":
+            raise Error(
+                f"the norm of the gradients is {gnorm} in update {done + 1}; the weights were not changed",
+                field="gradients",
+                remedy="Lower the learning rate, or give on_nonfinite='skip'",
+            )
+        return losses(sums) | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
+
+    def _learning_rate(self):
+        lr = float(self.schedule(self.num_updates, self.epoch))
+        if not (math.isfinite(lr) and lr >= 0):
+            raise ConfigError(f"it gives the learning rate {lr} after {self.num_updates} updates", field="schedule")
+        return lr
+
+    def step(self, x, y, padding_mask=None, *, noise=None):
+        """One update from one batch: `accumulate` and `update`.
+
+        Returns
+        -------
+        dict
+            ``loss`` (mean over cells, in bits), ``loss_sum`` (in nats), ``sample_size`` (cells), ``nsignals`` (rows),
+            ``accuracy`` (of cells), ``em_accuracy`` (of whole rows), ``precision`` and ``recall`` (over all cells, NaN
+            where undefined), ``gnorm`` (of the mean gradient, before clipping), ``lr``, ``applied``, ``num_updates``.
+        """
+        with self._lock:
+            self.accumulate(x, y, padding_mask, noise=noise)
+            return self.update()
+
+    def logits(self, x, padding_mask=None):
+        """The logits (B, Y) float32 of the weights as they are, without dropout."""
+        x, valid = checked_segments(x, padding_mask, self.config)
+        with self._lock:
+            return self._core.forward(x, valid)
+
+    def losses(self, logits, y):
+        """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
+        return losses(bce_sums(np.asarray(logits), self.checked_labels(y, len(logits)), self._pos_weight))
+
+    # ---- what it holds ------------------------------------------------------------------------------
+
+    def gradients(self):
+        """Gradients of the summed loss since the last update, by checkpoint name: read-only views, no copies.
+
+        They are not divided by the sample size. What is frozen has none.
+        """
+        return _read_only(self._core.arrays("gradients"))
+
+    def state(self):
+        """All that a trainer needs to go on as if it had not stopped; the arrays are read-only views, no copies.
+
+        Returns
+        -------
+        dict
+            ``parameters``, ``exp_avg``, ``exp_avg_sq``: dicts of arrays by checkpoint name; ``steps``: updates that each
+            tensor has seen; ``num_updates``, ``skipped``, ``epoch``, ``seed``.
+        """
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return {block: _read_only(self._core.arrays(block)) for block in BLOCKS} | {"steps": self._core.steps()} | counts
+
+    def load_state(self, state):
+        """Take what `state` gave, from this trainer or another of the same shape; gradients are dropped.
+
+        Raises
+        ------
+        ConfigError
+            If a part is missing or unknown, or an array has another shape; nothing has changed then.
+        """
+        pairs = []
+        for block in BLOCKS:
+            own = self._core.arrays(block)
+            for name, given in _same_names(state, block, own).items():
+                given = np.asarray(given, dtype=np.float32)
+                if given.shape != own[name].shape:
+                    raise ConfigError(f"the shape is {given.shape}, not {own[name].shape}", field=f"{block}.{name}")
+                pairs.append((own[name], given))
+        steps = {
+            name: _count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
+        }
+        missing = [name for name in COUNTS if name not in state]
+        if missing:
+            raise ConfigError("the state lacks this entry", field=missing[0])
+        counts = {name: _count(state[name], name) for name in COUNTS}
+        checked_seed(counts["seed"])
+        with self._lock:
+            self._core.set_steps(steps)
+            for values, given in pairs:
+                values[...] = given
+            for name, value in counts.items():
+                setattr(self, name, value)
+            self._core.forget()
+            self._forget()
+
+    def state_dict(self):
+        """The weights by checkpoint name: read-only views, no copies."""
+        return _read_only(self._core.arrays("parameters"))
+
+    def model(self):
+        """A `Model` with a copy of the weights as they are."""
+        return Model.from_state_dict(self.config, self.state_dict(), labels=self.labels)
+
+    def __repr__(self):
+        return f"Trainer({self.num_labels} labels, {self.num_updates} updates, seed {self.seed})"
+
+
+class _Weights:
+    """A model's tensors, each unpacked when it is asked for."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def __getitem__(self, name):
+        return self._model._core.get(name)
+
+
+def losses(sums):
+    """What is reported of sums over batches."""
+
+    def share(part, whole):
+        return part / whole if whole else math.nan
+
+    positive = sums["true_positive"] + sums["false_positive"]
+    actual = sums["true_positive"] + sums["false_negative"]
+    return {
+        "loss": sums["loss"] / sums["count"] / math.log(2),
+        "loss_sum": sums["loss"],
+        "sample_size": sums["count"],
+        "nsignals": sums["rows"],
+        "accuracy": share(sums["correct"], sums["count"]),
+        "em_accuracy": share(sums["exact"], sums["rows"]),
+        "precision": share(sums["true_positive"], positive),
+        "recall": share(sums["true_positive"], actual),
+    }
+
+
+def bce_sums(logits, y, pos_weight=None):
+    """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64."""
+    z, y = logits.astype(np.float64), y.astype(np.float64)
+    tail, weight = np.log1p(np.exp(-np.abs(z))), 1.0 if pos_weight is None else pos_weight.astype(np.float64)
+    predicted, actual = z > 0, y != 0
+    correct = predicted == y
+    return {
+        "loss": float((weight * y * (tail + np.maximum(-z, 0)) + (1 - y) * (tail + np.maximum(z, 0))).sum()),
+        "count": y.size,
+        "correct": int(correct.sum()),
+        "rows": len(y),
+        "exact": int(correct.all(axis=1).sum()),
+        "true_positive": int((predicted & actual).sum()),
+        "false_positive": int((predicted & ~actual).sum()),
+        "false_negative": int((~predicted & actual).sum()),
+    }
+
+
+def _same_names(state, part, own):
+    """The dict of that name in a state, if it has the names of ours."""
+    given = state.get(part)
+    if not isinstance(given, dict):
+        raise ConfigError("the state lacks this entry", field=part)
+    for name in own:
+        if name not in given:
+            raise ConfigError("the state lacks this entry", field=f"{part}.{name}")
+    for name in given:
+        if name not in own:
+            raise ConfigError("the network has no such tensor to train", field=f"{part}.{name}")
+    return given
+
+
+def _count(value, field):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 62:
+        raise ConfigError(f"{value!r} is not an integer from 0 up", field=field)
+    return int(value)
+
+
+def _read_only(arrays):
+    for values in arrays.values():
+        values.flags.writeable = False
+    return arrays
+
+
+def _settings(defaults, given, field):
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(defaults)}")
+    values = defaults | given
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            raise ConfigError(f"{value!r} is not a number from 0 up", field=name)
+        if isinstance(defaults[name], int) and value != int(value):
+            raise ConfigError(f"{value!r} is not an integer", field=name)
+    return values
+
+
+def _optimizer(given):
+    given = dict(given or {})
+    name = given.pop("_name", "adam")
+    if name != "adam":
+        raise ConfigError(f"the optimizer {name!r} is not known", field="optimizer", remedy="Give adam")
+    betas = given.pop("adam_betas", OPTIMIZER["adam_betas"])
+    rest = {key: value for key, value in OPTIMIZER.items() if key != "adam_betas"}
+    try:
+        beta1, beta2 = (float(beta) for beta in betas)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{betas!r} are not two numbers", field="adam_betas") from None
+    if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+        raise ConfigError(f"{betas!r} do not lie from 0 to below 1", field="adam_betas")
+    values = _settings(rest, given, "optimizer")
+    if values["adam_eps"] == 0:
+        raise ConfigError("it must be above 0", field="adam_eps")
+    return values | {"adam_betas": (beta1, beta2)}
+
+
+def checked_seed(value):
+    """A seed, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 32:
+        raise ConfigError(f"{value!r} is not an integer from 0 to 4294967295", field="seed")
+    return int(value)

@@ -1,0 +1,349 @@
+"""A recording as a picture, coloured by saliency if that is given."""
+
+import os
+import re
+
+import numpy as np
+
+from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
+from ..ecg.record import checked_signal
+from ..errors import ConfigError, LeadError, SignalError
+from .figures import GREY, HIGH, LOW, new_figure, save
+
+__all__ = ["SaliencyPlots", "interval_values", "plot"]
+
+_INK = "#1B1B1B"
+_MAX_SAMPLES = 100_000  # of one lead in one picture: more is nothing that anyone could see
+_SHADES = 64  # of a coloured line; neighbours of one shade are drawn together
+
+
+def plot(
+    record,
+    *,
+    saliency=None,
+    leads=None,
+    start_s=None,
+    duration_s=10.0,
+    sampling_rate=None,
+    title=None,
+    path=None,
+):
+    """Draw a recording.
+
+    Parameters
+    ----------
+    record : path, Record, Segments or array_like
+        What is drawn: a recording in millivolt, or what the model sees of it (Segments). An array is (12, samples) in
+        the order of `ecgfm.LEADS`.
+    saliency : Saliency or array_like, optional
+        What `ecgfm.saliency` gave for the recording, alone or among others (then it is found by its name); or an array
+        (n, N), or (N,) for the first segment. The line is blue where it is low, red where it is high, and grey where
+        there is none.
+    leads : sequence of str, optional
+        Which leads, in this order; by default all.
+    start_s, duration_s : float, optional
+        The time that is drawn, in seconds: by default 10 s from the beginning.
+    sampling_rate : float, optional
+        In Hz, for an array and for a file that doesn't state it.
+    title : str, optional
+        By default the name of the recording.
+    path : path-like, optional
+        Where the picture is written; the ending chooses the format (``.png``, ``.svg``, ``.pdf``).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib isn't installed.
+    LeadError
+        If a lead is not there.
+    SignalError
+        If the saliency doesn't fit the recording, or nothing lies in the time asked for.
+    ConfigError
+        If a time is no number.
+
+    Examples
+    --------
+    >>> record = ecgfm.read("a.mat")
+    >>> ecgfm.plot(record, saliency=ecgfm.saliency(model, record), leads=["II"], path="a.png")
+    """
+    shown = _Shown(record, sampling_rate)
+    rows = shown.rows_of(leads)
+    start = _checked_time(shown.start_s if start_s is None else start_s, "start_s")
+    end = start + _checked_time(duration_s, "duration_s", positive=True)
+    pieces = shown.between(start, end)
+    values = [None] * len(pieces)
+    if saliency is not None:
+        starts, samples = _by_time(saliency, shown)
+        values = [interval_values(times, starts, samples) for times, _ in pieces]
+    height = 1.5 + (2.2 if len(rows) == 1 else 1.15 * -(-len(rows) // _columns(len(rows))))
+    figure = new_figure(14, height)
+    axes = _axes(figure, len(rows))
+    for axis, (name, row) in zip(axes, rows):
+        for (times, signal), colours in zip(pieces, values):
+            _draw_line(axis, times, np.asarray(signal[row], dtype=np.float64), colours)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold", color=_INK)
+    _style(axes, (start, max(times[-1] for times, _ in pieces)), _limits(pieces, rows), shown.unit)
+    figure.suptitle(_name(shown.source) if title is None else title, fontsize=11, color=_INK)
+    if saliency is not None:
+        _add_scale(figure, axes, _what(saliency))
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+class SaliencyPlots:
+    """Draws each recording that `ecgfm.inference.saliency_to` is done with; to be given to it as ``on_done``.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the pictures go: ``<number>_<name>.png``.
+    sampling_rate, leads
+        As for `ecgfm.read`.
+
+    Attributes
+    ----------
+    paths : list of str
+        The pictures.
+    """
+
+    def __init__(self, folder, *, sampling_rate=None, leads=None):
+        new_figure(1, 1)  # an absent matplotlib is noticed before the work
+        self.folder, self.paths = os.fspath(folder), []
+        self._reading = {"sampling_rate": sampling_rate, "leads": leads}
+
+    def __call__(self, done):
+        name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:100]
+        path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
+        plot(read(done.file, **self._reading), saliency=_Timed(done.start_s, done.outputs["samples"]), path=path)
+        self.paths.append(path)
+
+
+def interval_values(times, start_s, samples):
+    """Saliency in the middle of the intervals between the samples of a line.
+
+    Parameters
+    ----------
+    times : ndarray
+        (m,) seconds.
+    start_s : ndarray
+        (n,) seconds, of the segments.
+    samples : ndarray
+        (n, N) saliency of the segments at 500 Hz.
+
+    Returns
+    -------
+    ndarray
+        (m - 1,); NaN outside of all segments, the largest where several overlap.
+    """
+    middles = (times[:-1] + times[1:]) / 2
+    values = np.full(len(middles), np.nan)
+    length = samples.shape[1]
+    for start, row in zip(start_s, samples):
+        first, last = np.searchsorted(middles, (start, start + length / SAMPLING_RATE))
+        found = np.interp((middles[first:last] - start) * SAMPLING_RATE, np.arange(length), row)
+        values[first:last] = np.fmax(values[first:last], found)
+    return values
+
+
+class _Timed:
+    """Saliency (n, N) of segments that start at (n,) seconds."""
+
+    def __init__(self, start_s, samples):
+        self.start_s, self.samples = start_s, samples
+
+
+class _Shown:
+    """What is drawn: pieces of (times, signal), the names of the rows, and the unit."""
+
+    def __init__(self, record, sampling_rate):
+        if isinstance(record, (str, os.PathLike)):
+            record = read(record, sampling_rate=sampling_rate)
+        elif not isinstance(record, (Record, Segments)):
+            record = _record_of(record, sampling_rate)
+        self.source = record.source
+        if isinstance(record, Segments):
+            step = np.arange(record.x.shape[2]) / SAMPLING_RATE
+            self._pieces = [(start + step, x) for start, x in zip(record.start_s, record.x)]
+            self.leads, self.unit = LEADS, "standard deviations"
+        else:
+            self._pieces = [(record.start_s + np.arange(record.samples) / record.sampling_rate, record.signal)]
+            self.leads, self.unit = record.leads, "standard deviations" if record.standardised else "mV"
+
+    @property
+    def start_s(self):
+        return self._pieces[0][0][0]
+
+    def rows_of(self, leads):
+        """(name, row) of each lead to be drawn."""
+        names = self.leads if leads is None else canonical_leads(leads)
+        absent = [name for name in names if name not in self.leads]
+        if absent or not names:
+            raise LeadError(
+                f"leads missing: {', '.join(absent)} (the recording has {', '.join(self.leads)})",
+                path=self.source,
+                field="leads",
+            )
+        return [(name, self.leads.index(name)) for name in names]
+
+    def between(self, start, end):
+        """The pieces cut to a time."""
+        cut = []
+        for times, signal in self._pieces:
+            first, last = np.searchsorted(times, (start, end))
+            if last - first > 1:
+                cut.append((times[first:last], signal[:, first:last]))
+        if not cut:
+            raise SignalError(f"nothing lies between {start:g} s and {end:g} s", path=self.source, field="start_s")
+        if sum(len(times) for times, _ in cut) > _MAX_SAMPLES:
+            raise SignalError(
+                f"more than {_MAX_SAMPLES:,} samples a lead are too many for a picture",
+                path=self.source,
+                field="duration_s",
+                remedy="Draw a shorter time",
+            )
+        return cut
+
+
+def _record_of(array, sampling_rate):
+    array = checked_signal(array)
+    if len(array) != len(LEADS) or sampling_rate is None:
+        raise SignalError(
+            f"an array of shape {array.shape} is no recording without a rate and the names of its leads",
+            field="record",
+            remedy="Make one of it: ecgfm.Record(array, sampling_rate, leads)",
+        )
+    return Record(array, sampling_rate, LEADS)
+
+
+def _checked_time(value, field, positive=False):
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = np.nan
+    if not np.isfinite(seconds) or (positive and seconds <= 0):
+        raise ConfigError(f"{value!r} is no time in seconds", field=field)
+    return seconds
+
+
+def _by_time(saliency, shown):
+    """Starts (n,) and values (n, N) of what was given as saliency of what is shown."""
+    start_s = getattr(saliency, "start_s", None)
+    if start_s is not None:
+        return np.asarray(start_s, np.float64), saliency.samples
+    if hasattr(saliency, "segments"):
+        files = saliency.segments["file"]
+        rows = np.flatnonzero(files == (shown.source or "record_0"))
+        if not len(rows) and len(saliency.records) == 1:
+            rows = np.arange(len(files))
+        if not len(rows):
+            raise SignalError("the saliency is of other recordings", path=shown.source, field="saliency")
+        return saliency.segments["start_s"][rows], saliency.samples[rows]
+    samples = np.atleast_2d(np.asarray(saliency))
+    if samples.ndim != 2 or samples.dtype.kind not in "iuf" or samples.shape[1] < 2:
+        raise SignalError(
+            f"the shape {samples.shape} is not (segments, samples)", path=shown.source, field="saliency"
+        )
+    return shown.start_s + np.arange(len(samples)) * samples.shape[1] / SAMPLING_RATE, samples
+
+
+def _what(saliency):
+    layer, reduction = getattr(saliency, "layer", None), getattr(saliency, "reduction", None)
+    return "saliency" if layer is None else f"attention, layer {layer}, {reduction}"
+
+
+def _columns(count):
+    return 2 if count > 3 else 1
+
+
+def _axes(figure, count):
+    """Axes that are filled column by column, as the leads of an ECG are printed."""
+    columns = _columns(count)
+    grid = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=True)
+    axes = list(grid.T.flat)
+    for axis in axes[count:]:
+        axis.remove()
+    return axes[:count]
+
+
+def _draw_line(axis, times, signal, values):
+    if values is None:
+        axis.plot(times, signal, color=_INK, linewidth=0.9)
+        return
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import Normalize
+
+    shades = np.where(np.isnan(values), -1, np.rint(np.nan_to_num(values) * (_SHADES - 1))).astype(int)
+    ends = np.flatnonzero(np.diff(shades)) + 1
+    starts, ends = np.concatenate([[0], ends]), np.concatenate([ends, [len(shades)]])
+    points = np.column_stack([times, signal])
+    lines = LineCollection(
+        [points[first : last + 1] for first, last in zip(starts, ends)],
+        array=np.ma.masked_less(shades[starts], 0) / (_SHADES - 1),
+        cmap=_colours(),
+        norm=Normalize(0, 1),
+        linewidths=1.3,
+        capstyle="round",
+    )
+    axis.add_collection(lines, autolim=False)
+
+
+def _colours():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("saliency", [LOW, HIGH], N=256).with_extremes(bad=GREY)
+
+
+def _limits(pieces, rows):
+    """Limits (leads, 2): one scale for all leads, each around the middle of its own values."""
+    lowest, highest = np.zeros(len(rows)), np.zeros(len(rows))
+    for i, (_, row) in enumerate(rows):
+        values = np.concatenate([signal[row] for _, signal in pieces]).astype(np.float64)
+        values = values[np.isfinite(values)]
+        if len(values):
+            lowest[i], highest[i] = values.min(), values.max()
+    half = 0.56 * (highest - lowest).max() or 0.5
+    middle = (lowest + highest) / 2
+    return np.column_stack([middle - half, middle + half])
+
+
+def _style(axes, span, limits, unit):
+    from matplotlib.ticker import MultipleLocator
+
+    seconds = span[1] - span[0]
+    for axis, of_lead in zip(axes, limits):
+        axis.set_xlim(*span)
+        axis.set_ylim(*of_lead)
+        if seconds <= 30:
+            axis.xaxis.set_major_locator(MultipleLocator(1.0))
+            axis.xaxis.set_minor_locator(MultipleLocator(0.2))
+        axis.grid(True, which="major", color="#F3C6C6", linewidth=0.8)
+        axis.grid(True, which="minor", color="#FAE8E8", linewidth=0.5)
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=8, length=0, which="both", colors="#555555")
+        for side in axis.spines.values():
+            side.set_color("#E6D5D5")
+        if axis.get_subplotspec().is_last_row() or axis is axes[-1]:
+            axis.set_xlabel("seconds", fontsize=9, color=_INK)
+            axis.tick_params(labelbottom=True)
+    axes[0].figure.supylabel(unit, fontsize=9, color=_INK)
+
+
+def _add_scale(figure, axes, what):
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), _colours()), ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.5, 1], aspect=30
+    )
+    scale.set_label(what, fontsize=9, color=_INK)
+    scale.ax.tick_params(labelsize=8)
+    scale.outline.set_visible(False)
+
+
+def _name(source):
+    return "" if source is None else os.path.basename(str(source)).replace("$", r"\$")

@@ -1,0 +1,466 @@
+/* Tests of the kernels without Python, to be built with the address and undefined-behaviour sanitizers.
+ * Every buffer is an allocation of its exact size, so that a read or write beside it is found; results are
+ * compared with plain loops in double. Prints the failed checks and returns how many there were (at most 99). */
+#include <math.h>
+
+#include "../../csrc/base/memory.h"
+#include "../../csrc/base/threads.h"
+#include "../../csrc/layers/elementary.h"
+#include "../../csrc/layers/layers.h"
+#include "../../csrc/model/model.h"
+#include "check.h"
+
+/* ---- elementary functions ---- */
+
+static double normal_cdf(double x)
+{
+    return 0.5 * erfc(-x * sqrt(0.5));
+}
+
+static void test_exp(void)
+{
+    for (double x = -87; x < 88; x += 0.00731) {
+        double expected = exp((double)(float)x), error = fabs(ecg_exp((float)x) - expected) / expected;
+        CHECK(error < 2e-7, "exp(%g) is off by %g", x, error);
+    }
+    CHECK(ecg_exp(-1e30f) >= 0 && ecg_exp(-1e30f) < 2e-38f, "exp of a very negative number");
+    CHECK(ecg_exp(0.f) == 1.f, "exp(0)");
+}
+
+static void test_gelu(void)
+{
+    int64_t n = 40001;
+    float *x = floats(n), *y = floats(n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(i - n / 2) * 1e-3f;
+    ecg_gelu_forward(y, x, n);
+    for (int64_t i = 0; i < n; i++) {
+        double expected = x[i] * normal_cdf(x[i]);
+        /* x / sqrt 2 and its square are rounded (2.5e-7 together), which the exponential turns into a relative error. */
+        double limit = (4e-7 + 2.5e-7 * x[i] * x[i] / 2) * fabs(expected) + 1e-36;
+        CHECK(fabs(y[i] - expected) <= limit, "gelu(%g) = %g, not %g", x[i], y[i], expected);
+    }
+    free(x);
+    free(y);
+}
+
+/* ---- norms ---- */
+
+static void test_layer_norm(void)
+{
+    const int64_t rows[] = {1, 3, 50}, widths[] = {1, 2, 7, 32, 33, 768, 1024};
+    for (int r = 0; r < COUNT(rows); r++) {
+        for (int w = 0; w < COUNT(widths); w++) {
+            int64_t M = rows[r], C = widths[w];
+            float *src = numbers(M * C, 2, 0.5f), *residual = numbers(M * C, 1, 0), *dst = floats(M * C);
+            float *weight = numbers(C, 0.2f, 1), *bias = numbers(C, 0.1f, 0);
+            for (int with = 0; with < 2; with++) {
+                ecg_layer_norm_forward(dst, NULL, src, with ? residual : NULL, weight, bias, M, C);
+                for (int64_t m = 0; m < M; m++) {
+                    double mean = 0, variance = 0;
+                    for (int64_t c = 0; c < C; c++)
+                        mean += (src[m * C + c] + (with ? residual[m * C + c] : 0.)) / (double)C;
+                    for (int64_t c = 0; c < C; c++)
+                        variance += pow(src[m * C + c] + (with ? residual[m * C + c] : 0.) - mean, 2) / (double)C;
+                    for (int64_t c = 0; c < C; c++) {
+                        double s = src[m * C + c] + (with ? residual[m * C + c] : 0.);
+                        double expected = (s - mean) / sqrt(variance + 1e-5) * weight[c] + bias[c];
+                        /* One value's own rounding is magnified by 1 / sqrt(eps) where a row has no variance. */
+                        double limit = C == 1 ? 1e-4 : 4e-6 / fmin(1, sqrt(variance));
+                        CHECK(fabs(dst[m * C + c] - expected) < limit, "M %d C %d", (int)M, (int)C);
+                    }
+                }
+            }
+            ecg_layer_norm_forward(src, NULL, src, residual, weight, bias, M, C); /* in place */
+            CHECK(memcmp(src, dst, (size_t)(M * C) * sizeof *dst) == 0, "in place, M %d C %d", (int)M, (int)C);
+            free(src), free(residual), free(dst), free(weight), free(bias);
+        }
+    }
+}
+
+static void test_group_norm(void)
+{
+    const int64_t times[] = {1, 2, 37, 1250}, widths[] = {1, 31, 32, 33, 256};
+    for (int t = 0; t < COUNT(times); t++) {
+        for (int w = 0; w < COUNT(widths); w++) {
+            int64_t B = 2, T = times[t], C = widths[w];
+            float *src = numbers(B * T * C, 1, 3), *dst = floats(B * T * C);
+            float *weight = numbers(C, 0.2f, 1), *bias = numbers(C, 0.1f, 0);
+            ecg_group_norm_forward(dst, NULL, src, weight, bias, B, T, C);
+            for (int64_t i = 0; i < B * C; i++) {
+                const float *column = src + i / C * T * C + i % C;
+                double mean = 0, variance = 0, worst = 0;
+                for (int64_t k = 0; k < T; k++)
+                    mean += column[k * C] / (double)T;
+                for (int64_t k = 0; k < T; k++)
+                    variance += pow(column[k * C] - mean, 2) / (double)T;
+                for (int64_t k = 0; k < T; k++) {
+                    double expected = (column[k * C] - mean) / sqrt(variance + 1e-5) * weight[i % C] + bias[i % C];
+                    worst = fmax(worst, fabs(dst[i / C * T * C + i % C + k * C] - expected));
+                }
+                CHECK(worst < 4e-6, "T %d C %d: %g", (int)T, (int)C, worst);
+            }
+            ecg_group_norm_forward(src, NULL, src, weight, bias, B, T, C);
+            CHECK(memcmp(src, dst, (size_t)(B * T * C) * sizeof *dst) == 0, "in place");
+            free(src), free(dst), free(weight), free(bias);
+        }
+    }
+}
+
+static void test_weight_norm(void)
+{
+    const int64_t taps[] = {1, 2, 15, 32, 33, 128};
+    for (int i = 0; i < COUNT(taps); i++) {
+        int64_t O = 6, S = 5, K = taps[i];
+        float *v = numbers(O * S * K, 1, 0), *g = numbers(K, 1, 2), *dst = floats(O * S * K);
+        ecg_weight_norm_forward(dst, v, g, O, S, K);
+        for (int64_t k = 0; k < K; k++) {
+            double norm = 0;
+            for (int64_t r = 0; r < O * S; r++)
+                norm += (double)v[r * K + k] * v[r * K + k];
+            for (int64_t r = 0; r < O * S; r++)
+                CHECK(fabs(dst[r * K + k] - g[k] * v[r * K + k] / sqrt(norm)) < 1e-6, "K %d", (int)K);
+        }
+        free(v), free(g), free(dst);
+    }
+}
+
+/* ---- rows ---- */
+
+static void test_rows(void)
+{
+    const int64_t sizes[] = {1, 2, 31, 33, 4095, 4096, 4097, 20000};
+    for (int i = 0; i < COUNT(sizes); i++) {
+        int64_t n = sizes[i];
+        float *x = numbers(n, 1, 0), *y = numbers(n, 1, 0), *sum = copy(y, n);
+        ecg_add_forward(sum, x, n);
+        for (int64_t k = 0; k < n; k++)
+            CHECK(sum[k] == y[k] + x[k], "add, n %d", (int)n);
+        CHECK(ecg_first_not_finite(x, n) == -1, "n %d", (int)n);
+        x[n - 1] = NAN;
+        CHECK(ecg_first_not_finite(x, n) == n - 1, "NaN at the end, n %d", (int)n);
+        x[n / 2] = -INFINITY;
+        CHECK(ecg_first_not_finite(x, n) == n / 2, "infinity, n %d", (int)n);
+        x[0] = INFINITY;
+        CHECK(ecg_first_not_finite(x, n) == 0, "infinity at the start, n %d", (int)n);
+        free(x), free(y), free(sum);
+    }
+    const int64_t shapes[][3] = {{1, 1, 1}, {2, 3, 5}, {1, 12, 2500}, {3, 33, 31}, {2, 64, 32}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        int64_t B = shapes[i][0], R = shapes[i][1], C = shapes[i][2];
+        float *src = numbers(B * R * C, 1, 0), *dst = floats(B * R * C);
+        ecg_transpose(dst, src, B, R, C);
+        for (int64_t k = 0; k < B * R * C; k++) {
+            int64_t b = k / (R * C), r = k / C % R, c = k % C;
+            CHECK(dst[(b * C + c) * R + r] == src[k], "transpose %d %d %d", (int)B, (int)R, (int)C);
+        }
+        free(src), free(dst);
+    }
+}
+
+static void test_padding_and_pooling(void)
+{
+    const int64_t widths[] = {1, 31, 32, 33, 768};
+    const int64_t valid[3] = {5, 1, 3};
+    for (int i = 0; i < COUNT(widths); i++) {
+        int64_t B = 3, T = 5, C = widths[i];
+        float *x = numbers(B * T * C, 1, 2), *before = copy(x, B * T * C), *pooled = floats(B * C);
+        ecg_zero_padding(x, NULL, B, T, C);
+        CHECK(memcmp(x, before, (size_t)(B * T * C) * sizeof *x) == 0, "no padding");
+        ecg_zero_padding(x, valid, B, T, C);
+        ecg_pool_forward(pooled, x, B, T, C);
+        for (int64_t b = 0; b < B; b++) {
+            for (int64_t c = 0; c < C; c++) {
+                double sum = 0;
+                for (int64_t t = 0; t < T; t++) {
+                    int64_t k = (b * T + t) * C + c;
+                    CHECK(x[k] == (t < valid[b] ? before[k] : 0), "padding");
+                    sum += x[k];
+                }
+                CHECK(fabs(pooled[b * C + c] - sum / (double)valid[b]) < 1e-6, "pooling, C %d", (int)C);
+            }
+        }
+        memset(x, 0, (size_t)(B * T * C) * sizeof *x);
+        ecg_pool_forward(pooled, x, B, T, C);
+        CHECK(isnan(pooled[0]), "a channel of zeros has no mean");
+        free(x), free(before), free(pooled);
+    }
+}
+
+/* ---- oneDNN ---- */
+
+static void test_linear(void)
+{
+    const int64_t shapes[][3] = {{1, 1, 1}, {2, 3, 5}, {7, 33, 17}, {156, 64, 192}, {1, 768, 17}};
+    ecg_stream *stream;
+    CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
+    for (int i = 0; i < COUNT(shapes); i++) {
+        int64_t M = shapes[i][0], K = shapes[i][1], N = shapes[i][2];
+        float *src = numbers(M * K, 1, 0), *weights = numbers(N * K, 1, 0), *bias = numbers(N, 1, 0);
+        float *dst = floats(M * N), *back = floats(N * K);
+        ecg_packed packed = {0};
+        ecg_op op = {0};
+        CHECK(ecg_pack_linear(&packed, weights, N, K, 1248) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_unpack(back, &packed) == ECG_OK, "%s", ecg_message());
+        CHECK(memcmp(back, weights, (size_t)(N * K) * sizeof *back) == 0, "packing loses bits");
+        CHECK(ecg_op_linear(&op, &packed, M, K, N) == ECG_OK, "%s", ecg_message());
+        CHECK(!strstr(op.implementation, "ref"), "a fallback: %s", op.implementation);
+        void *scratch = get(op.scratch_bytes);
+        CHECK(ecg_op_run(&op, stream, dst, src, &packed, bias, scratch) == ECG_OK, "%s", ecg_message());
+        for (int64_t k = 0; k < M * N; k++) {
+            double sum = bias[k % N];
+            for (int64_t j = 0; j < K; j++)
+                sum += (double)src[k / N * K + j] * weights[k % N * K + j];
+            CHECK(fabs(dst[k] - sum) < 2e-5, "M %d K %d N %d", (int)M, (int)K, (int)N);
+        }
+        ecg_op_free(&op);
+        ecg_op_free(&op); /* twice does no harm */
+        ecg_packed_free(&packed);
+        free(scratch), free(src), free(weights), free(bias), free(dst), free(back);
+    }
+    ecg_stream_destroy(stream);
+    ecg_stream_destroy(NULL);
+}
+
+static void check_conv(ecg_stream *stream, ecg_conv_shape s, bool with_bias)
+{
+    int64_t I = s.src_channels / s.groups, O = s.dst_channels, T = ecg_conv_dst_steps(&s);
+    float *src = numbers(s.batch * s.src_steps * s.src_channels, 1, 0), *weights = numbers(O * I * s.kernel, 1, 0);
+    float *bias = numbers(O, 1, 0), *dst = floats(s.batch * T * O), *back = floats(O * I * s.kernel);
+    ecg_packed packed = {0};
+    ecg_op op = {0};
+    CHECK(ecg_pack_conv(&packed, weights, &s) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_unpack(back, &packed) == ECG_OK, "%s", ecg_message());
+    CHECK(memcmp(back, weights, (size_t)(O * I * s.kernel) * sizeof *back) == 0, "packing loses bits");
+    CHECK(ecg_op_conv(&op, &packed, &s, with_bias) == ECG_OK, "%s", ecg_message());
+    void *scratch = get(op.scratch_bytes);
+    CHECK(ecg_op_run(&op, stream, dst, src, &packed, with_bias ? bias : NULL, scratch) == ECG_OK, "%s", ecg_message());
+    for (int64_t k = 0; k < s.batch * T * O; k++) {
+        int64_t b = k / (T * O), t = k / O % T, o = k % O, group = o / (O / s.groups);
+        double sum = with_bias ? bias[o] : 0;
+        for (int64_t j = 0; j < s.kernel; j++) {
+            int64_t from = t * s.stride + j - s.pad_left;
+            for (int64_t c = 0; from >= 0 && from < s.src_steps && c < I; c++)
+                sum += (double)src[(b * s.src_steps + from) * s.src_channels + group * I + c] * weights[(o * I + c) * s.kernel + j];
+        }
+        CHECK(fabs(dst[k] - sum) < 1e-4, "%s: %g, not %g", op.implementation, dst[k], sum);
+    }
+    ecg_op_free(&op);
+    ecg_packed_free(&packed);
+    free(scratch), free(src), free(weights), free(bias), free(dst), free(back);
+}
+
+static void test_conv(void)
+{
+    ecg_stream *stream;
+    CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
+    const ecg_conv_shape shapes[] = {
+        {2, 50, 12, 16, 1, 2, 2, 0, 0}, {1, 7, 3, 5, 1, 7, 1, 0, 0},    {3, 20, 16, 9, 1, 3, 2, 0, 0},
+        {2, 11, 16, 16, 4, 16, 1, 8, 7}, {1, 4, 32, 32, 1, 15, 1, 7, 7}, {1, 1, 32, 32, 32, 128, 1, 64, 63},
+        {2, 9, 33, 33, 3, 5, 1, 2, 2},
+    };
+    for (int i = 0; i < COUNT(shapes); i++) {
+        check_conv(stream, shapes[i], true);
+        check_conv(stream, shapes[i], false);
+    }
+    ecg_stream_destroy(stream);
+}
+
+static void test_attention(void)
+{
+    const int64_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 4}, {1, 4, 33, 8}, {2, 12, 20, 64}};
+    ecg_stream *stream;
+    CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
+    for (int i = 0; i < COUNT(shapes); i++) {
+        int64_t B = shapes[i][0], H = shapes[i][1], T = shapes[i][2], D = shapes[i][3], C = H * D;
+        float *qkv = numbers(B * T * 3 * C, 2, 0), *context = floats(B * T * C), *scores = floats(B * H * T * T);
+        float *mean = floats(B * T * T);
+        int64_t *valid = get((size_t)B * sizeof *valid);
+        double *p = get((size_t)T * sizeof *p);
+        ecg_attention_ops ops = {0};
+        for (int64_t b = 0; b < B; b++)
+            valid[b] = b ? (T + 1) / 2 : T;
+        CHECK(ecg_attention_plan(&ops, B, H, T, D, false) == ECG_OK, "%s", ecg_message());
+        ecg_work_sizes sizes = {0};
+        ecg_attention_sizes(&ops, &sizes);
+        void *scratch = get(sizes.scratch);
+        ecg_work work = {.stream = stream, .scratch = scratch};
+        ecg_dropout_mask none = {0};
+        CHECK(ecg_attention_forward(context, scores, scores, qkv, valid, &none, &ops, &work) == ECG_OK, "%s",
+              ecg_message());
+        ecg_head_mean_forward(mean, scores, T * T, B, H, T);
+        for (int64_t row = 0; row < B * H * T; row++) {
+            int64_t b = row / (H * T), h = row / T % H, t = row % T;
+            const float *base = qkv + b * T * 3 * C + h * D;
+            double total = 0;
+            for (int64_t k = 0; k < T; k++) {
+                double dot = 0;
+                for (int64_t d = 0; d < D; d++)
+                    dot += (double)base[t * 3 * C + d] * base[k * 3 * C + C + d];
+                p[k] = k < valid[b] ? exp(dot / sqrt((double)D)) : 0;
+                total += p[k];
+            }
+            for (int64_t k = 0; k < T; k++)
+                CHECK(fabs(scores[row * T + k] - p[k] / total) < 4e-6, "weights of shape %d", i);
+            for (int64_t d = 0; d < D; d++) {
+                double sum = 0;
+                for (int64_t k = 0; k < T; k++)
+                    sum += p[k] / total * base[k * 3 * C + 2 * C + d];
+                CHECK(fabs(context[(b * T + t) * C + h * D + d] - sum) < 1e-5, "context of shape %d", i);
+            }
+        }
+        double sum = 0;
+        for (int64_t k = 0; k < T; k++)
+            sum += mean[k];
+        CHECK(fabs(sum - 1) < 1e-5, "averaged weights sum to %g", sum);
+        ecg_attention_free(&ops);
+        free(scratch), free(p), free(valid), free(mean), free(scores), free(context), free(qkv);
+    }
+    ecg_stream_destroy(stream);
+}
+
+/* ---- sizes ---- */
+
+static void test_sizes(void)
+{
+    int64_t product;
+    CHECK(ecg_product(&product, 3, (int64_t[]){3, 5, 7}) && product == 105, "product");
+    CHECK(!ecg_product(&product, 2, (int64_t[]){INT64_MAX, 2}), "an overflow is not seen");
+    CHECK(!ecg_product(&product, 2, (int64_t[]){-1, 2}), "a negative size is not seen");
+    ecg_arena arena = {0};
+    CHECK(!ecg_arena_take(&arena, 10, 4) && arena.peak == 64 && !arena.overflow, "measuring");
+    ecg_arena_take(&arena, INT64_MAX, 8);
+    CHECK(arena.overflow, "an overflow of the arena is not seen");
+}
+
+/* ---- the model ---- */
+
+static ecg_config small_config(void)
+{
+    return (ecg_config){.kind = ECG_CLASSIFIER, .layers = 2, .C = 32, .F = 48, .H = 4, .leads = 12, .conv_count = 4,
+                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}}, .conv_pos = 16,
+                        .conv_pos_groups = 4, .labels = 5};
+}
+
+static ecg_status fill(ecg_model *model)
+{
+    ecg_status status = ECG_OK;
+    for (int64_t i = 0; i < model->table.count && status == ECG_OK; i++) {
+        const ecg_parameter *p = &model->table.parameters[i];
+        float *values = numbers(p->count, 0.3f, p->init == ECG_INIT_ONES ? 1.f : 0.f);
+        status = ecg_model_set(model, i, values);
+        free(values);
+    }
+    return status == ECG_OK ? ecg_model_finish(model) : status;
+}
+
+/* A model from nothing, one batch through it; everything is given back whatever happens. */
+static ecg_status whole_path(const ecg_config *config, int64_t B, int64_t N, const int64_t *valid, float *logits,
+                             float *tokens, float *attention)
+{
+    ecg_model model;
+    ecg_workspace *workspace = NULL;
+    state = 12345;
+    ECG_TRY(ecg_model_create(&model, config));
+    ecg_status status = fill(&model);
+    float *src = numbers(B * config->leads * N, 1, 0);
+    if (status == ECG_OK)
+        status = ecg_workspace_create(&workspace, config, &model.network, B, N, ecg_threads_begin());
+    ecg_outputs outputs = {.logits = logits, .tokens = tokens, .attention = attention, .layer = -1};
+    if (status == ECG_OK)
+        status = ecg_forward(&model.network, workspace, src, valid, NULL, &outputs);
+    ecg_workspace_free(workspace);
+    ecg_model_free(&model);
+    free(src);
+    return status;
+}
+
+static void test_model(void)
+{
+    const int64_t lengths[] = {16, 17, 100, 1203};
+    ecg_config configs[4] = {small_config(), small_config(), small_config(), small_config()};
+    configs[1].norm_first = configs[1].conv_bias = configs[1].extractor_layer_norm = true;
+    configs[2].convs[3].channels = 32; /* as wide as the encoder: no projection */
+    configs[2].conv_pos = 15;
+    configs[3].C = 33, configs[3].H = 3, configs[3].F = 7, configs[3].conv_pos_groups = 11, configs[3].labels = 1;
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < COUNT(lengths); j++) {
+            int64_t B = 3, N = lengths[j], steps[ECG_MAX_CONVS + 1];
+            ecg_config_steps(&configs[i], N, steps);
+            int64_t T = steps[configs[i].conv_count], valid[3] = {N, 16, N / 2 > 16 ? N / 2 : 16};
+            float *logits = floats(B * configs[i].labels), *tokens = floats(B * T * configs[i].C);
+            float *attention = floats(B * configs[i].layers * T * T);
+            CHECK(whole_path(&configs[i], B, N, valid, logits, tokens, attention) == ECG_OK, "%s", ecg_message());
+            for (int64_t k = 0; k < B * configs[i].labels; k++)
+                CHECK(isfinite(logits[k]), "config %d, N %d", i, (int)N);
+            free(logits), free(tokens), free(attention);
+        }
+    }
+}
+
+/* The k-th allocation fails, for every k: an error, no leak (the sanitizer looks at exit), no crash. */
+static void test_failing_allocations(void)
+{
+    ecg_config config = small_config();
+    float logits[5];
+    ecg_status status = ECG_NO_MEMORY;
+    int k = 0;
+    while (status != ECG_OK && k < 1000) {
+        ecg_fail_allocation(++k);
+        status = whole_path(&config, 1, 64, NULL, logits, NULL, NULL);
+        CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
+    }
+    ecg_fail_allocation(0);
+    CHECK(k > 20 && k < 1000, "%d allocations", k);
+}
+
+static void test_refusals(void)
+{
+    ecg_config config = small_config();
+    ecg_model model;
+    ecg_workspace *workspace;
+    CHECK(ecg_model_create(&model, &config) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_model_finish(&model) == ECG_BAD_STATE, "nothing was set");
+    CHECK(fill(&model) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, 15, 1) == ECG_BAD_ARGUMENT, "too short");
+    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 0, 100, 1) == ECG_BAD_ARGUMENT, "no segment");
+    CHECK(ecg_workspace_create(&workspace, &config, &model.network, INT64_MAX / 4, 100, 1) == ECG_NO_MEMORY, "overflow");
+    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, INT64_MAX / 4, 1) == ECG_NO_MEMORY, "overflow");
+    ecg_model_free(&model);
+
+    struct { int64_t *field, value; } wrong[] = {
+        {&config.layers, 0}, {&config.C, 0}, {&config.C, INT64_MAX}, {&config.H, 5}, {&config.H, 0}, {&config.F, -1},
+        {&config.leads, 0}, {&config.conv_count, 0}, {&config.conv_count, ECG_MAX_CONVS + 1}, {&config.conv_pos, 0},
+        {&config.conv_pos_groups, 3}, {&config.conv_pos_groups, 0}, {&config.labels, 0},
+        {&config.convs[1].kernel, 0}, {&config.convs[1].stride, 0}, {&config.convs[1].channels, INT64_MAX},
+    };
+    for (int i = 0; i < COUNT(wrong); i++) {
+        int64_t right = *wrong[i].field;
+        *wrong[i].field = wrong[i].value;
+        CHECK(ecg_config_check(&config) == ECG_BAD_CONFIG, "wrong value %d is accepted", i);
+        *wrong[i].field = right;
+    }
+    CHECK(ecg_config_check(&config) == ECG_OK, "%s", ecg_message());
+}
+
+int main(void)
+{
+    ecg_set_threads(2);
+    ecg_threads_begin();
+    test_exp();
+    test_gelu();
+    test_layer_norm();
+    test_group_norm();
+    test_weight_norm();
+    test_rows();
+    test_padding_and_pooling();
+    test_linear();
+    test_conv();
+    test_attention();
+    test_sizes();
+    test_model();
+    test_failing_allocations();
+    test_refusals();
+    fprintf(stderr, "%d checks failed\n", failures);
+    return failures > 99 ? 99 : failures;
+}

@@ -1,0 +1,627 @@
+/* Tests of training without Python, to be built with the address and undefined-behaviour sanitizers: noise, loss, Adam,
+ * the backward of each layer against central differences of its formula in double, and whole trainers. Prints the
+ * failed checks and returns how many there were (at most 99). */
+#include <math.h>
+
+#include "../../csrc/base/memory.h"
+#include "../../csrc/base/threads.h"
+#include "../../csrc/layers/layers.h"
+#include "../../csrc/model/trainer.h"
+#include "check.h"
+
+/* ---- random numbers ---- */
+
+static void test_philox(void)
+{
+    /* Published by the generator's authors for ten rounds: counter, key, result. */
+    const uint32_t vectors[][10] = {
+        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
+         0x6d5451fd},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
+         0x24126ea1},
+    };
+    for (int i = 0; i < COUNT(vectors); i++) {
+        const uint32_t *v = vectors[i];
+        uint32_t got[4];
+        ecg_stream_key key = {.seed = v[4], .rank = v[5], .update = v[3]};
+        ecg_philox(got, &key, (ecg_draw)(v[2] & 0xFF), v[2] >> 8, v[1], v[0]);
+        for (int w = 0; w < 4; w++)
+            CHECK(got[w] == v[6 + w], "vector %d word %d: %08x", i, w, got[w]);
+    }
+}
+
+static double share(const uint8_t *a, const uint8_t *b, int64_t n)
+{
+    int64_t both = 0;
+    for (int64_t i = 0; i < n; i++)
+        both += !a[i] && !b[i];
+    return (double)both / (double)n;
+}
+
+/* Whether a share of n lies within five standard errors of p. */
+static bool near(double found, double p, int64_t n)
+{
+    return fabs(found - p) <= 5 * sqrt(p * (1 - p) / (double)n);
+}
+
+static void test_draws(void)
+{
+    const double rates[] = {0, 0.05, 0.1, 0.5, 0.9};
+    int64_t n = 100003;
+    uint8_t *base = get((size_t)n), *other = get((size_t)n);
+    ecg_stream_key key = {.seed = 3, .update = 7};
+    for (int i = 0; i < COUNT(rates); i++) {
+        ecg_draw_keep(base, n, rates[i], &key, ECG_DRAW_ACTIVATION, 2, 4);
+        CHECK(near(share(base, base, n), rates[i], n), "rate %g: %g", rates[i], share(base, base, n));
+        for (int64_t k = 0; k < n; k++)
+            CHECK(base[k] <= 1, "a mask holds 0 and 1");
+    }
+    ecg_draw_keep(base, n, 0.5, &key, ECG_DRAW_ACTIVATION, 2, 4);
+    for (int change = 0; change < 6; change++) { /* none, then one part of the place at a time */
+        ecg_stream_key changed = {.seed = key.seed + (change == 1), .rank = change == 2, .update = 7u + (change == 3)};
+        ecg_draw_keep(other, n, 0.5, &changed, change == 4 ? ECG_DRAW_RESIDUAL : ECG_DRAW_ACTIVATION,
+                      2 + (change == 5), 4);
+        CHECK(change == 0 ? memcmp(base, other, (size_t)n) == 0 : near(share(base, other, n), 0.25, n), "%d", change);
+    }
+    ecg_draw_keep(other, n, 0.5, &key, ECG_DRAW_ACTIVATION, 2, 5);
+    CHECK(near(share(base, other, n), 0.25, n), "another row");
+    for (int64_t length = 1; length < 1200; length += 37) { /* the start of a longer one, and no more */
+        uint8_t *part = get((size_t)length);
+        ecg_draw_keep(part, length, 0.5, &key, ECG_DRAW_ACTIVATION, 2, 4);
+        CHECK(memcmp(part, base, (size_t)length) == 0, "length %d", (int)length);
+        free(part);
+    }
+    double sum = 0;
+    for (int64_t layer = 0; layer < 4000; layer++) {
+        double u = ecg_uniform(&key, ECG_DRAW_LAYER, layer);
+        CHECK(u >= 0 && u < 1, "%g", u);
+        sum += u / 4000;
+    }
+    CHECK(fabs(sum - 0.5) < 5 * sqrt(1. / 12 / 4000), "mean %g", sum);
+    free(base), free(other);
+}
+
+/* ---- loss and Adam ---- */
+
+static double bce(double z, double y, double weight)
+{
+    return -(weight * y * log(1 / (1 + exp(-z))) + (1 - y) * log(1 / (1 + exp(z))));
+}
+
+static void test_bce(void)
+{
+    int64_t B = 7, Y = 3;
+    for (int with = 0; with < 2; with++) {
+        float *logits = numbers(B * Y, 6, 0), *labels = numbers(B * Y, 0.5f, 0.5f), *diff = floats(B * Y);
+        float *weight = with ? numbers(Y, 1, 2) : NULL;
+        for (int64_t k = 0; k < B * Y; k += 2)
+            labels[k] = k % 4 ? 1 : 0;
+        ecg_bce_sums sums = {.loss = 10, .rows = 100};
+        double expected = 10;
+        ecg_bce_forward(&sums, logits, labels, weight, B, Y);
+        ecg_bce_backward(diff, logits, labels, weight, B, Y);
+        for (int64_t k = 0; k < B * Y; k++) {
+            double w = with ? weight[k % Y] : 1, h = 1e-5;
+            double slope = (bce(logits[k] + h, labels[k], w) - bce(logits[k] - h, labels[k], w)) / (2 * h);
+            expected += bce(logits[k], labels[k], w);
+            CHECK(fabs(diff[k] - slope) < 1e-6, "%g, not %g", diff[k], slope);
+        }
+        CHECK(fabs(sums.loss - expected) < 1e-9, "%g, not %g", sums.loss, expected);
+        CHECK(sums.rows == 100 + B && sums.count == B * Y, "counts are added");
+        free(logits), free(labels), free(diff), free(weight);
+    }
+    const float logits[] = {1, -1, 1, -1, 0, 1000, -1000, 2}, labels[] = {1, 0, 0, 1, 0, 1, 0, 1};
+    float diff[8];
+    ecg_bce_sums sums = {0};
+    ecg_bce_forward(&sums, logits, labels, NULL, 4, 2);
+    CHECK(sums.correct == 6 && sums.exact == 3 && sums.true_positive == 3, "%d correct", (int)sums.correct);
+    CHECK(sums.false_positive == 1 && sums.false_negative == 1, "false ones");
+    const float extreme[] = {1000, -1000}, wrong[] = {0, 1};
+    sums.loss = 0;
+    ecg_bce_forward(&sums, extreme, wrong, NULL, 1, 2);
+    ecg_bce_backward(diff, extreme, wrong, NULL, 1, 2);
+    CHECK(sums.loss == 2000 && diff[0] == 1 && diff[1] == -1, "%g %g %g", sums.loss, diff[0], diff[1]);
+}
+
+static void test_adam(void)
+{
+    int64_t n = 37;
+    ecg_adam adam = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1};
+    float *p = numbers(n, 1, 0), *m = numbers(n, 0, 0), *v = numbers(n, 0, 0);
+    double *p64 = get(37 * sizeof(double)), m64[37] = {0}, v64[37] = {0};
+    for (int64_t i = 0; i < n; i++)
+        p64[i] = p[i];
+    for (int64_t step = 1; step <= 10; step++) {
+        float *g = numbers(n, 3, 0);
+        double squares = 0, rate = adam.lr * sqrt(1 - pow(adam.beta2, step)) / (1 - pow(adam.beta1, step));
+        ecg_adam_step(p, m, v, g, n, step, 0.25, &adam);
+        for (int64_t i = 0; i < n; i++) {
+            double scaled = 0.25 * g[i];
+            squares += (double)g[i] * g[i];
+            p64[i] -= adam.lr * adam.weight_decay * p64[i];
+            m64[i] = adam.beta1 * m64[i] + (1 - adam.beta1) * scaled;
+            v64[i] = adam.beta2 * v64[i] + (1 - adam.beta2) * scaled * scaled;
+            p64[i] -= rate * m64[i] / (sqrt(v64[i]) + adam.eps);
+            CHECK(fabs(p[i] - p64[i]) < 2e-6 && fabs(m[i] - m64[i]) < 1e-6 && fabs(v[i] - v64[i]) < 1e-6, "%d", (int)i);
+        }
+        CHECK(fabs(ecg_square_sum(g, n) - squares) < 1e-9 * squares, "squares");
+        free(g);
+    }
+    free(p), free(m), free(v), free(p64);
+}
+
+/* ---- layers ---- */
+
+/* A layer as a formula: dst from up to three arrays, in double. */
+typedef void (*formula)(double *dst, double *const src[3], const int64_t *dims);
+
+static double weighted(formula f, double *const src[3], const int64_t *dims, const float *diff_dst, int64_t n)
+{
+    double *dst = get((size_t)n * sizeof *dst), sum = 0;
+    f(dst, src, dims);
+    for (int64_t i = 0; i < n; i++)
+        sum += dst[i] * diff_dst[i];
+    free(dst);
+    return sum;
+}
+
+/* Compares gradients (NULL: not looked at), to which a backward added `before`, with differences of the formula. */
+static void check_gradients(const char *name, formula f, const int64_t *dims, const float *const src[3],
+                            const int64_t counts[3], const float *diff_dst, int64_t n, const float *const diff[3],
+                            const float before[3], double limit)
+{
+    double *values[3] = {NULL}, h = 1e-5;
+    for (int s = 0; s < 3; s++) {
+        values[s] = get((size_t)counts[s] * sizeof(double));
+        for (int64_t i = 0; i < counts[s]; i++)
+            values[s][i] = src[s][i];
+    }
+    for (int s = 0; s < 3; s++) {
+        for (int64_t i = 0; diff[s] && i < counts[s]; i++) {
+            double there = values[s][i];
+            values[s][i] = there + h;
+            double above = weighted(f, values, dims, diff_dst, n);
+            values[s][i] = there - h;
+            double slope = (above - weighted(f, values, dims, diff_dst, n)) / (2 * h);
+            values[s][i] = there;
+            CHECK(fabs(diff[s][i] - before[s] - slope) < limit * (1 + fabs(slope)), "%s, input %d, entry %d: %g not %g",
+                  name, s, (int)i, diff[s][i] - before[s], slope);
+        }
+    }
+    for (int s = 0; s < 3; s++)
+        free(values[s]);
+}
+
+static void normalize(double *dst, const double *src, int64_t count, int64_t stride, double weight, double bias)
+{
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < count; i++)
+        mean += src[i * stride] / (double)count;
+    for (int64_t i = 0; i < count; i++)
+        variance += pow(src[i * stride] - mean, 2) / (double)count;
+    for (int64_t i = 0; i < count; i++)
+        dst[i * stride] = (src[i * stride] - mean) / sqrt(variance + 1e-5) * weight + bias;
+}
+
+/* dims: M, C. */
+static void layer_norm(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t m = 0; m < dims[0]; m++) {
+        normalize(dst + m * dims[1], src[0] + m * dims[1], dims[1], 1, 1, 0);
+        for (int64_t c = 0; c < dims[1]; c++)
+            dst[m * dims[1] + c] = dst[m * dims[1] + c] * src[1][c] + src[2][c];
+    }
+}
+
+/* dims: B, T, C. */
+static void group_norm(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t b = 0; b < dims[0]; b++)
+        for (int64_t c = 0; c < dims[2]; c++)
+            normalize(dst + b * dims[1] * dims[2] + c, src[0] + b * dims[1] * dims[2] + c, dims[1], dims[2], src[1][c],
+                      src[2][c]);
+}
+
+static void test_norms(void)
+{
+    const int64_t shapes[][3] = {{1, 3, 2}, {2, 5, 7}, {2, 4, 33}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        const int64_t *d = shapes[i], C = d[2], M = d[0] * d[1], n = M * C, rows[2] = {M, C};
+        for (int group = 0; group < 2; group++) {
+            float *src = numbers(n, 1, 0.5f), *weight = numbers(C, 0.2f, 1), *bias = numbers(C, 1, 0), *dst = floats(n);
+            float *diff_dst = numbers(n, 1, 0), *diff_src = floats(n), *restored = floats(n);
+            float *diff_weight = numbers(C, 0, 2), *diff_bias = numbers(C, 0, -3);
+            ecg_norm_kept kept = {floats(n), floats(group ? d[0] * C : M)};
+            if (group) {
+                ecg_group_norm_forward(dst, &kept, src, weight, bias, d[0], d[1], C);
+                ecg_group_norm_backward(diff_src, diff_weight, diff_bias, diff_dst, &kept, weight, d[0], d[1], C);
+            } else {
+                ecg_layer_norm_forward(dst, &kept, src, NULL, weight, bias, M, C);
+                ecg_layer_norm_backward(diff_src, diff_weight, diff_bias, diff_dst, &kept, weight, M, C);
+            }
+            check_gradients(group ? "group norm" : "layer norm", group ? group_norm : layer_norm, group ? d : rows,
+                            (const float *const[]){src, weight, bias}, (const int64_t[]){n, C, C}, diff_dst, n,
+                            (const float *const[]){diff_src, diff_weight, diff_bias}, (const float[]){0, 2, -3}, 3e-5);
+            ecg_norm_restore(restored, kept.normalized, weight, bias, M, C);
+            for (int64_t k = 0; k < n; k++)
+                CHECK(fabs(restored[k] - dst[k]) < 1e-6, "restored");
+            free(src), free(weight), free(bias), free(dst), free(diff_dst), free(diff_src), free(restored);
+            free(diff_weight), free(diff_bias), free(kept.normalized), free(kept.rstd);
+        }
+    }
+}
+
+/* dims: n. */
+static void gelu(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t i = 0; i < dims[0]; i++)
+        dst[i] = src[0][i] * 0.5 * erfc(-src[0][i] * sqrt(0.5));
+}
+
+/* dims: rows, T, valid. */
+static void softmax(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t r = 0; r < dims[0]; r++) {
+        double sum = 0;
+        for (int64_t t = 0; t < dims[1]; t++)
+            sum += dst[r * dims[1] + t] = t < dims[2] ? exp(0.5 * src[0][r * dims[1] + t]) : 0;
+        for (int64_t t = 0; t < dims[1]; t++)
+            dst[r * dims[1] + t] /= sum;
+    }
+}
+
+/* dims: B, T, C; no entry is 0. */
+static void pool(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t i = 0; i < dims[0] * dims[2]; i++) {
+        dst[i] = 0;
+        for (int64_t t = 0; t < dims[1]; t++)
+            dst[i] += src[0][(i / dims[2] * dims[1] + t) * dims[2] + i % dims[2]] / (double)dims[1];
+    }
+}
+
+static void test_gelu_softmax_pool(void)
+{
+    const float none[3] = {0};
+    for (int64_t T = 1; T < 40; T += 6) {
+        int64_t C = 3, n = 2 * T * T, m = 2 * T * C, valid = T > 4 ? T - 3 : T;
+        float *src = numbers(n, 3, 0), *diff_dst = numbers(n, 1, 0), *diff = floats(n), *weights = copy(src, n);
+        const float *inputs[3] = {src, src, src}, *outputs[3] = {diff};
+        ecg_gelu_backward(diff, diff_dst, src, n);
+        check_gradients("gelu", gelu, &n, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);
+
+        const int64_t lengths[2] = {valid, valid}, rows[3] = {2 * T, T, valid};
+        ecg_softmax_forward(weights, lengths, 0.5f, 2, 1, T);
+        memcpy(diff, diff_dst, (size_t)n * sizeof *diff);
+        ecg_softmax_backward(diff, weights, 0.5f, 2, 1, T);
+        check_gradients("softmax", softmax, rows, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);
+
+        float *x = numbers(m, 0.4f, 1), *diff_x = floats(m), *diff_pooled = numbers(2 * C, 1, 0);
+        ecg_pool_backward(diff_x, diff_pooled, x, 2, T, C);
+        check_gradients("pool", pool, (const int64_t[]){2, T, C}, (const float *const[]){x, x, x},
+                        (const int64_t[]){m, 0, 0}, diff_pooled, 2 * C, (const float *const[]){diff_x, NULL, NULL},
+                        none, 2e-6);
+        free(src), free(diff_dst), free(diff), free(weights), free(x), free(diff_x), free(diff_pooled);
+    }
+}
+
+/* dims: rows, taps: src v, g. */
+static void weight_norm(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t k = 0; k < dims[1]; k++) {
+        double sum = 0;
+        for (int64_t r = 0; r < dims[0]; r++)
+            sum += pow(src[0][r * dims[1] + k], 2);
+        for (int64_t r = 0; r < dims[0]; r++)
+            dst[r * dims[1] + k] = src[1][k] * src[0][r * dims[1] + k] / sqrt(sum);
+    }
+}
+
+/* dims: M, K, N: src x, weight, bias. */
+static void linear(double *dst, double *const src[3], const int64_t *dims)
+{
+    for (int64_t i = 0; i < dims[0] * dims[2]; i++) {
+        dst[i] = src[2][i % dims[2]];
+        for (int64_t k = 0; k < dims[1]; k++)
+            dst[i] += src[0][i / dims[2] * dims[1] + k] * src[1][i % dims[2] * dims[1] + k];
+    }
+}
+
+static void test_weight_norm(void)
+{
+    const int64_t taps[] = {1, 2, 15, 33};
+    for (int i = 0; i < COUNT(taps); i++) {
+        int64_t O = 4, S = 3, K = taps[i], n = O * S * K, dims[2] = {O * S, K};
+        float *v = numbers(n, 1, 0), *g = numbers(K, 1, 2), *diff_dst = numbers(n, 1, 0);
+        float *diff_v = numbers(n, 0, 1), *diff_g = numbers(K, 0, -2);
+        ecg_weight_norm_backward(diff_v, diff_g, diff_dst, v, g, O, S, K);
+        check_gradients("weight norm", weight_norm, dims, (const float *const[]){v, g, g}, (const int64_t[]){n, K, 0},
+                        diff_dst, n, (const float *const[]){diff_v, diff_g, NULL}, (const float[]){1, -2, 0}, 5e-6);
+        free(v), free(g), free(diff_dst), free(diff_v), free(diff_g);
+    }
+}
+
+static void test_linear(void)
+{
+    const int64_t shapes[][3] = {{1, 1, 1}, {5, 7, 3}, {33, 16, 32}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        int64_t M = shapes[i][0], K = shapes[i][1], N = shapes[i][2];
+        float *src = numbers(M * K, 1, 0), *diff_dst = numbers(M * N, 1, 0);
+        float *dst = floats(M * N), *diff = floats(M * K);
+        ecg_linear weights = {.weight = numbers(N * K, 1, 0), .bias = numbers(N, 1, 0)};
+        ecg_linear diffs = {.weight = numbers(N * K, 0, 1), .bias = numbers(N, 0, 2)};
+        ecg_linear_ops ops = {0};
+        ecg_work_sizes sizes = {0};
+        ecg_work work = {0};
+        CHECK(ecg_linear_plan(&ops, &weights, M, K, N, true) == ECG_OK, "%s", ecg_message());
+        ecg_linear_sizes(&ops, &sizes);
+        CHECK(ecg_stream_create(&work.stream) == ECG_OK && ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK &&
+                  ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_linear_forward(dst, src, &weights, &ops, &work) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_linear_backward(diff, &diffs, diff_dst, src, &weights, &ops, &work) == ECG_OK, "%s", ecg_message());
+        check_gradients("linear", linear, shapes[i], (const float *const[]){src, weights.weight, weights.bias},
+                        (const int64_t[]){M * K, N * K, N}, diff_dst, M * N,
+                        (const float *const[]){diff, diffs.weight, diffs.bias}, (const float[]){0, 1, 2}, 1e-5);
+        ecg_linear_free(&ops);
+        ecg_stream_destroy(work.stream);
+        ecg_free(work.packed), ecg_free(work.scratch);
+        free(src), free(diff_dst), free(dst), free(diff);
+        free(weights.weight), free(weights.bias), free(diffs.weight), free(diffs.bias);
+    }
+}
+
+/* ---- whole trainers ---- */
+
+typedef struct {
+    int64_t B, N, *valid;
+    float *src, *labels, *pos_weight;
+} batch;
+
+static ecg_config small_config(void)
+{
+    return (ecg_config){.kind = ECG_CLASSIFIER, .layers = 2, .C = 32, .F = 48, .H = 4, .leads = 12, .conv_count = 4,
+                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}}, .conv_pos = 16,
+                        .conv_pos_groups = 4, .labels = 5};
+}
+
+static batch make_batch(const ecg_config *config, int64_t B, int64_t N, bool padded)
+{
+    batch b = {B, N, get((size_t)B * sizeof(int64_t)), numbers(B * config->leads * N, 1, 0),
+               numbers(B * config->labels, 0.5f, 0.5f), numbers(config->labels, 1, 2)};
+    for (int64_t i = 0; i < B; i++)
+        b.valid[i] = padded && i % 2 ? N / 2 + i : N;
+    return b;
+}
+
+static void free_batch(batch *b)
+{
+    free(b->valid), free(b->src), free(b->labels), free(b->pos_weight);
+}
+
+static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
+{
+    ECG_TRY(ecg_trainer_create(t, config, training, factor));
+    state = 4711;
+    for (int64_t i = 0; i < t->table.count; i++) {
+        const ecg_parameter *p = &t->table.parameters[i];
+        float *dst = ecg_trainer_tensor(t, ECG_PARAMETERS, i);
+        for (int64_t k = 0; k < p->count; k++)
+            dst[k] = (p->init == ECG_INIT_ONES ? 1.f : 0.f) + 0.3f * uniform();
+    }
+    return ECG_OK;
+}
+
+static ecg_status accumulate(ecg_trainer *t, ecg_bce_sums *sums, const batch *b, int64_t first_row)
+{
+    ecg_noise noise = {.key = {.seed = 1}, .first_row = first_row};
+    return ecg_trainer_accumulate(t, sums, b->src, b->valid, b->labels, b->pos_weight, b->B, b->N, false, &noise,
+                                  ecg_threads_begin(), NULL, NULL);
+}
+
+/* The loss of one batch; the gradients are dropped. */
+static double loss_of(ecg_trainer *t, const batch *b)
+{
+    ecg_bce_sums sums = {0};
+    CHECK(accumulate(t, &sums, b, 0) == ECG_OK, "%s", ecg_message());
+    t->accumulating = false;
+    return sums.loss;
+}
+
+/* The loss changes along the gradient of each tensor as that gradient says; float32 leaves a few per thousand. */
+static void check_slopes(ecg_trainer *t, const batch *b, int variant)
+{
+    ecg_bce_sums sums = {0};
+    CHECK(accumulate(t, &sums, b, 0) == ECG_OK, "%s", ecg_message());
+    t->accumulating = false;
+    int64_t n = t->sizes[ECG_GRADIENTS];
+    float *gradients = copy(t->blocks[ECG_GRADIENTS], n);
+    int checked = 0;
+    for (int64_t i = 0; i < t->table.count; i++) {
+        const ecg_parameter *p = &t->table.parameters[i];
+        if (!t->trained[i])
+            continue;
+        float *values = ecg_trainer_tensor(t, ECG_PARAMETERS, i), *old = copy(values, p->count);
+        const float *g = gradients + t->offsets[i];
+        double norm = sqrt(ecg_square_sum(g, p->count)), side[2], h = 0.005 / norm;
+        if (norm > 0.5) { /* below, the loss's own rounding is too large a part */
+            for (int s = 0; s < 2; s++) {
+                for (int64_t k = 0; k < p->count; k++)
+                    values[k] = (float)(old[k] + (s ? h : -h) * g[k] / norm);
+                side[s] = loss_of(t, b);
+            }
+            double slope = (side[1] - side[0]) / (2 * h);
+            CHECK(fabs(slope - norm) < 0.02 * norm, "variant %d, %s: %g, not %g", variant, p->name, norm, slope);
+            checked++;
+        }
+        memcpy(values, old, (size_t)p->count * sizeof *old);
+        free(old);
+    }
+    CHECK(checked >= 20, "variant %d: %d tensors", variant, checked);
+    free(gradients);
+}
+
+static const ecg_dropout_rates DROPOUT = {0.1, 0.1, 0.1, 0.1, 0.1, 0.2};
+
+static void test_trainers(void)
+{
+    const int variants[] = {0, 1, 2, 3, 4, 7, 8, 13}; /* bits: pre-norm, extractor norms, recomputing, no projection */
+    for (int i = 0; i < COUNT(variants); i++) {
+        int variant = variants[i];
+        ecg_config config = small_config();
+        config.norm_first = variant & 1;
+        config.extractor_layer_norm = config.conv_bias = (variant & 2) != 0;
+        if (variant & 8) /* as wide as the encoder: no projection; an odd kernel */
+            config.convs[3].channels = 32, config.conv_pos = 15;
+        ecg_training training = {.recompute = (variant & 4) != 0};
+        if (variant & 4)
+            training.rates = DROPOUT;
+        ecg_trainer t;
+        CHECK(make_trainer(&t, &config, &training, 1) == ECG_OK, "%s", ecg_message());
+        batch b = make_batch(&config, 2, 163, variant & 1);
+        check_slopes(&t, &b, variant);
+        ecg_trainer_free(&t);
+        free_batch(&b);
+    }
+}
+
+/* Several passes, shapes and updates; the loss falls; without the extractor nothing of it moves. */
+static void test_updates(void)
+{
+    ecg_config config = small_config();
+    ecg_training training = {.rates = DROPOUT};
+    ecg_adam adam = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8, .weight_decay = 0.01};
+    ecg_trainer t;
+    CHECK(make_trainer(&t, &config, &training, 0) == ECG_OK, "%s", ecg_message());
+    int64_t frozen = t.sizes[ECG_PARAMETERS] - t.sizes[ECG_GRADIENTS];
+    float *extractor = copy(t.blocks[ECG_PARAMETERS] + t.sizes[ECG_GRADIENTS], frozen);
+    batch large = make_batch(&config, 4, 6000, true), small = make_batch(&config, 2, 300, false);
+    CHECK(ecg_trainer_pass(&t, large.N) < large.B, "more than one pass");
+    double first = 0, last = 0, gnorm;
+    bool applied;
+    for (int i = 0; i < 40; i++) {
+        ecg_bce_sums sums = {0};
+        CHECK(accumulate(&t, &sums, &large, 0) == ECG_OK && accumulate(&t, &sums, &small, 4) == ECG_OK, "%s",
+              ecg_message());
+        CHECK(sums.rows == 6, "rows");
+        CHECK(ecg_trainer_update(&t, &adam, (double)sums.count, 1, false, &gnorm, &applied) == ECG_OK && applied &&
+                  gnorm > 0, "%s", ecg_message());
+        *(i ? &last : &first) = sums.loss;
+    }
+    CHECK(last < 0.9 * first, "from %g to %g", first, last);
+    CHECK(frozen > 0 && memcmp(extractor, t.blocks[ECG_PARAMETERS] + t.sizes[ECG_GRADIENTS],
+                               (size_t)frozen * sizeof *extractor) == 0, "the extractor is frozen");
+    CHECK(ecg_trainer_update(&t, &adam, 1, 0, false, &gnorm, &applied) == ECG_BAD_STATE, "nothing was accumulated");
+    free(extractor);
+    free_batch(&large), free_batch(&small);
+    ecg_trainer_free(&t);
+}
+
+/* The k-th allocation fails, for every k, in making a trainer and in a step: an error, no leak, and it goes on. */
+static void test_failing_allocations(void)
+{
+    ecg_config config = small_config();
+    ecg_training training = {.rates = DROPOUT, .recompute = true};
+    batch b = make_batch(&config, 2, 300, true);
+    ecg_trainer t;
+    ecg_status status = ECG_NO_MEMORY;
+    int k = 0, made = 0;
+    while (status != ECG_OK && k < 1000) {
+        ecg_fail_allocation(++k);
+        status = make_trainer(&t, &config, &training, 1);
+        CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
+    }
+    ecg_fail_allocation(0);
+    made = k;
+    double expected = loss_of(&t, &b);
+    ecg_trainer_free(&t);
+    CHECK(make_trainer(&t, &config, &training, 1) == ECG_OK, "%s", ecg_message());
+    for (status = ECG_NO_MEMORY, k = 0; status != ECG_OK && k < 1000;) {
+        ecg_bce_sums sums = {0};
+        ecg_fail_allocation(++k);
+        status = accumulate(&t, &sums, &b, 0);
+        CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
+        CHECK(status != ECG_OK || sums.loss == expected, "allocation %d: %.17g, not %.17g", k, sums.loss, expected);
+        CHECK(t.accumulating == (status == ECG_OK), "allocation %d", k);
+    }
+    ecg_fail_allocation(0);
+    CHECK(made > 5 && made < 1000 && k > 5 && k < 1000, "%d and %d allocations", made, k);
+    free_batch(&b);
+    ecg_trainer_free(&t);
+}
+
+static ecg_status refuse(void *context)
+{
+    return --*(int *)context < 0 ? ecg_fail(ECG_INTERRUPTED, "interrupted") : ECG_OK;
+}
+
+/* Interrupted between any two layers, forward or back: nothing is left of the batch. */
+static void test_interruption(void)
+{
+    ecg_config config = small_config();
+    ecg_training training = {0};
+    batch b = make_batch(&config, 2, 65, false);
+    ecg_trainer t;
+    CHECK(make_trainer(&t, &config, &training, 1) == ECG_OK, "%s", ecg_message());
+    double expected = loss_of(&t, &b);
+    ecg_status status = ECG_INTERRUPTED;
+    int looks = -1;
+    while (status == ECG_INTERRUPTED && looks < 100) {
+        int left = ++looks;
+        ecg_bce_sums sums = {0};
+        ecg_noise noise = {.key = {.seed = 1}};
+        status = ecg_trainer_accumulate(&t, &sums, b.src, b.valid, b.labels, b.pos_weight, b.B, b.N, false, &noise,
+                                        ecg_threads_begin(), refuse, &left);
+        CHECK(t.accumulating == (status == ECG_OK), "after %d looks", looks);
+    }
+    CHECK(status == ECG_OK && looks == 4, "%d looks", looks); /* two layers, forward and back */
+    t.accumulating = false;
+    CHECK(loss_of(&t, &b) == expected, "goes on");
+    free_batch(&b);
+    ecg_trainer_free(&t);
+}
+
+/* No operation of a full-size network in training runs oneDNN's slow reference code. */
+static void test_implementations(void)
+{
+    ecg_config config = {.kind = ECG_CLASSIFIER, .layers = 1, .C = 768, .F = 3072, .H = 12, .leads = 12,
+                         .conv_count = 4, .convs = {{256, 2, 2}, {256, 2, 2}, {256, 2, 2}, {256, 2, 2}},
+                         .conv_pos = 128, .conv_pos_groups = 16, .labels = 17};
+    ecg_training training = {.extractor = true};
+    ecg_network network;
+    ecg_workspace *w;
+    char text[8192], *line;
+    int lines = 0;
+    CHECK(ecg_network_create(&network, &config) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_workspace_plan(&w, &config, &network, 2, 2500, 2, &training) == ECG_OK, "%s", ecg_message());
+    ecg_workspace_describe(w, text, sizeof text);
+    for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        const char *implementation = strchr(line, ' ');
+        CHECK(implementation && strncmp(implementation + 1, "ref", 3) != 0, "%s", line);
+        lines++;
+    }
+    CHECK(lines >= 30, "%d operations", lines);
+    ecg_workspace_free(w);
+    ecg_network_free(&network);
+}
+
+int main(void)
+{
+    ecg_set_threads(2);
+    ecg_threads_begin();
+    test_philox();
+    test_draws();
+    test_bce();
+    test_adam();
+    test_norms();
+    test_gelu_softmax_pool();
+    test_weight_norm();
+    test_linear();
+    test_trainers();
+    test_updates();
+    test_failing_allocations();
+    test_interruption();
+    test_implementations();
+    fprintf(stderr, "%d checks failed\n", failures);
+    return failures > 99 ? 99 : failures;
+}

@@ -1,0 +1,83 @@
+"""The kernels in C on their own, under the address and undefined-behaviour sanitizers; and the text of the C files."""
+
+import os
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+SOURCES = sorted(CSRC.rglob("*.[ch]"))
+LONGEST_FILE, LONGEST_FUNCTION, LONGEST_LINE = 800, 80, 120
+
+
+def onednn_prefix():
+    """Where oneDNN's headers and library lie, or None."""
+    for name in ("onednn-devel-cpu-gomp", "onednn-cpu-gomp"):
+        try:
+            entries = files(name) or ()
+        except PackageNotFoundError:
+            return None
+        for entry in entries:
+            path = Path(entry.locate()).resolve()
+            if path.name == "dnnl.h" and path.parent.name == "dnnl":
+                return path.parents[3]
+    return None
+
+
+@pytest.mark.parametrize("name", ["kernels", "training"])
+def test_under_sanitizers(tmp_path, name):
+    prefix, compiler = onednn_prefix(), shutil.which(os.environ.get("CC", "gcc"))
+    if prefix is None or compiler is None:
+        pytest.skip("needs a C compiler and the package onednn-devel-cpu-gomp")
+    program = tmp_path / name
+    rooms = [path for room in ("base", "onednn", "layers", "losses", "model") for path in sorted((CSRC / room).glob("*.c"))]
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    # Functions compiled for several instruction sets are chosen before the sanitizers are ready: switched off.
+    command = [compiler, "-std=c11", "-O1", "-g", "-fopenmp", "-DECG_NO_CLONES", "-Wall", "-Wextra", "-Werror"]
+    command += [*sanitizers, f"-I{prefix / 'include'}", str(ROOT / f"tests/c/{name}.c"), *map(str, rooms)]
+    library = prefix / "lib"
+    command += [str(library / "libdnnl.so.3"), f"-Wl,-rpath,{library}", "-lm", "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-3000:]
+    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    run = subprocess.run([program], capture_output=True, text=True, env=environment, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "0 checks failed" in run.stderr
+
+
+def without_comments_and_strings(text):
+    text = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S)
+    text = re.sub(r"//[^\n]*", "", text)
+    return re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CSRC)))
+def test_text(path):
+    text = path.read_text()
+    code = without_comments_and_strings(text)
+    room = path.relative_to(CSRC).parts[0]
+    includes = re.findall(r'#include\s+[<"]([^>"]+)[>"]', text)
+    assert room == "python" or not any(name in ("Python.h",) or name.startswith("numpy/") for name in includes)
+    assert room == "onednn" or not any("dnnl" in name for name in includes)
+    floors = ["base", "onednn", "layers", "losses", "model", "python"]
+    allowed = floors[: floors.index(room)]
+    for name in includes:
+        if name.startswith("../"):
+            assert name.split("/")[1] in allowed, f"{room} may not know {name}"
+    banned = r"\b(exit|abort|printf|fprintf|sprintf|vsprintf|strcpy|strcat|gets|assert|alloca|setjmp|system)\s*\("
+    assert not re.search(banned, code)
+    assert not re.search(r"\b(malloc|calloc|realloc)\s*\(", code), "memory comes from ecg_alloc"
+    assert "\t" not in text and not re.search(r"[ ]+$", text, flags=re.M)
+    lines = text.splitlines()
+    assert len(lines) <= LONGEST_FILE
+    assert max(map(len, lines)) <= LONGEST_LINE
+    longest = max((len(body.splitlines()) for body in re.findall(r"^\{\n.*?^\}", text, flags=re.S | re.M)), default=0)
+    assert longest <= LONGEST_FUNCTION
+    if path.suffix == ".h":
+        guard = "ECG_" + re.sub(r"\W", "_", str(path.relative_to(CSRC))).upper()
+        assert f"#ifndef {guard}" in text
