@@ -222,7 +222,7 @@ def test_short_run_without_peers(tmp_path):
     assert "absent: PyTorch" in done.stdout and "tiny, batch 2, threads 1" in done.stdout
 
 
-QKV = ("mb156ic64oc192", "matmul 156x64:64x192")  # an inner product or a matrix product, by the processor
+QKV = ("mb156ic64oc192", "156x64:64x192")  # an inner product or a matrix product, by the processor
 
 
 def test_short_profile(tmp_path):
