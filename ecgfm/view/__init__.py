@@ -1,6 +1,6 @@
 """Pictures of recordings, of saliency and of embeddings (extra ``[plot]``)."""
 
 from .embedding_map import plot_embeddings, project
-from .plot import plot
+from .plot import interval_values, plot
 
-__all__ = ["plot", "plot_embeddings", "project"]
+__all__ = ["interval_values", "plot", "plot_embeddings", "project"]
