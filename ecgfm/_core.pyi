@@ -34,7 +34,7 @@ class Model:
     ) -> dict[str, Any]: ...
 
 class Trainer:
-    def __init__(self, config: dict[str, Any], settings: dict[str, Any]) -> None: ...
+    def __init__(self, config: dict[str, Any], settings: dict[str, Any], kind: str = "classifier") -> None: ...
     def arrays(self, block: str, /) -> dict[str, NDArray[np.float32]]: ...
     def steps(self) -> dict[str, int]: ...
     def set_steps(self, steps: dict[str, int], /) -> None: ...
@@ -50,6 +50,25 @@ class Trainer:
         update: int = 0,
         first_row: int = 0,
         head_only: bool = False,
+        noise: dict[str, NDArray[np.bool_]] | None = None,
+    ) -> dict[str, Any]: ...
+    def pretrain(
+        self,
+        x: NDArray[np.float32],
+        steps: NDArray[np.bool_],
+        negatives: NDArray[np.int32],
+        settings: dict[str, float],
+        *,
+        valid: NDArray[np.int64] | None = None,
+        channels: NDArray[np.bool_] | None = None,
+        gumbel: NDArray[np.float32] | None = None,
+        ids: NDArray[np.int64] | None = None,
+        second: NDArray[np.bool_] | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        update: int = 0,
+        first_row: int = 0,
+        backward: bool = True,
         noise: dict[str, NDArray[np.bool_]] | None = None,
     ) -> dict[str, Any]: ...
     def update(
