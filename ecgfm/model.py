@@ -161,6 +161,36 @@ class Model:
         """All tensors as float32 arrays by checkpoint name, copied, to the bit as they were loaded."""
         return {name: self._core.get(name) for name, _ in core().parameters(self._config, self.kind)}
 
+    def save(self, path, *, force=False):
+        """Write the model: to ``NAME.pt``, ``NAME.safetensors`` or a model directory, which `ecgfm.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+        force : bool
+            Replace files that are there.
+
+        Returns
+        -------
+        list of pathlib.Path
+            The files written.
+
+        Raises
+        ------
+        CheckpointError
+            If a file exists or can't be written.
+        """
+        labels = None if self.labels_assumed else self.labels
+        return checkpoint.save(
+            path,
+            kind=self.kind,
+            config=self._config,
+            tensors=self.state_dict(),
+            labels=labels,
+            info=self.info,
+            force=force,
+        )
+
     def __repr__(self):
         c = self._config
         outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"

@@ -133,6 +133,30 @@ static PyObject *trainer_arrays(PyObject *object, PyObject *args)
     return dict;
 }
 
+PyDoc_STRVAR(flat_gradients_doc, "flat_gradients()\n--\n\n"
+                                 "A view of the whole block of gradients, for sums over ranks; 0 if no batch was seen.");
+
+static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    TrainerObject *self = (TrainerObject *)object;
+    if (begin(self))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    ecg_threads_begin();
+    ecg_trainer_begin(&self->trainer);
+    Py_END_ALLOW_THREADS;
+    self->busy = false;
+    npy_intp size = self->trainer.sizes[ECG_GRADIENTS];
+    PyObject *view = PyArray_SimpleNewFromData(1, &size, NPY_FLOAT32, self->trainer.blocks[ECG_GRADIENTS]);
+    if (view) {
+        Py_INCREF(object);
+        if (PyArray_SetBaseObject((PyArrayObject *)view, object) < 0)
+            Py_CLEAR(view);
+    }
+    return view;
+}
+
 PyDoc_STRVAR(steps_doc, "steps()\n--\n\nHow many updates each trained tensor has seen, by name.");
 
 static PyObject *trainer_steps(PyObject *object, PyObject *ignored)
@@ -499,6 +523,7 @@ static PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kw
 
 static PyMethodDef trainer_methods[] = {
     {"arrays", trainer_arrays, METH_VARARGS, arrays_doc},
+    {"flat_gradients", trainer_flat_gradients, METH_NOARGS, flat_gradients_doc},
     {"steps", trainer_steps, METH_NOARGS, steps_doc},
     {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
     {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},

@@ -1,6 +1,6 @@
 """Checkpoints: read without running code in them, and written."""
 
-from .conversion import convert
+from .conversion import convert, save
 from .description import describe, describe_text
 from .directory import write_directory, write_safetensors
 from .hub import fetch, hub_name
@@ -17,6 +17,7 @@ __all__ = [
     "fetch",
     "hub_name",
     "read",
+    "save",
     "write_directory",
     "write_pt",
     "write_safetensors",

@@ -1,5 +1,7 @@
 """From one checkpoint format to another."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -8,7 +10,7 @@ from .labels import ASSUMED
 from .reader import read
 from .write import write_pt
 
-__all__ = ["convert", "pt_content"]
+__all__ = ["convert", "pt_content", "save"]
 
 _TASKS = {"classifier": "ecg_classification", "pretraining": "ecg_pretraining", "encoder": "ecg_pretraining"}
 _CRITERIA = {
@@ -49,24 +51,83 @@ def convert(source, destination, *, labels=None, config=None, force=False):
     LabelError
         If the labels don't fit the model.
     """
+    targets = _free_targets(destination, force)
+    with read(source, labels=labels, config=config) as found:
+        found.verify()
+        _write(destination, targets, found, None if found.labels_source == ASSUMED else found.labels)
+    return targets
+
+
+def save(destination, *, kind, config, tensors, settings=None, labels=None, info=None, force=False):
+    """Write a model that is in memory.
+
+    Parameters
+    ----------
+    destination : str or path-like
+        ``NAME.pt``, which fairseq-signals reads too; ``NAME.safetensors``, with ``config.json`` beside it; else a model
+        directory.
+    kind : {"classifier", "pretraining", "encoder"}
+    config : dict
+        The architecture, as `Checkpoint.config`.
+    tensors : mapping of str to ndarray
+        Values by checkpoint name.
+    settings : dict, optional
+        More settings of the model to keep.
+    labels : sequence of str, optional
+    info : dict, optional
+        What else to say of the model.
+    force : bool
+        Replace files that are there.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files written, each under a temporary name first.
+
+    Raises
+    ------
+    CheckpointError
+        If the destination exists or can't be written.
+    """
+    targets = _free_targets(destination, force)
+    model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}))
+    _write(destination, targets, model, labels)
+    return targets
+
+
+@dataclass
+class _InMemory:
+    """What `_write` asks of a Checkpoint."""
+
+    kind: str
+    config: dict
+    tensors: Mapping
+    settings: dict | None
+    labels: Sequence | None
+    info: dict
+    cfg: dict | None = None
+    labels_source: str = "the caller"
+
+
+def _write(destination, targets, found, labels):
+    if targets[0].suffix == ".pt":
+        write_pt(targets[0], pt_content(found))
+        return
+    arguments = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
+    arguments |= {"settings": found.settings, "labels": labels, "info": found.info}
+    if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
+        write_directory(destination, **arguments)
+    else:
+        write_safetensors(targets[0], **arguments)
+
+
+def _free_targets(destination, force):
     targets = _targets(destination)
     for target in targets:
         if target.is_dir():
             raise CheckpointError("there is a directory of this name", path=target)
         if target.exists() and not force:
             raise CheckpointError("the file exists", path=target, remedy="Give another name, or --force (force=True)")
-    with read(source, labels=labels, config=config) as found:
-        found.verify()
-        if targets[0].suffix == ".pt":
-            write_pt(targets[0], pt_content(found))
-        else:
-            kept = None if found.labels_source == ASSUMED else found.labels
-            arguments = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
-            arguments |= {"settings": found.settings, "labels": kept, "info": found.info}
-            if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
-                write_directory(destination, **arguments)
-            else:
-                write_safetensors(targets[0], **arguments)
     return targets
 
 

@@ -13,6 +13,7 @@ from .._threads import core
 from ..checkpoint.labels import check_labels
 from ..errors import ConfigError, Error, LabelError
 from ..model import Model
+from .communicator import Alone
 from .schedules import make_schedule
 
 __all__ = ["Trainer"]
@@ -61,6 +62,10 @@ class Trainer:
         row and its place alone, not on the number of threads or on how a batch is split.
     on_nonfinite : {"error", "skip"}
         What to do when the norm of the gradients is not finite; the weights stay as they are in both cases.
+    communicator : Alone or Ranks, optional
+        The ranks that train together (`ecgfm.training.communicator`): each takes a part of a batch, gradients and sample
+        sizes are summed over them, and what `update` returns is that of all. All ranks must call `update` together; a rank
+        without a batch calls it without `accumulate`. By default this process trains alone.
     recompute : bool
         Keep only the inputs of the encoder layers and compute their inside again for the backward: less memory, more
         time, the same numbers.
@@ -106,6 +111,7 @@ class Trainer:
         seed=1,
         on_nonfinite="error",
         recompute=False,
+        communicator=None,
         **settings,
     ):
         if loss != LOSS:
@@ -118,11 +124,13 @@ class Trainer:
         self.schedule = make_schedule(schedule)
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite
+        self.communicator = Alone() if communicator is None else communicator
         self.num_updates = self.skipped = 0
         self.epoch = 1
         self._create(model, num_labels, labels, bool(recompute))
         self._pos_weight = None if pos_weight is None else self._checked_pos_weight(pos_weight)
         self._forget()
+        self._compare_ranks()
 
     # ---- what it is made of -------------------------------------------------------------------------
 
@@ -249,6 +257,7 @@ class Trainer:
                     valid,
                     self._pos_weight,
                     seed=self.seed,
+                    rank=self.communicator.rank,
                     update=self.num_updates + self.skipped,
                     first_row=self._rows,
                     head_only=self._head_only,
@@ -302,9 +311,7 @@ class Trainer:
             weights are then as before, the gradients are dropped.
         """
         with self._lock:
-            if self._sums is None:
-                raise Error("no batch was accumulated since the last update", field="update")
-            sums, opt = self._sums, self.optimizer
+            sums, opt = self._summed(), self.optimizer
             lr = self._learning_rate()
             beta1, beta2 = opt["adam_betas"]
             gnorm, applied = self._core.update(
@@ -328,6 +335,24 @@ class Trainer:
                 remedy="Lower the learning rate, or give on_nonfinite='skip'",
             )
         return losses(sums) | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
+
+    def _summed(self):
+        """The sums of all batches of all ranks; the gradients are summed in place."""
+        ranks = self.communicator
+        parts = [part for part in ranks.gather(self._sums) if part is not None]
+        if not parts:
+            raise Error("no batch was accumulated since the last update", field="update")
+        if ranks.size > 1:
+            ranks.sum(self._core.flat_gradients())
+        return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+    def _compare_ranks(self):
+        """All ranks must start from the same weights: each applies the same updates to its own."""
+        ranks = self.communicator
+        if ranks.size > 1:
+            sums = ranks.gather([zlib.crc32(values) for values in self._core.arrays("parameters").values()])
+            if any(other != sums[0] for other in sums):
+                raise ConfigError("the ranks do not start from the same weights", field="model")
 
     def _learning_rate(self):
         lr = float(self.schedule(self.num_updates, self.epoch))

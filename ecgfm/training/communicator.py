@@ -1,0 +1,175 @@
+"""Ranks: processes that compute one thing together, by MPI (extra ``[mpi]``), or this process alone.
+
+``communicator()`` says which. Nothing here imports MPI unless the process was started as one of several ranks.
+"""
+
+import os
+import shutil
+import sys
+from functools import cache
+
+import numpy as np
+
+from .._threads import set_num_threads
+from ..errors import ConfigError, MissingExtraError
+
+__all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
+
+# Elements that are summed at a time: MPI takes as much memory again as it is given at once.
+PIECE = 1 << 22
+# What launchers tell a process: (number of ranks, rank), by variable.
+LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+)
+
+
+class Alone:
+    """The only rank."""
+
+    rank, size = 0, 1
+
+    def sum(self, values):
+        """Sum an array over all ranks, in place; all ranks get the same bits."""
+        return values
+
+    def gather(self, value):
+        """What each rank gives, in the order of ranks, on all of them. Small things: they are pickled."""
+        return [value]
+
+    def broadcast(self, value):
+        """What rank 0 gives, on all ranks."""
+        return value
+
+    def barrier(self):
+        """Wait until all ranks are here."""
+
+    def __repr__(self):
+        return "Alone()"
+
+
+class Ranks:
+    """The ranks of MPI's world, or of a communicator of mpi4py.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm, optional
+        By default ``MPI.COMM_WORLD``.
+
+    Raises
+    ------
+    MissingExtraError
+        Without mpi4py.
+    """
+
+    def __init__(self, comm=None):
+        mpi = _mpi()
+        self._mpi = mpi
+        self._comm = mpi.COMM_WORLD if comm is None else comm
+        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+
+    def sum(self, values):
+        flat = values.reshape(-1)
+        if not np.shares_memory(flat, values):
+            raise ConfigError("it is not contiguous", field="values")
+        for start in range(0, flat.size, PIECE):
+            self._comm.Allreduce(self._mpi.IN_PLACE, flat[start : start + PIECE], op=self._mpi.SUM)
+        return values
+
+    def gather(self, value):
+        return self._comm.allgather(value)
+
+    def broadcast(self, value):
+        return self._comm.bcast(value, root=0)
+
+    def barrier(self):
+        self._comm.Barrier()
+
+    def local(self):
+        """Ranks on this machine and the processors that one of them should use, so that each is used once."""
+        shared = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        try:
+            sets = shared.allgather(frozenset(os.sched_getaffinity(0)))
+        finally:
+            shared.Free()
+        return len(sets), _share(sets, os.sched_getaffinity(0))
+
+    def __repr__(self):
+        return f"Ranks({self.rank} of {self.size})"
+
+
+def _share(sets, own):
+    """Processors for one rank, of those that each rank of the machine may use: its own if nobody else has them."""
+    users = sum(bool(own & other) for other in sets)
+    return max(1, len(own) // users)
+
+
+def _mpi():
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py without an MPI library
+        raise MissingExtraError(
+            f"several ranks need MPI: {str(error).splitlines()[0]}",
+            field="mpi4py",
+            remedy="pip install 'ecgfm[mpi]', which brings an MPI too",
+        ) from None
+    return MPI
+
+
+def ranks_started(environ=os.environ):
+    """How many ranks a launcher (mpiexec, srun) says there are, 1 if there was none."""
+    for size, rank in LAUNCHERS:
+        if rank in environ and environ.get(size, "").isdigit():
+            return int(environ[size])
+    if {"SLURM_PROCID", "SLURM_STEP_ID", "PMIX_RANK"} <= set(environ):  # srun --mpi=pmix
+        return int(environ.get("SLURM_STEP_NUM_TASKS") or environ.get("SLURM_NTASKS") or 1)
+    return 1
+
+
+@cache
+def communicator():
+    """The ranks that this process was started among: `Ranks` if a launcher started several, else `Alone`.
+
+    Unless ``ECGFM_NUM_THREADS`` says how many threads a rank uses, the first call divides the processors of the machine
+    among its ranks.
+    """
+    if ranks_started() < 2:
+        return Alone()
+    ranks = Ranks()
+    if not os.environ.get("ECGFM_NUM_THREADS"):
+        set_num_threads(ranks.local()[1])
+    return ranks
+
+
+def launch(module, arguments, size):
+    """Replace this process by ``size`` ranks that run a module with these arguments. Does not return.
+
+    A rank that dies or raises ends all of them.
+
+    Raises
+    ------
+    MissingExtraError
+        Without mpi4py or ``mpiexec``.
+    """
+    _mpi_is_there()
+    beside = os.path.join(os.path.dirname(sys.executable), "mpiexec")
+    mpiexec = beside if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+    if mpiexec is None:
+        raise MissingExtraError(
+            "several ranks need mpiexec", field="mpiexec", remedy="pip install 'ecgfm[mpi]', or load your cluster's MPI"
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [mpiexec, "-n", str(size), sys.executable, "-m", "mpi4py", "-m", module, *arguments]
+    os.execv(mpiexec, command)
+
+
+def _mpi_is_there():
+    """An error if mpi4py is not installed. It is not imported: that would start MPI in a process that is no rank."""
+    from importlib.util import find_spec
+
+    if find_spec("mpi4py") is None:
+        raise MissingExtraError(
+            "several ranks need mpi4py", field="mpi4py", remedy="pip install 'ecgfm[mpi]', which brings an MPI too"
+        )

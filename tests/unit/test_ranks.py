@@ -1,0 +1,166 @@
+"""Several ranks: the same updates as one, and none that goes on without the others."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ecgfm
+import weights
+from ecgfm.errors import ConfigError, MissingExtraError
+from ecgfm.training import communicator as ranks_module
+from ecgfm.training.communicator import Alone, ranks_started
+
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+
+TRAINING = """
+import sys
+import numpy as np
+import ecgfm
+from ecgfm.training.communicator import communicator
+
+folder, ranks = sys.argv[1], communicator()
+data = np.load(folder + "/data.npz")
+x, y = data["x"], data["y"]
+settings = dict(activation_dropout=0.0, schedule=1e-3, feature_grad_mult=0.1, optimizer={"clip_norm": 0.5})
+trainer = ecgfm.Trainer(folder + "/model", communicator=ranks, **settings)
+found = []
+for update in range(4):
+    if update == 3:  # an uneven end: the last rank has no batch
+        rows = range(0, len(x) - 1) if ranks.rank == 0 else range(0)
+    else:
+        rows = range(ranks.rank * len(x) // ranks.size, (ranks.rank + 1) * len(x) // ranks.size)
+    for row in rows:
+        trainer.accumulate(x[row : row + 1], y[row : row + 1])
+    found.append(trainer.update())
+np.savez(f"{folder}/rank{ranks.rank}of{ranks.size}.npz", threads=ecgfm.get_num_threads(),
+         loss=[r["loss_sum"] for r in found], size=[r["sample_size"] for r in found], gnorm=[r["gnorm"] for r in found],
+         **trainer.state_dict())
+"""
+
+
+def needs_mpi():
+    pytest.importorskip("mpi4py", reason="needs the extra [mpi]")
+    if not MPIEXEC.exists():
+        pytest.skip("needs an mpiexec beside python: the extra [mpi]")
+
+
+def start(size, script, *arguments, timeout=60):
+    """A script under so many ranks, as `launch` runs a module: its process, and how long it took."""
+    command = [sys.executable, "-m", "mpi4py", str(script), *map(str, arguments)]
+    if size > 1:
+        command = [str(MPIEXEC), "-n", str(size), *command]
+    environ = {key: value for key, value in os.environ.items() if key != "ECGFM_NUM_THREADS"}
+    begun = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environ)
+    return done, time.monotonic() - begun
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = weights.SMALL | {"num_labels": 3}
+    ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config))).save(tmp_path / "model")
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((4, 12, 500)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=(rng.random((4, 3)) < 0.4).astype(np.float32))
+    (tmp_path / "train.py").write_text(TRAINING)
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_make_the_updates_of_one(folder, size):
+    needs_mpi()
+    for ranks in (1, size):
+        done, _ = start(ranks, folder / "train.py", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    one = dict(np.load(folder / "rank0of1.npz"))
+    others = [dict(np.load(folder / f"rank{rank}of{size}.npz")) for rank in range(size)]
+    threads = [int(other.pop("threads")) for other in others]
+    assert sum(threads) <= max(size, len(os.sched_getaffinity(0))) and int(one.pop("threads")) >= threads[0]
+    for other in others:
+        for name, values in one.items():
+            np.testing.assert_array_equal(other[name], others[0][name], err_msg=name)
+            if name.endswith("k_proj.bias"):  # its gradient is zero but for rounding, which Adam makes large
+                continue
+            # Sums in another order, a few float32 roundings of Adam's steps of 1e-3.
+            np.testing.assert_allclose(other[name], values, rtol=2e-6, atol=2e-6, err_msg=name)
+    np.testing.assert_array_equal(one["size"], [12, 12, 12, 9])
+
+
+ENDS = {
+    "raising": "raise ValueError('the disk is on fire')",
+    "out of memory": "raise MemoryError('no memory for 1 TB')",
+    "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("name", list(ENDS))
+def test_a_rank_that_ends_ends_all(tmp_path, name):
+    needs_mpi()
+    (tmp_path / "end.py").write_text(
+        "import numpy as np\nfrom ecgfm.training.communicator import communicator\nranks = communicator()\n"
+        f"if ranks.rank == 1:\n    {ENDS[name]}\n"
+        "ranks.sum(np.ones(10, np.float32))\nprint('went on')\n"
+    )
+    done, seconds = start(2, tmp_path / "end.py")
+    assert done.returncode != 0 and seconds < 10 and "went on" not in done.stdout
+    for text in ("the disk is on fire", "no memory for 1 TB"):
+        assert (text in done.stderr) == (text in ENDS[name]), done.stderr
+
+
+def test_ranks_that_start_apart_are_refused(folder):
+    needs_mpi()
+    (folder / "apart.py").write_text(
+        "import sys, ecgfm\nfrom ecgfm.training.communicator import communicator\nranks = communicator()\n"
+        "try:\n    ecgfm.Trainer(sys.argv[1], num_labels=5, seed=ranks.rank, communicator=ranks)\n"
+        "except ecgfm.ConfigError as error:\n    print(error)\n"
+    )
+    done, _ = start(2, folder / "apart.py", folder / "model")
+    assert done.stdout.count("do not start from the same weights") == 2, done.stdout + done.stderr
+
+
+def test_alone():
+    one, values = Alone(), np.arange(3.0)
+    assert (one.rank, one.size, one.gather("a"), one.broadcast(2)) == (0, 1, ["a"], 2)
+    assert one.sum(values) is values and one.barrier() is None
+    assert repr(one) == "Alone()" and isinstance(ranks_module.communicator(), Alone)
+
+
+def test_launchers():
+    assert ranks_started({}) == 1
+    assert ranks_started({"PMI_SIZE": "4", "PMI_RANK": "0"}) == 4
+    assert ranks_started({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}) == 2
+    assert ranks_started({"SLURM_NTASKS": "8"}) == 1  # inside sbatch, no srun: one process
+    slurm = {"SLURM_PROCID": "3", "SLURM_STEP_ID": "0", "PMIX_RANK": "3", "SLURM_STEP_NUM_TASKS": "8"}
+    assert ranks_started(slurm) == 8
+
+
+def test_processors_are_shared_out():
+    share = ranks_module._share
+    everybody = frozenset(range(8))
+    assert share([everybody] * 4, everybody) == 2
+    assert share([frozenset({0, 1}), frozenset({2, 3})], {2, 3}) == 2  # bound by the launcher
+    assert share([frozenset({0})] * 3, {0}) == 1
+
+
+def test_without_mpi(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(MissingExtraError, match="ecgfm\\[mpi\\]"):
+        ranks_module.Ranks()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="ecgfm\\[mpi\\]"):
+        ranks_module.launch("ecgfm", [], 2)
+
+
+def test_only_contiguous_arrays_are_summed():
+    needs_mpi()
+    code = (
+        "import numpy as np; from ecgfm.training.communicator import Ranks\n"
+        "try: Ranks().sum(np.zeros((4, 4))[:, :2])\nexcept Exception as error: print(type(error).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == ConfigError.__name__, done.stderr
