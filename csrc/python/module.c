@@ -1,6 +1,7 @@
 /* The extension module ecgfm._core. */
 #define ECG_IMPORT_ARRAY
 #include "common.h"
+#include "signal_functions.h"
 
 #include "../base/memory.h"
 #include "../base/threads.h"
@@ -144,6 +145,13 @@ static PyObject *fail_allocation(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(moments_doc, "moments(x, /)\n--\n\n"
+                          "(mean, std, count of NaN, constant) of each lead of x (N, leads), float32 or float64.");
+PyDoc_STRVAR(condition_doc, "condition(x, samples, strategy, /)\n--\n\n"
+                            "x (N, leads) resampled to so many samples and standardised: (x, mean, std).\n"
+                            "The strategy for constant leads is 'zero', 'nan' or 'constant'; None: not standardised.");
+PyDoc_STRVAR(cut_doc, "cut(x, size, /)\n--\n\nThe segments of x (M, leads) float64: (n, leads, size) float32.");
+
 static PyMethodDef methods[] = {
     {"parameters", parameters, METH_VARARGS, parameters_doc},
     {"initial_values", initial_values, METH_VARARGS, initial_values_doc},
@@ -153,6 +161,9 @@ static PyMethodDef methods[] = {
     {"peak_flops", peak_flops, METH_VARARGS, peak_flops_doc},
     {"onednn", onednn, METH_NOARGS, onednn_doc},
     {"fail_allocation", fail_allocation, METH_VARARGS, fail_allocation_doc},
+    {"moments", signal_moments, METH_O, moments_doc},
+    {"condition", signal_condition, METH_VARARGS, condition_doc},
+    {"cut", signal_cut, METH_VARARGS, cut_doc},
     {NULL, NULL, 0, NULL},
 };
 

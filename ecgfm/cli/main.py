@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "ecgfm.cli.evaluate",
     "inspect": "ecgfm.cli.inspect",
     "convert": "ecgfm.cli.convert",
+    "preprocess": "ecgfm.cli.preprocess",
     "label": "ecgfm.cli.label",
     "labels": "ecgfm.cli.labels",
 }

@@ -1,5 +1,24 @@
-"""Data sets: their order and their batches."""
+"""Data sets: from recordings to segments, their order and their batches."""
 
+from .mat import read_mat
 from .order import batches, epoch_order
+from .pipeline import Summary, preprocess
+from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
+from .sources import SOURCES, Recording, Source
 
-__all__ = ["batches", "epoch_order"]
+__all__ = [
+    "SOURCES",
+    "Options",
+    "Recording",
+    "Source",
+    "Summary",
+    "batches",
+    "condition",
+    "cut",
+    "describe",
+    "epoch_order",
+    "prepare_recording",
+    "preprocess",
+    "read_mat",
+    "reorder_leads",
+]

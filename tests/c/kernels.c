@@ -8,6 +8,7 @@
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
 #include "../../csrc/model/model.h"
+#include "../../csrc/signal/signal.h"
 #include "check.h"
 
 /* ---- elementary functions ---- */
@@ -443,6 +444,42 @@ static void test_refusals(void)
     CHECK(ecg_config_check(&config) == ECG_OK, "%s", ecg_message());
 }
 
+/* ---- whole recordings ---- */
+
+static void check_recording(int64_t N, int64_t M, int64_t leads, int64_t size)
+{
+    double *x = get((size_t)(N * leads) * sizeof *x), *y = get((size_t)(M * leads) * sizeof *y);
+    double *mean = get((size_t)leads * sizeof *mean), *std = get((size_t)leads * sizeof *std);
+    int64_t *nans = get((size_t)leads * sizeof *nans), n = M / size;
+    bool *constant = get((size_t)leads * sizeof *constant);
+    float *segments = floats(n * leads * size);
+    for (int64_t i = 0; i < N * leads; i++)
+        x[i] = i % leads == 0 ? 0.7 : 3 + uniform();
+    ecg_moments_double(mean, std, nans, constant, x, N, leads);
+    CHECK(constant[0] && nans[0] == 0 && fabs(mean[0] - 0.7) < 1e-12, "a constant lead");
+    CHECK(leads == 1 || constant[leads - 1] == (N == 1), "a lead with change");
+    ecg_resample_double(y, x, M, N, leads);
+    for (int64_t l = 0; l < leads; l++) {
+        CHECK(y[l] == x[l], "the first sample");
+        CHECK(M == 1 || fabs(y[(M - 1) * leads + l] - x[(N - 1) * leads + l]) < 1e-12, "the last sample");
+    }
+    CHECK(ecg_standardise(y, mean, std, M, leads, ECG_CONSTANT_ZERO) == ECG_OK, "%s", ecg_message());
+    CHECK(std[0] == 0 && y[0] == 0 && y[(M - 1) * leads] == 0, "a constant lead becomes zero");
+    ecg_cut(segments, y, n, size, leads);
+    for (int64_t i = 0; i < n * size; i++)
+        for (int64_t l = 0; l < leads; l++)
+            CHECK(segments[(i / size * leads + l) * size + i % size] == (float)y[i * leads + l], "sample %d", (int)i);
+    free(x), free(y), free(mean), free(std), free(nans), free(constant), free(segments);
+}
+
+static void test_recordings(void)
+{
+    const int64_t sizes[][2] = {{1, 1}, {1, 5}, {2, 1}, {2, 9}, {100, 100}, {100, 125}, {100, 50}, {257, 500}, {257, 3}};
+    for (int i = 0; i < COUNT(sizes); i++)
+        for (int64_t leads = 1; leads < 14; leads += 6)
+            check_recording(sizes[i][0], sizes[i][1], leads, 7);
+}
+
 int main(void)
 {
     ecg_set_threads(2);
@@ -461,6 +498,7 @@ int main(void)
     test_model();
     test_failing_allocations();
     test_refusals();
+    test_recordings();
     fprintf(stderr, "%d checks failed\n", failures);
     return failures > 99 ? 99 : failures;
 }

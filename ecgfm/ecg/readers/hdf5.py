@@ -11,7 +11,7 @@ from ...errors import FormatError, SignalError
 from ..record import LEADS
 from .common import Format, check_size, make_record, optional, parsing
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "opened", "without_padding"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
@@ -25,15 +25,15 @@ def _matches(head):
 
 def _members(path):
     """The exams of a file, as text. A row of padding at the end has the number 0 and is none."""
-    with _opened(path) as (_, ids):
+    with opened(path) as (_, ids):
         return [str(number) for number in ids.tolist() if number]
 
 
 def _read(path, *, sampling_rate, leads, member=None):
-    with _opened(path) as (tracings, ids):
+    with opened(path) as (tracings, ids):
         row = _row(ids, member, path)
         signal = tracings[row].T
-    signal, cut = _without_padding(signal)
+    signal, cut = without_padding(signal)
     return make_record(
         signal,
         path if member is None else f"{path}::{member}",
@@ -64,7 +64,7 @@ def _row(ids, member, path):
     return int(rows[0])
 
 
-def _without_padding(signal):
+def without_padding(signal):
     """The signal without the samples at its ends where all leads are zero, and how many these are."""
     used = np.flatnonzero(signal.any(axis=0))
     if not len(used):
@@ -74,7 +74,7 @@ def _without_padding(signal):
 
 
 @contextmanager
-def _opened(path):
+def opened(path):
     """The tracings and the exam numbers of a file, whose claims were checked."""
     library = optional("h5py", path, "HDF5 files")
     with parsing(path, "HDF5"), library.File(path, "r") as file:

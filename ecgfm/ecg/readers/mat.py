@@ -11,7 +11,7 @@ from ...errors import FormatError
 from ..record import LEADS
 from .common import RATE_KEYS, SIGNAL_KEYS, Format, check_size, first_key, make_record, optional, parsing
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "check_variables"]
 
 _COMPRESSED, _MATRIX = 15, 14
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # type of stored numbers -> bytes
@@ -29,7 +29,7 @@ def _byte_order(head):
 
 
 def _read(path, *, sampling_rate, leads):
-    shapes = _checked_variables(path)
+    shapes = check_variables(path)
     key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
     if key is None:
         raise FormatError(
@@ -77,7 +77,7 @@ def _loadmat(path, names):
         return {name: found[name] for name in names}
 
 
-def _checked_variables(path):
+def check_variables(path):
     """Name -> shape of the numeric arrays in a file whose every length was checked."""
     size = os.path.getsize(path)
     shapes = {}

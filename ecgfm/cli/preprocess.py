@@ -1,0 +1,131 @@
+"""Prepare a data set for training: recordings in, segments and tables out.
+
+    ecgfm preprocess code_15 --raw_root code15/ --processed_root data/code_15
+    ecgfm preprocess physionet2021 --raw_root physionet2021/training --processed_root data/physionet2021
+    ecgfm preprocess mimic_iv_ecg --raw_root mimic/ --processed_root data/mimic_iv_ecg --manifest_file data/manifest.csv
+
+The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat files,
+and the tables meta.csv, segmented.csv, manifest.csv and errors.csv. A recording that can't be prepared stands in
+errors.csv with the reason; the exit status is then 1. The same command continues a run that was broken off.
+"""
+
+import sys
+
+from ..data.preprocess import MISSING, STRATEGIES
+from ..data.sources import SOURCES
+from ..data.stages import STAGES
+from ..errors import ConfigError
+from ..inference.result import printable
+from .common import Bar
+
+__all__ = ["add_arguments", "run"]
+
+_SHOWN = 20  # errors that are printed; errors.csv has them all
+
+
+def add_arguments(parser):
+    commands = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    for name, source in SOURCES.items():
+        what = source.__doc__.strip().splitlines()[0]
+        command = commands.add_parser(name, help=what, description=what)
+        _add_shared(command)
+        source().arguments(command)
+
+
+def _add_shared(parser):
+    add = parser.add_argument
+    add("--processed_root", required=True, metavar="DIR", help="folder to write to")
+    add("--raw_root", metavar="DIR", help="where the data set lies; not needed with --skip org")
+    add("--manifest_file", metavar="CSV", help="table of several sources: numbers go on from its largest, rows are added "
+                                               "(default: manifest.csv in the folder that is written to)")
+    add("--results_suffix", default="", metavar="TEXT", help="goes into the names of the tables")
+    add("--dataset_subset", metavar="A,B", help="only recordings of these data sets (column dataset)")
+    add("--desired_sample_rate", type=float, default=500, metavar="HZ", help="default 500")
+    add("--segment_seconds", type=float, default=5, metavar="S", help="length of a segment (default 5)")
+    add("--no_standardization", action="store_true", help="leave each lead's mean and standard deviation as they are")
+    add("--leads", default="0,1,2,3,4,5,6,7,8,9,10,11", metavar="0,1,...",
+        help="numbers of the leads to keep: 0 is I, 11 is V6 (default: all)")
+    add("--constant_lead_strategy", choices=STRATEGIES, default="zero",
+        help="what becomes of a lead without change (default zero)")
+    add("--missing_leads", choices=MISSING, default="error", help="what to do without a lead: skip the recording "
+        "(default), calculate III, aVR, aVL, aVF from I and II, or fill with zeros or NaN")
+    add("--skip", default="", metavar="org,...", help="stages that are not run, since their files are there")
+    add("--stages", default=",".join(STAGES), metavar="org,...", help="stages that are written (default: all); "
+        "--stages segmented goes straight to segments")
+    add("--no_parallel", action="store_true", help="work in one process")
+    add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
+
+
+def run(args):
+    from ..data.pipeline import preprocess
+    from ..data.preprocess import Options
+
+    source = SOURCES[args.source]()
+    options = Options(
+        sample_rate=args.desired_sample_rate,
+        segment_seconds=args.segment_seconds,
+        standardize=not args.no_standardization,
+        leads=tuple(_numbers(args.leads)),
+        constant_lead_strategy=args.constant_lead_strategy,
+        missing_leads=args.missing_leads,
+    )
+    report = _Report()
+    summary = preprocess(
+        source,
+        args.processed_root,
+        args.raw_root,
+        options=options,
+        stages=_list(args.stages),
+        skip=_list(args.skip),
+        dataset_subset=_list(args.dataset_subset) or None,
+        manifest_file=args.manifest_file,
+        results_suffix=args.results_suffix,
+        workers=1 if args.no_parallel else args.nb_workers,
+        on_error=report.error,
+        progress=report.progress,
+        **source.own(args),
+    )
+    report.end()
+    earlier = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
+    print(f"{summary.records:,} recordings{earlier}, {summary.segments:,} segments in {summary.folder}")
+    if summary.skipped:
+        print(f"{summary.skipped:,} recordings were skipped: {summary.paths['errors']}", file=sys.stderr)
+    return 1 if summary.skipped else 0
+
+
+def _list(text):
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _numbers(text):
+    try:
+        return [int(part) for part in _list(text)]
+    except ValueError:
+        raise ConfigError(f"{text!r} are no numbers", field="--leads", remedy="Give some such as 0,1,6") from None
+
+
+class _Report:
+    """Says on stderr what is skipped and how far the run has come."""
+
+    def __init__(self):
+        self.bar, self.errors = Bar(0) if Bar.wanted() else None, 0
+
+    def error(self, path, why):
+        self.errors += 1
+        if self.errors <= _SHOWN:
+            self._clear()
+            print(f"ecgfm: skipped: {printable(path)}: {printable(why.removeprefix(f'{path}: '))}", file=sys.stderr)
+        if self.errors == _SHOWN:
+            print("ecgfm: further ones stand in errors.csv alone", file=sys.stderr)
+
+    def progress(self, done, total, path):
+        if self.bar is not None:
+            self.bar.total = total
+            self.bar(done, path)
+
+    def end(self):
+        self._clear()
+
+    def _clear(self):
+        if self.bar is not None:
+            self.bar.clear()

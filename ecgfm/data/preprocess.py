@@ -1,0 +1,299 @@
+"""What happens to one recording on its way to segments: leads in order, resampling, standardising, cutting.
+
+The stages are those of ECG-FM's preprocessing, with its arithmetic: ``org`` (the leads in order), ``preprocessed``
+(resampled linearly, each lead standardised over the whole recording) and ``segmented`` (blocks without overlap).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._threads import core
+from ..ecg.leads import DERIVED, derive
+from ..ecg.record import LEADS, canonical_lead
+from ..errors import ConfigError, LeadError, SignalError
+
+__all__ = ["Options", "Prepared", "condition", "cut", "describe", "prepare_recording", "reorder_leads"]
+
+STRATEGIES = ("zero", "nan", "constant")
+MISSING = ("error", "derive", "zero", "nan")
+_FLOAT32_SUMS = 1 << 16  # samples: sums of longer float32 recordings are taken in float64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How recordings are prepared.
+
+    Attributes
+    ----------
+    sample_rate : int or float
+        In Hz, of what is written.
+    segment_seconds : float
+        Length of a segment; with the rate it must give a whole number of samples.
+    standardize : bool
+    leads : tuple of int
+        Numbers of the leads that are kept: 0 is I, 11 is V6.
+    constant_lead_strategy : {"zero", "nan", "constant"}
+        What becomes of a lead all of whose values are equal: zeros, NaN, or what is left when its mean is taken out.
+    missing_leads : {"error", "derive", "zero", "nan"}
+        What happens if a lead is missing: the recording is refused; III, aVR, aVL and aVF are calculated from I and II
+        (and it is refused if that isn't enough); the lead is filled with zeros, or with NaN.
+    """
+
+    sample_rate: float = 500
+    segment_seconds: float = 5
+    standardize: bool = True
+    leads: tuple = tuple(range(12))
+    constant_lead_strategy: str = "zero"
+    missing_leads: str = "error"
+
+    def __post_init__(self):
+        if not 50 <= self.sample_rate <= 100_000:
+            raise ConfigError(f"{self.sample_rate:g} Hz is not from 50 to 100,000", field="desired_sample_rate")
+        whole = int(self.sample_rate) if float(self.sample_rate).is_integer() else self.sample_rate
+        object.__setattr__(self, "sample_rate", whole)
+        samples = self.segment_seconds * self.sample_rate
+        if not samples >= 1 or not np.isclose(samples, round(samples), rtol=1e-9, atol=0):
+            raise ConfigError(
+                f"{self.segment_seconds:g} s at {self.sample_rate:g} Hz are {samples:g} samples, not a whole number",
+                field="segment_seconds",
+            )
+        leads = tuple(sorted(set(self.leads)))
+        strange = [number for number in leads if not (isinstance(number, int) and 0 <= number < len(LEADS))]
+        if strange or not leads:
+            raise ConfigError(
+                f"no lead has the number {', '.join(map(str, strange)) or '(none given)'}",
+                field="leads",
+                remedy="Give numbers from 0 (I) to 11 (V6), such as 0,1,6",
+            )
+        object.__setattr__(self, "leads", leads)
+        for field, value, known in (
+            ("constant_lead_strategy", self.constant_lead_strategy, STRATEGIES),
+            ("missing_leads", self.missing_leads, MISSING),
+        ):
+            if value not in known:
+                raise ConfigError(f"{value!r} is not known", field=field, remedy=f"Give {', '.join(known)}")
+
+    @property
+    def segment_samples(self):
+        """int: samples of a segment."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def lead_names(self):
+        """list of str: the leads that are kept, in order."""
+        return [LEADS[i] for i in self.leads]
+
+
+@dataclass
+class Prepared:
+    """One recording in all stages. Arrays have the sample first: (samples, leads).
+
+    Attributes
+    ----------
+    org : ndarray
+        (n, leads) float32 or float64, the leads in order, at the recording's own rate.
+    x : ndarray
+        (N, leads) float64, resampled and standardised.
+    mean, std : ndarray or None
+        (leads,) float64, of the resampled recording; None if it isn't standardised.
+    sample_rate : int or float
+        Of `org`, in Hz.
+    available, derived : list of str
+        Leads that the recording has; those of them that were calculated from I and II.
+    """
+
+    org: np.ndarray
+    x: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    sample_rate: float
+    available: list
+    derived: list
+
+
+def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
+    """The wanted leads of a recording, in the wanted order.
+
+    Parameters
+    ----------
+    feats : array_like
+        (leads, samples).
+    names : sequence of str
+        One per row, in any usual spelling.
+    wanted : sequence of str
+    missing : {"error", "derive", "zero", "nan"}
+        As for `Options`.
+
+    Returns
+    -------
+    feats : ndarray
+        (len(wanted), samples), float32 or float64. A view of what was given if nothing had to be moved.
+    available : list of str
+        Those of the wanted that are there.
+    derived : list of str
+        Those of the available that were calculated.
+
+    Raises
+    ------
+    LeadError
+        If a lead is named twice, or is missing and that is an error.
+    """
+    names = [canonical_lead(name) for name in names]
+    twice = sorted({name for name in names if name in wanted and names.count(name) > 1})
+    if twice:
+        raise LeadError(f"named more than once: {', '.join(twice)}", path=path, field="leads")
+    feats = np.asarray(feats)
+    if feats.dtype.kind not in "iuf" or feats.ndim != 2 or len(feats) != len(names):
+        raise SignalError(
+            f"{feats.dtype} of shape {feats.shape} are no numbers of {len(names)} leads", path=path, field="signal"
+        )
+    feats = feats.astype(np.float32 if feats.dtype == np.float32 else np.float64, copy=False)
+    if list(wanted) == names:
+        return feats, list(wanted), []
+    at = {name: i for i, name in enumerate(names)}
+    can_derive = missing == "derive" and "I" in at and "II" in at
+    derived = [name for name in wanted if name not in at and name in DERIVED and can_derive]
+    absent = [name for name in wanted if name not in at and name not in derived]
+    if absent and (missing in ("error", "derive") or len(absent) == len(wanted)):
+        raise LeadError(
+            f"leads missing: {', '.join(absent)} (the recording has {', '.join(names)})",
+            path=path,
+            field="leads",
+            remedy="By choice they are calculated or filled: missing_leads='derive', 'zero' or 'nan' (--missing_leads)",
+        )
+    out = np.full((feats.shape[1], len(wanted)), 0 if missing == "zero" else np.nan, dtype=feats.dtype).T
+    for i, name in enumerate(wanted):
+        if name in at:
+            out[i] = feats[at[name]]
+        elif name in derived:
+            out[i] = derive(name, feats[at["I"]], feats[at["II"]])
+    return out, [name for name in wanted if name not in absent], derived
+
+
+def describe(feats, names=LEADS):
+    """What ``meta.csv`` says of a recording's leads.
+
+    Parameters
+    ----------
+    feats : ndarray
+        (leads, samples) float32 or float64.
+    names : sequence of str
+
+    Returns
+    -------
+    dict
+        ``nan_any``, ``nan_leads_any``, ``nan_leads`` (no value at all), ``constant_leads_any``, ``constant_leads`` (all
+        values equal), ``mean_0`` ..., ``std_0`` ... (population) in the type of the recording.
+    """
+    x = _rows(feats)
+    mean, std, nans, constant = core().moments(x if len(x) <= _FLOAT32_SUMS else x.astype(np.float64))
+    nan_leads = [name for name, count in zip(names, nans) if count == len(x)]
+    constant_leads = [name for name, same in zip(names, constant) if same]
+    found = {
+        "nan_any": bool(nans.any()),
+        "nan_leads_any": bool(nan_leads),
+        "nan_leads": str(nan_leads),
+        "constant_leads_any": bool(constant_leads),
+        "constant_leads": str(constant_leads),
+    }
+    for name, values in (("mean", mean), ("std", std)):
+        found.update((f"{name}_{i}", value) for i, value in enumerate(values.astype(x.dtype, copy=False)))
+    return found
+
+
+def condition(feats, rate, new_rate=500, *, standardize=True, constant_lead_strategy="zero"):
+    """Resample a recording linearly and standardise each lead over all of it.
+
+    Parameters
+    ----------
+    feats : array_like
+        (leads, samples), real numbers.
+    rate, new_rate : float
+        In Hz. N samples become int(N * (new_rate / rate)), of which the first and the last are those of the recording.
+    standardize : bool
+        Subtract the mean, divide by the population standard deviation.
+    constant_lead_strategy : {"zero", "nan", "constant"}
+
+    Returns
+    -------
+    feats : ndarray
+        (leads, N') float64.
+    mean, std : ndarray or None
+        (leads,) float64; None if not standardised.
+
+    Raises
+    ------
+    SignalError
+        If no sample would be left.
+    """
+    x = _rows(feats)
+    samples = len(x) if rate == new_rate else int(len(x) * (new_rate / rate))
+    if samples < 1:
+        raise SignalError(f"{len(x)} samples at {rate:g} Hz give none at {new_rate:g} Hz", field="signal")
+    x, mean, std = core().condition(x, samples, constant_lead_strategy if standardize else None)
+    return x.T, mean, std
+
+
+def cut(feats, samples):
+    """The blocks of so many samples that a recording holds; the rest at its end is left out.
+
+    Parameters
+    ----------
+    feats : array_like
+        (leads, N).
+    samples : int
+
+    Returns
+    -------
+    ndarray
+        (N // samples, leads, samples) float32.
+    """
+    return core().cut(np.ascontiguousarray(np.asarray(feats).T, dtype=np.float64), samples)
+
+
+def prepare_recording(feats, rate, names, options=Options(), *, path=None):
+    """All that is done to a recording before it is cut.
+
+    Parameters
+    ----------
+    feats : array_like
+        (leads, samples).
+    rate : float
+        In Hz.
+    names : sequence of str
+        Of the rows.
+    options : Options
+    path : str, optional
+        For messages.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    LeadError, SignalError
+        If leads are missing or the recording is empty.
+    """
+    org, available, derived = reorder_leads(
+        feats, names, options.lead_names, missing=options.missing_leads, path=path
+    )
+    if org.shape[1] == 0:
+        raise SignalError("the recording has no samples", path=path, field="signal")
+    org = _rows(org)
+    x, mean, std = condition(
+        org.T,
+        rate,
+        options.sample_rate,
+        standardize=options.standardize,
+        constant_lead_strategy=options.constant_lead_strategy,
+    )
+    return Prepared(org, x.T, mean, std, rate, available, derived)
+
+
+def _rows(feats):
+    """(samples, leads), dense, float32 or float64."""
+    feats = np.asarray(feats)
+    dtype = np.float32 if feats.dtype == np.float32 else np.float64
+    return np.ascontiguousarray(feats.T, dtype=dtype)

@@ -1,0 +1,25 @@
+"""The sources of recordings that the preprocessing knows, a file each."""
+
+from ...errors import ConfigError
+from .base import Recording, Source
+from .code_15 import Code15
+
+__all__ = ["SOURCES", "Recording", "Source", "find_source"]
+
+#: Name -> class. A new source is added here and nowhere else.
+SOURCES = {source.name: source for source in (Code15,)}
+
+
+def find_source(source):
+    """A `Source` by its name, or as it is given.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    if isinstance(source, Source):
+        return source
+    if source not in SOURCES:
+        raise ConfigError(f"{source!r} is not known", field="source", remedy=f"Give {', '.join(SOURCES)}")
+    return SOURCES[source]()

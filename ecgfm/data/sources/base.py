@@ -1,0 +1,86 @@
+"""What a source of recordings is."""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Recording", "Source", "save_name"]
+
+
+@dataclass
+class Recording:
+    """A recording as a source gives it.
+
+    Attributes
+    ----------
+    feats : ndarray
+        (leads, samples), real numbers.
+    rate : float
+        In Hz.
+    names : sequence of str
+        Of the leads, in any usual spelling.
+    meta : dict
+        Further columns of ``meta.csv``.
+    tables : dict
+        Name of a further table -> rows of it (dicts), such as one per heart beat.
+    derived : sequence of str
+        Leads that were calculated by the reader.
+    """
+
+    feats: np.ndarray
+    rate: float
+    names: tuple
+    meta: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)
+    derived: tuple = ()
+
+
+class Source:
+    """A data set: which recordings there are, and how one is read. Subclasses are listed in `ecgfm.data.sources`.
+
+    Attributes
+    ----------
+    name : str
+        Goes into the column ``source`` and before the names of files.
+    located_columns : tuple of str
+        The columns that `locate` adds.
+    meta_columns : tuple of str
+        The columns that `read` adds to ``meta.csv``, in order; others that it gives come after them.
+    """
+
+    name = ""
+    located_columns = ("path", "save_file", "source", "dataset")
+    meta_columns = ()
+
+    def arguments(self, parser):
+        """Add options of this source's own to the command line."""
+
+    def own(self, args):
+        """The values of these options, as keyword arguments of `records`."""
+        return {}
+
+    def records(self, raw_root, processed_root, **own):
+        """The table of recordings: (columns, iterator over rows as dicts). It is written to ``records.csv``."""
+        raise NotImplementedError
+
+    def locate(self, raw_root, columns, *, reading=True):
+        """A function that adds to a row of ``records.csv`` the columns path, save_file, source and dataset.
+
+        It may give ``error``, text that says why the recording can't be read. With `reading` False the recordings
+        themselves are not needed.
+        """
+        raise NotImplementedError
+
+    def read(self, row):
+        """The `Recording` of a row that was located. Runs in a process of its own and may keep files open."""
+        raise NotImplementedError
+
+
+def save_name(source, relative):
+    """The name of a recording's ``.mat`` file: its path below the data set's folder in one word.
+
+    ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``.
+    """
+    stem = relative.replace(os.sep, "_").replace(" ", "_")
+    return f"{source}_{stem}.mat"

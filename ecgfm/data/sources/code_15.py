@@ -1,0 +1,108 @@
+"""CODE-15%: ``exams.csv`` and ``exams_part0.hdf5`` ... with ``tracings`` (n, 4096, 12) and ``exam_id`` (n)."""
+
+import os
+
+import numpy as np
+
+from ...ecg.readers import hdf5
+from ...ecg.record import LEADS
+from ...errors import Error, FormatError, SignalError
+from ..rows import read_rows
+from .base import Recording, Source
+
+__all__ = ["Code15"]
+
+_RATE = 400
+_SUFFIX = ".hdf5"
+
+
+class Code15(Source):
+    """CODE-15%: exams.csv and the HDF5 files exams_part0.hdf5 and so on."""
+
+    name = "code_15"
+    located_columns = (*Source.located_columns, "hdf_ind")
+
+    def __init__(self):
+        self._open = {}  # path -> (tracings, exam numbers), as long as this process lives
+
+    def records(self, raw_root, processed_root, **own):
+        """The rows of ``exams.csv``."""
+        return read_rows(os.path.join(raw_root, "exams.csv"), ("exam_id",))
+
+    def locate(self, raw_root, columns, *, reading=True):
+        if "exam_id" not in columns:
+            raise FormatError("columns missing: exam_id", path=raw_root, field="records.csv")
+        parts = _Parts(raw_root) if reading else None
+
+        def located(row):
+            number = row["exam_id"]
+            found = {
+                "path": number,
+                "save_file": f"{self.name}_{number}.mat",
+                "source": self.name,
+                "dataset": self.name,
+            }
+            if parts is not None:
+                try:
+                    found["trace_file"], found["hdf_ind"] = parts.find(number, row.get("trace_file"))
+                except Error as error:
+                    found["error"] = str(error)
+                found["file"] = os.path.join(raw_root, found.get("trace_file") or "")
+            return found
+
+        return located
+
+    def read(self, row):
+        path = row["file"]
+        if path not in self._open:
+            opened = hdf5.opened(path)
+            self._open[path] = opened, opened.__enter__()
+        tracings, numbers = self._open[path][1]
+        at = int(row["hdf_ind"])
+        if not 0 <= at < len(numbers) or str(numbers[at]) != row["exam_id"]:
+            raise SignalError(f"row {at} is not exam {row['exam_id']}", path=path, field="exam_id")
+        with hdf5.parsing(path, "HDF5"):
+            signal = tracings[at].T
+        signal, _ = hdf5.without_padding(signal)
+        return Recording(signal, _RATE, LEADS)
+
+
+class _Parts:
+    """Where each exam lies."""
+
+    def __init__(self, folder):
+        self.folder, self.numbers, self.failed = folder, {}, {}
+
+    def find(self, number, file):
+        """(name of the file, row in it) of an exam."""
+        if not number.isdecimal() or not int(number):
+            raise SignalError(f"{number!r} is no exam number", field="exam_id")
+        for name in [file] if file else self._names():
+            rows = np.flatnonzero(self._numbers(name) == int(number))
+            if len(rows) > 1:
+                raise SignalError(f"{len(rows)} exams are called {number}", path=self._path(name), field="exam_id")
+            if len(rows):
+                return name, int(rows[0])
+        raise SignalError(f"there is no exam {number}", path=self._path(file or ""), field="exam_id")
+
+    def _path(self, name):
+        return os.path.join(self.folder, name)
+
+    def _names(self):
+        return sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+
+    def _numbers(self, name):
+        if name in self.failed:
+            raise self.failed[name]
+        if name not in self.numbers:
+            try:
+                if os.path.basename(name) != name or not os.path.isfile(self._path(name)):
+                    raise FormatError("no such file", path=self._path(name))
+                with hdf5.opened(self._path(name)) as (_, numbers):
+                    self.numbers[name] = np.asarray(numbers)
+            except (Error, OSError) as error:
+                self.failed[name] = error if isinstance(error, Error) else FormatError(
+                    f"can't be read: {error.strerror or error}", path=self._path(name)
+                )
+                raise self.failed[name] from None
+        return self.numbers[name]
