@@ -134,7 +134,7 @@ static PyObject *trainer_arrays(PyObject *object, PyObject *args)
 }
 
 PyDoc_STRVAR(flat_gradients_doc, "flat_gradients()\n--\n\n"
-                                 "A view of the whole block of gradients, for sums over ranks; 0 if no batch was seen.");
+                                 "A view of all gradients, for sums over ranks; 0 if no batch was seen.");
 
 static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
 {
