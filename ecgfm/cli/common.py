@@ -36,6 +36,9 @@ def add_reading(parser):
         help="what to do with less than 5 s: skip the recording (default), or pad it",
     )
     parser.add_argument("--only-leads", metavar="I,II,...", help="leads that the model may see; all others are zero")
+    parser.add_argument(
+        "--overlap", type=float, default=0.0, metavar="S", help="seconds that a segment shares with the next (default 0)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="segments at a time (default 8)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the kernels (default: all processors)")
     parser.add_argument(
@@ -51,6 +54,7 @@ def reading(args):
         "missing_leads": args.missing_leads,
         "short": args.short,
         "only_leads": args.only_leads,
+        "overlap_s": args.overlap,
         "batch_size": args.batch_size,
         "readers": args.readers,
     }

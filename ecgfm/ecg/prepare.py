@@ -1,10 +1,10 @@
 """From a recording to what the model takes: 12 leads, 500 Hz, standardised, cut into 5 s segments.
 
 The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample linearly, set
-constant leads to zero, standardise each lead over the whole recording, cut into segments without overlap.
+constant leads to zero, standardise each lead over the whole recording, cut into segments, by choice with overlap.
 """
 
-import functools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,15 +13,15 @@ from ..errors import ConfigError, LeadError, SignalError
 from .leads import DERIVED, derive
 from .quality import findings
 from .record import LEADS, Record, canonical_leads, checked_rate, checked_signal
+from .resampling import BLOCK, Resampled, resample, resampled_length
 
-__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "resample"]
+__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "prepare_lazily", "resample"]
 
 #: What the model takes: samples per segment, and their rate in Hz.
 SAMPLES, SAMPLING_RATE = 2500, 500
 
 _LEAST_S = 1.0  # shorter recordings are not padded either
-_EPSILON = 1e-8  # added to the standard deviation, as the tutorial does
-_CACHED_SAMPLES = 100_000  # resampling weights of longer recordings are not kept
+_MOST_OVERLAP_S = 4.9
 
 
 @dataclass(eq=False)
@@ -40,7 +40,8 @@ class Segments:
         What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
         ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
         (missing and filled with zeros, or left out by choice), ``constant_leads`` (now zero), ``padded_s`` (seconds of
-        padding at the end), ``unused_s`` (seconds at the end that fill no segment), ``quality`` (see
+        padding at the end), ``overlap_s`` (seconds that a segment shares with the next), ``unused_s`` (seconds at the
+        end that fill no segment), ``quality`` (see
         `ecgfm.ecg.quality`), ``notes``.
     """
 
@@ -66,7 +67,9 @@ class Segments:
         return f"Segments({len(self)} x {self.x.shape[1:]}, source={self.source!r})"
 
 
-def prepare(record, sampling_rate=None, leads=None, *, missing_leads="error", short="error", only_leads=None):
+def prepare(
+    record, sampling_rate=None, leads=None, *, missing_leads="error", short="error", only_leads=None, overlap_s=0.0
+):
     """Cut a recording into the segments that the model takes.
 
     III, aVR, aVL and aVF are calculated from I and II where they are missing. That and everything else that is done
@@ -92,6 +95,8 @@ def prepare(record, sampling_rate=None, leads=None, *, missing_leads="error", sh
     only_leads : sequence of str, optional
         The leads that the model may see, as names or as text with commas. All others are set to zero, and it does not
         matter whether they are there.
+    overlap_s : float
+        Seconds that each segment shares with the next, from 0 to 4.9, rounded to a sample at 500 Hz.
 
     Returns
     -------
@@ -111,13 +116,24 @@ def prepare(record, sampling_rate=None, leads=None, *, missing_leads="error", sh
     All arithmetic is float64, the result is rounded to float32 once. A record that is marked as standardised is only
     resampled (if its rate is not 500 Hz) and cut; nothing is calculated from its leads.
     """
-    choices = check_choices(missing_leads, short, only_leads)
+    return _prepared(record, sampling_rate, leads, check_choices(missing_leads, short, only_leads, overlap_s), False)
+
+
+def prepare_lazily(record, sampling_rate=None, leads=None, **choices):
+    """As `prepare`, but of a long recording the segments are cut when they are asked for: ``x[rows]``, rows a slice.
+
+    So the recording is in memory once, and its segments are not. `choices` are the options of `prepare`.
+    """
+    return _prepared(record, sampling_rate, leads, check_choices(**choices), True)
+
+
+def _prepared(record, sampling_rate, leads, choices, lazily):
     if isinstance(record, Record):
         if sampling_rate is not None or leads is not None:
             raise SignalError(
                 "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
             )
-        return _prepare(record.signal, record, choices)
+        return _prepare(record.signal, record, choices, lazily)
     signal = checked_signal(record)
     if sampling_rate is None:
         raise SignalError(
@@ -129,7 +145,7 @@ def prepare(record, sampling_rate=None, leads=None, *, missing_leads="error", sh
     about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=notes)
     if len(about.leads) != len(signal):
         raise LeadError(f"{len(about.leads)} lead names for {len(signal)} rows of signal", field="leads")
-    return _prepare(signal, about, choices)
+    return _prepare(signal, about, choices, lazily)
 
 
 @dataclass(frozen=True)
@@ -137,9 +153,10 @@ class _Choices:
     zero_missing: bool
     pad: bool
     used: tuple  # the leads that the model may see
+    step: int = SAMPLES  # from the start of a segment to that of the next, in samples at 500 Hz
 
 
-def check_choices(missing_leads="error", short="error", only_leads=None):
+def check_choices(missing_leads="error", short="error", only_leads=None, overlap_s=0.0):
     """Find out before any recording is read whether these options of `prepare` can be.
 
     Raises
@@ -159,7 +176,22 @@ def check_choices(missing_leads="error", short="error", only_leads=None):
             field="only_leads",
             remedy=f"Choose from {', '.join(LEADS)}",
         )
-    return _Choices(missing_leads == "zero", short == "pad", used)
+    return _Choices(missing_leads == "zero", short == "pad", used, SAMPLES - _checked_overlap(overlap_s))
+
+
+def _checked_overlap(overlap_s):
+    """The overlap in samples."""
+    try:
+        seconds = float(overlap_s)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(overlap_s, bool) or not 0 <= seconds <= _MOST_OVERLAP_S:
+        raise ConfigError(
+            f"{overlap_s!r} is not a number from 0 to {_MOST_OVERLAP_S:g}",
+            field="overlap_s",
+            remedy="Give the seconds that a segment of 5 s shares with the next",
+        )
+    return round(seconds * SAMPLING_RATE)
 
 
 @dataclass
@@ -188,32 +220,20 @@ def _assumed_leads(signal):
     )
 
 
-def _prepare(signal, about, choices):
+def _prepare(signal, about, choices, lazily):
     samples = signal.shape[1]
-    length = _resampled_length(samples, about.sampling_rate, SAMPLING_RATE)
-    count = length // SAMPLES
+    length = resampled_length(samples, about.sampling_rate, SAMPLING_RATE)
+    count = (length - SAMPLES) // choices.step + 1 if length >= SAMPLES else 0
     if count == 0:
         _check_short(samples, about, choices)
     rows = _Rows(signal, about, choices)
-    x = np.zeros((max(count, 1), len(LEADS), SAMPLES), dtype=np.float32)
-    used = min(length, SAMPLES) if count == 0 else count * SAMPLES
-    constant = []
-    for i, name in enumerate(LEADS):
-        if name in rows.zero:
-            continue
-        lead = rows.lead(name)
-        if not np.isfinite(lead).all():
-            raise _not_finite(lead, name, about)
-        lead = resample(lead, about.sampling_rate, SAMPLING_RATE)
-        is_constant = lead.max() == lead.min()
-        if is_constant:
-            constant.append(name)
-        if not about.standardised:
-            lead = np.zeros_like(lead) if is_constant else _standardised(lead, name, about)
-        if count:
-            x[:, i] = lead[:used].reshape(count, SAMPLES)
-        else:
-            x[0, i, :used] = lead
+    cut = _Cut(rows, about, samples, length, count, choices.step)
+    if lazily and length > BLOCK:
+        constant = cut.constant_leads()
+        x = cut
+    else:
+        x, constant = cut.all()
+    used = (count - 1) * choices.step + SAMPLES if count else length
     provenance = {
         "source": about.source,
         "sampling_rate": about.sampling_rate,
@@ -222,16 +242,95 @@ def _prepare(signal, about, choices):
         "derived_leads": rows.derived,
         "zero_leads": rows.zero,
         "constant_leads": constant,
-        "padded_s": (len(x) * SAMPLES - used) / SAMPLING_RATE,
+        "padded_s": 0.0 if count else (SAMPLES - length) / SAMPLING_RATE,
+        "overlap_s": (SAMPLES - choices.step) / SAMPLING_RATE,
         "unused_s": (length - used) / SAMPLING_RATE,
         "quality": findings(
             signal, about.sampling_rate, about.leads, derived=about.derived, standardised=about.standardised
         ),
         "notes": list(about.notes),
     }
-    start_s = about.start_s + np.arange(len(x)) * (SAMPLES / SAMPLING_RATE)
-    mask = None if count else np.arange(SAMPLES)[None] >= used
+    start_s = about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE
+    mask = None if count else np.arange(SAMPLES)[None] >= length
     return Segments(x, start_s, mask, provenance)
+
+
+class _Cut:
+    """The segments of a recording, (n, 12, 2500) float32, cut when a slice of them is asked for.
+
+    Attributes
+    ----------
+    shape : tuple
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, rows, about, samples, length, count, step):
+        self._rows, self._about, self._samples = rows, about, samples
+        self._length, self._step = length, step
+        self._leads = {}  # name -> Resampled, once its mean and deviation are known
+        self.shape = (max(count, 1), len(LEADS), SAMPLES)
+        self._padded = count == 0
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        first, last, step = rows.indices(len(self))
+        x = np.zeros((max(last - first, 0), *self.shape[1:]), dtype=np.float32)
+        if step != 1 or not len(x):
+            return x[:0]
+        for i, name in enumerate(LEADS):
+            if name not in self._rows.zero:
+                self._fill(x[:, i], self._lead(name), first)
+        return x
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[:], dtype=dtype)
+
+    def all(self):
+        """All segments, and the names of the constant leads; a lead at a time, so that one alone is held twice."""
+        x, constant = np.zeros(self.shape, dtype=np.float32), []
+        for i, name in enumerate(LEADS):
+            if name in self._rows.zero:
+                continue
+            lead = self._made(name)
+            if lead.is_constant:
+                constant.append(name)
+            self._fill(x[:, i], lead, 0)
+        return x, constant
+
+    def constant_leads(self):
+        """The names of the leads that hold one value."""
+        return [name for name in LEADS if name not in self._rows.zero and self._lead(name).is_constant]
+
+    def _fill(self, out, lead, first):
+        """Write the segments of a lead from number `first` into `out` (n, 2500)."""
+        if self._padded:
+            out[0, : self._length] = lead.values(0, self._length)
+            return
+        start = first * self._step
+        values = lead.values(start, start + (len(out) - 1) * self._step + SAMPLES)
+        out[:] = np.lib.stride_tricks.sliding_window_view(values, SAMPLES)[:: self._step]
+
+    def _lead(self, name):
+        if name not in self._leads:
+            self._leads[name] = self._made(name)
+        return self._leads[name]
+
+    def _made(self, name):
+        rows, about = self._rows, self._about
+
+        def take(first, last):
+            return rows.lead(name, first, last)
+
+        for first in range(0, self._samples, BLOCK):
+            if not np.isfinite(take(first, first + BLOCK)).all():
+                raise _not_finite(take(0, self._samples), name, about)
+        lead = Resampled(take, self._samples, self._length, standardise=not about.standardised)
+        if not lead.is_finite:
+            raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
+        return lead
 
 
 def _check_short(samples, about, choices):
@@ -271,11 +370,11 @@ class _Rows:
         self.derived = [name for name in wanted if name in about.derived or name in derived]
         self.zero = [name for name in LEADS if name in missing or name not in wanted]
 
-    def lead(self, name):
-        """(samples,) float64; it may be the signal's own memory."""
+    def lead(self, name, first, last):
+        """Samples from `first` to before `last`, float64; it may be the signal's own memory."""
         if name in self.at:
-            return np.asarray(self.signal[self.at[name]], dtype=np.float64)
-        return derive(name, self.signal[self.at["I"]], self.signal[self.at["II"]])
+            return np.asarray(self.signal[self.at[name], first:last], dtype=np.float64)
+        return derive(name, *(self.signal[self.at[one], first:last] for one in ("I", "II")))
 
 
 def _missing(names, empty, about):
@@ -302,65 +401,3 @@ def _not_finite(lead, name, about):
         field=f"lead {name}",
         remedy="Cut or fill these samples before",
     )
-
-
-def _standardised(lead, name, about):
-    with np.errstate(over="ignore", invalid="ignore"):
-        lead = lead - lead.mean()
-        deviation = np.sqrt(np.dot(lead, lead) / len(lead))
-    if not np.isfinite(deviation):
-        raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
-    lead /= deviation + _EPSILON
-    return lead
-
-
-def _resampled_length(samples, rate, new_rate):
-    return samples if rate == new_rate else int(samples * new_rate / rate)
-
-
-def resample(signal, rate, new_rate):
-    """Resample by linear interpolation, as ECG-FM's pipeline does.
-
-    N samples become N' = int(N * new_rate / rate). The N samples are placed evenly on [0, N'-1] and read at 0 ... N'-1,
-    so that the first and the last sample are kept exactly; there is no filter against aliasing.
-
-    Parameters
-    ----------
-    signal : array_like
-        (..., N), real numbers of any type.
-    rate, new_rate : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray
-        (..., N'), float64; not copied if the rates are equal and it is that already.
-    """
-    signal = np.asarray(signal, dtype=np.float64)
-    if rate == new_rate:
-        return signal
-    samples = signal.shape[-1]
-    length = _resampled_length(samples, rate, new_rate)
-    weights = _cached_weights if max(samples, length) <= _CACHED_SAMPLES else _weights
-    left, fraction = weights(samples, length)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found when it is standardised
-        step = np.diff(signal, axis=-1, append=signal[..., -1:])
-        out = np.take(step, left, axis=-1)
-        out *= fraction
-        out += np.take(signal, left, axis=-1)
-    return out
-
-
-def _weights(samples, length):
-    """Left neighbour (length,) intp and fraction (length,) float64 of each point that is read."""
-    position = np.arange(length) * ((samples - 1) / max(length - 1, 1))
-    left = np.minimum(position.astype(np.intp), samples - 1)
-    return left, position - left
-
-
-@functools.lru_cache(maxsize=16)
-def _cached_weights(samples, length):
-    left, fraction = _weights(samples, length)
-    left.setflags(write=False)
-    fraction.setflags(write=False)
-    return left, fraction

@@ -14,6 +14,7 @@ _FLAT_S = 1.0  # a lead that holds one value for so long is off, or padded
 _CLIPPED_S, _CLIPPED_RUNS = 0.02, 2  # the extreme value is held for so long, so often
 _RAIL = 0.25  # and lies so far from the median, as a share of the whole range: a baseline may be held for long
 _AMPLITUDES = 0.05, 20.0  # plausible peak-to-peak values of a lead, mV
+_BLOCK = 1 << 20  # samples that are looked at together
 _RATES = 100.0, 10_000.0  # plausible sampling rates, Hz
 _HOLDS, _FAILS = 0.01, 0.05  # shares of the energy that contradict Einthoven's law
 _LIMB = LEADS[:6]
@@ -67,17 +68,16 @@ def _look_at(name, row, rate, found):
         row = row[finite]
         if not len(row):
             return
-    ends = np.flatnonzero(np.append(row[1:] != row[:-1], True))  # of runs of one value
-    lengths = np.diff(ends, prepend=-1)
     low, high = float(row.min()), float(row.max())
-    flat = lengths.max() >= min(_FLAT_S * rate, len(row))
-    if flat:
+    shortest = max(3, _CLIPPED_S * rate)
+    lengths, values = _runs(row, min(shortest, _FLAT_S * rate, len(row)))
+    if len(lengths) and lengths.max() >= min(_FLAT_S * rate, len(row)):
         found["flat"].append(name)
         if low == high:
             return
-    held = (lengths >= max(3, _CLIPPED_S * rate)) & (lengths < _FLAT_S * rate)
+    held = (lengths >= shortest) & (lengths < _FLAT_S * rate)
     if np.count_nonzero(held) >= _CLIPPED_RUNS:
-        middle, values = float(np.median(row)), row[ends[held]]
+        middle, values = float(np.median(row)), values[held]
         for rail in (low, high):
             far = abs(rail - middle) >= _RAIL * (high - low)
             if far and np.count_nonzero(values == rail) >= _CLIPPED_RUNS:
@@ -85,6 +85,23 @@ def _look_at(name, row, rate, found):
                 break
     if not _AMPLITUDES[0] <= high - low <= _AMPLITUDES[1]:
         found["amplitude"][name] = round(high - low, 6)
+
+
+def _runs(row, shortest):
+    """Lengths and values of the runs of one value that are at least so long."""
+    lengths, values, start = [], [], 0
+    for first in range(0, len(row), _BLOCK):
+        last = min(first + _BLOCK, len(row))
+        begins = np.flatnonzero(row[first + 1 : last + 1] != row[first : last][: len(row) - first - 1]) + first + 1
+        if last == len(row):
+            begins = np.append(begins, last)
+        begins = np.concatenate([[start], begins])
+        found = np.diff(begins)
+        kept = found >= shortest
+        lengths.append(found[kept])
+        values.append(row[begins[:-1][kept]])
+        start = begins[-1]
+    return np.concatenate(lengths), np.concatenate(values)
 
 
 @functools.cache
@@ -102,10 +119,13 @@ def _swapped(signal, leads):
     """The two limb leads whose names are exchanged, or none."""
     if not set(_LIMB) <= set(leads):
         return []
-    x = np.stack([signal[leads.index(name)] for name in _LIMB]).astype(np.float64)
+    rows = [leads.index(name) for name in _LIMB]
+    products = np.zeros((len(_LIMB), len(_LIMB)))
     with np.errstate(over="ignore", invalid="ignore"):
-        x -= x.mean(axis=1, keepdims=True)
-        products = x @ x.T
+        means = np.array([signal[i].mean(dtype=np.float64) for i in rows])
+        for first in range(0, signal.shape[1], _BLOCK):
+            x = np.stack([signal[i, first : first + _BLOCK] for i in rows]) - means[:, None]
+            products += x @ x.T
     energy = np.trace(products)
     if not np.isfinite(energy) or energy == 0:
         return []

@@ -4,7 +4,8 @@ import os
 
 import numpy as np
 
-from ..ecg import Record, Segments, prepare, read
+from ..ecg import Record, Segments, read
+from ..ecg.prepare import prepare_lazily
 from ..ecg.readers import is_recording, members
 from ..errors import ConfigError, Error, FormatError, SignalError
 
@@ -67,6 +68,8 @@ def _recordings(path):
 def segments_of(one, sampling_rate, leads, **choices):
     """The segments of one recording; `choices` are further arguments of `ecgfm.prepare`. Segments stay what they are.
 
+    Of a long recording ``x`` is cut when a slice of it is asked for.
+
     Raises
     ------
     Error
@@ -79,10 +82,10 @@ def segments_of(one, sampling_rate, leads, **choices):
             raise SignalError("the segments are empty or not finite", path=one.source, field="x")
         return one
     if isinstance(one, Record):
-        return prepare(one, **choices)
+        return prepare_lazily(one, **choices)
     if isinstance(one, str):
         try:
-            return prepare(read(one, sampling_rate=sampling_rate, leads=leads), **choices)
+            return prepare_lazily(read(one, sampling_rate=sampling_rate, leads=leads), **choices)
         except Error as error:
             error.path = error.path or one
             raise
@@ -90,4 +93,4 @@ def segments_of(one, sampling_rate, leads, **choices):
         array = np.asarray(one)
     except ValueError as error:
         raise SignalError(f"not an array: {error}", field="signal") from None
-    return prepare(array, sampling_rate=sampling_rate, leads=leads, **choices)
+    return prepare_lazily(array, sampling_rate=sampling_rate, leads=leads, **choices)

@@ -24,6 +24,7 @@ def predict(
     missing_leads="error",
     short="error",
     only_leads=None,
+    overlap_s=0.0,
     readers=2,
     on_error="skip",
     progress=None,
@@ -46,9 +47,9 @@ def predict(
         In Hz, for arrays and for files that don't state it.
     leads : sequence of str, optional
         Names of the rows of arrays and of files that don't state them.
-    missing_leads, short, only_leads
-        What happens to recordings that lack leads or are shorter than 5 s, and which leads the model may see; see
-        `ecgfm.prepare`.
+    missing_leads, short, only_leads, overlap_s
+        What happens to recordings that lack leads or are shorter than 5 s, which leads the model may see, and how much
+        of a segment the next one repeats; see `ecgfm.prepare`.
     readers : int
         Threads that read and prepare the next files while the model computes; 0 reads each file when it is due.
     on_error : {"skip", "raise"} or callable
@@ -71,7 +72,7 @@ def predict(
     """
     check_method(aggregate)
     reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
-    reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads}
+    reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads, "overlap_s": overlap_s}
     done, failed = collect(outcomes(model, inputs, batch_size=batch_size, **reading), on_error, progress)
     return Result.of(model, done, failed, aggregate)
 

@@ -63,7 +63,7 @@ class Result:
     records : Predictions
         A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
-        ``constant_leads``, ``padded_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance.
+        ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance.
     logits : ndarray
         (n, Y) float32, of the segments.
     embeddings : ndarray
@@ -236,6 +236,7 @@ def provenance_columns(done):
         "zero_leads": names("zero_leads"),
         "constant_leads": names("constant_leads"),
         "padded_s": number("padded_s"),
+        "overlap_s": number("overlap_s"),
         "unused_s": number("unused_s"),
         "quality": column(lambda p: describe(p.get("quality", {})), str),
         "notes": column(lambda p: "; ".join(p.get("notes", ())), str),

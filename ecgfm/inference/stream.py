@@ -68,7 +68,7 @@ def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rat
     leads : sequence of str, optional
         Names of the rows, for what doesn't state them.
     **reading
-        The choices of `ecgfm.prepare`: ``missing_leads``, ``short``, ``only_leads``.
+        The choices of `ecgfm.prepare`: ``missing_leads``, ``short``, ``only_leads``, ``overlap_s``.
 
     Raises
     ------

@@ -334,7 +334,7 @@ def test_columns_and_attributes():
     found = result()
     assert found.records.columns == [
         "file", "segments", *LABELS, "aggregate", "sampling_rate", "duration_s", "derived_leads", "zero_leads",
-        "constant_leads", "padded_s", "unused_s", "quality", "notes"
+        "constant_leads", "padded_s", "overlap_s", "unused_s", "quality", "notes"
     ]  # fmt: skip
     assert found.segments.columns == ["file", "segment", "start_s", "end_s", *LABELS]
     assert found.labels == found.records.labels == found.segments.labels == LABELS

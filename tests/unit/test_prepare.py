@@ -98,6 +98,7 @@ def test_what_was_done_is_told():
         "zero_leads": [],
         "constant_leads": ["aVR"],
         "padded_s": 0.0,
+        "overlap_s": 0.0,
         "unused_s": 0.25,
         "quality": {"flat": ["aVR"]},
         "notes": ["a note"],
