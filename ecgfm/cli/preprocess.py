@@ -13,7 +13,6 @@ import sys
 
 from ..data.preprocess import MISSING, STRATEGIES
 from ..data.sources import SOURCES
-from ..data.stages import STAGES
 from ..errors import ConfigError
 from ..inference.result import printable
 from .common import Bar
@@ -50,8 +49,11 @@ def _add_shared(parser):
     add("--missing_leads", choices=MISSING, default="error", help="what to do without a lead: skip the recording "
         "(default), calculate III, aVR, aVL, aVF from I and II, or fill with zeros or NaN")
     add("--skip", default="", metavar="org,...", help="stages that are not run, since their files are there")
-    add("--stages", default=",".join(STAGES), metavar="org,...", help="stages that are written (default: all); "
+    add("--stages", metavar="org,...", help="stages that are written (default: all, or none with --packed); "
         "--stages segmented goes straight to segments")
+    add("--packed", action="store_true", help="write the segments to one file, packed/all.npy")
+    add("--packed_splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv: write them to "
+        "packed/<split>.npy")
     add("--no_parallel", action="store_true", help="work in one process")
     add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
 
@@ -75,7 +77,9 @@ def run(args):
         args.processed_root,
         args.raw_root,
         options=options,
-        stages=_list(args.stages),
+        stages=None if args.stages is None else _list(args.stages),
+        packed=args.packed,
+        packed_splits=args.packed_splits,
         skip=_list(args.skip),
         dataset_subset=_list(args.dataset_subset) or None,
         manifest_file=args.manifest_file,

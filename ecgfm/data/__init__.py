@@ -2,6 +2,7 @@
 
 from .mat import read_mat
 from .order import batches, epoch_order
+from .packed import Packed, open_packed
 from .pipeline import Summary, preprocess
 from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Recording, Source
@@ -9,6 +10,7 @@ from .sources import SOURCES, Recording, Source
 __all__ = [
     "SOURCES",
     "Options",
+    "Packed",
     "Recording",
     "Source",
     "Summary",
@@ -17,6 +19,7 @@ __all__ = [
     "cut",
     "describe",
     "epoch_order",
+    "open_packed",
     "prepare_recording",
     "preprocess",
     "read_mat",

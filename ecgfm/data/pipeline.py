@@ -8,14 +8,18 @@ import hashlib
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from itertools import groupby
+
+import numpy as np
 
 from ..errors import ConfigError, Error, FormatError
 from .journal import Journal, locked
+from .packed import PackedWriter
 from .pool import Died, in_processes
 from .preprocess import Options
 from .rows import read_rows, write_rows
 from .sources import find_source
-from .stages import STAGES, Stages
+from .stages import STAGES, Stages, WriteFailed
 from .tables import MANIFEST, Tables
 
 __all__ = ["Summary", "preprocess"]
@@ -56,8 +60,10 @@ def preprocess(
     raw_root=None,
     *,
     options=None,
-    stages=STAGES,
+    stages=None,
     skip=(),
+    packed=False,
+    packed_splits=None,
     dataset_subset=None,
     manifest_file=None,
     results_suffix="",
@@ -78,9 +84,15 @@ def preprocess(
         Where the recordings lie. Not needed if ``org`` is skipped.
     options : Options, optional
     stages : sequence of str
-        Which of org, preprocessed and segmented are written; the others are passed through in memory.
+        Which of org, preprocessed and segmented are written; the others are passed through in memory. By default all,
+        and none if the segments are packed.
     skip : sequence of str
         Which of them are not run, since their files are there.
+    packed : bool
+        Write the segments to one file, ``packed/all.npy`` with ``all.index.csv`` (see `open_packed`).
+    packed_splits : path-like, optional
+        A table with ``save_file`` and ``split``, such as ``meta_split.csv``: they are written to ``packed/<split>.npy``,
+        those of recordings that don't stand in it nowhere.
     dataset_subset : sequence of str, optional
         Only rows whose column ``dataset`` is one of these.
     manifest_file : path-like, optional
@@ -106,6 +118,9 @@ def preprocess(
         If an option, the source's tables or an earlier run in the folder stand against it, or the disk is full. What is
         done is kept.
     """
+    packed = bool(packed) or packed_splits is not None
+    if stages is None:
+        stages = () if packed else STAGES
     run = _Run(
         find_source(source),
         os.fspath(processed_root),
@@ -116,11 +131,19 @@ def preprocess(
         dataset_subset,
         manifest_file,
         results_suffix,
+        _Splits(packed, packed_splits),
     )
     run.check()
-    os.makedirs(run.state, exist_ok=True)
-    with locked(os.path.join(run.state, "lock"), "this folder"):
-        return run.go(_workers(workers), on_error or _ignore, progress or _ignore, own)
+    try:
+        os.makedirs(run.state, exist_ok=True)
+        with locked(os.path.join(run.state, "lock"), "this folder"):
+            return run.go(_workers(workers), on_error or _ignore, progress or _ignore, own)
+    except (OSError, WriteFailed) as error:
+        if isinstance(error, Error):
+            raise
+        text = str(error) if isinstance(error, WriteFailed) else f"can't be written: {error.strerror or error}"
+        where = None if isinstance(error, WriteFailed) else error.filename or processed_root
+        raise Error(text, path=where, remedy="Make room or mend it; the same command does the rest") from None
 
 
 def _ignore(*_):
@@ -144,8 +167,31 @@ def _workers(count):
     return count
 
 
+class _Splits:
+    """Which packed file a recording's segments go to."""
+
+    def __init__(self, wanted, path):
+        self.path, self.of = None if path is None else os.fspath(path), None
+        self.names = ("all",) if wanted else ()
+        if path is not None:
+            rows = read_rows(self.path, ("save_file", "split"))[1]
+            self.of = {row["save_file"]: row["split"] for row in rows}
+            self.names = tuple(sorted(set(self.of.values())))
+            strange = [name for name in self.names if name != os.path.basename(name) or not name.strip(".")]
+            if strange:
+                raise FormatError(f"{strange[0]!r} is no name of a split", path=self.path, field="split")
+
+    def __call__(self, name):
+        return self.of.get(name) if self.of is not None else "all" if self.names else None
+
+    @property
+    def digest(self):
+        return _digest(self.path) if self.path is not None else list(self.names)
+
+
 class _Run:
-    def __init__(self, source, folder, raw_root, options, stages, skip, subset, manifest, suffix):
+    def __init__(self, source, folder, raw_root, options, stages, skip, subset, manifest, suffix, splits):
+        self.splits = splits
         self.source, self.folder, self.raw_root, self.options = source, folder, raw_root, options
         self.stages, self.skip, self.subset, self.suffix = stages, skip, subset, suffix
         self.state = os.path.join(folder, ".ecgfm")
@@ -173,6 +219,8 @@ class _Run:
         folder = os.path.dirname(os.path.abspath(self.manifest))
         if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
             raise ConfigError("there is no such directory", path=folder, field="manifest_file")
+        if self.splits.names and "segmented" in self.skip:
+            raise ConfigError("segments that are not made can't be packed", field="skip")
         if self.suffix != os.path.basename(self.suffix):
             raise ConfigError("a part of a file name is needed", field="results_suffix")
 
@@ -209,8 +257,9 @@ class _Run:
             "records": _digest(self.records),
             "stages": sorted(self.stages),
             "skip": sorted(self.skip),
+            "packed": self.splits.digest,
         }
-        self.journal = Journal(journal_path, head, changing=("stages", "skip"))
+        self.journal = Journal(journal_path, head, changing=("stages", "skip", "packed"))
         try:
             return self._with_journal(workers, on_error, progress)
         finally:
@@ -242,6 +291,7 @@ class _Run:
                 continue
             if number in self.duplicates:
                 row["error"] = self.duplicates[number]
+            row["_split"] = self.splits(row["save_file"])
             yield number, row
 
     def _find_duplicates(self):
@@ -267,32 +317,54 @@ class _Run:
         self.pipeline = Stages(
             self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
         )
+        self.writers = self._open_packed()
         self.extra = set()  # columns of meta.csv that the source gave
         self.done = resumed = self._resume()
         self.failed, self.on_error, self.progress = 0, on_error, progress
         processes = 0 if workers == 1 else min(workers, -(-self.total // _CHUNK))
-        for piece, result in in_processes(self._work, self._pieces(), processes):
-            if isinstance(result, Died) and len(piece) > 1:
-                for one in piece:  # which one was it?
-                    for alone, result in in_processes(self._work, [[one]], 1):
-                        self._take(alone, result)
-            else:
-                self._take(piece, result)
-        shutil.rmtree(self.parts, ignore_errors=True)
-        return self._finish(resumed)
+        waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
+        try:
+            for (place, piece), result in in_processes(self._work, enumerate(self._pieces()), processes):
+                waiting[place] = piece, result
+                while turn in waiting:
+                    self._take(*waiting.pop(turn))
+                    turn += 1
+            return self._finish(resumed)
+        finally:
+            for writer in self.writers.values():
+                writer.close()
+
+    def _open_packed(self):
+        if not self.splits.names:
+            return {}
+        folder = os.path.join(self.folder, "packed")
+        os.makedirs(folder, exist_ok=True)
+        shape = len(self.options.leads), self.options.segment_samples
+        return {
+            name: PackedWriter(os.path.join(folder, f"{name}{self.suffix}.npy"), shape) for name in self.splits.names
+        }
 
     def _resume(self):
         """Forget what an earlier run could not do, and whose files are gone. Returns how many recordings are done."""
         count = 0
+        held = {name: writer.held() for name, writer in self.writers.items()}
+        kept = {name: {} for name in self.writers}
         for number, row in self.rows():
             if number not in self.journal:
                 continue
-            line = self.journal[number]
-            if "error" in line or "error" in row or not all(_has(*one) for one in self.pipeline.expected(row, line)):
+            line, split = self.journal[number], row["_split"]
+            done = "error" not in line and "error" not in row
+            done = done and all(_has(*one) for one in self.pipeline.expected(row, line))
+            if done and split is not None and line["segments"]:
+                done = held[split].get(row["idx"]) == line["segments"]
+                kept[split][row["idx"]] = line["segments"]
+            if not done:
                 self.journal.forget([number])
                 continue
             self.extra.update(line["meta"] or ())
             count += 1
+        for name, writer in self.writers.items():
+            writer.keep(kept[name])
         return count
 
     def _pieces(self):
@@ -309,15 +381,40 @@ class _Run:
         if piece:
             yield piece
 
-    def _work(self, piece):
-        """Runs in a process of its own: the journal's lines for some rows."""
-        return [{"i": number, **self.pipeline.run(row)[0]} for number, row in piece]
+    def _work(self, place_and_piece):
+        """Runs in a process of its own: the journal's lines for some rows, and a file of their segments to be packed."""
+        place, piece = place_and_piece
+        lines, segments = [], []
+        for number, row in piece:
+            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
+            lines.append({"i": number, **line})
+            if found is not None:
+                segments.append(found)
+        if not segments:
+            return lines, None
+        path = os.path.join(self.parts, f"{place}-{os.getpid()}.f32")
+        try:
+            with open(path, "wb") as file:
+                for one in segments:
+                    one.tofile(file)
+        except OSError as error:
+            raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
+        return lines, path
 
     def _take(self, piece, result):
+        """Keep what became of a piece."""
         if isinstance(result, Died):
-            result = [{"i": number, "error": str(result), "stage": "org"} for number, _ in piece]
-        self.journal.add(result)
-        for (_, row), line in zip(piece, result):
+            if len(piece) > 1:  # which one was it?
+                for one in piece:
+                    for _, alone in in_processes(self._work, [(0, [one])], 1):
+                        self._take([one], alone)
+                return
+            result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], None
+        lines, part = result
+        if part is not None:
+            self._pack(piece, lines, part)
+        self.journal.add(lines)
+        for (_, row), line in zip(piece, lines):
             if "error" in line:
                 self._skipped(row["path"], line["error"])
             else:
@@ -325,14 +422,38 @@ class _Run:
                 self.extra.update(line["meta"] or ())
                 self.progress(self.done, self.total, row["path"])
 
+    def _pack(self, piece, lines, part):
+        first = 0
+        with open(part, "rb") as file:
+            for split, group in groupby(zip(piece, lines), lambda one: one[0][1]["_split"]):
+                rows = [
+                    (row["idx"], i)
+                    for (_, row), line in group
+                    for i in range(line.get("segments", 0))
+                ]
+                if rows and split is not None:
+                    self.writers[split].append(np.array(rows), file, first)
+                    first += len(rows)
+        os.unlink(part)
+
     def _skipped(self, path, why):
         self.failed += 1
         self.on_error(path, why)
 
     def _finish(self, resumed):
-        """Write the tables."""
+        """Put the packed files in place and write the tables."""
+        for name, writer in self.writers.items():
+            writer.finish(
+                (
+                    (row["idx"], row["save_file"], self.journal[number]["segments"])
+                    for number, row in self.rows()
+                    if row["_split"] == name and number in self.journal and "error" not in self.journal[number]
+                ),
+                self.options.sample_rate,
+            )
         tables = Tables(self)
-        paths = tables.write()
+        paths = tables.write() | {f"packed {name}": writer.path for name, writer in self.writers.items()}
+        shutil.rmtree(self.parts, ignore_errors=True)
         self.journal.close(tidy=True)
         if not self.done:
             raise Error(

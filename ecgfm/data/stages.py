@@ -39,16 +39,14 @@ class Stages:
         Stages that are not run: their files are there already.
     temporary : str
         Where files lie that are not whole yet, on the same file system; the process's number is added.
-    keep : bool
-        Whether the segments are wanted in memory as well.
     """
 
-    def __init__(self, source, options, folder, written, skipped, temporary, keep=False):
+    def __init__(self, source, options, folder, written, skipped, temporary):
         self.source, self.options, self.folder = source, options, folder
-        self.written, self.skipped, self.temporary, self.keep = written, skipped, temporary, keep
+        self.written, self.skipped, self.temporary = written, skipped, temporary
 
-    def run(self, row):
-        """What became of a located row.
+    def run(self, row, keep=False):
+        """What became of a located row; with `keep`, also its segments.
 
         Returns
         -------
@@ -60,7 +58,7 @@ class Stages:
         """
         self._stage = "org"
         try:
-            return self._run(row)
+            return self._run(row, keep)
         except WriteFailed:
             raise
         except MemoryError as error:
@@ -73,7 +71,7 @@ class Stages:
             text = f"{type(error).__name__}: {error}"
         return {"error": " ".join(text.split()), "stage": self._stage}, None
 
-    def _run(self, row):
+    def _run(self, row, keep):
         idx, name = int(row["idx"]), row["save_file"]
         files, meta, tables, prepared = {}, None, {}, None
         if not {"org", "preprocessed"} <= self.skipped:
@@ -108,7 +106,7 @@ class Stages:
             for i in range(count):
                 part = {**fields, "curr_sample_size": size, "feats": x[i * size : (i + 1) * size].T, "segment_i": i}
                 files["segmented"] = self._write("segmented", segment_name(name, i), part)
-        return _line(meta, count, files, tables), core().cut(x, size) if self.keep and count else None
+        return _line(meta, count, files, tables), core().cut(x, size) if keep and count else None
 
     def _org(self, row, idx):
         """The fields of the org file without the signal, the `Prepared` recording, its meta and further tables."""

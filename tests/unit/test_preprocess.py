@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ecgfm
-from ecgfm.data import Options, condition, cut, describe, preprocess, read_mat, reorder_leads
+from ecgfm.data import Options, condition, cut, describe, open_packed, preprocess, read_mat, reorder_leads
 from ecgfm.data.mat import mat_bytes
 
 LEADS = list(ecgfm.LEADS)
@@ -285,3 +285,68 @@ def test_the_journal_can_be_read_by_people(raw, tmp_path):
     preprocess("code_15", tmp_path / "out", raw)
     lines = (tmp_path / "out/.ecgfm/preprocess.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["source"] == "code_15" and [json.loads(line)["i"] for line in lines[1:]] == [0, 1, 2, 3, 4]
+
+
+def segments_of(folder, name):
+    parts = sorted((folder / "segmented").glob(f"{name}_*.mat"))
+    return np.stack([read_mat(path)["feats"] for path in parts]).astype(np.float32)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_packed(raw, tmp_path, workers):
+    preprocess("code_15", tmp_path / "mats", raw)
+    preprocess("code_15", tmp_path / "out", raw, packed=True, workers=workers)
+    assert not (tmp_path / "out/segmented").exists()
+    assert sorted(path.name for path in (tmp_path / "out/packed").iterdir()) == ["all.index.csv", "all.npy"]
+    packed = open_packed(tmp_path / "out/packed/all.npy")
+    assert packed.x.shape == (7, 12, 2500) and packed.idx.tolist() == [0, 1, 1, 2, 3, 3, 4]
+    assert packed.segment_i.tolist() == [0, 0, 1, 0, 0, 1, 0] and set(packed.sample_rate) == {500}
+    for number in exams():
+        name = f"code_15_{number}"
+        rows = packed.save_file == f"{name}.mat"
+        np.testing.assert_array_equal(packed.x[rows], segments_of(tmp_path / "mats", name))
+    assert (tmp_path / "out/meta.csv").read_bytes() == (tmp_path / "mats/meta.csv").read_bytes()
+
+
+def test_packed_by_split(raw, tmp_path):
+    splits = {1000: "train", 1007: "valid", 1014: "train", 1028: "valid"}  # one recording was filtered out
+    data_sets.write_table(
+        tmp_path / "meta_split.csv", [{"save_file": f"code_15_{n}.mat", "split": split} for n, split in splits.items()]
+    )
+    preprocess("code_15", tmp_path / "out", raw, packed=True)
+    everything = open_packed(tmp_path / "out/packed/all.npy")
+    preprocess("code_15", tmp_path / "out", raw, packed_splits=tmp_path / "meta_split.csv")
+    for split in ("train", "valid"):
+        found = open_packed(tmp_path / f"out/packed/{split}.npy")
+        rows = np.isin(everything.save_file, [f"code_15_{n}.mat" for n, of in splits.items() if of == split])
+        np.testing.assert_array_equal(found.x, everything.x[rows])
+        assert found.save_file.tolist() == everything.save_file[rows].tolist()
+
+
+def test_packed_files_that_do_not_belong_together(raw, tmp_path):
+    preprocess("code_15", tmp_path / "out", raw, packed=True)
+    path = tmp_path / "out/packed/all.npy"
+    index = tmp_path / "out/packed/all.index.csv"
+    text = index.read_text()
+    for content, message in [
+        (text.rsplit("\n", 2)[0] + "\n", "6 rows for 7 segments"),
+        (text.replace("idx", "number"), "missing: idx"),
+        (text.replace("\n1,", "\none,"), "not a number"),
+    ]:
+        index.write_text(content)
+        with pytest.raises(ecgfm.FormatError, match=message):
+            open_packed(path)
+    index.unlink()
+    with pytest.raises(ecgfm.FormatError, match="isn't finished"):
+        open_packed(path)
+    index.write_text(text)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ecgfm.FormatError, match="not a packed file"):
+        open_packed(path)
+
+
+def test_a_packed_file_without_segments(tmp_path):
+    pytest.importorskip("h5py")
+    raw = data_sets.code_15(tmp_path / "raw", {7: data_sets.signal(4, 400)})
+    assert preprocess("code_15", tmp_path / "out", raw, packed=True).segments == 0
+    assert open_packed(tmp_path / "out/packed/all.npy").x.shape == (0, 12, 2500)

@@ -1,0 +1,317 @@
+"""Segments of a split in one file: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``, a row for each.
+
+The array is memory-mapped, so that a segment costs one copy. Both files are put in place whole, the index last: an array
+without an index is one that isn't finished.
+"""
+
+import errno
+import os
+
+import numpy as np
+
+from ..errors import FormatError
+from .rows import read_rows, write_rows
+
+__all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed"]
+
+#: The columns of the index.
+INDEX = ("idx", "save_file", "segment_i", "sample_rate", "sample_size")
+
+_HEADER = 128  # bytes before the values
+_NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
+
+
+def index_path(path):
+    """The index of a packed file: ``train.npy`` has ``train.index.csv``."""
+    return f"{os.path.splitext(os.fspath(path))[0]}.index.csv"
+
+
+class Packed:
+    """A packed split, opened for reading.
+
+    Attributes
+    ----------
+    path : str
+    x : ndarray
+        (n, leads, samples) float32, mapped and read-only.
+    idx, segment_i : ndarray
+        (n,) int64, the number of each row's recording and of the segment in it.
+    save_file : ndarray
+        (n,) of str, the recording's name.
+    sample_rate : ndarray
+        (n,) float64, in Hz.
+    """
+
+    def __init__(self, path, x, columns):
+        self.path, self.x = path, x
+        self.idx = np.array(columns["idx"], dtype=np.int64)
+        self.segment_i = np.array(columns["segment_i"], dtype=np.int64)
+        self.save_file = np.array(columns["save_file"])
+        self.sample_rate = np.array(columns["sample_rate"], dtype=np.float64)
+
+    def __len__(self):
+        return len(self.x)
+
+
+def open_packed(path):
+    """Open a packed split.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.npy`` file.
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    FormatError
+        If a file is missing or damaged, or the two don't belong together.
+    """
+    path = os.fspath(path)
+    index = index_path(path)
+    if os.path.exists(path) and not os.path.exists(index):
+        raise FormatError("the file has no index beside it: it isn't finished", path=path, field=os.path.basename(index))
+    try:
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FormatError("no such file", path=path) from None
+    except (ValueError, EOFError) as error:
+        raise FormatError(f"not a packed file: {error}", path=path) from None
+    if x.dtype != np.float32 or x.ndim != 3 or not x.flags.c_contiguous:
+        raise FormatError(f"{x.dtype} of shape {x.shape}, not float32 (n, leads, samples)", path=path)
+    columns = {name: [] for name in INDEX}
+    for row in read_rows(index, INDEX)[1]:
+        for name, values in columns.items():
+            values.append(row[name])
+    if len(columns["idx"]) != len(x):
+        raise FormatError(f"{len(columns['idx']):,} rows for {len(x):,} segments", path=index)
+    try:
+        return Packed(path, x, columns)
+    except ValueError as error:
+        raise FormatError(f"not a number: {error}", path=index) from None
+
+
+class PackedWriter:
+    """A packed split that grows, and can be continued by another process.
+
+    While it grows, ``.part`` stands at the end of the array's name, and ``<split>.rows.part`` says what its rows are.
+
+    Parameters
+    ----------
+    path : str
+        The ``.npy`` file to be.
+    shape : tuple
+        (leads, samples) of a segment.
+    """
+
+    def __init__(self, path, shape):
+        self.path, self.shape = path, tuple(shape)
+        self.part, self.rows_part = f"{path}.part", f"{os.path.splitext(path)[0]}.rows.part"
+        self.row_bytes = 4 * int(np.prod(self.shape))
+        self._data = self._rows = None
+        self._recover()
+
+    def _recover(self):
+        """Find what is there: a finished pair of files, or what an earlier process left."""
+        if os.path.exists(index_path(self.path)):  # put in place last
+            found = open_packed(self.path)
+            if found.x.shape[1:] != self.shape:
+                raise FormatError(f"segments of shape {found.x.shape[1:]}, not {self.shape}", path=self.path)
+            rows = np.stack([found.idx, found.segment_i], axis=1)
+            for path in (self.part, self.rows_part):
+                _unlink(path)
+            self._finished = True
+        else:
+            if os.path.exists(self.rows_part) and not os.path.exists(self.part) and os.path.exists(self.path):
+                os.rename(self.path, self.part)  # it had its final name, and not yet its index
+            rows = self._partial_rows()
+            self._finished = False
+        self.rows = [rows]  # blocks of (idx, segment_i)
+        self.count = len(rows)
+
+    def _partial_rows(self):
+        try:
+            data = np.fromfile(self.rows_part, dtype=np.int64)
+            held = max(os.path.getsize(self.part) - _HEADER, 0) // self.row_bytes
+        except FileNotFoundError:
+            return np.empty((0, 2), dtype=np.int64)
+        return data[: len(data) // 2 * 2].reshape(-1, 2)[:held]
+
+    def all_rows(self):
+        """(n, 2) int64: number of the recording and of the segment, of each row that is there."""
+        if len(self.rows) > 1:
+            self.rows = [np.concatenate(self.rows)]
+        return self.rows[0]
+
+    def keep(self, wanted):
+        """Forget rows at the end that belong to no recording in `wanted`, a dict of its number -> its segments."""
+        rows = self.all_rows()
+        last = len(rows)
+        while last and not (rows[last - 1, 0] in wanted and rows[last - 1, 1] == wanted[rows[last - 1, 0]] - 1):
+            last -= 1
+        self.rows, self.count = [rows[:last]], last
+
+    def held(self):
+        """Number of each recording that is there -> how many of its segments are."""
+        rows = self.all_rows()
+        starts = np.flatnonzero(rows[:, 1] == 0)
+        counts = np.diff(np.append(starts, len(rows)))
+        return dict(zip(rows[starts, 0].tolist(), counts.tolist()))  # the last place where it stands counts
+
+    def _begin(self):
+        """Open for appending."""
+        if self._finished:
+            self.all_rows().tofile(self.rows_part)
+            _unlink(index_path(self.path))
+            os.rename(self.path, self.part)
+            self._finished = False
+        for path in (self.part, self.rows_part):
+            open(path, "ab").close()
+        self._data, self._rows = open(self.part, "r+b"), open(self.rows_part, "r+b")
+        self._data.truncate(_HEADER + self.count * self.row_bytes)
+        self._rows.truncate(16 * self.count)
+        self._rows.seek(0, os.SEEK_END)
+
+    def append(self, rows, source, first):
+        """Append rows `first`, ... of an open file of float32 segments.
+
+        Parameters
+        ----------
+        rows : ndarray
+            (n, 2) int64, as of `all_rows`.
+        source : file object
+        first : int
+        """
+        if self._data is None:
+            self._begin()
+        _copy(source, first * self.row_bytes, self._data, _HEADER + self.count * self.row_bytes,
+              len(rows) * self.row_bytes)
+        self._rows.write(rows.astype(np.int64).tobytes())
+        self._rows.flush()
+        self.rows.append(rows)
+        self.count += len(rows)
+
+    def close(self):
+        """Leave what is there for another process to continue."""
+        if self._data is not None:
+            self._data.close()
+            self._rows.close()
+            self._data = self._rows = None
+
+    def finish(self, records, sample_rate):
+        """Put both files in place, rows in the order of the recordings. Nothing is touched if they are that already.
+
+        Parameters
+        ----------
+        records : iterable
+            (number, save_file, segments) of each recording of this split, in order.
+        sample_rate : int or float
+        """
+        records = [record for record in records if record[2]]
+        counts = np.array([count for _, _, count in records], dtype=np.int64)
+        first, places = self._firsts(records), np.cumsum(counts) - counts
+        in_order = counts.sum() == self.count and np.array_equal(places, first)
+        if self._finished and in_order:
+            return
+        if self._data is None:
+            self._begin()
+        if not in_order:
+            self._reorder(first, counts)
+        self._data.seek(0)
+        self._data.write(_header((self.count, *self.shape)))
+        self._data.flush()
+        os.fsync(self._data.fileno())
+        self.close()
+        os.rename(self.part, self.path)
+        samples = self.shape[-1]
+        write_rows(index_path(self.path), INDEX, (
+            {"idx": idx, "save_file": name, "segment_i": i, "sample_rate": sample_rate, "sample_size": samples}
+            for idx, name, count in records
+            for i in range(count)
+        ))
+        _unlink(self.rows_part)
+        _sync_folder(self.path)
+        self._finished = True
+
+    def _firsts(self, records):
+        """Where each recording's rows begin."""
+        rows = self.all_rows()
+        starts = np.flatnonzero(rows[:, 1] == 0)
+        at = dict(zip(rows[starts, 0].tolist(), starts.tolist()))
+        missing = [idx for idx, _, _ in records if idx not in at]
+        if missing:
+            raise FormatError(f"the segments of recording {missing[0]} are not there", path=self.part)
+        return np.array([at[idx] for idx, _, _ in records], dtype=np.int64)
+
+    def _reorder(self, first, counts):
+        """Write the recordings' rows anew, in order, and go on with that file."""
+        temporary = f"{self.part}.tmp"
+        order = []
+        with open(temporary, "w+b") as target:
+            at = _HEADER
+            for start, count in _runs(first.tolist(), counts.tolist()):
+                _copy(self._data, _HEADER + start * self.row_bytes, target, at, count * self.row_bytes)
+                at += count * self.row_bytes
+                order.append(self.all_rows()[start : start + count])
+        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *order])
+        self.close()
+        _unlink(self.rows_part)  # from here on until the new one is there, nothing counts as done
+        os.rename(temporary, self.part)
+        rows.tofile(self.rows_part)
+        self.rows, self.count = [rows], len(rows)
+        self._begin()
+
+
+def _runs(first, counts):
+    """(start, count) of runs of rows that follow each other."""
+    start, length = 0, 0
+    for one, count in zip(first, counts):
+        if length and one == start + length:
+            length += count
+            continue
+        if length:
+            yield start, length
+        start, length = one, count
+    if length:
+        yield start, length
+
+
+def _copy(source, at, target, to, count):
+    """Copy bytes between open files; the kernel does it where it can."""
+    source.flush()
+    target.flush()
+    while count:
+        try:
+            done = os.copy_file_range(source.fileno(), target.fileno(), count, at, to)
+        except OSError as error:
+            if error.errno not in _NO_RANGES:
+                raise
+            block = os.pread(source.fileno(), min(count, 1 << 22), at)
+            done = os.pwrite(target.fileno(), block, to) if block else 0
+        if not done:
+            raise FormatError(f"ends {count:,} bytes too early", path=source.name)
+        at, to, count = at + done, to + done, count - done
+
+
+def _header(shape):
+    """The head of a ``.npy`` file of float32, always of the same length."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape!r}, }}"
+    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11).encode() + b"\n"
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _sync_folder(path):
+    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
