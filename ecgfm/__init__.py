@@ -41,7 +41,7 @@ _WHERE = {
     "Trainer": ".training",
     "finetune": ".training",
 }
-_MODULES = ("checkpoint", "data", "ecg", "inference", "labeler", "model", "training", "view")
+_MODULES = ("checkpoint", "data", "ecg", "inference", "labeler", "model", "ranks", "training", "view")
 
 __all__ = [
     "CheckpointError",

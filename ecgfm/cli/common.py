@@ -1,5 +1,6 @@
 """What the commands that run recordings through a model have in common."""
 
+import atexit
 import os
 import sys
 import time
@@ -61,12 +62,29 @@ def reading(args):
 
 
 def open_model(args):
-    """The model, with the threads that were asked for."""
-    from .. import load, set_num_threads
+    """The model, with the threads that were asked for.
 
+    Where a launcher such as mpiexec started several ranks, the first of them gets a model that is shared by all, and the
+    others compute for it and end here.
+    """
+    from .. import load, set_num_threads
+    from ..ranks import communicator
+
+    ranks = communicator()
     if args.threads is not None:
         set_num_threads(args.threads)
-    return load(args.checkpoint, labels=getattr(args, "labels", None))
+    model = load(args.checkpoint, labels=getattr(args, "labels", None))
+    if ranks.size == 1:
+        return model
+    from ..inference.shared import SharedModel, serve
+
+    if ranks.rank > 0:
+        serve(model, ranks)
+        sys.exit()
+    args.batch_size *= ranks.size
+    model = SharedModel(model, ranks)
+    atexit.register(model.close)  # however the command ends
+    return model
 
 
 class Skipped:

@@ -10,6 +10,7 @@ from importlib import import_module
 from .. import __version__
 from ..errors import Error
 from ..inference.result import printable
+from ..ranks import communicator, ranks_started
 
 __all__ = ["COMMANDS", "main"]
 
@@ -113,7 +114,12 @@ def _overview():
 
 
 def _fail(text, status=COULD_NOT_RUN):
-    """One line on stderr, whatever the text holds; if nobody can read it, the status must do."""
+    """One line on stderr, whatever the text holds; if nobody can read it, the status must do.
+
+    One of several ranks takes the others with it.
+    """
+    if ranks_started() > 1:
+        communicator().end(status, f"ecgfm: {printable(text)}")
     try:
         print(f"ecgfm: {printable(text)}", file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):

@@ -13,7 +13,7 @@ from .._threads import core
 from ..checkpoint.labels import check_labels
 from ..errors import ConfigError, Error, LabelError
 from ..model import Model
-from .communicator import Alone
+from ..ranks import Alone
 from .schedules import make_schedule
 
 __all__ = ["Trainer"]
@@ -63,7 +63,7 @@ class Trainer:
     on_nonfinite : {"error", "skip"}
         What to do when the norm of the gradients is not finite; the weights stay as they are in both cases.
     communicator : Alone or Ranks, optional
-        The ranks that train together (`ecgfm.training.communicator`): each takes a part of a batch, gradients and sample
+        The ranks that train together (`ecgfm.ranks`): each takes a part of a batch, gradients and sample
         sizes are summed over them, and what `update` returns is that of all. All ranks must call `update` together; a rank
         without a batch calls it without `accumulate`. By default this process trains alone.
     recompute : bool

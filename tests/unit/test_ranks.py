@@ -12,8 +12,8 @@ import pytest
 import ecgfm
 import weights
 from ecgfm.errors import ConfigError, MissingExtraError
-from ecgfm.training import communicator as ranks_module
-from ecgfm.training.communicator import Alone, ranks_started
+from ecgfm import ranks as ranks_module
+from ecgfm.ranks import Alone, ranks_started
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 
@@ -21,7 +21,7 @@ TRAINING = """
 import sys
 import numpy as np
 import ecgfm
-from ecgfm.training.communicator import communicator
+from ecgfm.ranks import communicator
 
 folder, ranks = sys.argv[1], communicator()
 data = np.load(folder + "/data.npz")
@@ -50,8 +50,8 @@ def needs_mpi():
 
 
 def start(size, script, *arguments, timeout=60):
-    """A script under so many ranks, as `launch` runs a module: its process, and how long it took."""
-    command = [sys.executable, "-m", "mpi4py", str(script), *map(str, arguments)]
+    """A script under so many ranks: its process, and how long it took."""
+    command = [sys.executable, str(script), *map(str, arguments)]
     if size > 1:
         command = [str(MPIEXEC), "-n", str(size), *command]
     environ = {key: value for key, value in os.environ.items() if key != "ECGFM_NUM_THREADS"}
@@ -94,7 +94,7 @@ def test_ranks_make_the_updates_of_one(folder, size):
 ENDS = {
     "raising": "raise ValueError('the disk is on fire')",
     "out of memory": "raise MemoryError('no memory for 1 TB')",
-    "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "killed": "import os; os.kill(os.getpid(), 9)",
 }
 
 
@@ -102,9 +102,9 @@ ENDS = {
 def test_a_rank_that_ends_ends_all(tmp_path, name):
     needs_mpi()
     (tmp_path / "end.py").write_text(
-        "import numpy as np\nfrom ecgfm.training.communicator import communicator\nranks = communicator()\n"
-        f"if ranks.rank == 1:\n    {ENDS[name]}\n"
-        "ranks.sum(np.ones(10, np.float32))\nprint('went on')\n"
+        "import numpy as np\nfrom ecgfm.ranks import communicator\nranks = communicator()\n"
+        f"with ranks.ending_together():\n    if ranks.rank == 1:\n        {ENDS[name]}\n"
+        "    ranks.sum(np.ones(10, np.float32))\nprint('went on')\n"
     )
     done, seconds = start(2, tmp_path / "end.py")
     assert done.returncode != 0 and seconds < 10 and "went on" not in done.stdout
@@ -115,7 +115,7 @@ def test_a_rank_that_ends_ends_all(tmp_path, name):
 def test_ranks_that_start_apart_are_refused(folder):
     needs_mpi()
     (folder / "apart.py").write_text(
-        "import sys, ecgfm\nfrom ecgfm.training.communicator import communicator\nranks = communicator()\n"
+        "import sys, ecgfm\nfrom ecgfm.ranks import communicator\nranks = communicator()\n"
         "try:\n    ecgfm.Trainer(sys.argv[1], num_labels=5, seed=ranks.rank, communicator=ranks)\n"
         "except ecgfm.ConfigError as error:\n    print(error)\n"
     )
@@ -159,8 +159,97 @@ def test_without_mpi(monkeypatch):
 def test_only_contiguous_arrays_are_summed():
     needs_mpi()
     code = (
-        "import numpy as np; from ecgfm.training.communicator import Ranks\n"
+        "import numpy as np; from ecgfm.ranks import Ranks\n"
         "try: Ranks().sum(np.zeros((4, 4))[:, :2])\nexcept Exception as error: print(type(error).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == ConfigError.__name__, done.stderr
+
+
+# ---- the commands ----
+
+
+def command(size, *arguments):
+    """``ecgfm ...`` under so many ranks."""
+    line = [str(MPIEXEC), "-n", str(size), sys.executable, "-m", "ecgfm", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def recordings(folder):
+    from ecgfm.ecg import simulate
+
+    (folder / "recordings").mkdir()
+    for seed in range(5):
+        record = simulate(11.0, 500.0, seed=seed)
+        np.savez(folder / "recordings" / f"{seed}.npz", signal=record.signal, sampling_rate=500, leads=record.leads)
+    (folder / "recordings" / "damaged.npz").write_bytes(b"PK\x03\x04 nothing")
+    return folder / "recordings"
+
+
+@pytest.mark.parametrize("name, suffix", [("predict", "csv"), ("embed", "npy")])
+def test_ranks_predict_and_embed_what_one_does(folder, recordings, name, suffix):
+    needs_mpi()
+    for size in (1, 3):
+        done = command(size, name, folder / "model", recordings, "--out", folder / f"{size}.{suffix}")
+        assert done.returncode == 1 and done.stderr.count("damaged.npz") == 1, done.stderr
+        assert done.stdout.count("Written: ") == 1
+    tables = [path for path in folder.iterdir() if path.name.startswith("1.") and path.suffix == ".csv"]
+    assert len(tables) > 1
+    for path in tables:
+        one, several = (p.read_text().splitlines() for p in (path, path.with_name(path.name.replace("1", "3", 1))))
+        assert len(one) == len(several) > 1
+        for a, b in zip(one, several):
+            for x, y in zip(a.split(","), b.split(",")):
+                assert x == y or abs(float(x) - float(y)) <= 1e-5
+
+
+def test_ranks_end_a_command_together(folder, recordings):
+    needs_mpi()
+    begun = time.monotonic()
+    for arguments in ((folder / "model", folder / "nowhere"), (folder / "nothing.pt", recordings)):
+        done = command(2, "predict", *arguments)
+        assert done.returncode == 2 and done.stderr.count("ecgfm: error:") == 1 and "Traceback" not in done.stderr
+    assert time.monotonic() - begun < 10
+
+
+class Pretended:
+    """Two ranks in one process: what rank 0 scatters is answered for both."""
+
+    rank, size = 0, 2
+
+    def __init__(self, model):
+        self.model, self.sent = model, []
+
+    def scatter(self, values):
+        self.sent.append(values)
+        return values[0]
+
+    def collect(self, value):
+        from ecgfm.inference.shared import _answer
+
+        return [value, _answer(self.model, self.sent[-1][1])]
+
+
+def test_a_shared_model_is_the_model(folder):
+    from ecgfm.inference.shared import SharedModel
+
+    model = ecgfm.load(folder / "model")
+    ranks = Pretended(model)
+    x = weights.signal("shared", 5, 12, 500)
+    mask = np.zeros((5, 500), bool)
+    mask[3, 300:] = True
+    with SharedModel(model, ranks) as shared:
+        assert shared.config == model.config and "2 ranks" in repr(shared)
+        for given, wanted in ((None, {}), (mask, {"attention": True}), (None, {"layer": 0})):
+            out, expected = shared(x, given, **wanted), model(x, given, **wanted)
+            np.testing.assert_allclose(out.logits, expected.logits, atol=1e-6)
+            np.testing.assert_allclose(out.tokens, expected.tokens, atol=1e-5)
+            np.testing.assert_allclose(out.embedding, expected.embedding, atol=1e-5)
+            assert (out.attention is None) == (expected.attention is None)
+        assert [len(part[0]) for part in ranks.sent[0]] == [2, 3]
+        with pytest.raises(ecgfm.SignalError):
+            shared(np.full((4, 12, 500), np.nan))
+        with pytest.raises(ecgfm.ConfigError):
+            shared(x, layer=9)
+    assert ranks.sent[-1] == [None, None]

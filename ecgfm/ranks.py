@@ -6,17 +6,21 @@
 import os
 import shutil
 import sys
+import time
+import traceback
+from contextlib import contextmanager, nullcontext
 from functools import cache
 
 import numpy as np
 
-from .._threads import set_num_threads
-from ..errors import ConfigError, MissingExtraError
+from ._threads import set_num_threads
+from .errors import ConfigError, Error, MissingExtraError
 
 __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 
 # Elements that are summed at a time: MPI takes as much memory again as it is given at once.
 PIECE = 1 << 22
+_PATIENCE_S = 2
 # What launchers tell a process: (number of ranks, rank), by variable.
 LAUNCHERS = (
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -38,12 +42,24 @@ class Alone:
         """What each rank gives, in the order of ranks, on all of them. Small things: they are pickled."""
         return [value]
 
+    def collect(self, value):
+        """What each rank gives, in the order of ranks, on rank 0; None on the others."""
+        return [value]
+
+    def scatter(self, values):
+        """Of the list that rank 0 gives, each rank gets its item."""
+        return values[0]
+
     def broadcast(self, value):
         """What rank 0 gives, on all ranks."""
         return value
 
     def barrier(self):
         """Wait until all ranks are here."""
+
+    def ending_together(self):
+        """A context manager: an exception in it ends all ranks, with its message and exit status, and not just this."""
+        return nullcontext()
 
     def __repr__(self):
         return "Alone()"
@@ -80,11 +96,44 @@ class Ranks:
     def gather(self, value):
         return self._comm.allgather(value)
 
+    def collect(self, value):
+        return self._comm.gather(value, root=0)
+
+    def scatter(self, values):
+        return self._comm.scatter(values, root=0)
+
     def broadcast(self, value):
         return self._comm.bcast(value, root=0)
 
     def barrier(self):
         self._comm.Barrier()
+
+    @contextmanager
+    def ending_together(self):
+        try:
+            yield
+        except SystemExit as end:
+            if end.code in (None, 0):
+                raise
+            self.end(*((end.code, None) if isinstance(end.code, int) else (1, end.code)))
+        except KeyboardInterrupt:
+            self.end(130, "interrupted")
+        except Error as error:
+            self.end(2, f"ecgfm: error: {error}")
+        except BaseException:
+            self.end(1, traceback.format_exc())
+
+    def end(self, status, message=None):
+        """End all ranks now, with this exit status and message. Does not return."""
+        if self.rank > 0:
+            time.sleep(_PATIENCE_S)  # what went wrong on all ranks is said by the first
+        if message is not None:
+            print(f"{message} (rank {self.rank} of {self.size})", file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        self._comm.Abort(status)
+        os._exit(status)
 
     def local(self):
         """Ranks on this machine and the processors that one of them should use, so that each is used once."""
@@ -145,7 +194,7 @@ def communicator():
 def launch(module, arguments, size):
     """Replace this process by ``size`` ranks that run a module with these arguments. Does not return.
 
-    A rank that dies or raises ends all of them.
+    The module's work belongs into `Alone.ending_together`, so that a rank that raises ends all.
 
     Raises
     ------
@@ -161,7 +210,7 @@ def launch(module, arguments, size):
         )
     sys.stdout.flush()
     sys.stderr.flush()
-    command = [mpiexec, "-n", str(size), sys.executable, "-m", "mpi4py", "-m", module, *arguments]
+    command = [mpiexec, "-n", str(size), sys.executable, "-m", module, *arguments]
     os.execv(mpiexec, command)
 
 
