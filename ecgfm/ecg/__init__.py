@@ -5,13 +5,18 @@ from .quality import quality
 from .readers import read
 from .record import LEADS, Record, canonical_lead, canonical_leads
 from .simulate import simulate
+from .simulation import LABELS as SIMULATED_LABELS
+from .simulation import SimulatedPatient, SimulatedRecord, simulate_cohort, write_wfdb
 
 __all__ = [
     "LEADS",
     "SAMPLES",
     "SAMPLING_RATE",
+    "SIMULATED_LABELS",
     "Record",
     "Segments",
+    "SimulatedPatient",
+    "SimulatedRecord",
     "canonical_lead",
     "canonical_leads",
     "prepare",
@@ -19,4 +24,6 @@ __all__ = [
     "read",
     "resample",
     "simulate",
+    "simulate_cohort",
+    "write_wfdb",
 ]

@@ -1,0 +1,371 @@
+"""A simulated patient: what is wrong, what the heart looks like, and any number of recordings of it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import ConfigError, LabelError
+from ..record import LEADS, MAX_RATE, MIN_RATE, Record
+from .disturbance import disturb, faults
+from .heart import Draw, Heart
+from .rhythm import (
+    MARGIN_S,
+    Beats,
+    atrial_fibrillation,
+    fibrillation_waves,
+    paced,
+    sinus,
+    sinus_intervals,
+)
+
+__all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels", "checked_number"]
+
+#: What can be simulated, named and ordered as the outputs of the published model.
+LABELS = (
+    "Poor data quality",
+    "Sinus rhythm",
+    "Premature ventricular contraction",
+    "Tachycardia",
+    "Atrial fibrillation",
+    "Bradycardia",
+    "1st degree atrioventricular block",
+    "Right bundle branch block",
+    "Left bundle branch block",
+    "Electronic pacemaker",
+)
+POOR, SINUS, EARLY, FAST, FIBRILLATION, SLOW, LONG_PR, RIGHT, LEFT, PACEMAKER = LABELS
+FAST_RATE, SLOW_RATE = 100.0, 60.0  # beats a minute
+_STEP_MV = 2.0**-10  # of the simulated converter; a power of two makes sums and halves of leads exact in float32
+_LIMIT_MV = 10.0
+_MAX_SAMPLES = 1 << 27
+# What contradicts each other in one patient.
+_EXCLUDES = (
+    (SINUS, FIBRILLATION),
+    (SINUS, PACEMAKER),
+    (FAST, SLOW),
+    (FAST, PACEMAKER),
+    (SLOW, PACEMAKER),
+    (RIGHT, LEFT),
+    (LONG_PR, FIBRILLATION),
+    (LONG_PR, PACEMAKER),
+    (RIGHT, PACEMAKER),
+    (LEFT, PACEMAKER),
+)
+
+
+@dataclass(eq=False)
+class SimulatedRecord(Record):
+    """A `Record` of which the truth is known.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        Those of `LABELS` that are true of this very recording.
+    patient : int
+        Seed of the patient.
+    heart_rate : float
+        Beats a minute of the ventricles, as counted in it.
+    beats : Beats
+        Those whose QRS begins within the recording.
+    """
+
+    labels: tuple = ()
+    patient: int = None
+    heart_rate: float = None
+    beats: Beats = field(default=None, repr=False)
+
+
+class SimulatedPatient:
+    """A patient whose recordings share one morphology.
+
+    Parameters
+    ----------
+    seed : int
+        The same seed and labels give the same patient and recordings.
+    labels : sequence of str, optional
+        What the patient has, from `LABELS`; by default it is drawn. Sinus rhythm is meant where neither atrial
+        fibrillation nor a pacemaker is named.
+    spread : float
+        How much patients differ, 0 to 1: 0 gives the middle of all distributions.
+    axis_deg, amplitude : float
+        Turn of the electrical axis in the frontal plane, and factor of all waves, besides what is drawn.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What the patient has, in the order of `LABELS`. Which of the labels are true of a recording stands in that:
+        rate and early beats are counted in it.
+    heart : Heart
+    pacing : str or None
+        ``ventricular``, ``dual``, ``atrial`` or ``tracking``.
+
+    Raises
+    ------
+    LabelError
+        If a label is not known, or two exclude each other.
+    """
+
+    def __init__(self, seed, labels=None, *, spread=1.0, axis_deg=0.0, amplitude=1.0):
+        self.seed = _checked_seed(seed)
+        checked_number("spread", spread, 0, 1)
+        checked_number("axis_deg", axis_deg, -360, 360)
+        checked_number("amplitude", amplitude, 0, 100)
+        rng = np.random.default_rng([self.seed, 0])
+        drawn = _drawn_labels(rng)
+        self.labels = drawn if labels is None else _completed(checked_labels(labels))
+        has = set(self.labels)
+        draw = Draw(rng, spread)
+        block = "right block" if RIGHT in has else "left block" if LEFT in has else None
+        self.heart = Heart(draw, block=block, axis_deg=axis_deg, amplitude=amplitude)
+        self.pacing = None
+        if PACEMAKER in has:
+            modes = ["ventricular"] if FIBRILLATION in has else ["ventricular", "dual", "atrial", "tracking"]
+            self.pacing = modes[rng.choice(len(modes), p=[1.0] if len(modes) == 1 else [0.4, 0.25, 0.15, 0.2])]
+        self.heart_rate = _drawn_rate(rng, has)
+        self.pr_s = float(draw.normal(0.158, 0.016))
+        self.pr_s -= 0.02 * draw.spread * np.clip((self.heart_rate - 75) / 50, -1, 1)
+        if LONG_PR in has:
+            self.pr_s = rng.uniform(0.225, 0.33 if self.heart_rate < 95 else 0.28)
+        elif self.pacing:
+            self.pr_s = rng.uniform(0.13, 0.20)
+        self.qtc_s = float(draw.normal(0.408, 0.014)) + 0.75 * (self.heart.qrs_s["conducted"] - 0.09)
+        self.irregularity = rng.uniform(0.14, 0.28)
+        self.f_hz, self.f_mv = rng.uniform(4.2, 8.5), np.exp(rng.normal(np.log(0.045), 0.35))
+        self.breath_hz = rng.uniform(0.2, 0.33)
+        # Breathing moves the rate of a resting heart, and hardly that of a fast one.
+        self.variability = np.exp(rng.normal(np.log(0.03), 0.6)) * np.clip((150 - self.heart_rate) / 80, 0.15, 1)
+        self.variability = float(min(self.variability, 0.14))
+        self.early_atrial = rng.random() < 0.12
+
+    def __repr__(self):
+        return f"SimulatedPatient({self.seed}, {list(self.labels)})"
+
+    def record(self, duration_s=10.0, sampling_rate=500.0, index=0, *, clean=False):
+        """A recording of this patient.
+
+        Parameters
+        ----------
+        duration_s : float
+        sampling_rate : float
+            In Hz.
+        index : int
+            Which one: recordings with other numbers are of other times.
+        clean : bool
+            Without any disturbance.
+
+        Returns
+        -------
+        SimulatedRecord
+            As of `simulate`.
+        """
+        samples = checked_length(duration_s, sampling_rate)
+        rng = np.random.default_rng([self.seed, 1, _checked_seed(index, "index")])
+        beats = self._beats(rng, samples / sampling_rate)
+        eight = self.drawn(beats, samples, sampling_rate, rng)
+        if not clean:
+            self._disturb(rng, eight, sampling_rate)
+        return self.recorded(eight, sampling_rate, beats, f"simulated patient {self.seed}, recording {index}", clean)
+
+    # ---- the rhythm ---------------------------------------------------------------------------------
+
+    def _beats(self, rng, duration_s):
+        mean_s = 60.0 / (self.heart_rate * (1.0 if self.pacing else rng.uniform(0.95, 1.05)))
+        early = 1 + rng.poisson(duration_s / 7) if EARLY in self.labels else 0
+        if self.pacing:
+            atrial = None
+            if FIBRILLATION not in self.labels:
+                atrial = sinus_intervals(rng, rng.uniform(0.6, 1.1), 0.03, duration_s + 2 * MARGIN_S, self.breath_hz)
+            return paced(
+                rng, mean_s, self.variability, self.qtc_s, duration_s, self.pacing, self.pr_s, atrial, early
+            )
+        if FIBRILLATION in self.labels:
+            return atrial_fibrillation(rng, mean_s, self.irregularity, self.qtc_s, duration_s, early)
+        intervals = sinus_intervals(rng, mean_s, self.variability, duration_s + 2 * MARGIN_S, self.breath_hz)
+        atrial = rng.integers(1, 3) if self.early_atrial else 0
+        return sinus(rng, intervals, self.pr_s, self.qtc_s, duration_s, atrial, early)
+
+    # ---- the signal ---------------------------------------------------------------------------------
+
+    def drawn(self, beats, samples, rate, rng):
+        """(8, samples) mV: the leads I, II, V1-V6 without disturbance."""
+        eight = np.zeros((8, samples))
+        breath = rng.random()
+        for start in beats.p_s:
+            _add(eight, self.heart.p(), start, rate)
+        for kind, start, qt in zip(beats.kind.tolist(), beats.start_s.tolist(), beats.qt_s.tolist()):
+            swing = np.sin(2 * np.pi * (self.breath_hz * start + breath))
+            _add(eight, self.heart.ventricles(kind, qt), start, rate, 0.04 * swing)
+        for start in beats.spikes_s:
+            _add_spike(eight, self.heart.spike, start, rate)
+        if FIBRILLATION in self.labels:
+            waves = fibrillation_waves(rng, np.arange(samples) / rate, self.f_hz, self.f_mv)
+            eight += self.heart.f_waves @ waves
+        return eight
+
+    def _disturb(self, rng, eight, rate):
+        loud = np.exp(rng.normal(0.0, 0.5, 3))
+        eight += disturb(
+            rng,
+            eight.shape[1],
+            rate,
+            noise_mv=0.007 * min(loud[0], 2.5),
+            wander_mv=0.06 * min(loud[1], 2.5),
+            mains_mv=0.012 * loud[2] if rng.random() < 0.4 else 0.0,
+            mains_hz=(50.0, 60.0)[self.seed % 2],
+            muscle_mv=rng.uniform(0.008, 0.035) if rng.random() < 0.3 else 0.0,
+        )
+        eight += rng.normal(0.0, 0.06, (8, 1))
+        if POOR in self.labels:
+            faults(rng, eight, rate)
+
+    def recorded(self, eight, rate, beats, source, clean=False):
+        """The record of a signal, with the labels that are true of it."""
+        duration_s = eight.shape[1] / rate
+        present = set(self.labels) - {EARLY, FAST, SLOW} - ({POOR} if clean else set())
+        here = (beats.start_s >= 0) & (beats.start_s < duration_s)
+        if (beats.kind[here & (beats.start_s < duration_s - 0.1)] == "ventricular").any():
+            present.add(EARLY)
+        rate_found = _mean_rate(beats.start_s, duration_s)
+        present |= {FAST} if rate_found > FAST_RATE else {SLOW} if rate_found < SLOW_RATE else set()
+        p = (beats.p_s >= 0) & (beats.p_s < duration_s)
+        spikes = (beats.spikes_s >= 0) & (beats.spikes_s < duration_s)
+        return SimulatedRecord(
+            twelve_leads(eight),
+            rate,
+            LEADS,
+            source=source,
+            notes=("simulated, no patient",),
+            labels=tuple(label for label in LABELS if label in present),
+            patient=self.seed,
+            heart_rate=rate_found,
+            beats=Beats(
+                beats.start_s[here],
+                beats.kind[here],
+                beats.pr_s[here],
+                beats.qt_s[here],
+                beats.p_s[p],
+                beats.spikes_s[spikes],
+            ),
+        )
+
+
+def _add(eight, wave, start, rate, turn=0.0):
+    """Adds the waves of a beat, in place."""
+    first = max(0, int(np.ceil((start + (wave.centres - 4 * wave.widths).min()) * rate)))
+    last = min(eight.shape[1], int((start + (wave.centres + 4 * wave.widths).max()) * rate) + 1)
+    if first >= last:
+        return
+    time = np.arange(first, last) / rate - start
+    shapes = np.exp(-0.5 * ((time - wave.centres[:, None]) / wave.widths[:, None]) ** 2)
+    eight[:, first:last] += (wave.seen + turn * wave.turned) @ shapes
+
+
+def _add_spike(eight, seen, start, rate):
+    """A stimulus as an amplifier shows it: one or two samples, and a slow way back."""
+    centre = start * rate
+    at = np.arange(max(0, int(centre) - 3), min(eight.shape[1], int(centre) + 1 + int(0.02 * rate)))
+    if len(at):
+        since = (at - centre) / rate
+        width = max(0.0008, 0.5 / rate)
+        shape = np.exp(-0.5 * (since / width) ** 2) - 0.12 * (since > width) * np.exp(-since / 0.005)
+        eight[:, at] += seen[:, None] * shape
+
+
+def _mean_rate(starts, duration_s):
+    """Beats a minute of the recording, from the beats in it and next to it."""
+    inside = np.flatnonzero((starts >= 0) & (starts < duration_s))
+    if len(inside) == 0:
+        return 0.0
+    first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, len(starts) - 1)
+    if len(inside) >= 3:
+        first, last = inside[0], inside[-1]
+    return 60.0 * (last - first) / (starts[last] - starts[first]) if last > first else 0.0
+
+
+def twelve_leads(eight):
+    """(12, samples) float32 from I, II, V1-V6: III, aVR, aVL and aVF by Einthoven and Goldberger, exactly."""
+    eight = (np.round(np.clip(eight, -_LIMIT_MV, _LIMIT_MV) / _STEP_MV) * _STEP_MV).astype(np.float32)
+    one, two = eight[0], eight[1]
+    limbs = [one, two, two - one, (one + two) / -2, one - two / 2, two - one / 2]
+    return np.concatenate([np.stack(limbs), eight[2:]])
+
+
+# ---- labels -----------------------------------------------------------------------------------------
+
+
+def checked_labels(labels):
+    """Known labels in the order of `LABELS`.
+
+    Raises
+    ------
+    LabelError
+        If one is not known or two exclude each other.
+    """
+    labels = (labels,) if isinstance(labels, str) else tuple(labels)
+    for label in labels:
+        if label not in LABELS:
+            raise LabelError(f"{label!r} can't be simulated", field="labels", remedy=f"Choose from {', '.join(LABELS)}")
+    for one, other in _EXCLUDES:
+        if one in labels and other in labels:
+            raise LabelError(f"{one} and {other} exclude each other", field="labels")
+    return tuple(label for label in LABELS if label in labels)
+
+
+def _completed(labels):
+    rhythm = () if FIBRILLATION in labels or PACEMAKER in labels else (SINUS,)
+    return tuple(label for label in LABELS if label in labels or label in rhythm)
+
+
+def _drawn_labels(rng):
+    """What a patient has, so frequently that each label has examples enough: this is no hospital."""
+    chance = rng.random(7)
+    has = {POOR} if chance[0] < 0.12 else set()
+    if chance[1] < 0.18:
+        has.add(FIBRILLATION)
+    if chance[2] < (0.25 if has & {FIBRILLATION} else 0.14):
+        has.add(PACEMAKER)
+    else:
+        if FIBRILLATION not in has:
+            has |= {SINUS} | ({LONG_PR} if chance[3] < 0.22 else set())
+        if chance[4] < 0.36:
+            has.add(RIGHT if chance[4] < 0.18 else LEFT)
+        if chance[5] < 0.42:
+            has.add(FAST if chance[5] < 0.21 else SLOW)
+    if chance[6] < 0.18:
+        has.add(EARLY)
+    return tuple(label for label in LABELS if label in has)
+
+
+def _drawn_rate(rng, has):
+    """Beats a minute; few patients lie near a limit."""
+    if FAST in has:
+        return rng.uniform(106, 125 if LONG_PR in has else 155)
+    if SLOW in has:
+        return rng.uniform(38, 56)
+    if PACEMAKER in has:
+        return rng.choice([62, 65, 70, 75, 80, 85])
+    return rng.uniform(64, 95)
+
+
+# ---- arguments --------------------------------------------------------------------------------------
+
+
+def checked_number(name, value, low, high):
+    """Refuses what is no number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ConfigError(f"{value!r} is not a number", field=name)
+    if not low <= value <= high:
+        raise ConfigError(f"{value!r} is not from {low:g} to {high:g}", field=name)
+
+
+def checked_length(duration_s, sampling_rate):
+    """Number of samples of a recording."""
+    checked_number("sampling_rate", sampling_rate, MIN_RATE, MAX_RATE)
+    checked_number("duration_s", duration_s, 1 / sampling_rate, _MAX_SAMPLES / sampling_rate)
+    return max(1, round(duration_s * sampling_rate))
+
+
+def _checked_seed(seed, name="seed"):
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
+        raise ConfigError(f"{seed!r} is not an integer from 0 up", field=name)
+    return int(seed)
