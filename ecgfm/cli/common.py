@@ -236,7 +236,7 @@ class Work:
         if kind is None:
             self.skipped.report()
         elif not isinstance(error, Exception):  # Ctrl-C, SIGTERM
-            if self._out is not None and os.path.exists(f"{self._out}.part"):
+            if self._out is not None and os.path.exists(f"{os.path.realpath(self._out)}.part"):
                 print("ecgfm: what is done is kept; --resume does the rest", file=sys.stderr, flush=True)
         elif error is self.skipped.first and self.skipped.count > 1:
             raise Error(f"none of the {self.skipped.count} recordings could be read") from None

@@ -66,6 +66,9 @@ class Growing:
         self._status_path, self._run_path = f"{stem}.status.csv", f"{stem}.run.json"
         self._kinds = dict(outputs)
         settings = json.loads(json.dumps(settings))
+        for name in self.paths:
+            if os.path.exists(name) and not os.path.isfile(name):
+                raise ConfigError("no ordinary file, so that it can't grow", path=name, field="--out")
         self._lock = _locked(_part(self._run_path))
         self._files, self._status = {}, None
         try:
@@ -163,7 +166,7 @@ class Growing:
         for each in (*self._files.values(), self._status):
             each.finish()
         for name in (*self._kinds, self._run_path, self._status_path):  # the status last: until then it can go on
-            os.replace(_part(name), name)
+            os.replace(_part(name), os.path.realpath(name))
 
     def _close(self):
         for each in (*self._files.values(), self._status, self._lock):
@@ -180,7 +183,8 @@ class Growing:
 
 
 def _part(path):
-    return f"{path}.part"
+    """The name of a file while it grows; behind a link, beside the file that the link names."""
+    return f"{os.path.realpath(path)}.part"
 
 
 def _newest(path):
