@@ -20,7 +20,7 @@ __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 
 # Elements that are summed at a time: MPI takes as much memory again as it is given at once.
 PIECE = 1 << 22
-_PATIENCE_S = 2
+_PATIENCE_S = 3  # of the ranks but the first, before they end the others
 # What launchers tell a process: (number of ranks, rank), by variable.
 LAUNCHERS = (
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -132,6 +132,7 @@ class Ranks:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
+        time.sleep(0.2)  # for the launcher to pass the message on: it ends everything at once
         self._comm.Abort(status)
         os._exit(status)
 

@@ -209,8 +209,9 @@ def test_ranks_end_a_command_together(folder, recordings):
     begun = time.monotonic()
     for arguments in ((folder / "model", folder / "nowhere"), (folder / "nothing.pt", recordings)):
         done = command(2, "predict", *arguments)
-        assert done.returncode == 2 and done.stderr.count("ecgfm: error:") == 1 and "Traceback" not in done.stderr
-    assert time.monotonic() - begun < 10
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "ecgfm: error: " in done.stderr and "(rank 0 of 2)" in done.stderr, done.stderr
+    assert time.monotonic() - begun < 15
 
 
 class Pretended:
