@@ -1,5 +1,8 @@
 """Data sets: from recordings to segments, their order and their batches."""
 
+from .dataset import Batch, Dataset
+from .loader import Loader
+from .manifest_reading import Manifest, read_manifest
 from .mat import read_mat
 from .order import batches, epoch_order
 from .packed import Packed, open_packed
@@ -9,6 +12,10 @@ from .sources import SOURCES, Recording, Source
 
 __all__ = [
     "SOURCES",
+    "Batch",
+    "Dataset",
+    "Loader",
+    "Manifest",
     "Options",
     "Packed",
     "Recording",
@@ -22,6 +29,7 @@ __all__ = [
     "open_packed",
     "prepare_recording",
     "preprocess",
+    "read_manifest",
     "read_mat",
     "reorder_leads",
 ]

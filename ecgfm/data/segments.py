@@ -1,0 +1,301 @@
+"""Where segments come from: ``.mat`` files that a manifest lists, a packed split, arrays in memory."""
+
+import os
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._signals import real_array
+from ..errors import FormatError, LabelError, SignalError
+from .manifest_reading import read_manifest
+from .mat import read_mat
+from .rows import read_rows
+
+__all__ = ["Arrays", "Files", "Packed", "Segment", "open_segments", "packed_paths"]
+
+
+@dataclass(eq=False)
+class Segment:
+    """One segment.
+
+    Attributes
+    ----------
+    x : ndarray
+        (leads, samples) float32.
+    idx : int or None
+        Index of its record.
+    sample_rate : float or None
+        In Hz.
+    label : ndarray or None
+        (Y,) labels that stand in the file itself.
+    """
+
+    x: np.ndarray
+    idx: int | None
+    sample_rate: float | None
+    label: np.ndarray | None = None
+
+
+class Files:
+    """The ``.mat`` files that a manifest lists.
+
+    Attributes
+    ----------
+    path : str
+        The manifest.
+    sizes, starts, lines : ndarray
+        As in `Manifest`.
+    idx : None
+        It stands in the files.
+    """
+
+    idx = None
+
+    def __init__(self, manifest):
+        self.path, self.sizes, self.starts, self.lines = manifest.path, manifest.sizes, manifest.starts, manifest.lines
+        self._root, self._names = manifest.root, manifest.names
+        remedy = "Paths that don't begin with a slash count from the working directory"
+        if self._root and not os.path.isdir(self._root):
+            raise FormatError(f"its folder {self._root} does not exist", path=self.path, field="line 1", remedy=remedy)
+        if not os.path.exists(self.name(0)):
+            raise FormatError(f"its first segment {self.name(0)} does not exist", path=self.path, remedy=remedy)
+
+    def __len__(self):
+        return len(self._names)
+
+    def name(self, i):
+        """str: the file of a segment."""
+        return os.path.join(self._root, self._names[i])
+
+    def read(self, i):
+        """Segment: read from its file.
+
+        Raises
+        ------
+        FormatError
+            If the file can't be read or lacks something.
+        """
+        path = self.name(i)
+        try:
+            fields = read_mat(path)
+        except OSError as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
+        x = fields.get("feats")
+        if x is None or x.ndim != 2 or x.dtype.kind not in "iuf" or x.size == 0:
+            raise FormatError("the file holds no (leads, samples) array of numbers", path=path, field="feats")
+        with np.errstate(over="ignore"):
+            x = np.ascontiguousarray(x, dtype=np.float32)
+        idx = _number(fields, "idx")
+        idx = _number(fields, "patient_id") if idx is None else idx
+        rate = fields.get("curr_sample_rate")
+        label = fields.get("label")
+        return Segment(
+            x,
+            None if idx is None else int(idx),
+            float(rate.flat[0]) if rate is not None and rate.size == 1 and rate.dtype.kind in "iuf" else None,
+            None if label is None or label.dtype.kind not in "iufb" else label.ravel(),
+        )
+
+
+def _number(fields, name):
+    """The whole number of that name, or None."""
+    value = fields.get(name)
+    if value is None or value.size != 1 or value.dtype.kind not in "iuf" or value.flat[0] != int(value.flat[0]):
+        return None
+    return int(value.flat[0])
+
+
+class Packed:
+    """A packed split: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``.
+
+    Reads go past the page cache's mapping straight into new arrays, so that memory stays flat.
+
+    Attributes
+    ----------
+    path : str
+        The array's file.
+    sizes, starts, lines : ndarray
+        As in `Manifest`.
+    idx : ndarray of int64
+        (n,) index of each segment's record.
+    """
+
+    def __init__(self, path, *, pairs=False, min_sample_size=None):
+        self.path, index = packed_paths(path)
+        self._open()
+        columns = ("idx", "save_file", "segment_i", "sample_rate")
+        header, rows = read_rows(index, columns)
+        has_path = "path" in header
+        idx, rates, numbers, records, names = [], [], [], [], []
+        for line, row in enumerate(rows, 2):
+            try:
+                idx.append(int(row["idx"]))
+                numbers.append(int(row["segment_i"]))
+                rates.append(float(row["sample_rate"]))
+            except ValueError:
+                raise FormatError(
+                    f"line {line} has no number there", path=index, field="idx, segment_i, sample_rate"
+                ) from None
+            records.append(row["save_file"])
+            names.append(row["path"] if has_path else f"{row['save_file']}[{row['segment_i']}]")
+        if len(idx) != self.shape[0]:
+            raise FormatError(
+                f"{len(idx)} rows for {self.shape[0]} segments", path=index, remedy="Pack the split anew"
+            )
+        self.idx, self._names = np.array(idx, np.int64), names
+        self._rates = np.array(rates)
+        order = _pair_order(records, numbers) if pairs else np.arange(len(idx), dtype=np.int64)
+        if min_sample_size is not None and self.shape[2] < min_sample_size:
+            order = order[:0]
+        if not len(order):
+            raise FormatError("the split has nothing that can be used", path=self.path)
+        self._order, step = order, 2 if pairs else 1
+        self.starts = np.arange(0, len(order) + 1, step, dtype=np.int64)
+        self.lines = np.arange(len(order) // step, dtype=np.int64)
+        self.sizes = np.full(len(self.lines), self.shape[2], np.int64)
+
+    def _open(self):
+        try:
+            with open(self.path, "rb") as file:
+                version = np.lib.format.read_magic(file)
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                self.shape, fortran, dtype = read[version](file)
+                self._offset = file.tell()
+                length = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise FormatError(f"can't be read: {error.strerror}", path=self.path) from None
+        except (ValueError, KeyError) as error:
+            raise FormatError(f"not an .npy file: {error}", path=self.path) from None
+        if len(self.shape) != 3 or fortran or dtype != np.dtype("<f4") or 0 in self.shape:
+            raise FormatError(f"{dtype} of shape {self.shape} is no float32 (n, leads, samples)", path=self.path)
+        self._bytes = 4 * self.shape[1] * self.shape[2]
+        if length < self._offset + self.shape[0] * self._bytes:
+            raise FormatError(f"truncated: {length:,} bytes for the shape {self.shape}", path=self.path)
+        self._local = threading.local()
+
+    def __len__(self):
+        return len(self._order)
+
+    def name(self, i):
+        """str: what to call a segment."""
+        row = int(self._order[i])
+        return f"{self.path}: segment {row} ({self._names[row]})"
+
+    def read(self, i):
+        """Segment: row `i`."""
+        row = int(self._order[i])
+        x = np.empty(self.shape[1:], np.float32)
+        try:
+            file = self._file()
+            file.seek(self._offset + row * self._bytes)
+            if file.readinto(x) != self._bytes:
+                raise FormatError("truncated since it was opened", path=self.path, field=f"segment {row}")
+        except OSError as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"can't be read: {error.strerror}", path=self.path, field=f"segment {row}") from None
+        return Segment(x, int(self.idx[row]), float(self._rates[row]))
+
+    def _file(self):
+        """The file, opened once for each thread."""
+        if getattr(self._local, "file", None) is None:
+            self._local.file = open(self.path, "rb", buffering=0)
+        return self._local.file
+
+
+def _pair_order(records, numbers):
+    """The rows of the pairs, one after the other: of each record (1st, 2nd), (3rd, 4th) ... by segment number."""
+    of = {}
+    for row, name in enumerate(records):
+        of.setdefault(name, []).append(row)
+    order = []
+    for rows in of.values():
+        rows.sort(key=numbers.__getitem__)
+        order += rows[: len(rows) // 2 * 2]
+    return np.array(order, np.int64)
+
+
+class Arrays:
+    """Segments in memory.
+
+    Parameters
+    ----------
+    x : array_like
+        (n, leads, samples) real numbers; with `pairs`, rows 0 and 1 are a pair, 2 and 3, and so on.
+    y : array_like, optional
+        (n, Y) labels.
+    idx : array_like of int, optional
+        (n,) index of each one's record.
+    sample_rate : float, optional
+        In Hz.
+    """
+
+    path = None
+
+    def __init__(self, x, y=None, *, idx=None, sample_rate=None, pairs=False):
+        self._x = real_array(x, "x")
+        if self._x.ndim != 3 or 0 in self._x.shape:
+            raise SignalError(f"the shape {self._x.shape} is not (segments, leads, samples)", field="x")
+        count, step = len(self._x), 2 if pairs else 1
+        if count % step:
+            raise SignalError(f"{count} segments are no pairs", field="x")
+        self._y = None if y is None else real_array(np.asarray(y) * 1, "y", LabelError)
+        if self._y is not None and (self._y.ndim != 2 or len(self._y) != count):
+            raise LabelError(f"the shape {self._y.shape} does not fit {count} segments: (segments, labels)", field="y")
+        self.idx = np.arange(count) // step if idx is None else np.asarray(idx).astype(np.int64)
+        if self.idx.shape != (count,):
+            raise SignalError(f"the shape {self.idx.shape} does not fit {count} segments", field="idx")
+        self._rate = sample_rate
+        self.starts = np.arange(0, count + 1, step, dtype=np.int64)
+        self.lines = np.arange(count // step, dtype=np.int64)
+        self.sizes = np.full(len(self.lines), self._x.shape[2], np.int64)
+
+    def __len__(self):
+        return len(self._x)
+
+    def name(self, i):
+        """str: what to call a segment."""
+        return f"x[{i}]"
+
+    def read(self, i):
+        """Segment: row `i`, copied."""
+        with np.errstate(over="ignore"):
+            x = np.array(self._x[i], np.float32, order="C")
+        return Segment(x, int(self.idx[i]), self._rate, None if self._y is None else self._y[i])
+
+
+def packed_paths(path):
+    """The array's file and the index's of a packed split that either of them, or their common stem, names."""
+    path = os.fsdecode(path)
+    for ending in (".index.csv", ".npy"):
+        if path.endswith(ending):
+            path = path[: -len(ending)]
+            break
+    return path + ".npy", path + ".index.csv"
+
+
+def open_segments(source, *, pairs=False, min_sample_size=None):
+    """The segments of a split.
+
+    Parameters
+    ----------
+    source : path-like
+        A manifest (``.tsv``), the array of a packed split (``.npy``), or either without its ending, such as
+        ``manifests/train``: then the packed one is taken if it is there.
+    pairs : bool
+        Whether items are pairs of segments of one record (CMSC).
+    min_sample_size : int, optional
+        Items with fewer samples are left out.
+
+    Returns
+    -------
+    Files or Packed
+    """
+    source = os.fsdecode(source)
+    stem = source[:-4] if source.endswith((".npy", ".tsv")) else source
+    if source.endswith(".npy") or (not source.endswith(".tsv") and os.path.exists(stem + ".npy")):
+        return Packed(stem, pairs=pairs, min_sample_size=min_sample_size)
+    return Files(read_manifest(stem + ".tsv", pairs=pairs, min_sample_size=min_sample_size))
