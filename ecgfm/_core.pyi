@@ -63,10 +63,11 @@ class Trainer:
     def pretrain(
         self,
         x: NDArray[np.float32],
-        steps: NDArray[np.bool_],
-        negatives: NDArray[np.int32],
+        steps: NDArray[np.bool_] | None,
+        negatives: NDArray[np.int32] | None,
         settings: dict[str, float],
         *,
+        codebook: NDArray[np.int32] | None = None,
         valid: NDArray[np.int64] | None = None,
         channels: NDArray[np.bool_] | None = None,
         gumbel: NDArray[np.float32] | None = None,

@@ -284,6 +284,16 @@ void ecg_quantizer_forward(float *dst,           /* (R, D) */
                            const float *vars,    /* (G, V, D/G) */
                            double temp, const ecg_quantizer_shape *shape);
 
+/* dst = the entries of these codes; and back: diff_vars += diff_dst at those entries. */
+void ecg_entries_forward(float *dst,           /* (R, D) */
+                         const int32_t *codes, /* (R, G) */
+                         const float *vars,    /* (G, V, D/G) */
+                         const ecg_quantizer_shape *shape);
+void ecg_entries_backward(float *diff_vars,      /* (G, V, D/G), added */
+                          const float *diff_dst, /* (R, D) */
+                          const int32_t *codes,  /* (R, G) */
+                          const ecg_quantizer_shape *shape);
+
 /* Straight-through: the gradient of the logits as if dst were soft vars; that of the prob_perplexity, times
  * diff_perplexity, comes on top. */
 void ecg_quantizer_backward(float *diff_logits,    /* (R, G, V) */

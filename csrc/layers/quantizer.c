@@ -41,10 +41,28 @@ static double perplexity(const double *p, int64_t n)
     return exp(-sum);
 }
 
+void ecg_entries_forward(float *dst, const int32_t *codes, const float *vars, const ecg_quantizer_shape *shape)
+{
+    int64_t G = shape->G, d = shape->D / G;
+    for (int64_t r = 0; r < shape->R * G; r++)
+        memcpy(dst + r * d, vars + (r % G * shape->V + codes[r]) * d, (size_t)d * sizeof *dst);
+}
+
+void ecg_entries_backward(float *diff_vars, const float *diff_dst, const int32_t *codes,
+                          const ecg_quantizer_shape *shape)
+{
+    int64_t G = shape->G, d = shape->D / G;
+    for (int64_t r = 0; r < shape->R * G; r++) {
+        float *entry = diff_vars + (r % G * shape->V + codes[r]) * d;
+        for (int64_t k = 0; k < d; k++)
+            entry[k] += diff_dst[r * d + k];
+    }
+}
+
 void ecg_quantizer_forward(float *dst, ecg_quantizer_kept *kept, const float *logits, const float *noise,
                            const float *vars, double temp, const ecg_quantizer_shape *shape)
 {
-    int64_t R = shape->R, G = shape->G, V = shape->V, d = shape->D / G;
+    int64_t R = shape->R, G = shape->G, V = shape->V;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R * G; r++) {
         const float *z = logits + r * V, *g = noise ? noise + r * V : NULL;
@@ -52,8 +70,8 @@ void ecg_quantizer_forward(float *dst, ecg_quantizer_kept *kept, const float *lo
         if (g)
             softmax(kept->soft + r * V, z, g, (float)(1 / temp), V);
         kept->codes[r] = largest_of(z, g, V);
-        memcpy(dst + r * d, vars + (r % G * V + kept->codes[r]) * d, (size_t)d * sizeof *dst);
     }
+    ecg_entries_forward(dst, kept->codes, vars, shape);
     memset(kept->mean, 0, (size_t)(G * V) * sizeof *kept->mean);
     memset(kept->hard, 0, (size_t)(G * V) * sizeof *kept->hard);
     for (int64_t r = 0; r < R * G; r++) {
@@ -104,11 +122,7 @@ void ecg_quantizer_backward(float *diff_logits, float *diff_vars, float *work, c
         add_softmax_backward(diff_z, kept->soft + r * V, diff_soft, (float)(1 / temp), V);
         add_softmax_backward(diff_z, kept->clean + r * V, diff_mean + r % G * V, 1.f, V);
     }
-    for (int64_t r = 0; r < R * G; r++) {
-        float *entry = diff_vars + (r % G * V + kept->codes[r]) * d;
-        for (int64_t k = 0; k < d; k++)
-            entry[k] += diff_dst[r * d + k];
-    }
+    ecg_entries_backward(diff_vars, diff_dst, kept->codes, shape);
 }
 
 /* ---- gated linear unit ---- */

@@ -24,11 +24,21 @@ static double log_sum(const double *similarity, const uint8_t *second, int64_t a
     return largest + log(sum);
 }
 
+int64_t ecg_cmsc_places(const int64_t *ids, const uint8_t *second, int64_t B)
+{
+    int64_t places = 0;
+    for (int64_t a = 0; a < B; a++) {
+        for (int64_t b = 0; b < B; b++)
+            places += !second[a] && second[b] && ids[a] == ids[b];
+    }
+    return places;
+}
+
 double ecg_cmsc(float *diff, double *work, const float *features, const int64_t *ids, const uint8_t *second,
                 double temp, double factor, int64_t B, int64_t C)
 {
     double loss = 0;
-    int64_t places = 0;
+    int64_t places = ecg_cmsc_places(ids, second, B);
     if (diff)
         memset(diff, 0, (size_t)(B * C) * sizeof *diff);
     for (int64_t a = 0; a < B; a++) {
@@ -38,7 +48,6 @@ double ecg_cmsc(float *diff, double *work, const float *features, const int64_t 
             for (int64_t c = 0; c < C; c++)
                 dot += (double)features[a * C + c] * features[b * C + c];
             work[a * B + b] = dot / (norm_a * norm_b * temp);
-            places += !second[a] && second[b] && ids[a] == ids[b];
         }
     }
     if (places == 0)

@@ -4,6 +4,11 @@
 
 #include <stdint.h>
 
+/* The places (a, b) of a row of segment 0 and one of segment 1 whose ids are equal. */
+int64_t ecg_cmsc_places(const int64_t *ids,    /* (B) */
+                        const uint8_t *second, /* (B) */
+                        int64_t B);
+
 /* With the features of a row divided by their norm (a constant for the gradient), s = F0 F1^T / temp between the rows
  * whose segment is 0 and those whose segment is 1: the mean over the places where the ids are equal of half of -log
  * softmax over rows and half of the same over columns. diff, if not NULL, becomes the gradient times `factor`.

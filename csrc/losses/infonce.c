@@ -1,7 +1,6 @@
 #include "infonce.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 #define SMALLEST_NORM 1e-8 /* as torch's cosine similarity */
@@ -27,20 +26,45 @@ static float dot(const float *a, const float *b, int64_t n)
 /* The row of the candidate; candidate 0 is the positive. */
 static int64_t candidate(const int32_t *negatives, int64_t r, int64_t j, const ecg_infonce_shape *shape)
 {
-    return j == 0 ? r : negatives[r * shape->negatives + j - 1];
+    if (j == 0)
+        return r;
+    return j <= shape->negatives ? negatives[r * shape->negatives + j - 1] : (j - shape->negatives) * shape->R + r;
+}
+
+static int64_t candidates(const ecg_infonce_shape *shape)
+{
+    return 1 + shape->negatives + shape->extra;
+}
+
+/* -log softmax of the first of n logits. */
+static double one_of_many(const float *row, double largest, int64_t n)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++)
+        sum += exp(row[j] - largest);
+    return largest + log(sum) - row[0];
+}
+
+/* log(1 + exp(-s x)) summed, s = 1 for the first logit and -1 for the others; -inf costs those nothing. */
+static double yes_or_no(const float *row, int64_t n)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        double x = j == 0 ? -row[j] : row[j];
+        sum += fmax(x, 0) + log1p(exp(-fabs(x)));
+    }
+    return sum;
 }
 
 void ecg_infonce_forward(ecg_infonce_sums *sums, float *logits, float *norms, const float *predictions,
                          const float *targets, const int32_t *codes, const int32_t *negatives,
                          const ecg_infonce_shape *shape)
 {
-    int64_t R = shape->R, D = shape->D, n = shape->negatives + 1, correct = 0;
+    int64_t R = shape->R, D = shape->D, n = candidates(shape), P = R * (1 + shape->extra), correct = 0;
     double loss = 0;
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < R; r++) {
-        norms[r] = norm_of(predictions + r * D, D);
-        norms[R + r] = norm_of(targets + r * D, D);
-    }
+    for (int64_t r = 0; r < R + P; r++)
+        norms[r] = norm_of(r < R ? predictions + r * D : targets + (r - R) * D, D);
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R; r++) {
         for (int64_t j = 0; j < n; j++) {
@@ -53,14 +77,12 @@ void ecg_infonce_forward(ecg_infonce_sums *sums, float *logits, float *norms, co
     }
     for (int64_t r = 0; r < R; r++) { /* in order, so that the sum does not depend on the threads */
         const float *row = logits + r * n;
-        double largest = row[0], smallest = row[0], sum = 0;
+        double largest = row[0], smallest = row[0];
         for (int64_t j = 1; j < n; j++) {
             largest = fmax(largest, row[j]);
             smallest = fmin(smallest, row[j]);
         }
-        for (int64_t j = 0; j < n; j++)
-            sum += exp(row[j] - largest);
-        loss += largest + log(sum) - row[0];
+        loss += shape->binary ? yes_or_no(row, n) : one_of_many(row, largest, n);
         correct += row[0] == largest && row[0] != smallest;
     }
     sums->loss += loss;
@@ -77,24 +99,33 @@ static void through_norm(float *diff, const float *x, float norm, int64_t n)
         diff[i] = (float)((diff[i] - x[i] / norm * along) / norm);
 }
 
-void ecg_infonce_backward(float *diff_predictions, float *diff_targets, float *logits, const float *norms,
-                          const float *predictions, const float *targets, const int32_t *negatives,
-                          const ecg_infonce_shape *shape)
+/* logits become the gradient of the cosines. */
+static void logits_backward(float *logits, const ecg_infonce_shape *shape)
 {
-    int64_t R = shape->R, D = shape->D, n = shape->negatives + 1;
-    memset(diff_predictions, 0, (size_t)(R * D) * sizeof *diff_predictions);
-    memset(diff_targets, 0, (size_t)(R * D) * sizeof *diff_targets);
+    int64_t n = candidates(shape);
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < R; r++) {
+    for (int64_t r = 0; r < shape->R; r++) {
         float *row = logits + r * n, largest = row[0];
         double sum = 0;
         for (int64_t j = 1; j < n; j++)
             largest = row[j] > largest ? row[j] : largest;
         for (int64_t j = 0; j < n; j++)
             sum += exp((double)row[j] - largest);
-        for (int64_t j = 0; j < n; j++)
-            row[j] = (float)((exp((double)row[j] - largest) / sum - (j == 0)) / shape->temp);
+        for (int64_t j = 0; j < n; j++) {
+            double p = shape->binary ? 1 / (1 + exp(-(double)row[j])) : exp((double)row[j] - largest) / sum;
+            row[j] = (float)((p - (j == 0)) / shape->temp);
+        }
     }
+}
+
+void ecg_infonce_backward(float *diff_predictions, float *diff_targets, float *logits, const float *norms,
+                          const float *predictions, const float *targets, const int32_t *negatives,
+                          const ecg_infonce_shape *shape)
+{
+    int64_t R = shape->R, D = shape->D, n = candidates(shape), P = R * (1 + shape->extra);
+    memset(diff_predictions, 0, (size_t)(R * D) * sizeof *diff_predictions);
+    memset(diff_targets, 0, (size_t)(P * D) * sizeof *diff_targets);
+    logits_backward(logits, shape);
     /* A thread takes some columns of all rows: no two write to the same place, and the order is fixed. */
 #pragma omp parallel for schedule(static)
     for (int64_t begin = 0; begin < D; begin += COLUMNS) {
@@ -111,8 +142,10 @@ void ecg_infonce_backward(float *diff_predictions, float *diff_targets, float *l
         }
     }
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < R; r++) {
-        through_norm(diff_predictions + r * D, predictions + r * D, norms[r], D);
-        through_norm(diff_targets + r * D, targets + r * D, norms[R + r], D);
+    for (int64_t r = 0; r < R + P; r++) {
+        if (r < R)
+            through_norm(diff_predictions + r * D, predictions + r * D, norms[r], D);
+        else
+            through_norm(diff_targets + (r - R) * D, targets + (r - R) * D, norms[r], D);
     }
 }

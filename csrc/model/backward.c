@@ -78,9 +78,11 @@ static void masks_backward(const backward *b)
         const uint8_t *channels = masking->channels ? masking->channels + m / b->w->T * C : NULL;
         float *row = b->w->x + m * C;
         for (int64_t c = 0; c < C; c++) {
+            bool masked = masking->steps[m] && !masking->predicted_only;
             float diff = channels && channels[c] ? 0 : row[c];
-            b->diff->mask_emb[c] += masking->steps[m] ? diff : 0;
-            row[c] = masking->steps[m] ? 0 : diff;
+            if (masked)
+                b->diff->mask_emb[c] += diff;
+            row[c] = masked ? 0 : diff;
         }
     }
 }

@@ -163,7 +163,7 @@ static void apply_masks(const ecg_workspace *w, const ecg_masking *masking, cons
     int64_t C = w->config.C;
     for (int64_t m = 0; m < ecg_rows(w); m++) {
         const uint8_t *channels = masking->channels ? masking->channels + m / w->T * C : NULL;
-        if (masking->steps[m])
+        if (masking->steps[m] && !masking->predicted_only)
             memcpy(w->x + m * C, mask_emb, (size_t)C * sizeof *mask_emb);
         for (int64_t c = 0; channels && c < C; c++)
             w->x[m * C + c] = channels[c] ? 0 : w->x[m * C + c];

@@ -57,6 +57,8 @@ typedef struct {
     ecg_dropout_rates rates;
     bool extractor; /* gradients of the conv blocks, too */
     bool recompute; /* keep the inputs of the encoder layers only and compute their inside again */
+    bool no_heads;  /* pretraining without mask_emb, the quantizer and the projections: they are not trained */
+    bool no_masks;  /* pretraining without masked steps: mask_emb is not trained */
 } ecg_training;
 
 /* A plan and its memory for batches of B segments of N samples on a number of threads. */
@@ -91,6 +93,7 @@ typedef struct {
 typedef struct {
     const uint8_t *steps;    /* (B, T): 1 = the step becomes mask_emb; as many in each row */
     const uint8_t *channels; /* (B, C): 1 = the channel becomes 0 at all steps, or NULL */
+    bool predicted_only;     /* the steps stay as they are: only their features are wanted */
     float *targets;          /* (R, K): the normed features of the masked steps, out */
     double penalty;          /* mean of the squared conv features, out */
     const float *diff_targets; /* (R, K): for the backward */

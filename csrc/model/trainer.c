@@ -26,6 +26,14 @@ static bool is_head(ecg_role role)
     return role == ECG_PROJ_WEIGHT || role == ECG_PROJ_BIAS;
 }
 
+/* What of a network is trained. */
+static bool is_trained(const ecg_training *training, ecg_role role)
+{
+    if (role == ECG_MASK_EMB)
+        return !training->no_heads && !training->no_masks;
+    return role > ECG_MASK_EMB ? !training->no_heads : training->extractor || !is_extractor(role);
+}
+
 /* Where the tensor of this role and layer is in the table; it is there. */
 static int64_t find(const ecg_table *table, ecg_role role, int64_t layer)
 {
@@ -108,7 +116,7 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     ECG_TRY_GOTO(allocate((void **)&t->trained, count, sizeof *t->trained));
     ECG_TRY_GOTO(allocate((void **)&t->steps, count, sizeof *t->steps));
     for (int64_t i = 0; i < count; i++)
-        t->trained[i] = t->training.extractor || !is_extractor(t->table.parameters[i].role);
+        t->trained[i] = is_trained(&t->training, t->table.parameters[i].role);
     int64_t trained = place(t, true, 0);
     t->sizes[ECG_PARAMETERS] = place(t, false, trained);
     t->sizes[ECG_GRADIENTS] = t->sizes[ECG_EXP_AVG] = t->sizes[ECG_EXP_AVG_SQ] = trained;

@@ -1,53 +1,52 @@
 /* The type ecgfm._core.Trainer. A call holds `busy` while the GIL is released, so that a second one on another
  * thread is refused instead of mixing with it. */
-#include "common.h"
+#include "trainer_object.h"
 
 #include <string.h>
 
 #include "../base/threads.h"
-#include "../model/pretrain.h"
 
-#define MAX_MASK_LAYERS 256
-
-typedef struct {
-    PyObject_HEAD
-    ecg_trainer trainer;
-    bool created, busy;
-} TrainerObject;
-
-static int get_number(double *dst, PyObject *dict, const char *key, double fallback)
+int trainer_number(double *dst, PyObject *dict, const char *key, double fallback)
 {
     PyObject *value = PyDict_GetItemString(dict, key);
     *dst = value ? PyFloat_AsDouble(value) : fallback;
     return *dst == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+int trainer_flag(bool *dst, PyObject *dict, const char *key)
+{
+    PyObject *value = PyDict_GetItemString(dict, key);
+    int truth = value ? PyObject_IsTrue(value) : 0;
+    *dst = truth > 0;
+    return truth < 0 ? -1 : 0;
+}
+
 /* The settings of training; probabilities lie in [0, 1). */
 static int parse_training(ecg_training *dst, double *feature_grad_mult, PyObject *dict)
 {
-    PyObject *recompute = PyDict_GetItemString(dict, "recompute");
     struct { const char *key; double *dst; } rates[] = {
         {"dropout", &dst->rates.dropout}, {"attention_dropout", &dst->rates.attention_dropout},
         {"activation_dropout", &dst->rates.activation_dropout}, {"dropout_input", &dst->rates.dropout_input},
         {"final_dropout", &dst->rates.final_dropout}, {"encoder_layerdrop", &dst->rates.encoder_layerdrop},
     };
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
-        if (get_number(rates[i].dst, dict, rates[i].key, 0))
+        if (trainer_number(rates[i].dst, dict, rates[i].key, 0))
             return -1;
         if (!(*rates[i].dst >= 0 && *rates[i].dst < 1)) {
             raise_status(ecg_fail(ECG_BAD_CONFIG, "%s must be at least 0 and below 1", rates[i].key));
             return -1;
         }
     }
-    if (get_number(feature_grad_mult, dict, "feature_grad_mult", 1))
+    if (trainer_number(feature_grad_mult, dict, "feature_grad_mult", 1))
         return -1;
     if (!(*feature_grad_mult >= 0 && *feature_grad_mult <= 1e6)) {
         raise_status(ecg_fail(ECG_BAD_CONFIG, "feature_grad_mult must be a number that is not negative"));
         return -1;
     }
-    int truth = recompute ? PyObject_IsTrue(recompute) : 0;
-    dst->recompute = truth > 0;
-    return truth < 0 ? -1 : 0;
+    return trainer_flag(&dst->recompute, dict, "recompute") || trainer_flag(&dst->no_heads, dict, "no_heads") ||
+                   trainer_flag(&dst->no_masks, dict, "no_masks")
+               ? -1
+               : 0;
 }
 
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -86,7 +85,7 @@ static void trainer_dealloc(PyObject *object)
     Py_TYPE(object)->tp_free(object);
 }
 
-static int begin(TrainerObject *self)
+int trainer_begin(TrainerObject *self)
 {
     if (self->busy) {
         PyErr_SetString(PyExc_RuntimeError, "the trainer is in use by another thread");
@@ -140,7 +139,7 @@ static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     TrainerObject *self = (TrainerObject *)object;
-    if (begin(self))
+    if (trainer_begin(self))
         return NULL;
     Py_BEGIN_ALLOW_THREADS;
     ecg_threads_begin();
@@ -192,25 +191,16 @@ static PyObject *trainer_set_steps(PyObject *object, PyObject *dict)
 
 /* ---- a call that computes ---- */
 
-typedef struct {
-    TrainerObject *self;
-    poll_state poll;
-    PyArrayObject *x, *valid, *y, *pos_weight;
-    /* given masks, by draw and layer */
-    const uint8_t *whole[ECG_DRAW_FEATURES + 1];
-    const uint8_t *by_layer[4][MAX_MASK_LAYERS];
-} call;
-
-static const uint8_t *given_mask(void *context, ecg_draw draw, int64_t layer)
+const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer)
 {
-    const call *c = context;
+    const trainer_call *c = context;
     if (draw >= ECG_DRAW_ATTENTION && draw <= ECG_DRAW_RESIDUAL)
         return layer < MAX_MASK_LAYERS ? c->by_layer[draw - ECG_DRAW_ATTENTION][layer] : NULL;
     return c->whole[draw];
 }
 
 /* *dst = the data of noise[name], which must hold n bools; NULL where there is none. */
-static int take_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n)
+int trainer_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n)
 {
     PyObject *value = PyDict_GetItemString(noise, name);
     *dst = NULL;
@@ -226,7 +216,7 @@ static int take_mask(const uint8_t **dst, PyObject *noise, const char *name, int
     return 0;
 }
 
-static int take_masks(call *c, PyObject *noise)
+int trainer_masks(trainer_call *c, PyObject *noise)
 {
     const ecg_config *config = &c->self->trainer.config;
     int64_t steps[ECG_MAX_CONVS + 1], B = PyArray_DIM(c->x, 0);
@@ -235,17 +225,17 @@ static int take_masks(call *c, PyObject *noise)
         return 0;
     ecg_config_steps(config, PyArray_DIM(c->x, 2), steps);
     int64_t T = steps[config->conv_count], stream = B * T * config->C;
-    if (take_mask(&c->whole[ECG_DRAW_INPUT], noise, "input", stream) ||
-        take_mask(&c->whole[ECG_DRAW_ENCODER], noise, "encoder", stream) ||
-        take_mask(&c->whole[ECG_DRAW_FINAL], noise, "final", stream) ||
-        take_mask(&c->whole[ECG_DRAW_LAYER], noise, "layers", config->layers))
+    if (trainer_mask(&c->whole[ECG_DRAW_INPUT], noise, "input", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_ENCODER], noise, "encoder", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_FINAL], noise, "final", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_LAYER], noise, "layers", config->layers))
         return -1;
     static const char *const places[4] = {"attention", "residual1", "activation", "residual2"};
     const int64_t sizes[4] = {B * config->H * T * T, stream, B * T * config->F, stream};
     for (int64_t layer = 0; layer < config->layers && layer < MAX_MASK_LAYERS; layer++) {
         for (int place = 0; place < 4; place++) {
             PyOS_snprintf(name, sizeof name, "layer%d.%s", (int)layer, places[place]);
-            if (take_mask(&c->by_layer[place][layer], noise, name, sizes[place]))
+            if (trainer_mask(&c->by_layer[place][layer], noise, name, sizes[place]))
                 return -1;
         }
     }
@@ -259,7 +249,7 @@ static bool is_floats(PyArrayObject *array, int ndim)
 }
 
 /* Checks x (B, L, N) and valid (B,) or None. */
-static int check_signals(call *c, PyObject *valid)
+int trainer_signals(trainer_call *c, PyObject *valid)
 {
     const ecg_config *config = &c->self->trainer.config;
     if (!is_floats(c->x, 3) || PyArray_DIM(c->x, 0) < 1 || PyArray_DIM(c->x, 1) != config->leads ||
@@ -276,7 +266,7 @@ static int check_signals(call *c, PyObject *valid)
     return check_finite(c->x);
 }
 
-static int check_labels(call *c, PyObject *pos_weight)
+static int check_labels(trainer_call *c, PyObject *pos_weight)
 {
     int64_t Y = c->self->trainer.config.labels;
     c->pos_weight = pos_weight == Py_None ? NULL : (PyArrayObject *)pos_weight;
@@ -288,7 +278,7 @@ static int check_labels(call *c, PyObject *pos_weight)
     return 0;
 }
 
-static const int64_t *valid_data(const call *c)
+const int64_t *trainer_valid(const trainer_call *c)
 {
     return c->valid ? PyArray_DATA(c->valid) : NULL;
 }
@@ -306,20 +296,20 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
     unsigned int seed = 0, rank = 0, update = 0;
     long long first_row = 0;
     int head_only = 0;
-    call c = {.self = (TrainerObject *)object};
+    trainer_call c = {.self = (TrainerObject *)object};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpO", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
                                      &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks))
         return NULL;
     if (masks != Py_None && !PyDict_Check(masks))
         return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
-    if (check_signals(&c, valid) || check_labels(&c, pos_weight) || take_masks(&c, masks) || begin(c.self))
+    if (trainer_signals(&c, valid) || check_labels(&c, pos_weight) || trainer_masks(&c, masks) || trainer_begin(c.self))
         return NULL;
     ecg_bce_sums sums = {0};
-    ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = given_mask, .context = &c};
+    ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask, .context = &c};
     int threads = ecg_threads_begin();
     poll_begin(&c.poll);
     ecg_status status = ecg_trainer_accumulate(
-        &c.self->trainer, &sums, PyArray_DATA(c.x), valid_data(&c), PyArray_DATA(c.y),
+        &c.self->trainer, &sums, PyArray_DATA(c.x), trainer_valid(&c), PyArray_DATA(c.y),
         c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL, PyArray_DIM(c.x, 0), PyArray_DIM(c.x, 2), head_only, &noise,
         threads, poll_signals, &c.poll);
     poll_end(&c.poll);
@@ -347,7 +337,7 @@ static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwar
     int head_only = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "dddddd|$dp", names, &adam.lr, &adam.beta1, &adam.beta2, &adam.eps,
                                      &adam.weight_decay, &denominator, &clip_norm, &head_only) ||
-        begin(self))
+        trainer_begin(self))
         return NULL;
     ecg_status status;
     ecg_threads_begin();
@@ -366,7 +356,7 @@ static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     TrainerObject *self = (TrainerObject *)object;
-    if (begin(self))
+    if (trainer_begin(self))
         return NULL;
     self->trainer.accumulating = false;
     self->busy = false;
@@ -380,9 +370,9 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
 {
     static char *names[] = {"x", "valid", NULL};
     PyObject *valid = Py_None;
-    call c = {.self = (TrainerObject *)object};
+    trainer_call c = {.self = (TrainerObject *)object};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O", names, &PyArray_Type, &c.x, &valid) ||
-        check_signals(&c, valid))
+        trainer_signals(&c, valid))
         return NULL;
     ecg_trainer *t = &c.self->trainer;
     int64_t B = PyArray_DIM(c.x, 0), N = PyArray_DIM(c.x, 2), L = t->config.leads, Y = t->config.labels;
@@ -390,7 +380,7 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
     if (!logits)
         return NULL;
-    if (begin(c.self)) {
+    if (trainer_begin(c.self)) {
         Py_DECREF(logits);
         return NULL;
     }
@@ -403,7 +393,7 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
         int64_t rows = B - done < pass ? B - done : pass;
         ecg_outputs outputs = {.logits = (float *)PyArray_DATA((PyArrayObject *)logits) + done * Y, .layer = -1,
                                .poll = poll_signals, .context = &c.poll};
-        status = ecg_trainer_forward(t, x + done * L * N, c.valid ? valid_data(&c) + done : NULL, rows, N, threads,
+        status = ecg_trainer_forward(t, x + done * L * N, c.valid ? trainer_valid(&c) + done : NULL, rows, N, threads,
                                      &outputs);
     }
     poll_end(&c.poll);
@@ -414,120 +404,14 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
     return raise_status(status);
 }
 
-/* ---- pretraining ---- */
-
-/* *dst = the data of an array of `n` items of a type; NULL, if that is allowed, for None. */
-static int take_data(const void **dst, PyObject *value, int type, int64_t n, bool optional, const char *name)
-{
-    PyArrayObject *array = (PyArrayObject *)value;
-    *dst = NULL;
-    if (optional && value == Py_None)
-        return 0;
-    if (!PyArray_Check(value) || PyArray_TYPE(array) != type || !PyArray_ISCARRAY_RO(array) ||
-        PyArray_SIZE(array) != n) {
-        PyErr_Format(PyExc_ValueError, "%s must be a contiguous array of %lld items of its type", name, (long long)n);
-        return -1;
-    }
-    *dst = PyArray_DATA(array);
-    return 0;
-}
-
-/* Counts the masked steps; each of the rows of the batch is checked by the kernel. */
-static int64_t count_steps(const uint8_t *steps, int64_t n)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
-        count += steps[i] != 0;
-    return count;
-}
-
-static int parse_pretraining(ecg_pretrain_settings *dst, PyObject *dict)
-{
-    return get_number(&dst->logit_temp, dict, "logit_temp", 0.1) || get_number(&dst->temp, dict, "temp", 2) ||
-           get_number(&dst->diversity, dict, "diversity", 0.1) || get_number(&dst->penalty, dict, "penalty", 10) ||
-           get_number(&dst->cmsc, dict, "cmsc", 1) || get_number(&dst->cmsc_temp, dict, "cmsc_temp", 0.1) ||
-           get_number(&dst->dropout_features, dict, "dropout_features", 0);
-}
-
-PyDoc_STRVAR(pretrain_doc,
-             "pretrain(x, steps, negatives, settings, *, valid=None, channels=None, gumbel=None, ids=None,\n"
-             "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None)\n--\n\n"
-             "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool,\n"
-             "negatives (R, n) int32. Returns the parts of the loss, codes (R, G) and logits (R, 1 + n).");
-
-static PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"x", "steps", "negatives", "settings", "valid", "channels", "gumbel", "ids", "second",
-                            "seed", "rank", "update", "first_row", "backward", "noise", NULL};
-    PyObject *steps, *negatives, *settings_dict, *valid = Py_None, *channels = Py_None, *gumbel = Py_None;
-    PyObject *ids = Py_None, *second = Py_None, *masks = Py_None, *result = NULL;
-    unsigned int seed = 0, rank = 0, update = 0;
-    long long first_row = 0;
-    int backward = 1;
-    call c = {.self = (TrainerObject *)object};
-    ecg_pretrain_settings settings;
-    int64_t counts[ECG_MAX_CONVS + 1];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO!O!|$OOOOOIIILpO", names, &PyArray_Type, &c.x, &steps,
-                                     &PyArray_Type, &negatives, &PyDict_Type, &settings_dict, &valid, &channels,
-                                     &gumbel, &ids, &second, &seed, &rank, &update, &first_row, &backward, &masks))
-        return NULL;
-    const ecg_config *config = &c.self->trainer.config;
-    if (config->kind != ECG_PRETRAINING)
-        return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
-    if (masks != Py_None && !PyDict_Check(masks))
-        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
-    if (check_signals(&c, valid) || take_masks(&c, masks) || parse_pretraining(&settings, settings_dict))
-        return NULL;
-    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0), .N = PyArray_DIM(c.x, 2), .src = PyArray_DATA(c.x),
-                            .valid = valid_data(&c)};
-    ecg_config_steps(config, b.N, counts);
-    int64_t T = counts[config->conv_count], codes = config->latent_groups * config->latent_vars;
-    if (take_data((const void **)&b.steps, steps, NPY_BOOL, b.B * T, false, "steps"))
-        return NULL;
-    int64_t R = count_steps(b.steps, b.B * T);
-    b.negative_count = R ? PyArray_SIZE((PyArrayObject *)negatives) / R : 0;
-    if (take_data((const void **)&b.negatives, negatives, NPY_INT32, R * b.negative_count, false, "negatives") ||
-        take_data((const void **)&b.channels, channels, NPY_BOOL, b.B * config->C, true, "channels") ||
-        take_data((const void **)&b.gumbel, gumbel, NPY_FLOAT32, R * codes, true, "gumbel") ||
-        take_data((const void **)&b.ids, ids, NPY_INT64, b.B, true, "ids") ||
-        take_data((const void **)&b.second, second, NPY_BOOL, b.B, !b.ids, "second"))
-        return NULL;
-    if (R == 0 || b.negative_count == 0)
-        return PyErr_Format(PyExc_ValueError, "there is no masked step or no negative");
-    if (backward && !b.gumbel)
-        return PyErr_Format(PyExc_ValueError, "training needs the noise of the quantizer");
-    PyObject *code_array = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
-    PyObject *logits = PyArray_SimpleNew(2, ((npy_intp[]){R, b.negative_count + 1}), NPY_FLOAT32);
-    if (code_array && logits && !begin(c.self)) {
-        ecg_pretrain_sums sums = {0};
-        ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)code_array), PyArray_DATA((PyArrayObject *)logits)};
-        ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = given_mask, .context = &c};
-        int threads = ecg_threads_begin();
-        poll_begin(&c.poll);
-        ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,
-                                                    threads, poll_signals, &c.poll);
-        poll_end(&c.poll);
-        c.self->busy = false;
-        result = status != ECG_OK
-                     ? raise_status(status)
-                     : Py_BuildValue("{sdsdsdsdsdsdsLsLsOsO}", "contrastive", sums.contrastive, "diversity",
-                                     sums.diversity, "penalty", sums.penalty, "cmsc", sums.cmsc, "prob_perplexity",
-                                     sums.prob_perplexity, "code_perplexity", sums.code_perplexity, "rows",
-                                     (long long)sums.rows, "correct", (long long)sums.correct, "codes", code_array,
-                                     "logits", logits);
-    }
-    Py_XDECREF(code_array);
-    Py_XDECREF(logits);
-    return result;
-}
-
 static PyMethodDef trainer_methods[] = {
     {"arrays", trainer_arrays, METH_VARARGS, arrays_doc},
     {"flat_gradients", trainer_flat_gradients, METH_NOARGS, flat_gradients_doc},
     {"steps", trainer_steps, METH_NOARGS, steps_doc},
     {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
     {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},
-    {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS, pretrain_doc},
+    {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS,
+     trainer_pretrain_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
     {"forget", trainer_forget, METH_NOARGS, forget_doc},
     {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},

@@ -1,0 +1,143 @@
+/* Trainer.pretrain: one batch of pretraining. */
+#include "../base/threads.h"
+#include "../model/pretrain.h"
+#include "trainer_object.h"
+
+/* *dst = the data of an array of `n` items of a type; NULL, if that is allowed, for None. */
+static int take_data(const void **dst, PyObject *value, int type, int64_t n, bool optional, const char *name)
+{
+    PyArrayObject *array = (PyArrayObject *)value;
+    *dst = NULL;
+    if (optional && value == Py_None)
+        return 0;
+    if (!PyArray_Check(value) || PyArray_TYPE(array) != type || !PyArray_ISCARRAY_RO(array) ||
+        PyArray_SIZE(array) != n) {
+        PyErr_Format(PyExc_ValueError, "%s must be a contiguous array of %lld items of its type", name, (long long)n);
+        return -1;
+    }
+    *dst = PyArray_DATA(array);
+    return 0;
+}
+
+/* How many of the n steps are masked; whether it is as many in each row the kernel checks. */
+static int64_t count_steps(const uint8_t *steps, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; steps && i < n; i++)
+        count += steps[i] != 0;
+    return count;
+}
+
+/* How many items an array has for each of R rows. */
+static int64_t items_per_row(PyObject *value, int64_t R)
+{
+    return R && PyArray_Check(value) ? PyArray_SIZE((PyArrayObject *)value) / R : 0;
+}
+
+static int parse_settings(ecg_pretrain_settings *dst, PyObject *dict)
+{
+    return trainer_number(&dst->logit_temp, dict, "logit_temp", 0.1) || trainer_number(&dst->temp, dict, "temp", 2) ||
+           trainer_number(&dst->diversity, dict, "diversity", 0.1) ||
+           trainer_number(&dst->penalty, dict, "penalty", 10) || trainer_number(&dst->cmsc, dict, "cmsc", 1) ||
+           trainer_number(&dst->cmsc_temp, dict, "cmsc_temp", 0.1) ||
+           trainer_number(&dst->dropout_features, dict, "dropout_features", 0) ||
+           trainer_flag(&dst->binary, dict, "binary") || trainer_flag(&dst->predicted_only, dict, "predicted_only");
+}
+
+/* The arguments that are arrays, as Python gives them. */
+typedef struct {
+    PyObject *steps, *negatives, *codebook, *channels, *gumbel, *ids, *second;
+} arrays;
+
+/* Takes the arrays of a batch; R becomes the number of masked steps, 0 for CMSC alone. */
+static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *config, const arrays *a)
+{
+    int64_t steps[ECG_MAX_CONVS + 1];
+    ecg_config_steps(config, b->N, steps);
+    int64_t T = steps[config->conv_count], codes = config->latent_groups * config->latent_vars;
+    if (take_data((const void **)&b->steps, a->steps, NPY_BOOL, b->B * T, true, "steps"))
+        return -1;
+    *R = count_steps(b->steps, b->B * T);
+    b->negative_count = items_per_row(a->negatives, *R);
+    b->codebook_count = items_per_row(a->codebook, *R);
+    if (take_data((const void **)&b->negatives, a->negatives, NPY_INT32, *R * b->negative_count, !b->steps,
+                  "negatives") ||
+        take_data((const void **)&b->codebook, a->codebook, NPY_INT32, *R * b->codebook_count, true, "codebook") ||
+        take_data((const void **)&b->channels, a->channels, NPY_BOOL, b->B * config->C, true, "channels") ||
+        take_data((const void **)&b->gumbel, a->gumbel, NPY_FLOAT32, *R * codes, true, "gumbel") ||
+        take_data((const void **)&b->ids, a->ids, NPY_INT64, b->B, b->steps != NULL, "ids") ||
+        take_data((const void **)&b->second, a->second, NPY_BOOL, b->B, !b->ids, "second"))
+        return -1;
+    if (b->steps && (*R == 0 || b->negative_count == 0)) {
+        PyErr_SetString(PyExc_ValueError, "there is no masked step or no negative");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *sums_dict(const ecg_pretrain_sums *sums, PyObject *codes, PyObject *logits)
+{
+    return Py_BuildValue("{sdsdsdsdsdsdsLsLsOsO}", "contrastive", sums->contrastive, "diversity", sums->diversity,
+                         "penalty", sums->penalty, "cmsc", sums->cmsc, "prob_perplexity", sums->prob_perplexity,
+                         "code_perplexity", sums->code_perplexity, "rows", (long long)sums->rows, "correct",
+                         (long long)sums->correct, "codes", codes, "logits", logits);
+}
+
+const char trainer_pretrain_doc[] =
+    "pretrain(x, steps, negatives, settings, *, codebook=None, valid=None, channels=None, gumbel=None, ids=None,\n"
+    "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None)\n--\n\n"
+    "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool, R of them,\n"
+    "negatives (R, n) int32, codebook (m, R) int32; steps and negatives None for CMSC alone. Returns the parts of the\n"
+    "loss, codes (R, G) and logits (R, 1 + n + m).";
+
+PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "steps", "negatives", "settings", "codebook", "valid", "channels", "gumbel", "ids",
+                            "second", "seed", "rank", "update", "first_row", "backward", "noise", NULL};
+    arrays a = {.codebook = Py_None, .channels = Py_None, .gumbel = Py_None, .ids = Py_None, .second = Py_None};
+    PyObject *settings_dict, *valid = Py_None, *masks = Py_None, *result = NULL;
+    unsigned int seed = 0, rank = 0, update = 0;
+    long long first_row = 0;
+    int backward = 1;
+    trainer_call c = {.self = (TrainerObject *)object};
+    ecg_pretrain_settings settings;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpO", names, &PyArray_Type, &c.x, &a.steps,
+                                     &a.negatives, &PyDict_Type, &settings_dict, &a.codebook, &valid, &a.channels,
+                                     &a.gumbel, &a.ids, &a.second, &seed, &rank, &update, &first_row, &backward,
+                                     &masks))
+        return NULL;
+    const ecg_config *config = &c.self->trainer.config;
+    if (config->kind != ECG_PRETRAINING)
+        return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
+    if (masks != Py_None && !PyDict_Check(masks))
+        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
+    if (trainer_signals(&c, valid) || trainer_masks(&c, masks) || parse_settings(&settings, settings_dict))
+        return NULL;
+    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0), .N = PyArray_DIM(c.x, 2), .src = PyArray_DATA(c.x),
+                            .valid = trainer_valid(&c)};
+    int64_t R;
+    if (take_arrays(&b, &R, config, &a) ||
+        (masks != Py_None && trainer_mask(&c.whole[ECG_DRAW_FEATURES], masks, "features",
+                                          R * ecg_config_features(config))))
+        return NULL;
+    if (R ? backward && (!b.gumbel || c.self->trainer.training.no_heads) : !c.self->trainer.training.no_heads)
+        return PyErr_Format(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
+    PyObject *codes = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
+    PyObject *logits = PyArray_SimpleNew(2, ((npy_intp[]){R, 1 + b.negative_count + b.codebook_count}), NPY_FLOAT32);
+    if (codes && logits && !trainer_begin(c.self)) {
+        ecg_pretrain_sums sums = {0};
+        ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)codes), PyArray_DATA((PyArrayObject *)logits)};
+        ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask,
+                           .context = &c};
+        int threads = ecg_threads_begin();
+        poll_begin(&c.poll);
+        ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,
+                                                    threads, poll_signals, &c.poll);
+        poll_end(&c.poll);
+        c.self->busy = false;
+        result = status == ECG_OK ? sums_dict(&sums, codes, logits) : raise_status(status);
+    }
+    Py_XDECREF(codes);
+    Py_XDECREF(logits);
+    return result;
+}

@@ -1,0 +1,49 @@
+/* What the methods of ecgfm._core.Trainer share: its object, and how a call's arguments are taken. */
+#ifndef ECG_PYTHON_TRAINER_OBJECT_H
+#define ECG_PYTHON_TRAINER_OBJECT_H
+
+#include "../model/trainer.h"
+#include "common.h"
+
+#define MAX_MASK_LAYERS 256
+
+typedef struct {
+    PyObject_HEAD
+    ecg_trainer trainer;
+    bool created, busy;
+} TrainerObject;
+
+/* A call that computes. */
+typedef struct {
+    TrainerObject *self;
+    poll_state poll;
+    PyArrayObject *x, *valid, *y, *pos_weight;
+    /* given masks, by draw and layer */
+    const uint8_t *whole[ECG_DRAW_FEATURES + 1];
+    const uint8_t *by_layer[4][MAX_MASK_LAYERS];
+} trainer_call;
+
+/* *dst = dict[key] as a number or a truth, or what stands for an absent one; -1 with an exception. */
+int trainer_number(double *dst, PyObject *dict, const char *key, double fallback);
+int trainer_flag(bool *dst, PyObject *dict, const char *key);
+
+/* Marks the trainer as busy; -1 with an exception if it is. */
+int trainer_begin(TrainerObject *self);
+
+/* Checks x (B, L, N), which is in the call, and valid (B,) or None; trainer_valid is what valid holds or NULL. */
+int trainer_signals(trainer_call *call, PyObject *valid);
+const int64_t *trainer_valid(const trainer_call *call);
+
+/* Takes the given dropout masks: one of n bools, or those of all places. */
+int trainer_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n);
+int trainer_masks(trainer_call *call, PyObject *noise);
+
+/* What an ecg_noise asks for a mask that is given; its context is the call. */
+const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer);
+
+/* ---- pretrain_method.c ---- */
+
+extern const char trainer_pretrain_doc[];
+PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs);
+
+#endif
