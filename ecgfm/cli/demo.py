@@ -1,54 +1,132 @@
-"""Simulated 12-lead ECGs through the small model that comes with the package: no files needed."""
+"""Simulated 12-lead ECGs through the small model that comes with the package: no files needed.
 
+What was simulated stands beside what the model says. The recordings are new ones each time.
+"""
+
+import json
 import os
+import secrets
+import sys
 from importlib import resources
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, Error
+from .predict import NOT_CLINICAL
 
 __all__ = ["add_arguments", "run"]
 
 _MAX_RECORDS = 10_000
+_MAX_SEED = 1 << 63
+_NEW_SEEDS = 100_000
+_ACROSS, _SHOWN = 6, 60  # recordings beside each other, and in all
+_DURATION_S = 10.0
+_NAME = "simulated_{}"
+_PICTURES = (".png", ".svg", ".pdf")
 UNTRAINED = "The weights of this model are untrained: the numbers show that everything works, and mean nothing."
+SIMULATED = "The model was trained on simulated ECGs alone: what it says of real ones means nothing."
 
 
 def add_arguments(parser):
-    parser.add_argument("--seed", type=int, default=0, help="of the simulation (default 0)")
+    parser.add_argument("--seed", type=int, help="of the simulation; by default a new one, which is printed")
     parser.add_argument("--records", type=int, default=3, metavar="N", help="how many recordings (default 3)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the first recording, coloured by the model's saliency; the ending chooses the format (.png, .svg, .pdf)",
+    )
 
 
 def run(args):
     from .. import load, predict
-    from .predict import show
 
     if not 1 <= args.records <= _MAX_RECORDS:
         raise ConfigError(f"{args.records} is not from 1 to {_MAX_RECORDS}", field="--records")
-    if args.seed < 0:
-        raise ConfigError(f"{args.seed} is negative", field="--seed")
+    if args.seed is not None and not 0 <= args.seed < _MAX_SEED:
+        raise ConfigError(f"{args.seed} is negative or too large", field="--seed")
+    seed = secrets.randbelow(_NEW_SEEDS) if args.seed is None else args.seed
+    if args.plot is not None:
+        _check_plot(args.plot)
     with resources.as_file(resources.files("ecgfm") / "assets" / "demo") as directory:
         if not os.path.isdir(directory):
             raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
         model = load(directory)
-    result = predict(model, simulated(args.records, args.seed))
-    show(model, result, as_json=args.json, notices=[UNTRAINED] if model.info.get("training") == "none" else [])
+    truth, first = [], []
+
+    def recordings():
+        for record in simulated(args.records, seed):
+            truth.append(record.labels)
+            if not first:
+                first.append(record)
+            yield record
+
+    result = predict(model, recordings())
+    notices = [UNTRAINED if model.info.get("training") == "none" else SIMULATED, NOT_CLINICAL]
+    if args.plot is not None:
+        _plot(model, first[0], args.plot)
+        notices.append(f"Drawn: {_NAME.format(0)} in {args.plot}")
+    if args.json:
+        known = [{"file": _NAME.format(i), "labels": list(labels)} for i, labels in enumerate(truth)]
+        print(json.dumps({"seed": seed, "truth": known} | json.loads(result.to_json()), indent=1))
+        print("\n".join(notices), file=sys.stderr)
+    else:
+        print("\n".join([*_table(result, truth, seed), "", *notices]))
     return 0
 
 
 def simulated(count, seed):
-    """Recordings of 10 s, each of another heart: rate, axis and noise follow from the seed."""
+    """Recordings of 10 s, each of another patient: what the patient has, and all else, follows from the seed.
+
+    Yields
+    ------
+    SimulatedRecord
+    """
+    from ..ecg import SimulatedPatient
+    from ..ecg.simulation.cohort import patient_seeds
+
+    for i, patient_seed in enumerate(patient_seeds(seed, count)):
+        record = SimulatedPatient(patient_seed).record(_DURATION_S)
+        record.source = _NAME.format(i)
+        yield record
+
+
+def _table(result, truth, seed):
+    """Lines: labels downwards, recordings across, the true ones marked."""
     import numpy as np
 
-    from ..ecg import simulate
+    count = len(result.records)
+    probabilities = np.asarray(result.records.probabilities)
+    names = list(result.records.labels)
+    width = max(map(len, names))
+    lines = [f"{count} simulated recording{'s' * (count > 1)} of {_DURATION_S:g} s (--seed {seed} repeats them)", ""]
+    shown = min(count, _SHOWN)
+    for start in range(0, shown, _ACROSS):
+        rows = range(start, min(start + _ACROSS, shown))
+        lines.append(f"{'':<{width}}" + "".join(f"{_NAME.format(row):>16}" for row in rows))
+        for column, name in enumerate(names):
+            cells = [f"{probabilities[row, column]:.3f} {'true' if name in truth[row] else '':<4}" for row in rows]
+            lines.append(f"{name:<{width}}" + "".join(f"{cell:>16}" for cell in cells))
+        lines.append("")
+    if shown < count:
+        lines += [f"... and {count - shown:,} more (--json prints all)", ""]
+    lines.append("The model's probability of each label; true marks what was simulated.")
+    return lines
 
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        record = simulate(
-            10.0,
-            500.0,
-            heart_rate=round(float(rng.uniform(45, 130))),
-            axis_deg=float(rng.uniform(-40, 60)),
-            noise_mv=float(rng.uniform(0.005, 0.03)),
-            seed=int(rng.integers(1 << 31)),
-        )
-        record.source = f"simulated_{i}"
-        yield record
+
+def _check_plot(path):
+    """What would keep the picture from being drawn, before the work."""
+    from ..view.figures import new_figure
+    from .common import check_out
+
+    new_figure(1, 1)
+    try:
+        check_out(path, suffixes=_PICTURES)
+    except Error as error:
+        error.field = "--plot"
+        raise
+
+
+def _plot(model, record, path):
+    from .. import plot, saliency
+
+    title = f"{record.source}: {', '.join(record.labels)}"
+    plot(record, saliency=saliency(model, [record]), title=title, path=path)

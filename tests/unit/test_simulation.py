@@ -76,7 +76,9 @@ def test_duration_of_the_qrs(labels, low, high):
     assert low < np.quantile(found, 0.1) and np.quantile(found, 0.9) < high
 
 
-@pytest.mark.parametrize(("labels", "low", "high"), [((), 0.12, 0.20), (LONG_PR, 0.20, 0.35), ((LONG_PR, FAST), 0.2, 0.3)])
+@pytest.mark.parametrize(
+    ("labels", "low", "high"), [((), 0.12, 0.20), (LONG_PR, 0.20, 0.35), ((LONG_PR, FAST), 0.2, 0.3)]
+)
 def test_pr_and_qt(labels, low, high):
     for record in recordings(labels):
         beats = record.beats
@@ -150,7 +152,8 @@ def test_the_t_wave_points_against_a_wide_qrs(labels):
     against = []
     for record in recordings(labels, 30):
         kind = {LEFT: "conducted", PACEMAKER: "paced", EARLY: "ventricular"}[labels]
-        for start, qt in zip(record.beats.start_s[record.beats.kind == kind], record.beats.qt_s[record.beats.kind == kind]):
+        here = record.beats.kind == kind
+        for start, qt in zip(record.beats.start_s[here], record.beats.qt_s[here]):
             a, b, c = (int((start + t) * 500) for t in (0, 0.16, qt))
             if c < record.samples:
                 signal = record.signal[6:].astype(np.float64)
@@ -162,7 +165,7 @@ def test_the_t_wave_points_against_a_wide_qrs(labels):
 
 
 def test_the_blocks_have_their_signs():
-    """Right: a late positive wave in V1 and a late negative one in I or V6. Left: V1 negative, I and V6 positive late."""
+    """Right: late, V1 is positive and I or V6 negative. Left: late, V1 is negative and I or V6 positive."""
     right, left = [], []
     for labels, found in ((RIGHT, right), (LEFT, left)):
         for record in recordings(labels, 40):

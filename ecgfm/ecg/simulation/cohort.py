@@ -146,7 +146,7 @@ def simulate_cohort(patients, recordings=1, duration_s=5.0, sampling_rate=float(
             raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
     samples = checked_length(duration_s, sampling_rate)
     if patients * recordings * len(LEADS) * samples > _MAX_VALUES:
-        raise ConfigError("so many signals are too large for one array", field="patients", remedy="Make several cohorts")
+        raise ConfigError("too many signals for one array", field="patients", remedy="Make several cohorts")
     if labels is not None:
         labels = checked_labels(labels)
     count = patients * recordings

@@ -28,7 +28,7 @@ def disturb(rng, samples, rate, *, noise_mv=0.0, wander_mv=0.0, mains_mv=0.0, ma
     rate : float
         In Hz.
     noise_mv, wander_mv, muscle_mv : float
-        Standard deviation in a lead: of white noise, of the baseline below 0.5 Hz, and of muscles (20 Hz up, in bursts).
+        Standard deviation in a lead: of white noise, of the baseline below 0.5 Hz, of muscles (20 Hz up, in bursts).
     mains_mv, mains_hz : float
         Amplitude of hum, of which a lead has a half to all, and its frequency.
 

@@ -73,6 +73,7 @@ QRS = {
         ]
     ),
 }
+DURATION_S = {"normal": (0.089, 0.007), "right block": (0.138, 0.009), "left block": (0.150, 0.011)}
 T = np.array([[-42, 52, 0.13, 0.10, -0.11], [0, 33, 0.19, 0.15, -0.16]])  # slow rise, fast fall; centres from the peak
 T_TAIL = 2.1  # the T wave ends so many widths of its last part after its peak
 
@@ -166,8 +167,7 @@ class Heart:
 
     def _conducted(self, draw):
         kind = self.block or "normal"
-        middle, deviation = {"normal": (0.089, 0.007), "right block": (0.138, 0.009), "left block": (0.150, 0.011)}[kind]
-        self.qrs_s["conducted"] = duration = float(draw.normal(middle, deviation))
+        self.qrs_s["conducted"] = duration = float(draw.normal(*DURATION_S[kind]))
         rows = _varied(QRS[kind], draw, 0.16)
         large = draw.happens(0.22)  # a thick wall: large waves, often with a T against them
         if large:

@@ -44,7 +44,7 @@ def qt_interval(rr_s, qtc_s):
 
 
 def sinus_intervals(rng, mean_s, variability, duration_s, breath_hz=0.25):
-    """Times between sinus beats: half of the variance is breathing's, a tenth the slow waves' at 0.1 Hz, the rest chance.
+    """Times between sinus beats: half of the variance is breathing's, a tenth that of waves of 0.1 Hz, the rest chance.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ def _made(times, kind, pr, p_s, extra, qtc_s, spikes=None):
 
 
 def fibrillation_waves(rng, time, rate_hz, size_mv):
-    """f waves: a sawtooth of three harmonics, whose rate and size swing (Stridh, Sornmo: Spatiotemporal QRST cancellation
-    techniques for analysis of atrial fibrillation, IEEE Trans Biomed Eng 48(1), 2001); the swings are by chance.
+    """f waves: a sawtooth of three harmonics, whose rate and size change by chance (after Stridh, Sornmo:
+    Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation, IEEE Trans Biomed Eng 48(1), 2001).
 
     Parameters
     ----------
