@@ -58,3 +58,70 @@ def code_15_row(number, part):
     row = dict.fromkeys(CODE_15_COLUMNS, "False")
     return row | {"exam_id": number, "age": 50, "nn_predicted_age": 51.5, "patient_id": number % 7, "timey": "",
                   "trace_file": part}
+
+
+def wfdb_record(folder, name, x, rate=500, leads=LEADS, *, gain=1000, zero=0, comments=(), mat=False, time="",
+                lead_unit="mV"):
+    """A WFDB record in format 16 from a signal (leads, samples) in mV; NaN is stored as a missing sample.
+
+    With `mat` the signal file is a MATLAB 4 file, as in the Challenge 2021. Returns the (leads, samples) float64 that is
+    stored.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = np.round(np.where(np.isnan(x), 0, x).astype(np.float64) * gain) + zero
+    counts = np.where(np.isnan(x), -32768, counts).astype("<i2")
+    file, offset = (f"{name}.mat", "+24") if mat else (f"{name}.dat", "")
+    head = np.array([30, len(x), x.shape[1], 0, 4], dtype="<i4").tobytes() + b"val\0" if mat else b""
+    (folder / file).write_bytes(head + counts.T.tobytes())
+    lines = [f"{name} {len(x)} {rate} {x.shape[1]} {time}".rstrip()]
+    baseline = f"({zero})" if zero else ""
+    for lead, row in zip(leads, counts.astype(int)):
+        lines.append(f"{file} 16{offset} {gain}{baseline}/{lead_unit} 16 0 {row[0]} {sum(row) % 65536} 0 {lead}")
+    lines += [f"#{comment}" for comment in comments]
+    (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
+    return np.where(counts == -32768, np.nan, (counts.astype(np.float64) - zero) / gain)
+
+
+def patient(age, sex, codes):
+    """The comments of the Challenge 2021."""
+    return [f"Age: {age}", f"Sex: {sex}", f"Dx: {codes}", "Rx: Unknown", "Hx: Unknown", "Sx: Unknown"]
+
+
+def physionet2021(folder, seconds=10):
+    """A folder as the Challenge's: two data sets, RECORDS everywhere. Returns {path below training: stored signal}."""
+    training, stored = folder / "training", {}
+    for name, group, record, rate, about in [
+        ("cpsc_2018", "g1", "A0001", 500, patient(74, "Male", "59118001")),
+        ("cpsc_2018", "g1", "A0002", 500, patient("NaN", "Female", "426783006,164889003")),
+        ("cpsc_2018", "g2", "A0003", 500, patient(49, "Unknown", "426783006")),
+        ("ptb", "g1", "S0001", 1000, patient(81, "Female", "164865005")),
+        ("st_petersburg_incart", "g1", "I0001", 257, patient(65, "F", "251182009")),
+    ]:
+        x = signal(seconds, rate, seed=len(stored))
+        at = f"{name}/{group}/{record}"
+        stored[at] = wfdb_record(training / name / group, record, x, rate, comments=about, mat=True)
+    for below in {path.parent for path in training.rglob("*.hea")}:
+        (below / "RECORDS").write_text("".join(f"{path.stem}\n" for path in sorted(below.glob("*.hea"))))
+    groups = sorted({f"training/{path.parent.relative_to(training)}/\n" for path in training.rglob("*.hea")})
+    (folder / "RECORDS").write_text("".join(groups))
+    return stored
+
+
+def mimic_iv_ecg(folder, studies=(40689238, 44458630, 49036311), seconds=10):
+    """A folder as MIMIC-IV-ECG's, measurements in another order than records. Returns {study: stored signal}."""
+    inside = folder / "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"
+    inside.mkdir(parents=True)
+    rows, reports, stored = [], [], {}
+    for i, study in enumerate(studies):
+        subject = 10000032 + i // 2
+        below = f"files/p{str(subject)[:4]}/p{subject}/s{study}"
+        stored[study] = wfdb_record(inside / below, str(study), signal(seconds, 500, seed=i), gain=200,
+                                    time=f"1{i}:05:00 0{i + 1}/08/2180")
+        rows.append({"subject_id": subject, "study_id": study, "file_name": study,
+                     "ecg_time": f"2180-0{i + 1}-23 08:44:00", "path": f"{below}/{study}"})
+        texts = ["Sinus rhythm", "", f"Report of {study}"]
+        reports.append({"subject_id": subject, "study_id": study, "cart_id": 6848296, "ecg_time": rows[-1]["ecg_time"],
+                        **{f"report_{j}": text for j, text in enumerate(texts + [""] * 15)}, "rr_interval": 659})
+    write_table(inside / "record_list.csv", rows)
+    write_table(inside / "machine_measurements.csv", reports[::-1])
+    return stored

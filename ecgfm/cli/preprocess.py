@@ -62,7 +62,7 @@ def run(args):
     from ..data.pipeline import preprocess
     from ..data.preprocess import Options
 
-    source = SOURCES[args.source]()
+    source = SOURCES[args.source]().configured(args)
     options = Options(
         sample_rate=args.desired_sample_rate,
         segment_seconds=args.segment_seconds,

@@ -8,12 +8,13 @@ from .order import batches, epoch_order
 from .packed import Packed, open_packed
 from .pipeline import Summary, preprocess
 from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
-from .sources import SOURCES, Recording, Source
+from .sources import SOURCES, Files, Recording, Source
 
 __all__ = [
     "SOURCES",
     "Batch",
     "Dataset",
+    "Files",
     "Loader",
     "Manifest",
     "Options",

@@ -3,11 +3,15 @@
 from ...errors import ConfigError
 from .base import Recording, Source
 from .code_15 import Code15
+from .files import Files
+from .mimic_iv_ecg import MimicIvEcg
+from .muse import Muse
+from .physionet2021 import Physionet2021
 
-__all__ = ["SOURCES", "Recording", "Source", "find_source"]
+__all__ = ["SOURCES", "Files", "Recording", "Source", "find_source"]
 
 #: Name -> class. A new source is added here and nowhere else.
-SOURCES = {source.name: source for source in (Code15,)}
+SOURCES = {source.name: source for source in (Physionet2021, MimicIvEcg, Code15, Muse, Files)}
 
 
 def find_source(source):

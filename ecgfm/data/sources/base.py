@@ -56,8 +56,12 @@ class Source:
     def arguments(self, parser):
         """Add options of this source's own to the command line."""
 
+    def configured(self, args):
+        """The source as these options want it."""
+        return self
+
     def own(self, args):
-        """The values of these options, as keyword arguments of `records`."""
+        """The values of these options that `records` takes, as keyword arguments."""
         return {}
 
     def records(self, raw_root, processed_root, **own):

@@ -6,7 +6,7 @@ import tempfile
 from .common import Format, check_file_size
 from .kit import read_with
 
-__all__ = ["FORMAT", "MAX_XML", "starts_with_element"]
+__all__ = ["FORMAT", "MAX_XML", "mended", "starts_with_element"]
 
 #: XML files are parsed in memory, where they take some ten times their size.
 MAX_XML = 1 << 25
@@ -37,12 +37,20 @@ def _read(path, *, sampling_rate, leads):
     check_file_size(path, MAX_XML)
     with open(path, "rb") as file:
         content = file.read()
-    if content.startswith(_UTF16) or not _BARE.search(content):
+    whole = mended(content)
+    if whole is content:
         return _parsed(path, None, sampling_rate, leads)
-    with tempfile.NamedTemporaryFile(suffix=".xml") as mended:
-        mended.write(_BARE.sub(b"&amp;", content))
-        mended.flush()
-        return _parsed(path, mended.name, sampling_rate, leads)
+    with tempfile.NamedTemporaryFile(suffix=".xml") as file:
+        file.write(whole)
+        file.flush()
+        return _parsed(path, file.name, sampling_rate, leads)
+
+
+def mended(content):
+    """The bytes of a file with each bare & escaped; the same object if there is none."""
+    if content.startswith(_UTF16) or not _BARE.search(content):
+        return content
+    return _BARE.sub(b"&amp;", content)
 
 
 def _parsed(path, instead, sampling_rate, leads):

@@ -1,6 +1,7 @@
 """WFDB: a text header ``.hea`` and the signal files that it names, as PhysioNet keeps recordings.
 
-wfdb parses. Since it opens the files that a header names and takes its lengths at their word, both are checked before.
+The usual ones are read by `read_plain`; wfdb parses the others. Since it opens the files that a header names and takes its
+lengths at their word, both are checked before.
 """
 
 import os
@@ -11,8 +12,9 @@ import numpy as np
 from ...errors import FormatError, LeadError, SignalError
 from ..record import LEADS, canonical_lead
 from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
+from .wfdb_plain import PlainRecord, read_plain
 
-__all__ = ["FORMAT", "header_beside", "is_segment"]
+__all__ = ["FORMAT", "header_beside", "is_segment", "read_values"]
 
 _MAX_HEADER, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 512, 50_000
 _RECORD = re.compile(r"[\w-]+(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
@@ -60,25 +62,19 @@ def _lines(path):
 
 
 def _read(path, *, sampling_rate, leads):
-    if not path.endswith(".hea"):
-        raise FormatError("a WFDB header by another name", path=path, remedy="Name it <record>.hea")
-    library = optional("wfdb", path, "WFDB records")
-    samples, says_so = _check_claims(library, path)
-    stated = _states_rate(path)
-    block = min(_BLOCK, samples) if says_so else samples  # the library can't take a part of what states no length
-    with parsing(path, "WFDB"):
-        record = library.rdrecord(_base(path), sampto=block if says_so else None)
-        if getattr(record, "p_signal", None) is None or not len(record.sig_name) == len(record.units) > 0:
-            raise FormatError("the header describes no signals", path=path)
-        names = [name or f"signal {i}" for i, name in enumerate(record.sig_name)]
-        chosen = _voltages(names, record.units, path)
-        signal = _blocks(library, path, record, chosen, samples, block)
-    ignored = [f"{name} ({unit})" for i, (name, unit) in enumerate(zip(names, record.units)) if i not in chosen]
+    about, samples, blocks = _opened(path)
+    names = about.names
+    chosen = _voltages(names, about.units, path)
+    factors = np.array([millivolts_per(about.units[i]) for i in chosen])[:, None]
+    signal = np.empty((len(chosen), samples), dtype=np.float32)
+    for start, stop, values in blocks:
+        np.multiply(values[:, chosen].T, factors, out=signal[:, start:stop], casting="same_kind")
+    ignored = [f"{name} ({unit})" for i, (name, unit) in enumerate(zip(names, about.units)) if i not in chosen]
     return make_record(
         signal,
         path,
         field="signal",
-        rate=record.fs if stated else None,
+        rate=about.rate,
         given_rate=sampling_rate,
         leads=[names[i] for i in chosen],
         given_leads=leads,
@@ -86,18 +82,74 @@ def _read(path, *, sampling_rate, leads):
     )
 
 
-def _blocks(library, path, first, chosen, samples, length):
-    """The chosen signals in mV, (leads, samples) float32; `first` is the library's record of the first block.
+def read_values(path):
+    """A record with its values in float64, and all that its header says.
 
-    In blocks, since the library takes several times the memory of what it reads.
+    Parameters
+    ----------
+    path : str
+        The header.
+
+    Returns
+    -------
+    PlainRecord
+        With the signals that are voltages, in mV; ``units`` are those of the file, ``rate`` is None if it states none.
+
+    Raises
+    ------
+    FormatError, SignalError, LeadError
     """
-    factors = np.array([millivolts_per(first.units[i]) for i in chosen])[:, None]
-    signal = np.empty((len(chosen), samples), dtype=np.float32)
+    about, samples, blocks = _opened(path)
+    chosen = _voltages(about.names, about.units, path)
+    factors = np.array([millivolts_per(about.units[i]) for i in chosen])
+    whole = len(chosen) == len(about.names) and (factors == 1).all()
+    if about.values is not None and whole:
+        return about
+    about.values = np.empty((samples, len(chosen)))
+    for start, stop, values in blocks:
+        np.multiply(values[:, chosen], factors, out=about.values[start:stop])
+    about.names, about.units = [about.names[i] for i in chosen], [about.units[i] for i in chosen]
+    return about
+
+
+def _opened(path):
+    """What a header says (a `PlainRecord`), how many samples there are, and an iterator over (start, stop, values)."""
+    if not path.endswith(".hea"):
+        raise FormatError("a WFDB header by another name", path=path, remedy="Name it <record>.hea")
+    found = read_plain(path)
+    if found is not None:
+        samples = len(found.values)
+        return found, samples, iter([(0, samples, found.values)])
+    library = optional("wfdb", path, "WFDB records")
+    samples, says_so = _check_claims(library, path)
+    stated = _states_rate(path)
+    block = min(_BLOCK, samples) if says_so else samples  # the library can't take a part of what states no length
+    with parsing(path, "WFDB"):
+        first = library.rdrecord(_base(path), sampto=block if says_so else None)
+        if getattr(first, "p_signal", None) is None or not len(first.sig_name) == len(first.units) > 0:
+            raise FormatError("the header describes no signals", path=path)
+    about = PlainRecord(
+        first.fs if stated else None,
+        [name or f"signal {i}" for i, name in enumerate(first.sig_name)],
+        list(first.units),
+        None,
+        list(first.comments),
+        first.base_time,
+        first.base_date,
+    )
+    return about, samples, _blocks(library, path, first, samples, block)
+
+
+def _blocks(library, path, first, samples, length):
+    """The values of a record in blocks, since the library takes several times the memory of what it reads.
+
+    `first` is the library's record of the first block.
+    """
     for start in range(0, samples, length or 1):
         stop = min(start + length, samples)
-        block = library.rdrecord(_base(path), sampfrom=start, sampto=stop) if start else first
-        np.multiply(block.p_signal[:, chosen].T, factors, out=signal[:, start:stop], casting="same_kind")
-    return signal
+        with parsing(path, "WFDB"):
+            block = library.rdrecord(_base(path), sampfrom=start, sampto=stop) if start else first
+        yield start, stop, block.p_signal
 
 
 def _states_rate(path):

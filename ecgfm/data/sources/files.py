@@ -1,0 +1,150 @@
+"""Any folder of recordings in the formats that `ecgfm.read` knows, and one's own reader."""
+
+import importlib.util
+import os
+
+import numpy as np
+
+from ...ecg import Record
+from ...ecg.readers import is_recording, members, read
+from ...errors import ConfigError, Error, FormatError
+from ..rows import read_rows
+from .base import Recording, Source, save_name
+
+__all__ = ["Files", "load_function", "walk"]
+
+
+class Files(Source):
+    """A folder of recordings in any format that is read, or a table of them.
+
+    Parameters
+    ----------
+    table : path-like, optional
+        A CSV file with the column ``path`` (below the folder, or absolute), and any others, which go into ``meta.csv``.
+        ``dataset`` and ``save_file`` are taken from it if they are there. Without a table the folder is searched.
+    reader : callable, optional
+        Takes a row (a dict of text, with the whole ``path``); returns a `Record`, a `Recording`, or a tuple (signal
+        (leads, samples), rate in Hz, lead names). By default the file is read by its format.
+    sampling_rate, leads
+        For files that don't state them, as for `ecgfm.read`.
+    name : str
+        Goes into the column ``source`` and before the names of files.
+    """
+
+    name = "files"
+    meta_columns = ("notes",)
+
+    def __init__(self, table=None, reader=None, *, sampling_rate=None, leads=None, name="files"):
+        if not name or name != os.path.basename(name):
+            raise ConfigError(f"{name!r} is no part of a file name", field="source_name")
+        self.table, self.reader, self.name = table, reader, name
+        self.sampling_rate, self.leads = sampling_rate, leads
+
+    def arguments(self, parser):
+        parser.add_argument("--table", metavar="CSV", help="table of the recordings: path, and columns for meta.csv "
+                                                           "(default: all recordings in the folder)")
+        parser.add_argument("--reader", metavar="FILE.py:FUNCTION", help="one's own reader: takes a row, returns the "
+                                                                         "signal (leads, samples), its rate, lead names")
+        parser.add_argument("--sampling_rate", type=float, metavar="HZ", help="for files that don't state it")
+        parser.add_argument("--lead_names", metavar="I,II,...", help="for files that don't state them")
+        parser.add_argument("--source_name", default="files", metavar="NAME", help="for the column source (default files)")
+
+    def configured(self, args):
+        reader = load_function(args.reader) if args.reader else None
+        return type(self)(
+            args.table, reader, sampling_rate=args.sampling_rate, leads=args.lead_names, name=args.source_name
+        )
+
+    def records(self, raw_root, processed_root, **own):
+        if self.table is not None:
+            return read_rows(self.table, ("path",))
+        return ["path"], ({"path": path} for path in _recordings(raw_root))
+
+    def locate(self, raw_root, columns, *, reading=True):
+        if "path" not in columns:
+            raise FormatError("columns missing: path", path=self.table or raw_root, field="records.csv")
+
+        def located(row):
+            file, mark, member = row["path"].partition("::")
+            stem = os.path.splitext(file)[0].strip("/") + (f"_{member}" if mark else "")
+            return {
+                "path": os.path.join(raw_root or "", row["path"]),
+                "save_file": row.get("save_file") or save_name(self.name, stem),
+                "source": self.name,
+                "dataset": row.get("dataset") or self.name,
+            }
+
+        return located
+
+    def read(self, row):
+        if self.reader is None:
+            found = read(row["path"], sampling_rate=self.sampling_rate, leads=self.leads)
+        else:
+            found = self.reader({name: value for name, value in row.items() if not name.startswith("_")})
+        if isinstance(found, Recording):
+            return found
+        if isinstance(found, Record):
+            meta = {"notes": "; ".join(found.notes) or None}
+            return Recording(found.signal, found.sampling_rate, found.leads, meta, derived=found.derived)
+        try:
+            signal, rate, names = found
+            return Recording(np.asarray(signal), float(rate), tuple(names))
+        except (TypeError, ValueError):
+            raise FormatError(
+                f"the reader gave {type(found).__name__}, not (signal, rate, lead names)", path=row["path"]
+            ) from None
+
+
+def load_function(text):
+    """The function that ``file.py:name`` or ``module:name`` names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    where, _, name = text.rpartition(":")
+    if not where or not name:
+        raise ConfigError(f"{text!r} names no function", field="reader", remedy="Give it as file.py:function")
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location("ecgfm_reader", where)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+        return getattr(module, name)
+    except (ImportError, OSError, SyntaxError, AttributeError) as error:
+        raise ConfigError(f"can't be loaded: {error}", path=where, field="reader") from None
+
+
+def walk(top):
+    """Paths below a folder of all its files, in the order of their names, without hidden ones.
+
+    Raises
+    ------
+    FormatError
+        If a folder can't be listed.
+    """
+
+    def refuse(error):
+        raise FormatError(f"the directory can't be listed: {error.strerror}", path=error.filename)
+
+    for folder, subfolders, names in os.walk(top, onerror=refuse):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(folder, name), top)
+
+
+def _recordings(top):
+    """Those of `walk` that are recordings; of a file that holds several each one, as ``file::name``."""
+    for relative in walk(top):
+        path = os.path.join(top, relative)
+        if not is_recording(path):
+            continue
+        try:
+            for one in members(path):
+                yield relative + one.removeprefix(path)
+        except Error:
+            yield relative  # reading it will say why

@@ -1,0 +1,130 @@
+"""GE MUSE's XML: the rhythm waveform, and what the file says of patient, test, measurements and diagnosis."""
+
+import os
+import re
+from datetime import datetime
+from xml.etree import ElementTree
+
+from ...ecg.readers import read
+from ...ecg.readers.muse import mended
+from ...errors import FormatError
+from .base import Recording, Source, save_name
+from .files import walk
+
+__all__ = ["Muse"]
+
+_SECTIONS = (
+    "MuseInfo PatientDemographics TestDemographics Order RestingECGMeasurements OriginalRestingECGMeasurements"
+    " Diagnosis OriginalDiagnosis QRSTimesTypes PharmaData"
+).split()
+_YEARS = {"YEARS": 1.0, "MONTHS": 1 / 12, "DAYS": 1 / 365}
+_SEX = {"FEMALE": "1", "MALE": "0"}
+_DERIVED = ("age", "sex", "patient_id", "acq_dt", "edit_dt", "dob")
+
+
+class Muse(Source):
+    """GE MUSE: a folder of XML files."""
+
+    name = "muse"
+    meta_columns = _DERIVED
+
+    def records(self, raw_root, processed_root, **own):
+        """A row per ``.xml`` file below the folder: path."""
+        return ["path"], ({"path": path} for path in walk(raw_root) if path.lower().endswith(".xml"))
+
+    def locate(self, raw_root, columns, *, reading=True):
+        if "path" not in columns:
+            raise FormatError("columns missing: path", path=raw_root, field="records.csv")
+
+        def located(row):
+            stem, suffix = os.path.splitext(row["path"])
+            if suffix.lower() != ".xml":  # the reference leaves it out
+                stem, suffix = row["path"], ".xml"
+            return {
+                "path": os.path.join(raw_root or "", stem + suffix),
+                "save_file": save_name(self.name, stem),
+                "source": self.name,
+                "dataset": row.get("dataset") or self.name,
+            }
+
+        return located
+
+    def read(self, row):
+        record = read(row["path"])
+        meta, tables = describe_muse(row["path"])
+        return Recording(record.signal, record.sampling_rate, record.leads, meta, tables, record.derived)
+
+
+def describe_muse(path):
+    """What a file says besides the signal.
+
+    Returns
+    -------
+    meta : dict
+        ``<section>_<field>`` -> text, with the statements of a diagnosis as one text; and in years, codes and ISO dates:
+        age, sex (female 1, male 0), patient_id, acq_dt, edit_dt, dob. None where the file says UNKNOWN or nothing.
+    tables : dict
+        ``lead_data`` (a row per stored lead of the rhythm waveform) and ``qrs_data`` (a row per beat).
+    """
+    with open(path, "rb") as file:
+        content = mended(file.read())
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise FormatError(f"no XML: {error}", path=path) from None
+    meta, tables = {}, {}
+    for section in root:
+        if section.tag in _SECTIONS:
+            meta.update(_fields(section))
+        beats = [_leaves(beat) for beat in section.iter("QRS")] if section.tag == "QRSTimesTypes" else []
+        if beats:
+            tables["qrs_data"] = beats
+    for wave in root.iter("Waveform"):
+        if wave.findtext("WaveformType") == "Rhythm":
+            meta.update((f"Waveform_{name}", text) for name, text in _leaves(wave).items())
+            tables["lead_data"] = [_leaves(lead, but="WaveFormData") for lead in wave.iter("LeadData")]
+            break
+    meta = {name: None if text == "UNKNOWN" else text for name, text in meta.items()}
+    return meta | _derived(meta), tables
+
+
+def _leaves(element, but=None):
+    """Name -> text of the fields directly below an element."""
+    return {child.tag: _text(child.text) for child in element if not len(child) and child.tag != but}
+
+
+def _fields(section):
+    found = {f"{section.tag}_{name}": text for name, text in _leaves(section).items()}
+    statements = [_text(text.text) for text in section.iter("StmtText")]
+    if statements:
+        found[f"{section.tag}_DiagnosisStatement"] = _text(" ".join(filter(None, statements)))
+    return found
+
+
+def _text(text):
+    return re.sub(r"\s+", " ", text or "").strip() or None
+
+
+def _derived(meta):
+    found = dict.fromkeys(_DERIVED)
+    age, unit = meta.get("PatientDemographics_PatientAge"), meta.get("PatientDemographics_AgeUnits")
+    try:
+        found["age"] = float(age) * _YEARS[unit]
+    except (TypeError, ValueError, KeyError):
+        pass
+    found["sex"] = _SEX.get(meta.get("PatientDemographics_Gender"))
+    number = meta.get("PatientDemographics_PatientID")
+    found["patient_id"] = None if number is None or not number.strip("x") else number
+    for name, day in (("acq", "Acquisition"), ("edit", "Edit")):
+        parts = meta.get(f"TestDemographics_{day}Date"), meta.get(f"TestDemographics_{day}Time")
+        found[f"{name}_dt"] = _date(" ".join(filter(None, parts)), "%m-%d-%Y %H:%M:%S")
+    found["dob"] = _date(meta.get("PatientDemographics_DateofBirth"), "%m-%d-%Y")
+    return found
+
+
+def _date(text, form):
+    try:
+        found = datetime.strptime(text or "", form)
+    except ValueError:
+        return None
+    return found.isoformat(sep=" ") if "%H" in form else found.date().isoformat()

@@ -1,0 +1,101 @@
+"""PhysioNet/CinC Challenge 2021: ``training/<data set>/g1/<record>.hea`` and ``.mat``, with ``RECORDS`` in the folders."""
+
+import os
+
+from ...errors import FormatError
+from .base import Source, save_name
+from .wfdb_files import read_wfdb
+
+__all__ = ["Physionet2021"]
+
+_COMMENTS = {"age": "age", "sex": "sex", "dx": "diagnosis", "rx": "Rx", "hx": "Hx", "sx": "Sx"}
+_SEX = {"female": "1", "f": "1", "male": "0", "m": "0"}
+_NOTHING = ("unknown", "nan", "")
+
+
+class Physionet2021(Source):
+    """PhysioNet/CinC Challenge 2021: the folder training."""
+
+    name = "physionet2021"
+    meta_columns = ("units", "base_date", "base_time", *_COMMENTS.values())
+
+    def records(self, raw_root, processed_root, **own):
+        """A row per record that has a header or a signal file, or stands in ``RECORDS``: path, dataset."""
+        return ["path", "dataset"], _rows(_training(raw_root))
+
+    def locate(self, raw_root, columns, *, reading=True):
+        missing = [name for name in ("path", "dataset") if name not in columns]
+        if missing:
+            raise FormatError(f"columns missing: {', '.join(missing)}", path=raw_root, field="records.csv")
+        top = _training(raw_root) if raw_root is not None else ""
+
+        def located(row):
+            relative = row["path"].strip("/")
+            return {
+                "path": os.path.join(top, relative),
+                "save_file": save_name(self.name, relative),
+                "source": self.name,
+                "dataset": row["dataset"],
+            }
+
+        return located
+
+    def read(self, row):
+        found, about = read_wfdb(row["path"])
+        found.meta |= {"base_date": about.base_date, "base_time": about.base_time, **comments(about.comments)}
+        return found
+
+
+def comments(lines):
+    """age, sex (female 1, male 0), diagnosis (SNOMED CT codes with commas), Rx, Hx, Sx from a header's comments.
+
+    What is unknown is None; a comment of another name is left out.
+    """
+    found = dict.fromkeys(_COMMENTS.values())
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = _COMMENTS.get(name.strip().lower()), value.strip()
+        if name is None or value.lower() in _NOTHING:
+            continue
+        found[name] = _SEX.get(value.lower()) if name == "sex" else value
+    return found
+
+
+def _training(raw_root):
+    inside = os.path.join(raw_root, "training")
+    return inside if os.path.basename(os.path.normpath(raw_root)) != "training" and os.path.isdir(inside) else raw_root
+
+
+def _rows(top):
+    refused = []
+    for folder, subfolders, names in os.walk(top, onerror=refused.append):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        relative = os.path.relpath(folder, top)
+        prefix = "" if relative == "." else f"{relative}/"
+        stems = {os.path.splitext(name)[0] for name in names if name.endswith((".hea", ".mat", ".dat"))}
+        if "RECORDS" in names:
+            stems |= _listed(folder, subfolders)
+        for stem in sorted(stems):
+            path = prefix + stem
+            yield {"path": path, "dataset": path.split("/")[0] if "/" in path else os.path.basename(os.path.normpath(top))}
+    if refused:
+        raise FormatError(f"the directory can't be listed: {refused[0].strerror}", path=refused[0].filename)
+
+
+def _listed(folder, subfolders):
+    """The records that ``RECORDS`` names, and the subfolders that it names and that are not there."""
+    path = os.path.join(folder, "RECORDS")
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"can't be read: {error}", path=path) from None
+    found = set()
+    for line in lines:
+        if line.endswith("/"):
+            below = line.removeprefix("training/").rstrip("/")
+            if below and not os.path.isdir(os.path.join(folder, below)) and not os.path.isdir(os.path.join(folder, line)):
+                found.add(below)
+        elif line:
+            found.add(line.removesuffix(".hea"))
+    return found

@@ -1,0 +1,30 @@
+"""What PhysioNet's collections share: a recording is a WFDB header and its signal file, named without an ending."""
+
+import os
+
+from ...ecg.readers.wfdb import read_values
+from ...errors import FormatError, SignalError
+from .base import Recording
+
+__all__ = ["read_wfdb"]
+
+
+def read_wfdb(path):
+    """A record by its path without ``.hea``.
+
+    Returns
+    -------
+    Recording
+        In mV; its meta has ``units`` (those of the file).
+    about : PlainRecord
+        What else the header says.
+    """
+    header = f"{path}.hea"
+    if not os.path.isfile(header):
+        raise FormatError("no such file", path=header)
+    about = read_values(header)
+    if about.rate is None:
+        raise SignalError("the header doesn't state the sampling rate", path=header, field="record line")
+    units = sorted({unit.lower() for unit in about.units})
+    meta = {"units": units[0] if len(units) == 1 else str(about.units)}
+    return Recording(about.values.T, about.rate, about.names, meta), about
