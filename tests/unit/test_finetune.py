@@ -1,7 +1,10 @@
 """The loop over epochs: learning, validation, early stopping, what comes back, what is refused."""
 
 import math
+import os
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -235,6 +238,27 @@ def test_a_callback_ends_it(model, data):
 def encoder():
     table = weights.parameters(CONFIG, "pretraining")
     return ecgfm.Model.from_state_dict(CONFIG, weights.weights(table), kind="pretraining")
+
+
+def test_ctrl_c_ends_it_between_layers(data):
+    """A signal that comes inside a step that takes seconds; the model given is as before."""
+    config = CONFIG | {"encoder_layers": 16, "encoder_embed_dim": 128, "encoder_ffn_embed_dim": 512}
+    model = ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)))
+    x, y = weights.signal("slow", 4, 12, 2500).repeat(100, axis=0), np.zeros((400, 2), np.float32)
+    before = {name: values.copy() for name, values in model.state_dict().items()}
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ecgfm.finetune(model, x, y, epochs=1000, batch_size=400, **QUICK)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, old)
+    assert time.monotonic() - start < 6
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name], err_msg=name)
 
 
 def test_a_pretrained_encoder_gets_a_head(encoder, data):
