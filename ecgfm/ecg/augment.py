@@ -16,6 +16,7 @@ __all__ = [
     "baseline_shift",
     "baseline_wander",
     "emg_noise",
+    "lead_mask",
     "powerline_noise",
     "random_leads_masking",
 ]
@@ -48,7 +49,7 @@ def random_leads_masking(
     mask_leads_condition : (int, int)
         For "conditional": how many of the six limb leads and of the six chest leads are zeroed.
     keep_one_lead : bool
-        For "random": where all leads would be zeroed, one of them, drawn, stays.
+        Never zero all leads: where "random" would, one of them, drawn, stays; a condition of all leads is refused.
     rng : numpy.random.RandomState
 
     Returns
@@ -57,22 +58,39 @@ def random_leads_masking(
         (12, N) float32.
     """
     x = _copy(x)
+    kept = lead_mask(p, mask_leads_selection, mask_leads_prob, mask_leads_condition, keep_one_lead=keep_one_lead, rng=rng)
+    x[~kept] = 0
+    return x
+
+
+def lead_mask(
+    p=1.0,
+    mask_leads_selection="random",
+    mask_leads_prob=0.5,
+    mask_leads_condition=(4, 5),
+    *,
+    keep_one_lead=False,
+    rng,
+):
+    """The leads that stay in `random_leads_masking`: (12,) bool. The parameters are those of that function."""
+    _check_probability(p, "p")
+    _check_probability(mask_leads_prob, "mask_leads_prob")
     if mask_leads_selection not in ("random", "conditional"):
         raise ConfigError(f"{mask_leads_selection!r} is neither 'random' nor 'conditional'", field="mask_leads_selection")
-    _check_probability(mask_leads_prob, "mask_leads_prob")
     limb, chest = _condition(mask_leads_condition)
+    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == 12:
+        raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
+    kept = np.ones(12, bool)
     if not p >= rng.rand():
-        return x
+        return kept
     if mask_leads_selection == "random":
-        gone = rng.uniform(0, 1, size=len(x)) < mask_leads_prob
-        if keep_one_lead and gone.all():
-            gone[rng.randint(len(x))] = False
+        kept = rng.uniform(0, 1, size=12) >= mask_leads_prob
+        if keep_one_lead and not kept.any():
+            kept[rng.randint(12)] = True
     else:
-        gone = np.zeros(len(x), bool)
-        gone[rng.choice(_LIMB, limb, replace=False)] = True
-        gone[_LIMB + rng.choice(len(x) - _LIMB, chest, replace=False)] = True
-    x[gone] = 0
-    return x
+        kept[rng.choice(_LIMB, limb, replace=False)] = False
+        kept[_LIMB + rng.choice(12 - _LIMB, chest, replace=False)] = False
+    return kept
 
 
 def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, dependency=True, *, rng):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..errors import ConfigError, SignalError
+from ..errors import ConfigError
 
-__all__ = ["KINDS", "compute_mask_indices", "span_masks"]
+__all__ = ["KINDS", "Spans", "check_legacy", "compute_mask_indices", "equal_rows"]
 
 KINDS = ("static", "uniform", "normal", "poisson")
 
@@ -57,44 +57,55 @@ def compute_mask_indices(
     ------
     ConfigError
         If a setting is out of range.
-    SignalError
-        If a row is too short for its spans.
     """
-    spans = _Spans(mask_prob, mask_length, mask_type, mask_other, min_masks, no_overlap, min_space)
-    return span_masks(shape, padding_mask, spans, rng, [rng] * int(shape[0]))
+    spans = Spans(mask_prob, mask_length, mask_type, mask_other, min_masks, no_overlap, min_space)
+    check_legacy(rng)
+    batch, steps = map(int, shape)
+    lengths = _lengths(padding_mask, batch, steps)
+    common = spans.count(steps, rng.rand())
+    found = []
+    for b in range(batch):
+        if lengths is None:
+            found.append(spans.draw(steps, common, rng))
+        else:
+            found.append(spans.draw(lengths[b], spans.count(lengths[b], rng.rand()), rng))
+    return equal_rows(found, steps, [rng] * batch)
 
 
-def span_masks(shape, padding_mask, settings, whole, rows):
-    """As `compute_mask_indices`, with a generator for each row.
+def equal_rows(found, steps, rngs, count=None):
+    """Masks with as many steps in each row: `count`, or as many as the row with the fewest has.
 
     Parameters
     ----------
-    shape, padding_mask
-        As there.
-    settings : dict or _Spans
-        The other arguments of `compute_mask_indices`.
-    whole : numpy.random.RandomState
-        For what is drawn once for all rows.
-    rows : sequence of numpy.random.RandomState
-        (B,) for what is drawn for a row.
+    found : list of ndarray
+        (B,) of the masked steps of each row.
+    steps : int
+    rngs : sequence of numpy.random.RandomState
+        (B,) of a row each, for which steps stay. With a smaller count a part of the same steps stays.
+    count : int, optional
+
+    Returns
+    -------
+    ndarray of bool
+        (B, S).
     """
-    spans = settings if isinstance(settings, _Spans) else _Spans(**settings)
-    batch, steps = map(int, shape)
-    lengths = _lengths(padding_mask, batch, steps)
-    common = spans.count(steps, whole)
-    found = []
-    for b, rng in enumerate(rows):
-        real = steps if lengths is None else lengths[b]
-        count = common if lengths is None else spans.count(real, rng)
-        found.append(spans.draw(real, count, rng, b))
     least = min(map(len, found), default=0)
-    mask = np.zeros((batch, steps), bool)
-    for b, rng in enumerate(rows):
-        kept = found[b]
-        if len(kept) > least:
-            kept = rng.choice(kept, least, replace=False)
-        mask[b, kept] = True
+    if count is None:
+        count = least
+    elif not 0 <= count <= least:
+        raise ConfigError(f"{count!r} is not from 0 to {least}, what the row with the fewest has", field="count")
+    mask = np.zeros((len(found), steps), bool)
+    for row, kept, rng in zip(mask, found, rngs):
+        row[rng.choice(kept, count, replace=False) if len(kept) > count else kept] = True
     return mask
+
+
+def check_legacy(rng):
+    """Refuses what is no legacy generator."""
+    if not (hasattr(rng, "rand") and hasattr(rng, "randint")):
+        raise ConfigError(
+            f"a {type(rng).__name__} is no legacy generator", field="rng", remedy="Give a numpy.random.RandomState"
+        )
 
 
 def _lengths(padding_mask, batch, steps):
@@ -107,82 +118,86 @@ def _lengths(padding_mask, batch, steps):
     return [int(n) for n in steps - padding.sum(axis=1)]
 
 
-class _Spans:
-    """The settings, checked, and what is drawn with them."""
+class Spans:
+    """The settings of `compute_mask_indices`, checked, and what is drawn with them."""
 
     def __init__(
         self, mask_prob, mask_length, mask_type="static", mask_other=0.0, min_masks=0, no_overlap=False, min_space=0
     ):
-        if not 0 <= mask_prob <= 1:
-            raise ConfigError(f"{mask_prob!r} is not from 0 to 1", field="mask_prob")
         if mask_type not in KINDS:
             raise ConfigError(f"{mask_type!r} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
-        if mask_length < 1:
+        if not _number(mask_prob, "mask_prob") <= 1:
+            raise ConfigError(f"{mask_prob!r} is not from 0 to 1", field="mask_prob")
+        self.length = _whole(mask_length, "mask_length")
+        if self.length < 1:
             raise ConfigError(f"{mask_length!r} is not 1 or more", field="mask_length")
-        if mask_type == "uniform" and not 0 <= mask_other <= 2 * mask_length:
-            raise ConfigError(f"{mask_other!r} is not from 0 to twice mask_length", field="mask_other")
-        for name, value in (("mask_other", mask_other), ("min_masks", min_masks), ("min_space", min_space)):
-            if value < 0:
-                raise ConfigError(f"{value!r} is below 0", field=name)
-        self.prob, self.length, self.kind, self.other = mask_prob, mask_length, mask_type, mask_other
-        self.least, self.no_overlap, self.space = int(min_masks), bool(no_overlap), int(min_space)
+        self.other = _number(mask_other, "mask_other")
+        if mask_type == "uniform" and _whole(mask_other, "mask_other") > 2 * self.length:
+            raise ConfigError(f"{mask_other!r} is above twice mask_length", field="mask_other")
+        self.prob, self.kind, self.no_overlap = mask_prob, mask_type, bool(no_overlap)
+        self.least, self.space = _whole(min_masks, "min_masks"), _whole(min_space, "min_space")
 
-    def count(self, steps, rng):
-        """Spans of a row of so many steps."""
-        return max(self.least, int(self.prob * steps / float(self.length) + rng.rand()))
+    def count(self, steps, chance):
+        """Spans of a row of so many steps, rounded up or down by a uniform number."""
+        return max(self.least, int(self.prob * steps / float(self.length) + chance))
 
-    def draw(self, steps, count, rng, row):
-        """The masked steps of a row, ascending."""
+    def draw(self, steps, count, rng):
+        """The masked ones of a row's steps, ascending."""
         if count == 0:
             return np.zeros(0, np.int64)
         lengths = self._draw_lengths(count, rng)
         if lengths.sum() == 0:
             lengths[0] = min(self.length, steps - 1)
         if self.no_overlap:
-            taken = self._apart(steps, lengths, rng, row)
+            lengths = np.sort(lengths)[::-1]
+            starts = self._apart(steps, lengths, rng)
         else:
-            taken = self._anywhere(steps, lengths, rng, row)
-        taken = np.unique(taken)
-        return taken[taken < steps]
+            starts = self._anywhere(steps, lengths, rng)
+        masked = np.zeros(max(steps, 0), bool)
+        for start, length in zip(starts, lengths):
+            masked[start : start + length] = True
+        return np.flatnonzero(masked)
 
     def _draw_lengths(self, count, rng):
         if self.kind == "uniform":
-            return rng.randint(self.other, self.length * 2 + 1, size=count)
+            return rng.randint(int(self.other), self.length * 2 + 1, size=count)
         if self.kind == "normal":
-            drawn = rng.normal(self.length, self.other, size=count)
-            return np.array([max(1, int(round(x))) for x in drawn])
+            return np.maximum(1, np.rint(rng.normal(self.length, self.other, size=count)).astype(np.int64))
         if self.kind == "poisson":
             return rng.poisson(self.length, size=count)
         return np.full(count, self.length)
 
-    def _anywhere(self, steps, lengths, rng, row):
+    def _anywhere(self, steps, lengths, rng):
         count, shortest = len(lengths), int(lengths.min())
-        if steps - shortest <= count:
+        if steps - shortest <= count:  # too few places: below 0 in a row with fewer steps than spans
             shortest = steps - count - 1
-        if shortest < 0:
-            raise SignalError(
-                f"row {row} of {steps} steps is too short for {count} masked spans",
-                field="mask_prob",
-                remedy="Give longer segments, or a lower mask_prob",
-            )
-        starts = rng.choice(steps - shortest, count, replace=False)
-        return np.concatenate([np.arange(start, start + length) for start, length in zip(starts, lengths)])
+        return rng.choice(steps - shortest, count, replace=False)
 
-    def _apart(self, steps, lengths, rng, row):
-        keep, free, taken = int(lengths.min()), [(0, steps)], []
-        for length in sorted(map(int, lengths), reverse=True):
+    def _apart(self, steps, lengths, rng):
+        """Starts of the spans, the longest first, until one has no room."""
+        keep, free = int(lengths[-1]), [(0, steps)]
+        for length in map(int, lengths):
             room = np.array([e - s if e - s >= length + self.space else 0 for s, e in free], np.int64)
             total = room.sum()
             if total == 0:
-                break
+                return
             start, end = free.pop(rng.choice(len(free), p=room / total))
-            if end - length <= start:  # exactly its room, no space around it: the original stops here
-                first = start
-            else:
-                first = rng.randint(start, end - length)
-            taken.append(np.arange(first, first + length))
+            # a part of exactly this length, which min_space 0 allows, has one place; the original fails here
+            first = rng.randint(start, end - length) if end - length > start else start
+            yield first
             if first - start - self.space >= keep:
                 free.append((start, first - self.space + 1))
             if end - first - keep - self.space > keep:
                 free.append((first + length + self.space, end))
-        return np.concatenate(taken) if taken else np.zeros(0, np.int64)
+
+
+def _number(value, field):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
+        raise ConfigError(f"{value!r} is not a number from 0 up", field=field)
+    return float(value)
+
+
+def _whole(value, field):
+    if _number(value, field) != int(value):
+        raise ConfigError(f"{value!r} is not an integer", field=field)
+    return int(value)
