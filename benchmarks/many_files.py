@@ -2,9 +2,9 @@
 
     python benchmarks/many_files.py [--records 2000] [--size base|large|tiny] [--format npz|npy|csv|mat]
 
-Makes a folder of simulated recordings of 10 s at 400 Hz, then takes turns, a few hundred files at a time: the model alone
-on segments that are in memory, and `predict_to` on the same number of files. Prints segments per second of both, their
-ratio, and the resident memory after each turn.
+Makes a folder of simulated recordings at 400 Hz, then takes turns, a few hundred files at a time: `predict_to` on the
+files, and the model alone on as many segments, or a part of as many, that are in memory. Prints segments per second of
+both, their ratio, the processor time of a segment (all threads), and the resident memory after each turn.
 """
 
 import argparse
@@ -34,9 +34,9 @@ def make_model(size):
     return ecgfm.Model.from_state_dict(config, tensors)
 
 
-def make_files(folder, count, kind):
+def make_files(folder, count, kind, seconds):
     """Simulated recordings; the same few hundred hearts again and again."""
-    records = [simulate(10.0, 400.0, seed=i, heart_rate=50 + i % 70) for i in range(min(count, 200))]
+    records = [simulate(seconds, 400.0, seed=i, heart_rate=50 + i % 70) for i in range(min(count, 200))]
     for i in range(count):
         path, record = os.path.join(folder, f"{i:06d}.{kind}"), records[i % len(records)]
         if kind == "npz":
@@ -60,16 +60,15 @@ def resident_mb():
 
 def run(args, folder):
     model = make_model(args.size)
-    make_files(folder, args.records, args.format)
+    make_files(folder, args.records, args.format, args.seconds)
     files = sorted(os.path.join(folder, name) for name in os.listdir(folder))
     x = np.concatenate([ecgfm.prepare(ecgfm.read(path, sampling_rate=400)).x for path in files[: 2 * args.batch_size]])
     batches = [x[i : i + args.batch_size] for i in range(0, len(x), args.batch_size)]
-    spent = {"model": 0.0, "files": 0.0}
-    segments = 0
+    spent, segments, processor = ({"model": 0, "files": 0} for _ in range(3))
     memory = []
     for start in range(0, len(files), args.turn):
         part = files[start : start + args.turn]
-        began = time.perf_counter()
+        began, processor_began = time.perf_counter(), time.process_time()
         done = predict_to(
             model,
             part,
@@ -79,18 +78,23 @@ def run(args, folder):
             readers=args.readers,
         )
         spent["files"] += time.perf_counter() - began
-        began = time.perf_counter()
-        for i in range(-(-done.segments // args.batch_size)):
-            model(batches[i % len(batches)])
+        processor["files"] += time.process_time() - processor_began
+        began, processor_began = time.perf_counter(), time.process_time()
+        for i in range(max(1, round(args.share * done.segments / args.batch_size))):
+            segments["model"] += len(model(batches[i % len(batches)]).logits)
         spent["model"] += time.perf_counter() - began
-        segments += done.segments
+        processor["model"] += time.process_time() - processor_began
+        segments["files"] += done.segments
+        speed = {name: segments[name] / spent[name] for name in spent}
         memory.append((start + len(part), round(resident_mb(), 1)))
-        print(f"{memory[-1][0]:>6} files  {memory[-1][1]:8.1f} MB  {spent['model'] / spent['files']:.3f}", file=sys.stderr)
+        ratio = speed["files"] / speed["model"]
+        print(f"{memory[-1][0]:>6} files  {memory[-1][1]:8.1f} MB  {ratio:.3f}", file=sys.stderr)
     return {
         "records": len(files),
         "segments": segments,
-        "segments_per_s": {name: round(segments / seconds, 2) for name, seconds in spent.items()},
-        "files_to_model": round(spent["model"] / spent["files"], 4),
+        "segments_per_s": {name: round(each, 2) for name, each in speed.items()},
+        "files_to_model": round(ratio, 4),
+        "processor_ms": {name: round(1e3 * processor[name] / segments[name], 2) for name in segments},
         "memory_mb": memory,
         "memory_growth": round(memory[-1][1] / memory[0][1] - 1, 4),
     }
@@ -99,6 +103,8 @@ def run(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a recording")
+    parser.add_argument("--share", type=float, default=1.0, help="the model alone gets so many of the files' segments")
     parser.add_argument("--turn", type=int, default=200, help="files at a time")
     parser.add_argument("--size", choices=("base", "large", "tiny"), default="base")
     parser.add_argument("--format", choices=("npz", "npy", "csv", "mat"), default="npz")
