@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -277,3 +278,23 @@ def test_names_that_are_no_text(tmp_path):
     predict_to(FakeModel(), made, tmp_path / "p.csv")
     model = FakeModel()
     assert predict_to(model, made, tmp_path / "p.csv", resume=True).resumed == 2 and model.batches == []
+
+
+def test_memory_does_not_grow_with_the_number_of_files(folder, tmp_path):
+    """On top of the list of files itself, of which each line is one string in the status table of `resume` at most."""
+
+    class Light(FakeModel):
+        def __call__(self, x, padding_mask=None):
+            self.batches.clear()
+            return super().__call__(np.asarray(x)[:, :, ::100], padding_mask)
+
+    peaks = []
+    for count in (60, 480):
+        files = [str(folder / "0, x.npz")] * count
+        tracemalloc.start()
+        try:
+            predict_to(Light(), files, tmp_path / f"{count}.csv")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.05 * peaks[0] + 20_000, peaks
