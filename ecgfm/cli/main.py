@@ -25,6 +25,7 @@ COMMANDS = {
     "convert": "ecgfm.cli.convert",
     "preprocess": "ecgfm.cli.preprocess",
     "label": "ecgfm.cli.label",
+    "splits": "ecgfm.cli.splits",
     "labels": "ecgfm.cli.labels",
 }
 

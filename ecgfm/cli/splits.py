@@ -1,0 +1,56 @@
+"""Split a processed data set into training, validation and test records.
+
+    ecgfm splits --strategy grouped --group_col patient_id --processed_root data/code_15 --seed 1
+
+writes meta_split.csv (idx, save_file, split, ...), segmented_split.csv (the same for each segment, with path and
+sample_size) and meta_split_args.json, which says the seed.
+"""
+
+import sys
+
+from ..data.splits import STRATEGIES
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    add = parser.add_argument
+    add("--strategy", required=True, choices=STRATEGIES, help="random: each record by itself; grouped: whole groups, such "
+        "as patients; temporal: the earliest first; grouped_temporal: by date, and --grouped_temporal_filter_strategy")
+    add("--processed_root", required=True, metavar="DIR", help="folder of the tables")
+    add("--meta_file", default="meta.csv", metavar="CSV", help="table of the records (default meta.csv)")
+    add("--segmented_file", metavar="CSV", help="table of the segments (default segmented.csv, if there is one)")
+    add("--save_files_suffix", default="_split", metavar="TEXT", help="in the names of what is written (default _split)")
+    add("--fractions", default="0.8,0.1,0.1", metavar="F,F,...", help="default 0.8,0.1,0.1; if they add up to less than "
+        "1, the rest is one more")
+    add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
+    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id")
+    add("--date_col", metavar="COLUMN", help="dates; compared as numbers if all are, else as text")
+    add("--grouped_temporal_filter_strategy", default="train", metavar="train|true|false", help="leave out records if "
+        "either their own split or that of most of their group is this one and the other isn't (default train); true: if "
+        "the two differ; false: none")
+    add("--filter_cols", metavar="A,B,...", help="columns of true and false; records with a true one are left out")
+    add("--dataset_subset", metavar="A,B,...", help="only records of these data sets (column dataset)")
+    add("--keep_cols", metavar="A,B,...", help="columns of the records' table to keep")
+    add("--seed", type=int, default=1, help="default 1")
+
+
+def run(args):
+    from ..data.splits import make_splits
+
+    options = {name: value for name, value in vars(args).items() if name not in ("processed_root", "strategy")}
+    strategy = options["grouped_temporal_filter_strategy"]
+    known = {"true": True, "t": True, "false": False, "f": False}
+    options["grouped_temporal_filter_strategy"] = known.get(strategy.lower(), strategy)
+    done = make_splits(args.processed_root, args.strategy, **options)
+    segments = done["segments"]
+    for label, count in done["counts"].items():
+        print(f"{label}: {count} records" + ("" if segments is None else f", {segments[label]} segments"))
+    for label, date in zip(done["counts"], done["transitions"]):
+        print(f"{label} ends with {date}")
+    print(f"seed {args.seed}: {done['paths']['args']}")
+    for reason, count in done["dropped"].items():
+        print(f"ecgfm: left out {count} records {reason}", file=sys.stderr)
+    if segments is None:
+        print("ecgfm: no segmented.csv: only records are split", file=sys.stderr)
+    return 0
