@@ -2,11 +2,16 @@
 
     ecgfm labels mimic_iv_ecg --machine_measurements machine_measurements.csv --meta meta.csv \\
         --meta_splits meta_split.csv --output_dir labels
+    ecgfm labels code_15 --processed_root data/code_15 --meta_splits data/code_15/meta_split.csv
+    ecgfm labels physionet2021 --processed_root data/physionet2021 --weights_path weights.csv \\
+        --weight_abbrev_path weights_abbreviations.csv --meta_splits data/physionet2021/meta_split.csv
+    ecgfm labels csv --labels labels.csv --meta_splits meta_split.csv --output_dir labels
 
-writes labels.csv, label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records whose study has no report are
-left out, which is reported; the exit status is then 1.
+writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records that
+have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1.
 """
 
+import os
 import sys
 
 __all__ = ["SOURCES", "add_arguments", "run"]
@@ -59,5 +64,98 @@ def mimic(args):
     return 1 if done["without_report"] else 0
 
 
+def code_15_arguments(parser):
+    parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
+    labels_path_arguments(parser)
+
+
+def code_15(args):
+    from ..data.labels import code_15_labels
+
+    return write(args, code_15_labels(meta(args)), words=True)
+
+
+def physionet2021_arguments(parser):
+    parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
+    parser.add_argument("--weights_path", metavar="CSV", required=True, help="the challenge's weights.csv")
+    parser.add_argument("--weight_abbrev_path", metavar="CSV", required=True,
+                        help="the challenge's weights_abbreviations.csv")
+    parser.add_argument("--uncombined", action="store_true", help="a label for each of the codes that count as the same")
+    labels_path_arguments(parser)
+
+
+def physionet2021(args):
+    from ..data.labels import physionet2021_labels
+
+    found = physionet2021_labels(meta(args), args.weights_path, args.weight_abbrev_path, combined=not args.uncombined)
+    return write(args, found)
+
+
+def csv_arguments(parser):
+    parser.add_argument("--labels", metavar="CSV", required=True,
+                        help="table with idx and a column of 1 and 0, or true and false, for each label")
+    parser.add_argument("--output_dir", metavar="DIR", required=True)
+    shared_arguments(parser)
+
+
+def csv(args):
+    from ..data.labels import read_labels
+
+    return finish(args, read_labels(args.labels), args.output_dir)
+
+
+def labels_path_arguments(parser):
+    parser.add_argument("--labels_path", metavar="CSV", help="default: labels/labels.csv in the folder")
+    parser.add_argument("--output_dir", metavar="DIR", help="for the other files; default: the folder of labels.csv")
+    shared_arguments(parser)
+
+
+def shared_arguments(parser):
+    parser.add_argument("--meta_splits", metavar="CSV", help="table with idx and split, such as meta_split.csv")
+    parser.add_argument("--segmented_splits", metavar="CSV", help="the same of each segment, such as segmented_split.csv")
+    parser.add_argument("--labeled_meta_splits_save_file", metavar="CSV",
+                        help="where to write the rows of --meta_splits whose records have labels")
+    parser.add_argument("--labeled_segmented_splits_save_file", metavar="CSV",
+                        help="where to write the rows of --segmented_splits whose records have labels")
+    parser.add_argument("--finite_weights", action="store_true",
+                        help="weight 1, not inf, in pos_weight.txt for a label that no record has")
+
+
+def meta(args):
+    return os.path.join(args.processed_root, "meta.csv")
+
+
+def write(args, labels, *, words=False):
+    path = args.labels_path or os.path.join(args.processed_root, "labels", "labels.csv")
+    folder = args.output_dir or os.path.dirname(os.path.abspath(path))
+    labels.to_csv(path, words=words)
+    return finish(args, labels, folder)
+
+
+def finish(args, labels, folder):
+    from ..data.labels import prepare_labels
+
+    options = {name: getattr(args, name) for name in (
+        "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
+    settings = {name: value for name, value in vars(args).items() if name != "make"}
+    done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings, **options)
+    print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")
+    if done["never"]:
+        weight = "1" if args.finite_weights else "inf"
+        hint = "" if args.finite_weights else ", which training refuses; --finite_weights writes 1"
+        print(f"ecgfm: no record has {'; '.join(done['never'])}: weight {weight} in pos_weight.txt{hint}", file=sys.stderr)
+    missing = done["records"] - done["labeled"]
+    if missing:
+        print(f"ecgfm: {missing} records have no labels: their rows in y.npy are 0; make manifests from the tables of "
+              "--labeled_..._save_file", file=sys.stderr)
+    return 1 if missing else 0
+
+
 #: Source -> (help, what adds its arguments, what makes its labels and returns the exit status).
-SOURCES = {"mimic_iv_ecg": ("MIMIC-IV-ECG, from the machine reports, joined by study", mimic_arguments, mimic)}
+SOURCES = {
+    "mimic_iv_ecg": ("MIMIC-IV-ECG, from the machine reports, joined by study", mimic_arguments, mimic),
+    "code_15": ("CODE-15%, from its columns", code_15_arguments, code_15),
+    "physionet2021": ("PhysioNet 2021, from the diagnoses and the challenge's weight tables", physionet2021_arguments,
+                      physionet2021),
+    "csv": ("any table of labels", csv_arguments, csv),
+}

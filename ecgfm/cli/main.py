@@ -27,6 +27,8 @@ COMMANDS = {
     "label": "ecgfm.cli.label",
     "splits": "ecgfm.cli.splits",
     "labels": "ecgfm.cli.labels",
+    "manifests": "ecgfm.cli.manifests",
+    "subset": "ecgfm.cli.subset",
 }
 
 DONE, COULD_NOT_RUN, INTERRUPTED, TERMINATED = 0, 2, 130, 143

@@ -16,7 +16,8 @@ __all__ = ["write_label_files"]
 MAX_INDEX = 100_000_000  # y.npy has a row for each index up to the largest
 
 
-def write_label_files(folder, idx, y, names, *, splits=None, extra=None, settings=None):
+def write_label_files(folder, idx, y, names, *, splits=None, extra=None, settings=None, labels=True, rows=0,
+                      infinite=False):
     """Write the label files of a data set.
 
     Parameters
@@ -35,13 +36,19 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
         Further columns of labels.csv, after ``idx``.
     settings : dict, optional
         How the labels were made; written to ``labels_args.json``.
+    labels : bool
+        Whether ``labels.csv`` is written.
+    rows : int
+        ``y.npy`` has at least so many.
+    infinite : bool
+        What ``pos_weight.txt`` says of a label without a positive record: ``inf``, as the original does, or 1, which is
+        as good as any: it multiplies a term that never occurs. With an infinite one the loss would be NaN.
 
     Returns
     -------
     never : list of str
         The labels without a positive record among those that ``pos_weight.txt`` is for. Their weight is infinite
-        in ``label_def.csv`` and 1 in ``pos_weight.txt``: it multiplies a term that never occurs, and an infinite
-        one would make the loss NaN.
+        in ``label_def.csv``.
 
     Raises
     ------
@@ -58,16 +65,17 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
         values, counts = np.unique(idx, return_counts=True)
         raise LabelError(f"the index {values[counts > 1][0]} stands twice", field="idx")
     folder.mkdir(parents=True, exist_ok=True)
-    array = np.zeros((int(idx.max()) + 1 if len(idx) else 0, len(names)))
+    array = np.zeros((max(rows, int(idx.max()) + 1 if len(idx) else 0), len(names)))
     array[idx] = y
     with replacing(folder / "y.npy") as temporary:
         with open(temporary, "wb") as file:
             np.save(file, array)
-    write_text(folder / "labels.csv", labels_csv(idx, y, names, extra or {}))
+    if labels:
+        write_text(folder / "labels.csv", labels_csv(idx, y, names, extra or {}))
     columns, weights = label_def(y, names, splits)
     write_text(folder / "label_def.csv", csv_text(["name", *columns], zip(names, *columns.values())))
     never = [name for name, weight in zip(names, weights) if not np.isfinite(weight)]
-    kept = [1.0 if not np.isfinite(weight) else round(float(weight), 6) for weight in weights]
+    kept = [1.0 if not (infinite or np.isfinite(weight)) else round(float(weight), 6) for weight in weights]
     write_text(folder / "pos_weight.txt", "[" + ",".join(map(str, kept)) + "]")
     if settings is not None:
         write_text(folder / "labels_args.json", json.dumps(settings, indent=1) + "\n")

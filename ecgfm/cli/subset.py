@@ -1,0 +1,25 @@
+"""Keep a random share of the training records of a folder of manifests.
+
+    ecgfm subset --manifest_dir manifests --percent 0.1 --seed 1
+
+makes the folder manifests/0.1 with a smaller train.tsv, the other manifests, and subset_args.json, which says the seed.
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    add = parser.add_argument
+    add("--manifest_dir", required=True, metavar="DIR", help="folder with train.tsv")
+    add("--percent", required=True, type=float, metavar="P", help="share of the records to keep: 0.1 is a tenth")
+    add("--save_dir", metavar="DIR", help="folder to make (default: the share, in the manifests' folder)")
+    add("--seed", type=int, default=1, help="default 1")
+
+
+def run(args):
+    from ..data.subset import subset_manifest
+
+    done = subset_manifest(args.manifest_dir, args.percent, args.save_dir, seed=args.seed)
+    (records, all_records), (lines, all_lines) = done["records"], done["lines"]
+    print(f"{records} of {all_records} records, {lines} of {all_lines} lines, seed {args.seed}: {done['save_dir']}")
+    return 0

@@ -1,0 +1,150 @@
+"""Manifests: which segments make a split, as training reads them. `manifest_reading` says what they look like."""
+
+import os
+
+from .._files import write_text
+from ..errors import ConfigError, FormatError
+from .columns import is_missing, split_list
+from .manifest_reading import read_manifest
+from .rows import read_rows
+
+__all__ = ["cmsc_manifests", "make_manifests"]
+
+
+def make_manifests(split_file_paths, save_dir):
+    """Write ``<split>.tsv`` for each split that the tables name.
+
+    Parameters
+    ----------
+    split_file_paths : str or sequence of path-like
+        Tables of segments (``segmented_split.csv``): columns ``split``, ``path``, ``sample_size``. Several are taken
+        together.
+    save_dir : path-like
+        Folder to write to; made if need be.
+
+    Returns
+    -------
+    dict
+        Split -> segments.
+
+    Raises
+    ------
+    FormatError
+        If a table can't be read, a segment stands twice, or a record is in two splits.
+    """
+    tables = split_list(split_file_paths, "split_file_paths") if isinstance(split_file_paths, str) else split_file_paths
+    splits, of_record, seen = {}, {}, set()
+    for table in tables:
+        header, rows = read_rows(table, ["split", "path", "sample_size"])
+        has_record = "save_file" in header
+        for line, row in enumerate(rows, 2):
+            split, path = row["split"].strip(), row["path"]
+            if is_missing(split):
+                continue
+            _check_row(table, line, split, path, row["sample_size"])
+            if path in seen:
+                raise FormatError(f"line {line}: {path} stands twice", path=table, field="path")
+            seen.add(path)
+            # records of two sources may have one name; what is above the segment's name tells them apart
+            record = (os.path.dirname(path), row["save_file"]) if has_record else None
+            if has_record and of_record.setdefault(record, split) != split:
+                raise FormatError(
+                    f"line {line}: segments of {row['save_file']} are in {of_record[record]} and in {split}",
+                    path=table, field="split", remedy="Give each record one split",
+                )
+            splits.setdefault(split, []).append((path, _whole(row["sample_size"])))
+    if not splits:
+        raise FormatError("no segment is in a split", path=tables[0] if tables else None, field="split")
+    prefix = os.path.commonprefix(list(seen))
+    prefix = prefix[: prefix.rfind("/") + 1]
+    os.makedirs(save_dir, exist_ok=True)
+    for split in sorted(splits):
+        lines = [f"\t{prefix}", *(f"{path[len(prefix):]}\t{size}" for path, size in splits[split])]
+        _write(os.path.join(os.fsdecode(save_dir), f"{split}.tsv"), lines)
+    return {split: len(splits[split]) for split in sorted(splits)}
+
+
+def _check_row(table, line, split, path, size):
+    if not path.strip() or any(character in path for character in "\t\r\n"):
+        raise FormatError(f"line {line}: {path!r} can't stand in a manifest", path=table, field="path")
+    if "/" in split or split.startswith("."):
+        raise FormatError(f"line {line}: {split!r} is no name of a split", path=table, field="split")
+    if _whole(size) is None:
+        raise FormatError(f"line {line}: {size!r} is no number of samples", path=table, field="sample_size")
+
+
+def _whole(text):
+    try:
+        value = float(text)
+        return int(value) if value == int(value) and 0 < value < 1 << 53 else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _write(path, lines):
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def cmsc_manifests(manifest_dir, dest, *, ext="mat"):
+    """Make manifests of pairs from the plain ones of a folder: ``dest/cmsc/<split>.tsv``.
+
+    The segments of a record, by number, are paired 1st and 2nd, 3rd and 4th, ...; one that is left over is dropped, and
+    so are records with a single segment. A pair is of one record and one manifest.
+
+    Parameters
+    ----------
+    manifest_dir : path-like
+        Folder whose ``*.tsv`` are all plain manifests. Segments are named ``<record>_<number>.<ext>``.
+    dest : path-like
+        Folder; made if need be.
+    ext : str
+        The files' extension.
+
+    Returns
+    -------
+    dict
+        Split -> pairs.
+
+    Raises
+    ------
+    FormatError
+        If there is no manifest, or a segment's name is no such name.
+    ConfigError
+        If the manifests would be written over.
+    """
+    manifest_dir, folder = os.fsdecode(manifest_dir), os.path.join(os.fsdecode(dest), "cmsc")
+    try:
+        names = sorted(name for name in os.listdir(manifest_dir) if name.endswith(".tsv"))
+    except OSError as error:
+        raise FormatError(f"can't be read: {error.strerror}", path=manifest_dir) from None
+    if not names:
+        raise FormatError("the folder has no .tsv file", path=manifest_dir)
+    if os.path.realpath(folder) == os.path.realpath(manifest_dir):
+        raise ConfigError(f"{folder} is where the manifests are", field="dest", remedy="Give another folder")
+    found = {name: _pairs(read_manifest(os.path.join(manifest_dir, name)), ext.lstrip(".")) for name in names}
+    os.makedirs(folder, exist_ok=True)
+    for name, (root, lines) in found.items():
+        _write(os.path.join(folder, name), [root, ext.lstrip("."), *lines])
+    return {name[:-4]: len(lines) for name, (_, lines) in found.items()}
+
+
+def _pairs(manifest, ext):
+    """The root and the lines of the manifest of pairs."""
+    segments, sizes = {}, {}
+    for i, name in enumerate(manifest.names):
+        stem, _, rest = name.rpartition("_")
+        number = rest[: -len(ext) - 1]
+        if not stem or rest[-len(ext) - 1 :] != f".{ext}" or not (number.isascii() and number.isdecimal()):
+            raise FormatError(
+                f"{name} is not <record>_<number>.{ext}", path=manifest.path, field=f"line {manifest.lines[i] + 2}"
+            )
+        segments.setdefault(stem, []).append(int(number))
+        sizes[stem] = int(manifest.sizes[i])
+    lines = []
+    for stem, numbers in segments.items():
+        numbers.sort()
+        for first, second in zip(numbers[::2], numbers[1::2]):
+            if first == second:
+                raise FormatError(f"segment {first} of {stem} stands twice", path=manifest.path)
+            lines.append(f"{stem}\t{sizes[stem]}\t0\t{first},{second}")
+    return manifest.root, lines
