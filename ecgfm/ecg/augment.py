@@ -16,7 +16,6 @@ __all__ = [
     "baseline_shift",
     "baseline_wander",
     "emg_noise",
-    "lead_mask",
     "powerline_noise",
     "random_leads_masking",
 ]
@@ -58,39 +57,24 @@ def random_leads_masking(
         (12, N) float32.
     """
     x = _copy(x)
-    kept = lead_mask(p, mask_leads_selection, mask_leads_prob, mask_leads_condition, keep_one_lead=keep_one_lead, rng=rng)
-    x[~kept] = 0
-    return x
-
-
-def lead_mask(
-    p=1.0,
-    mask_leads_selection="random",
-    mask_leads_prob=0.5,
-    mask_leads_condition=(4, 5),
-    *,
-    keep_one_lead=False,
-    rng,
-):
-    """The leads that stay in `random_leads_masking`: (12,) bool. The parameters are those of that function."""
-    _check_probability(p, "p")
-    _check_probability(mask_leads_prob, "mask_leads_prob")
     if mask_leads_selection not in ("random", "conditional"):
         raise ConfigError(f"{mask_leads_selection!r} is neither 'random' nor 'conditional'", field="mask_leads_selection")
+    _check_probability(mask_leads_prob, "mask_leads_prob")
     limb, chest = _condition(mask_leads_condition)
-    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == 12:
+    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(x):
         raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
-    kept = np.ones(12, bool)
     if not p >= rng.rand():
-        return kept
+        return x
     if mask_leads_selection == "random":
-        kept = rng.uniform(0, 1, size=12) >= mask_leads_prob
-        if keep_one_lead and not kept.any():
-            kept[rng.randint(12)] = True
+        gone = rng.uniform(0, 1, size=len(x)) < mask_leads_prob
+        if keep_one_lead and gone.all():
+            gone[rng.randint(len(x))] = False
     else:
-        kept[rng.choice(_LIMB, limb, replace=False)] = False
-        kept[_LIMB + rng.choice(12 - _LIMB, chest, replace=False)] = False
-    return kept
+        gone = np.zeros(len(x), bool)
+        gone[rng.choice(_LIMB, limb, replace=False)] = True
+        gone[_LIMB + rng.choice(len(x) - _LIMB, chest, replace=False)] = True
+    x[gone] = 0
+    return x
 
 
 def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, dependency=True, *, rng):

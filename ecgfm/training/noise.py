@@ -10,18 +10,16 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..ecg.augment import lead_mask
 from ..errors import ConfigError, SignalError
 from .masks import Spans, equal_rows
 
 __all__ = [
-    "Key",
     "Purpose",
+    "Source",
     "channel_masks",
     "check_steps",
     "codebook_negatives",
     "gumbel",
-    "lead_masks",
     "negatives",
     "perturb",
     "time_masks",
@@ -34,21 +32,22 @@ _DOMAIN = 1 << 63  # sets these numbers apart from those of data sets, whose las
 class Purpose(IntEnum):
     """What a stream of numbers is for."""
 
-    LEADS = 1
-    PERTURBATION = 2
-    STEPS = 3
-    STEP_COUNT = 4
-    CHANNELS = 5
-    CHANNEL_COUNT = 6
-    NEGATIVES = 7
-    CROSS_SAMPLE = 8
-    CODEBOOK = 9
-    GUMBEL = 10
+    PERTURBATION = 1
+    STEPS = 2
+    STEP_COUNT = 3
+    CHANNELS = 4
+    CHANNEL_COUNT = 5
+    NEGATIVES = 6
+    CROSS_SAMPLE = 7
+    CODEBOOK = 8
+    GUMBEL = 9
 
 
 @dataclass(frozen=True)
-class Key:
+class Source:
     """Where in the training numbers are drawn.
+
+    A row is the number of a segment in its update, counted on over the batches of that update.
 
     Parameters
     ----------
@@ -56,8 +55,6 @@ class Key:
         From 0 to 4294967295.
     update : int
         Updates before this one.
-    first_row : int
-        Of the update: the number of the batch's first segment, which is counted on over the batches of an update.
     validation : bool
         Whether the numbers are for a validation, which shares none with training.
     """
@@ -65,21 +62,20 @@ class Key:
     seed: int
     update: int = 0
     rank: int = 0
-    first_row: int = 0
     validation: bool = False
 
     def __post_init__(self):
-        for name, bits in (("seed", 32), ("update", 63), ("rank", 32), ("first_row", 62)):
+        for name, bits in (("seed", 32), ("update", 63), ("rank", 32)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << bits:
                 raise ConfigError(f"{value!r} is not an integer from 0 to {(1 << bits) - 1}", field=name)
 
     def generator(self, purpose, row=None):
-        """The generator of a row of the batch, or, without one, of the whole update.
+        """The generator of a row, or, without one, of the whole update.
 
         It is NumPy's Philox under its legacy distributions, whose numbers stay the same in all versions of NumPy.
         """
-        number = 0 if row is None else 1 + self.first_row + row
+        number = 0 if row is None else 1 + int(row)
         key = np.array([int(self.seed) | int(self.rank) << 32, self.update], np.uint64)
         counter = np.array([0, number, int(purpose) | int(self.validation) << 32, _DOMAIN], np.uint64)
         return np.random.RandomState(np.random.Philox(key=key, counter=counter))
@@ -89,8 +85,8 @@ class Key:
 
 
 def time_masks(
-    key,
-    batch,
+    source,
+    rows,
     tokens,
     *,
     valid=None,
@@ -106,9 +102,11 @@ def time_masks(
 
     Parameters
     ----------
-    key : Key
-    batch, tokens : int
-        B and T.
+    source : Source
+    rows : sequence of int
+        Numbers of the B rows of the batch, such as ``range(first, first + B)``.
+    tokens : int
+        T.
     valid : array_like of int, optional
         (B,) steps of each row that are not padding.
     mask_prob, mask_length, mask_selection, mask_other, no_mask_overlap, mask_min_space
@@ -129,18 +127,19 @@ def time_masks(
     SignalError
         If nothing or everything of a row would be masked.
     """
-    spans = _named("mask_", mask_prob, mask_length, mask_selection, mask_other, MIN_MASKS, no_mask_overlap, mask_min_space)
+    how = mask_prob, mask_length, mask_selection, mask_other, MIN_MASKS, no_mask_overlap, mask_min_space
+    spans = _named("mask_", *how)
     if not mask_prob > 0:
         raise ConfigError("with 0 there is nothing to draw", field="mask_prob", remedy="Give a probability above 0")
-    sizes = [tokens] * batch if valid is None else _valid_steps(valid, batch, tokens)
-    masks = _span_masks(key, spans, sizes, tokens, (Purpose.STEP_COUNT, Purpose.STEPS), count)
+    sizes = [tokens] * len(rows) if valid is None else _valid_steps(valid, len(rows), tokens)
+    masks = _span_masks(source, rows, spans, sizes, tokens, (Purpose.STEP_COUNT, Purpose.STEPS), count)
     check_steps(masks, valid)
     return masks
 
 
 def channel_masks(
-    key,
-    batch,
+    source,
+    rows,
     channels,
     *,
     mask_channel_prob=0.0,
@@ -166,7 +165,8 @@ def channel_masks(
     )
     if mask_channel_prob == 0:
         return None
-    return _span_masks(key, spans, [channels] * batch, channels, (Purpose.CHANNEL_COUNT, Purpose.CHANNELS), None)
+    sizes, purposes = [channels] * len(rows), (Purpose.CHANNEL_COUNT, Purpose.CHANNELS)
+    return _span_masks(source, rows, spans, sizes, channels, purposes, None)
 
 
 def check_steps(steps, valid=None):
@@ -218,9 +218,9 @@ def _named(prefix, prob, length, selection, other, least, no_overlap, space):
         raise ConfigError(error.message, field=prefix + part, remedy=error.remedy) from None
 
 
-def _span_masks(key, spans, sizes, width, purposes, count):
-    chance = key.generator(purposes[0]).rand()
-    rngs = [key.generator(purposes[1], row) for row in range(len(sizes))]
+def _span_masks(source, rows, spans, sizes, width, purposes, count):
+    chance = source.generator(purposes[0]).rand()
+    rngs = [source.generator(purposes[1], row) for row in rows]
     found = [spans.draw(size, spans.count(size, chance), rng) for size, rng in zip(sizes, rngs)]
     return equal_rows(found, width, rngs, count)
 
@@ -235,14 +235,16 @@ def _valid_steps(valid, batch, tokens):
 # ---- negatives and the noise of the quantizer -------------------------------------------------------
 
 
-def negatives(key, batch, masked, *, num_negatives=100, cross_sample_negatives=0):
+def negatives(source, rows, masked, *, num_negatives=100, cross_sample_negatives=0):
     """Which masked steps are the wrong answers for each masked step.
 
     Parameters
     ----------
-    key : Key
-    batch, masked : int
-        B rows with so many masked steps each.
+    source : Source
+    rows : sequence of int
+        Numbers of the B rows.
+    masked : int
+        Masked steps of each row.
     num_negatives : int
         Taken from the other masked steps of the same row.
     cross_sample_negatives : int
@@ -267,6 +269,7 @@ def negatives(key, batch, masked, *, num_negatives=100, cross_sample_negatives=0
             raise ConfigError(f"{value!r} is not an integer from 0 up", field=name)
     if num_negatives + cross_sample_negatives == 0:
         raise ConfigError("there is no negative", field="num_negatives", remedy="Give 1 or more")
+    batch = len(rows)
     if batch * masked > np.iinfo(np.int32).max:
         raise ConfigError(f"{batch * masked} masked steps are too many", field="batch")
     for wanted, steps, where in (
@@ -281,18 +284,19 @@ def negatives(key, batch, masked, *, num_negatives=100, cross_sample_negatives=0
             )
     found = np.empty((batch, masked, num_negatives + cross_sample_negatives), np.int32)
     here = np.arange(masked)[:, None]
-    for row in range(batch):
+    for b, row in enumerate(rows):
         if num_negatives:
-            drawn = key.generator(Purpose.NEGATIVES, row).randint(masked - 1, size=(masked, num_negatives), dtype=np.int32)
-            found[row, :, :num_negatives] = drawn + (drawn >= here) + row * masked
+            rng = source.generator(Purpose.NEGATIVES, row)
+            drawn = rng.randint(masked - 1, size=(masked, num_negatives), dtype=np.int32)
+            found[b, :, :num_negatives] = drawn + (drawn >= here) + b * masked
         if cross_sample_negatives:
-            rng = key.generator(Purpose.CROSS_SAMPLE, row)
+            rng = source.generator(Purpose.CROSS_SAMPLE, row)
             drawn = rng.randint(batch * masked - 1, size=(masked, cross_sample_negatives), dtype=np.int32)
-            found[row, :, num_negatives:] = drawn + (drawn >= here + row * masked)
+            found[b, :, num_negatives:] = drawn + (drawn >= here + b * masked)
     return found.reshape(batch * masked, -1)
 
 
-def codebook_negatives(key, batch, masked, combinations, count):
+def codebook_negatives(source, rows, masked, combinations, count):
     """Negatives that are combinations of codebook entries: (count, B * masked) int32 from 0 to ``combinations - 1``.
 
     Raises
@@ -302,37 +306,34 @@ def codebook_negatives(key, batch, masked, combinations, count):
     """
     if not 0 < combinations <= np.iinfo(np.int32).max:
         raise ConfigError(f"{combinations} combinations of entries can't be numbered", field="codebook_negatives")
-    found = np.empty((count, batch, masked), np.int32)
-    for row in range(batch):
-        found[:, row] = key.generator(Purpose.CODEBOOK, row).randint(combinations, size=(count, masked), dtype=np.int32)
-    return found.reshape(count, batch * masked)
+    found = np.empty((count, len(rows), masked), np.int32)
+    for b, row in enumerate(rows):
+        rng = source.generator(Purpose.CODEBOOK, row)
+        found[:, b] = rng.randint(combinations, size=(masked, count), dtype=np.int32).T
+    return found.reshape(count, len(rows) * masked)
 
 
-def gumbel(key, batch, masked, codes):
+def gumbel(source, rows, masked, codes):
     """Noise of the standard Gumbel distribution for each entry of the codebook: (B * masked, codes) float32."""
-    found = np.empty((batch, masked, codes), np.float32)
-    for row in range(batch):
-        waiting = -np.log(1 - key.generator(Purpose.GUMBEL, row).random_sample((masked, codes)))  # exponential, mean 1
-        found[row] = -np.log(np.maximum(waiting, 2.0**-54))
-    return found.reshape(batch * masked, codes)
+    found = np.empty((len(rows), masked, codes), np.float32)
+    for b, row in enumerate(rows):
+        uniform = source.generator(Purpose.GUMBEL, row).random_sample((masked, codes))
+        waiting = -np.log(1 - uniform)  # exponential, mean 1
+        found[b] = -np.log(np.maximum(waiting, 2.0**-54))
+    return found.reshape(len(rows) * masked, codes)
 
 
 # ---- perturbations ----------------------------------------------------------------------------------
 
 
-def lead_masks(key, batch, **settings):
-    """Which leads of each segment stay: (B, 12) bool; the settings are those of `ecgfm.ecg.augment.random_leads_masking`."""
-    return np.array(
-        [lead_mask(rng=key.generator(Purpose.LEADS, row), **settings) for row in range(batch)], bool
-    ).reshape(batch, 12)
-
-
-def perturb(key, x, augment):
+def perturb(source, rows, x, augment):
     """Segments with noise.
 
     Parameters
     ----------
-    key : Key
+    source : Source
+    rows : sequence of int
+        Numbers of the B rows.
     x : ndarray
         (B, 12, N) float32.
     augment : callable
@@ -344,6 +345,6 @@ def perturb(key, x, augment):
         (B, 12, N), a new array.
     """
     found = np.empty(np.shape(x), np.float32)
-    for row, segment in enumerate(x):
-        found[row] = augment(segment, key.generator(Purpose.PERTURBATION, row))
+    for b, row in enumerate(rows):
+        found[b] = augment(x[b], rng=source.generator(Purpose.PERTURBATION, row))
     return found
