@@ -40,6 +40,7 @@ _WHERE = {
     "plot": ".view",
     "Trainer": ".training",
     "finetune": ".training",
+    "pretrain": ".training",
 }
 _MODULES = ("checkpoint", "data", "ecg", "inference", "labeler", "model", "ranks", "training", "view")
 

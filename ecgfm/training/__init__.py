@@ -1,8 +1,21 @@
-"""Training: schedules, the trainer, and the loop over epochs."""
+"""Training: schedules, the trainers, masks, and the loops over epochs."""
 
 from .finetune import Finetuned, finetune
 from .masks import compute_mask_indices
+from .pretrain import Pretrained, pretrain
+from .pretrain_trainer import PretrainingTrainer
 from .schedules import Fixed, Step, TriStage
 from .trainer import Trainer
 
-__all__ = ["Finetuned", "Fixed", "Step", "Trainer", "TriStage", "compute_mask_indices", "finetune"]
+__all__ = [
+    "Finetuned",
+    "Fixed",
+    "Pretrained",
+    "PretrainingTrainer",
+    "Step",
+    "Trainer",
+    "TriStage",
+    "compute_mask_indices",
+    "finetune",
+    "pretrain",
+]

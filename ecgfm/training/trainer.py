@@ -14,6 +14,7 @@ from ..checkpoint.labels import check_labels
 from ..errors import ConfigError, Error, LabelError
 from ..model import Model
 from ..ranks import Alone
+from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
 from .schedules import make_schedule
 
 __all__ = ["Trainer"]
@@ -49,7 +50,8 @@ class Trainer:
     labels : sequence of str, optional
         Names of the outputs. By default those of the model if their number fits.
     loss : {"binary_cross_entropy_with_logits"}
-        Summed over all cells; gradients are divided by the number of cells of all batches of an update.
+        Summed over all cells; gradients are divided by the number of cells of all batches of an update. With a loss of
+        pretraining a `PretrainingTrainer` is made, which takes other arguments.
     pos_weight : array_like, optional
         (Y,) weights of the positive cells.
     schedule : float, list of float, dict or callable
@@ -98,6 +100,13 @@ class Trainer:
         If the four copies of the weights do not fit in memory.
     """
 
+    def __new__(cls, model=None, *, loss=LOSS, **settings):
+        if cls is Trainer and loss in PRETRAINING_LOSSES:
+            from .pretrain_trainer import PretrainingTrainer
+
+            cls = PretrainingTrainer
+        return super().__new__(cls)
+
     def __init__(
         self,
         model,
@@ -115,7 +124,8 @@ class Trainer:
         **settings,
     ):
         if loss != LOSS:
-            raise ConfigError(f"the loss {loss!r} is not known", field="loss", remedy=f"Give {LOSS!r}")
+            known = ", ".join(map(repr, (LOSS, *PRETRAINING_LOSSES)))
+            raise ConfigError(f"the loss {loss!r} is not known", field="loss", remedy=f"Known are {known}")
         if on_nonfinite not in ("error", "skip"):
             raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
@@ -334,7 +344,10 @@ class Trainer:
                 field="gradients",
                 remedy="Lower the learning rate, or give on_nonfinite='skip'",
             )
-        return losses(sums) | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
+        return self._report(sums) | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
+
+    def _report(self, sums):
+        return losses(sums)
 
     def _summed(self):
         """The sums of all batches of all ranks; the gradients are summed in place."""

@@ -1,0 +1,253 @@
+"""Pretraining on arrays: the loop over epochs, with validation and early stopping."""
+
+import math
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._signals import checked_segments
+from ..data.order import batches, epoch_order
+from ..errors import ConfigError, SignalError
+from ..model import Model
+from ..table import Table
+from .finetune import _Progress
+from .pretrain_trainer import PretrainingTrainer, paired
+from .trainer import checked_seed
+
+__all__ = ["Pretrained", "pretrain"]
+
+MEANS = ("loss", "loss_0", "loss_1", "loss_2", "loss_3", "accuracy", "prob_perplexity", "code_perplexity", "temp")
+LARGER_IS_BETTER = ("accuracy", "prob_perplexity", "code_perplexity")
+CHECKED_AT_ONCE = 64  # pairs
+
+
+@dataclass(eq=False)
+class Pretrained:
+    """What pretraining gives back.
+
+    Attributes
+    ----------
+    model : Model
+        The encoder of the best epoch, or of the last one where nothing was monitored: `ecgfm.finetune` starts from it.
+    history : Table
+        A row for each epoch: ``epoch``, ``num_updates``, ``train_...``, ``valid_...``, as `PretrainingTrainer.step` names
+        them.
+    best_epoch : int
+    trainer : PretrainingTrainer
+        As it was after the last epoch.
+    """
+
+    model: Model
+    history: Table
+    best_epoch: int
+    trainer: PretrainingTrainer = field(repr=False)
+    _weights: dict = field(repr=False)
+
+    def save(self, path, *, force=False):
+        """Write the pretraining checkpoint of the best epoch, as `PretrainingTrainer.save` does."""
+        return self.trainer.save(path, force=force, weights=self._weights)
+
+
+def pretrain(
+    pairs,
+    ids=None,
+    *,
+    config=None,
+    padding_mask=None,
+    valid=None,
+    epochs=10,
+    batch_size=16,
+    update_freq=1,
+    monitor=None,
+    patience=None,
+    seed=1,
+    progress=None,
+    callback=None,
+    **settings,
+):
+    """Pretrain a model on pairs of segments.
+
+    Parameters
+    ----------
+    pairs : array_like
+        (n, 2, 12, N): two segments of each of n patients, as `ecgfm.prepare` gives segments. May be a memory-mapped file.
+    ids : array_like, optional
+        (n,) integers or text: whose they are. Pairs of the same id belong together. By default each is a patient's own.
+    config : dict, Model or path-like, optional
+        The architecture of a new model, or what to go on from: as of `PretrainingTrainer`. By default a new model of
+        ECG-FM's base size.
+    padding_mask : array_like of bool, optional
+        (n, 2, N) or (n, 2, 12, N).
+    valid : tuple or float, optional
+        ``(pairs,)``, ``(pairs, ids)`` or ``(pairs, ids, padding_mask)`` for validation after each epoch, or the share of
+        the patients to take for it, at random.
+    epochs : int
+    batch_size : int
+        Pairs of a batch: CMSC tells them apart, so a batch of one has nothing to learn from it.
+    update_freq : int
+        Batches of an update.
+    monitor : str, optional
+        What chooses the best epoch: ``loss`` (the default with ``valid``), ``loss_0`` to ``loss_3``, ``accuracy``,
+        ``prob_perplexity`` or ``code_perplexity`` of the validation.
+    patience : int, optional
+        Stop after so many epochs without a better one.
+    seed : int
+        Of new weights, of the order of the pairs and of all noise.
+    progress : bool, optional
+        Whether to show a line of progress on standard error; by default where that is a terminal.
+    callback : callable, optional
+        Called after each epoch with the row of the history, a dict; a true result ends the training.
+    **settings
+        As for `PretrainingTrainer`: ``loss``, ``schedule``, ``optimizer``, ``mask_prob``, ``num_negatives``, ...
+
+    Returns
+    -------
+    Pretrained
+
+    Raises
+    ------
+    ConfigError, SignalError
+        Before the first update, where the arguments don't fit.
+    """
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq, "patience": patience}.items():
+        if value is None and name == "patience":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
+    seed = checked_seed(seed)
+    train = _checked_pairs(pairs, ids, padding_mask, "x")
+    train, held = _split(train, valid, seed)
+    monitor = _checked_monitor(monitor, patience, held, settings)
+    trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
+    for part in filter(None, (train, held)):
+        _check(trainer, *part)
+    samples = train[0].shape[-1]
+    plan = batches(np.full(len(train[0]), samples), batch_size=batch_size, seed=seed)
+    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(plan) / update_freq))
+    rows, best = [], None
+    for epoch in range(1, epochs + 1):
+        trainer.epoch = epoch
+        row = _train_epoch(trainer, train, epoch_order(plan, seed=seed, epoch=epoch), update_freq, shows)
+        if held is not None:
+            row |= _validate(trainer, held, batch_size)
+        rows.append(row)
+        shows.epoch(row)
+        score = _score(row, monitor)
+        if best is None or score is None or score > best[0]:
+            copy = score is not None and epoch < epochs
+            weights = {name: values.copy() for name, values in trainer.state_dict().items()} if copy else None
+            best = (-math.inf if score is None else score, epoch, weights)
+        stop = callback(dict(row)) if callback else False
+        if stop or (patience is not None and epoch - best[1] >= patience):
+            break
+    shows.close()
+    weights = trainer.state_dict() if best[2] is None else best[2]
+    model = Model.from_state_dict(trainer.config, weights, kind="pretraining")
+    history = Table({name: np.array([row[name] for row in rows]) for name in rows[0]})
+    return Pretrained(model, history, best[1], trainer, weights)
+
+
+# ---- arguments --------------------------------------------------------------------------------------
+
+
+def _checked_pairs(pairs, ids, padding_mask, name):
+    """(pairs (n, 2, L, N), ids (n,) int64, padding_mask or None)."""
+    if padding_mask is None:
+        padding_mask = getattr(pairs, "padding_mask", None)
+    pairs = pairs if isinstance(pairs, np.ndarray) else np.asarray(pairs)
+    if pairs.ndim != 4 or pairs.shape[1] != 2 or len(pairs) == 0:
+        raise SignalError(
+            f"the shape {pairs.shape} is not (pairs, 2, leads, samples) with a pair: unpaired segments", field=name
+        )
+    mask = None if padding_mask is None else np.asarray(padding_mask)
+    if mask is not None and mask.shape[:2] != pairs.shape[:2]:
+        raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
+    _, numbered, _, _ = paired(pairs[:, :, :0, :0], ids, None)
+    return pairs, numbered[::2], mask
+
+
+def _split(train, valid, seed):
+    """(training part, validation part or None), each (pairs, ids, padding_mask); a patient is in one of them."""
+    if valid is None:
+        return train, None
+    if isinstance(valid, (tuple, list)):
+        if not 1 <= len(valid) <= 3:
+            raise ConfigError("give (pairs, ids, padding_mask), the last two only if wanted", field="valid")
+        return train, _checked_pairs(valid[0], *[*valid[1:], None, None][:2], "valid")
+    if isinstance(valid, bool) or not isinstance(valid, float) or not 0 < valid < 1:
+        raise ConfigError(f"{valid!r} is neither arrays nor a share between 0 and 1", field="valid")
+    patients = np.unique(train[1])
+    count = round(len(patients) * valid)
+    if not 0 < count < len(patients):
+        raise ConfigError(f"a share of {valid} of {len(patients)} patients leaves none on one side", field="valid")
+    chosen = np.isin(train[1], np.random.RandomState(seed).permutation(patients)[:count])
+    return tuple(
+        tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
+    )
+
+
+def _checked_monitor(monitor, patience, held, settings):
+    if held is None and (monitor is not None or patience is not None):
+        field = "monitor" if monitor is not None else "patience"
+        raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(pairs, ids)")
+    known = MEANS[:-1]
+    loss = settings.get("loss")
+    if loss == "cmsc":
+        known = MEANS[:1]
+    else:
+        left_out = {"loss_3": loss == "wav2vec2", "accuracy": settings.get("infonce") is False}
+        known = tuple(name for name in known if not left_out.get(name))
+    if monitor is not None and monitor not in known:
+        raise ConfigError(f"{monitor!r} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
+    return "loss" if monitor is None and held is not None else monitor
+
+
+def _check(trainer, pairs, ids, padding_mask):
+    """What each step would check of the signals, before the first one."""
+    for start in range(0, len(pairs), CHECKED_AT_ONCE):
+        part = slice(start, start + CHECKED_AT_ONCE)
+        x, _, _, mask = paired(pairs[part], ids[part], None if padding_mask is None else padding_mask[part])
+        x, _ = checked_segments(x, mask, trainer.config)
+        if not np.isfinite(x).all():
+            row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
+            where = f"pairs[{start + row // 2}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
+            raise SignalError(f"{where} is {x[row, lead, sample]}", field="x")
+
+
+# ---- an epoch ---------------------------------------------------------------------------------------
+
+
+def _batch(part, rows):
+    return tuple(None if values is None else values[rows] for values in part)
+
+
+def _train_epoch(trainer, train, order, update_freq, shows):
+    steps = []
+    for start in range(0, len(order), update_freq):
+        for rows in order[start : start + update_freq]:
+            trainer.accumulate(*_batch(train, rows))
+        steps.append(trainer.update())
+        shows.update(steps[-1])
+    weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
+    found = {"epoch": trainer.epoch, "num_updates": trainer.num_updates}
+    for name in (*MEANS, "gnorm"):
+        if name in steps[0]:
+            found[f"train_{name}"] = float(np.average([step[name] for step in steps], weights=weights))
+    return found | {"train_lr": steps[-1]["lr"]}
+
+
+def _validate(trainer, held, batch_size):
+    parts = (_batch(held, slice(i, i + batch_size)) for i in range(0, len(held[0]), batch_size))
+    found = trainer.evaluate_all(parts)
+    return {f"valid_{name}": found[name] for name in MEANS[:-1] if name in found}
+
+
+def _score(row, monitor):
+    """Larger is better; None where nothing is monitored. An undefined value is the worst."""
+    if monitor is None:
+        return None
+    value = row[f"valid_{monitor}"]
+    if math.isnan(value):
+        return -math.inf
+    return value if monitor in LARGER_IS_BETTER else -value
