@@ -164,7 +164,7 @@ class PackedWriter:
     def _begin(self):
         """Open for appending."""
         if self._finished:
-            self.all_rows().tofile(self.rows_part)
+            self._write_rows(self.all_rows())
             _unlink(index_path(self.path))
             os.rename(self.path, self.part)
             self._finished = False
@@ -174,6 +174,10 @@ class PackedWriter:
         self._data.truncate(_HEADER + self.count * self.row_bytes)
         self._rows.truncate(16 * self.count)
         self._rows.seek(0, os.SEEK_END)
+
+    def _write_rows(self, rows):
+        with open(self.rows_part, "wb") as file:
+            file.write(rows.tobytes())
 
     def append(self, rows, source, first):
         """Append rows `first`, ... of an open file of float32 segments.
@@ -260,7 +264,7 @@ class PackedWriter:
         self.close()
         _unlink(self.rows_part)  # from here on until the new one is there, nothing counts as done
         os.rename(temporary, self.part)
-        rows.tofile(self.rows_part)
+        self._write_rows(rows)
         self.rows, self.count = [rows], len(rows)
         self._begin()
 

@@ -6,6 +6,7 @@ tables are written from it at the end.
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -25,6 +26,7 @@ from .tables import MANIFEST, Tables
 __all__ = ["Summary", "preprocess"]
 
 _CHUNK = 16  # recordings that a process takes at a time
+_HALF_WRITTEN = re.compile(r"\.(csv|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
 _GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
 
 
@@ -134,10 +136,11 @@ def preprocess(
         _Splits(packed, packed_splits),
     )
     run.check()
+    workers = _workers(workers)
     try:
         os.makedirs(run.state, exist_ok=True)
         with locked(os.path.join(run.state, "lock"), "this folder"):
-            return run.go(_workers(workers), on_error or _ignore, progress or _ignore, own)
+            return run.go(workers, on_error or _ignore, progress or _ignore, own)
     except (OSError, WriteFailed) as error:
         if isinstance(error, Error):
             raise
@@ -236,8 +239,10 @@ class _Run:
                 f"columns that are made here: {', '.join(given)}", path=self.records, field="header",
                 remedy="Remove them from the table of records",
             )
-        lock = os.path.join(os.path.dirname(os.path.abspath(self.manifest)), f".{os.path.basename(self.manifest)}.lock")
-        with locked(lock, "this manifest"):
+        if self.manifest == self.table("manifest"):  # locked with its folder
+            return self._go(workers, on_error, progress)
+        folder, name = os.path.split(os.path.abspath(self.manifest))
+        with locked(os.path.join(folder, f".{name}.lock"), "this manifest"):
             return self._go(workers, on_error, progress)
 
     def _go(self, workers, on_error, progress):
@@ -312,8 +317,7 @@ class _Run:
     def _with_journal(self, workers, on_error, progress):
         for stage in self.stages - self.skip:
             os.makedirs(os.path.join(self.folder, stage), exist_ok=True)
-        shutil.rmtree(self.parts, ignore_errors=True)
-        os.makedirs(self.parts)
+        self._clean()
         self.pipeline = Stages(
             self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
         )
@@ -333,6 +337,15 @@ class _Run:
         finally:
             for writer in self.writers.values():
                 writer.close()
+
+    def _clean(self):
+        """Remove what a killed run left half written."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+        os.makedirs(self.parts)
+        for folder in (self.folder, self.state, os.path.join(self.folder, "packed")):
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                if _HALF_WRITTEN.search(name):
+                    os.unlink(os.path.join(folder, name))
 
     def _open_packed(self):
         if not self.splits.names:
@@ -395,8 +408,7 @@ class _Run:
         path = os.path.join(self.parts, f"{place}-{os.getpid()}.f32")
         try:
             with open(path, "wb") as file:
-                for one in segments:
-                    one.tofile(file)
+                file.writelines(one.data for one in segments)
         except OSError as error:
             raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
         return lines, path
