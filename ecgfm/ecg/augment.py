@@ -1,13 +1,16 @@
 """Perturbations of standardised segments for training: leads that go missing, and four kinds of noise.
 
-Each function takes one segment (12, N) and gives a new one; the leads are those of `ecgfm.LEADS`. With a legacy generator
-each draws what the function of this name in fairseq-signals draws, in the same order.
+Each function takes one segment (12, N) and gives a new one; the leads are those of `ecgfm.LEADS`. With a legacy
+generator each draws what the function of this name in fairseq-signals draws, in the same order. A setting out of range
+is a ConfigError, another shape a SignalError.
 """
 
 from functools import partial
 
 import numpy as np
 
+from .._checks import check_legacy, not_negative, number, probability, whole
+from .._signals import real_array
 from ..errors import ConfigError, SignalError
 
 __all__ = [
@@ -48,7 +51,7 @@ def random_leads_masking(
     mask_leads_condition : (int, int)
         For "conditional": how many of the six limb leads and of the six chest leads are zeroed.
     keep_one_lead : bool
-        Never zero all leads: where "random" would, one of them, drawn, stays; a condition of all leads is refused.
+        Never zero all leads: where "random" would, one of them, drawn, stays; a condition of all is refused.
     rng : numpy.random.RandomState
 
     Returns
@@ -56,10 +59,11 @@ def random_leads_masking(
     ndarray
         (12, N) float32.
     """
-    x = _copy(x)
+    x = _checked(x, p, rng)
     if mask_leads_selection not in ("random", "conditional"):
-        raise ConfigError(f"{mask_leads_selection!r} is neither 'random' nor 'conditional'", field="mask_leads_selection")
-    _check_probability(mask_leads_prob, "mask_leads_prob")
+        text = f"{mask_leads_selection!r} is neither 'random' nor 'conditional'"
+        raise ConfigError(text, field="mask_leads_selection")
+    probability(mask_leads_prob, "mask_leads_prob")
     limb, chest = _condition(mask_leads_condition)
     if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(x):
         raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
@@ -99,7 +103,8 @@ def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, de
     ndarray
         (12, N) float32.
     """
-    x = _copy(x)
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
     _check_rate(freq)
     if not p > rng.rand():
         return x
@@ -112,7 +117,8 @@ def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, de
 
 def emg_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, dependency=True, *, rng):
     """Add white noise, of its own amplitude on each lead; parameters as of `powerline_noise`."""
-    x = _copy(x)
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
     if not p > rng.rand():
         return x
     amplitude = rng.uniform(min_amplitude, max_amplitude, size=(len(x), 1))
@@ -151,7 +157,10 @@ def baseline_shift(
     ndarray
         (12, N) float32.
     """
-    x = _copy(x)
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    probability(shift_ratio, "shift_ratio")
+    num_segment = whole(num_segment, "num_segment")
     leads, samples = x.shape
     if not p > rng.rand():
         return x
@@ -197,8 +206,11 @@ def baseline_wander(
     ndarray
         (12, N) float32.
     """
-    x = _copy(x)
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    _check_range(min_freq, max_freq, "freq")
     _check_rate(freq)
+    k = whole(k, "k", 1)
     if not p > rng.rand():
         return x
     size = rng.normal(1, 0.5, size=(len(x), 1))
@@ -252,7 +264,7 @@ def augmentation(perturbation_mode, p=None, **settings):
     ConfigError
         If a name or a setting is not known, or a value is out of range.
     """
-    modes = [] if perturbation_mode is None else list(perturbation_mode)
+    modes = [perturbation_mode] if isinstance(perturbation_mode, str) else list(perturbation_mode or ())
     if not modes:
         return None
     for mode in modes:
@@ -271,11 +283,10 @@ def augmentation(perturbation_mode, p=None, **settings):
         raise ConfigError(f"{len(chances)} probabilities for {len(modes)} perturbations", field="p")
     steps = []
     for mode, chance in zip(modes, chances):
-        _check_probability(chance, "p")
         function, names = PERTURBATIONS[mode]
-        steps.append(partial(function, p=float(chance), **{name: settings[name] for name in names if name in settings}))
+        steps.append(partial(function, p=chance, **{name: settings[name] for name in names if name in settings}))
     for step in steps:  # a wrong setting is found now
-        step(np.zeros((12, 2500), np.float32), rng=np.random.RandomState(0))
+        step(np.zeros((12, 1), np.float32), rng=np.random.RandomState(0))
 
     def augment(x, rng):
         for step in steps:
@@ -285,11 +296,14 @@ def augmentation(perturbation_mode, p=None, **settings):
     return augment
 
 
-def _copy(x):
-    x = np.array(x, dtype=np.float32)
-    if x.ndim != 2 or len(x) != 12:
+def _checked(x, p, rng):
+    """A float32 copy of a segment, after the checks that all perturbations share."""
+    x = real_array(x, "x")
+    if x.ndim != 2 or len(x) != 12 or not x.size:
         raise SignalError(f"the shape {x.shape} is not (12, samples)", field="x", remedy="Give one segment of 12 leads")
-    return x
+    probability(p, "p")
+    check_legacy(rng)
+    return np.array(x, dtype=np.float32)
 
 
 def _rounded(x, dependency):
@@ -303,13 +317,13 @@ def _rounded(x, dependency):
     return x.astype(np.float32)
 
 
-def _check_probability(value, field):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not 0 <= value <= 1:
-        raise ConfigError(f"{value!r} is not a probability", field=field)
+def _check_range(least, most, name):
+    if not not_negative(least, f"min_{name}") <= not_negative(most, f"max_{name}"):
+        raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
 
 
 def _check_rate(freq):
-    if isinstance(freq, bool) or not isinstance(freq, (int, float, np.number)) or not 0 < freq < 1e6:
+    if freq is None or not number(freq, "freq") > 0:
         raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
 
 

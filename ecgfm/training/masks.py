@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ..errors import ConfigError
+from .._checks import check_legacy, not_negative, probability, whole
+from ..errors import ConfigError, SignalError
 
-__all__ = ["KINDS", "Spans", "check_legacy", "compute_mask_indices", "equal_rows"]
+__all__ = ["KINDS", "Spans", "compute_mask_indices", "equal_rows"]
 
 KINDS = ("static", "uniform", "normal", "poisson")
 
@@ -57,10 +58,12 @@ def compute_mask_indices(
     ------
     ConfigError
         If a setting is out of range.
+    SignalError
+        If the padding mask is none of that shape.
     """
     spans = Spans(mask_prob, mask_length, mask_type, mask_other, min_masks, no_overlap, min_space)
     check_legacy(rng)
-    batch, steps = map(int, shape)
+    batch, steps = (whole(size, "shape") for size in shape)
     lengths = _lengths(padding_mask, batch, steps)
     common = spans.count(steps, rng.rand())
     found = []
@@ -100,21 +103,14 @@ def equal_rows(found, steps, rngs, count=None):
     return mask
 
 
-def check_legacy(rng):
-    """Refuses what is no legacy generator."""
-    if not (hasattr(rng, "rand") and hasattr(rng, "randint")):
-        raise ConfigError(
-            f"a {type(rng).__name__} is no legacy generator", field="rng", remedy="Give a numpy.random.RandomState"
-        )
-
-
 def _lengths(padding_mask, batch, steps):
     """Steps of each row that are not padding; None if there is no mask."""
     if padding_mask is None:
         return None
     padding = np.asarray(padding_mask)
     if padding.dtype != bool or padding.shape != (batch, steps):
-        raise ConfigError(f"{padding.dtype} of shape {padding.shape} is not bool of {(batch, steps)}", field="padding_mask")
+        text = f"{padding.dtype} of shape {padding.shape} is not bool of {(batch, steps)}"
+        raise SignalError(text, field="padding_mask")
     return [int(n) for n in steps - padding.sum(axis=1)]
 
 
@@ -126,16 +122,12 @@ class Spans:
     ):
         if mask_type not in KINDS:
             raise ConfigError(f"{mask_type!r} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
-        if not _number(mask_prob, "mask_prob") <= 1:
-            raise ConfigError(f"{mask_prob!r} is not from 0 to 1", field="mask_prob")
-        self.length = _whole(mask_length, "mask_length")
-        if self.length < 1:
-            raise ConfigError(f"{mask_length!r} is not 1 or more", field="mask_length")
-        self.other = _number(mask_other, "mask_other")
-        if mask_type == "uniform" and _whole(mask_other, "mask_other") > 2 * self.length:
+        self.prob, self.length = probability(mask_prob, "mask_prob"), whole(mask_length, "mask_length", 1)
+        self.other = not_negative(mask_other, "mask_other")
+        if mask_type == "uniform" and whole(mask_other, "mask_other") > 2 * self.length:
             raise ConfigError(f"{mask_other!r} is above twice mask_length", field="mask_other")
-        self.prob, self.kind, self.no_overlap = mask_prob, mask_type, bool(no_overlap)
-        self.least, self.space = _whole(min_masks, "min_masks"), _whole(min_space, "min_space")
+        self.kind, self.no_overlap = mask_type, bool(no_overlap)
+        self.least, self.space = whole(min_masks, "min_masks"), whole(min_space, "min_space")
 
     def count(self, steps, chance):
         """Spans of a row of so many steps, rounded up or down by a uniform number."""
@@ -189,15 +181,3 @@ class Spans:
                 free.append((start, first - self.space + 1))
             if end - first - keep - self.space > keep:
                 free.append((first + length + self.space, end))
-
-
-def _number(value, field):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
-        raise ConfigError(f"{value!r} is not a number from 0 up", field=field)
-    return float(value)
-
-
-def _whole(value, field):
-    if _number(value, field) != int(value):
-        raise ConfigError(f"{value!r} is not an integer", field=field)
-    return int(value)

@@ -1,4 +1,4 @@
-"""Masks, perturbations and learning rates against the reference data: every case, and the generator's state after it."""
+"""Masks, perturbations and learning rates against the reference data: every case, and the generator's next number."""
 
 import numpy as np
 import pytest
