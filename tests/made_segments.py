@@ -30,7 +30,7 @@ def make_split(folder, records=6, segments=2, samples=600, name="train"):
             x = segment(record, i, samples)
             write_segment(files / f"r{record}_{i}.mat", x, idx=10 + record, number=i)
             lines.append(f"r{record}_{i}.mat\t{samples}")
-            index.append(f"{10 + record},r{record}.mat,{i},500,r{record}_{i}.mat")
+            index.append(f"{10 + record},r{record}.mat,{i},500,{samples}")
             found.append(x)
         pairs += [f"r{record}\t{samples}\t0\t{i},{i + 1}" for i in range(0, segments - 1, 2)]
     (folder / f"{name}.tsv").write_text("\n".join([f"\t{files}/", *lines]) + "\n")
@@ -38,5 +38,5 @@ def make_split(folder, records=6, segments=2, samples=600, name="train"):
     packed = folder / "packed"
     packed.mkdir(exist_ok=True)
     np.save(packed / f"{name}.npy", np.array(found, np.float32))
-    (packed / f"{name}.index.csv").write_text("\n".join(["idx,save_file,segment_i,sample_rate,path", *index]) + "\n")
+    (packed / f"{name}.index.csv").write_text("\n".join(["idx,save_file,segment_i,sample_rate,sample_size", *index]) + "\n")
     return np.array(found, np.float32)

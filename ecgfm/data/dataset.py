@@ -58,7 +58,7 @@ class Dataset:
 
     Parameters
     ----------
-    source : path-like, ndarray, Arrays, Files or Packed
+    source : path-like, ndarray, Arrays, Files or PackedSegments
         A manifest, a packed split, what both have in common (``manifests/train``), or segments in memory
         (n, 12, samples).
     pairs : bool

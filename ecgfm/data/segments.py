@@ -1,7 +1,6 @@
 """Where segments come from: ``.mat`` files that a manifest lists, a packed split, arrays in memory."""
 
 import os
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,9 @@ from .._signals import real_array
 from ..errors import FormatError, LabelError, SignalError
 from .manifest_reading import read_manifest
 from .mat import read_mat
-from .rows import read_rows
+from .packed import open_packed
 
-__all__ = ["Arrays", "Files", "Packed", "Segment", "open_segments", "packed_paths"]
+__all__ = ["Arrays", "Files", "PackedSegments", "Segment", "open_segments"]
 
 
 @dataclass(eq=False)
@@ -103,15 +102,15 @@ class Files:
 def _number(fields, name):
     """The whole number of that name, or None."""
     value = fields.get(name)
-    if value is None or value.size != 1 or value.dtype.kind not in "iuf" or value.flat[0] != int(value.flat[0]):
+    if value is None or value.size != 1 or value.dtype.kind not in "iuf" or value.flat[0] % 1 != 0:
         return None
     return int(value.flat[0])
 
 
-class Packed:
-    """A packed split: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``.
+class PackedSegments:
+    """A packed split; see `ecgfm.data.packed`.
 
-    Reads go past the page cache's mapping straight into new arrays, so that memory stays flat.
+    Segments are read into arrays of their own, not through the mapping, so that the process's memory stays flat.
 
     Attributes
     ----------
@@ -120,61 +119,32 @@ class Packed:
     sizes, starts, lines : ndarray
         As in `Manifest`.
     idx : ndarray of int64
-        (n,) index of each segment's record.
+        (rows,) index of each row's record.
     """
 
     def __init__(self, path, *, pairs=False, min_sample_size=None):
-        self.path, index = packed_paths(path)
-        self._open()
-        columns = ("idx", "save_file", "segment_i", "sample_rate")
-        header, rows = read_rows(index, columns)
-        has_path = "path" in header
-        idx, rates, numbers, records, names = [], [], [], [], []
-        for line, row in enumerate(rows, 2):
-            try:
-                idx.append(int(row["idx"]))
-                numbers.append(int(row["segment_i"]))
-                rates.append(float(row["sample_rate"]))
-            except ValueError:
-                raise FormatError(
-                    f"line {line} has no number there", path=index, field="idx, segment_i, sample_rate"
-                ) from None
-            records.append(row["save_file"])
-            names.append(row["path"] if has_path else f"{row['save_file']}[{row['segment_i']}]")
-        if len(idx) != self.shape[0]:
-            raise FormatError(
-                f"{len(idx)} rows for {self.shape[0]} segments", path=index, remedy="Pack the split anew"
-            )
-        self.idx, self._names = np.array(idx, np.int64), names
-        self._rates = np.array(rates)
-        order = _pair_order(records, numbers) if pairs else np.arange(len(idx), dtype=np.int64)
-        if min_sample_size is not None and self.shape[2] < min_sample_size:
+        try:
+            found = open_packed(path)
+            self._file = open(path, "rb", buffering=0)  # kept open; reads name their place, so that threads may share it
+        except OSError as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"can't be read: {error.strerror}", path=path) from None
+        self.path, self.idx = found.path, found.idx
+        self._rates, self._records, self._numbers = found.sample_rate, found.save_file, found.segment_i
+        self._shape, self._offset = found.x.shape[1:], found.x.offset
+        self._bytes = 4 * self._shape[0] * self._shape[1]
+        samples = self._shape[1]
+        order = _pair_order(found.save_file.tolist(), found.segment_i.tolist()) if pairs else np.arange(len(found))
+        if min_sample_size is not None and samples < min_sample_size:
             order = order[:0]
         if not len(order):
             raise FormatError("the split has nothing that can be used", path=self.path)
-        self._order, step = order, 2 if pairs else 1
+        step = 2 if pairs else 1
+        self._order = order
         self.starts = np.arange(0, len(order) + 1, step, dtype=np.int64)
         self.lines = np.arange(len(order) // step, dtype=np.int64)
-        self.sizes = np.full(len(self.lines), self.shape[2], np.int64)
-
-    def _open(self):
-        try:
-            with open(self.path, "rb") as file:
-                version = np.lib.format.read_magic(file)
-                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                self.shape, fortran, dtype = read[version](file)
-                self._offset = file.tell()
-                length = os.fstat(file.fileno()).st_size
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror}", path=self.path) from None
-        except (ValueError, KeyError) as error:
-            raise FormatError(f"not an .npy file: {error}", path=self.path) from None
-        if len(self.shape) != 3 or fortran or dtype != np.dtype("<f4") or 0 in self.shape:
-            raise FormatError(f"{dtype} of shape {self.shape} is no float32 (n, leads, samples)", path=self.path)
-        self._bytes = 4 * self.shape[1] * self.shape[2]
-        if length < self._offset + self.shape[0] * self._bytes:
-            raise FormatError(f"truncated: {length:,} bytes for the shape {self.shape}", path=self.path)
-        self._local = threading.local()
+        self.sizes = np.full(len(self.lines), samples, np.int64)
 
     def __len__(self):
         return len(self._order)
@@ -182,29 +152,25 @@ class Packed:
     def name(self, i):
         """str: what to call a segment."""
         row = int(self._order[i])
-        return f"{self.path}: segment {row} ({self._names[row]})"
+        return f"{self.path}[{row}] (segment {self._numbers[row]} of {self._records[row]})"
 
     def read(self, i):
-        """Segment: row `i`."""
+        """Segment: read from the file.
+
+        Raises
+        ------
+        FormatError
+            If that fails.
+        """
         row = int(self._order[i])
-        x = np.empty(self.shape[1:], np.float32)
+        x = np.empty(self._shape, np.float32)
         try:
-            file = self._file()
-            file.seek(self._offset + row * self._bytes)
-            if file.readinto(x) != self._bytes:
-                raise FormatError("truncated since it was opened", path=self.path, field=f"segment {row}")
+            held = os.preadv(self._file.fileno(), [x], self._offset + row * self._bytes)
         except OSError as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"can't be read: {error.strerror}", path=self.path, field=f"segment {row}") from None
+            raise FormatError(f"can't be read: {error.strerror}", path=self.name(i)) from None
+        if held != self._bytes:
+            raise FormatError("the file ends before it", path=self.name(i))
         return Segment(x, int(self.idx[row]), float(self._rates[row]))
-
-    def _file(self):
-        """The file, opened once for each thread."""
-        if getattr(self._local, "file", None) is None:
-            self._local.file = open(self.path, "rb", buffering=0)
-        return self._local.file
-
 
 def _pair_order(records, numbers):
     """The rows of the pairs, one after the other: of each record (1st, 2nd), (3rd, 4th) ... by segment number."""
@@ -267,16 +233,6 @@ class Arrays:
         return Segment(x, int(self.idx[i]), self._rate, None if self._y is None else self._y[i])
 
 
-def packed_paths(path):
-    """The array's file and the index's of a packed split that either of them, or their common stem, names."""
-    path = os.fsdecode(path)
-    for ending in (".index.csv", ".npy"):
-        if path.endswith(ending):
-            path = path[: -len(ending)]
-            break
-    return path + ".npy", path + ".index.csv"
-
-
 def open_segments(source, *, pairs=False, min_sample_size=None):
     """The segments of a split.
 
@@ -292,10 +248,10 @@ def open_segments(source, *, pairs=False, min_sample_size=None):
 
     Returns
     -------
-    Files or Packed
+    Files or PackedSegments
     """
     source = os.fsdecode(source)
     stem = source[:-4] if source.endswith((".npy", ".tsv")) else source
     if source.endswith(".npy") or (not source.endswith(".tsv") and os.path.exists(stem + ".npy")):
-        return Packed(stem, pairs=pairs, min_sample_size=min_sample_size)
+        return PackedSegments(stem + ".npy", pairs=pairs, min_sample_size=min_sample_size)
     return Files(read_manifest(stem + ".tsv", pairs=pairs, min_sample_size=min_sample_size))
