@@ -1,6 +1,7 @@
-"""Finetuning on arrays: the loop over epochs, with validation and early stopping."""
+"""Finetuning on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._signals import checked_segments, real_array
+from ..data.dataset import Dataset
+from ..data.loader import Loader
 from ..data.order import batches, epoch_order
 from ..errors import ConfigError, LabelError, MissingExtraError, SignalError
 from ..model import Model
@@ -47,7 +50,7 @@ class Finetuned:
 def finetune(
     model,
     x,
-    y,
+    y=None,
     *,
     padding_mask=None,
     valid=None,
@@ -57,25 +60,28 @@ def finetune(
     monitor=None,
     patience=None,
     seed=1,
+    max_bad_segments=0.01,
     progress=None,
     callback=None,
     **settings,
 ):
-    """Finetune a model on arrays.
+    """Finetune a model on arrays, on manifests or on packed splits.
 
     Parameters
     ----------
     model : Model or path-like
         A classifier or a pretrained model; not changed.
-    x : array_like
-        (n, 12, N) segments as `ecgfm.prepare` gives them.
-    y : array_like
-        (n, Y) labels in [0, 1].
+    x : array_like, path-like or ecgfm.data.Dataset
+        (n, 12, N) segments as `ecgfm.prepare` gives them; a manifest (``manifests/train.tsv``) or packed split; or a data
+        set with labels, which says for itself whether segments are augmented and what becomes of damaged ones.
+    y : array_like or path-like, optional
+        (n, Y) labels in [0, 1]. For a manifest or packed split: ``y.npy``, whose rows are the records' indices.
     padding_mask : array_like of bool, optional
         (n, N) or (n, 12, N).
-    valid : tuple or float, optional
-        ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, or the share of the segments to take
-        for it (at random; give arrays where segments of one patient must stay together).
+    valid : tuple, Dataset or float, optional
+        ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or, with
+        arrays, the share of the segments to take for it (at random; give arrays where segments of one patient must stay
+        together).
     epochs : int
     batch_size : int
         Segments of a batch.
@@ -89,7 +95,9 @@ def finetune(
     patience : int, optional
         Stop after so many epochs without a better one.
     seed : int
-        Of the order of the segments and of what `Trainer` draws.
+        Of the order of the segments and of what `Trainer` draws. A data set has its own for the order.
+    max_bad_segments : float
+        Share of a manifest's or packed split's segments that may be damaged: they are named in warnings and left out.
     progress : bool, optional
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
@@ -103,26 +111,24 @@ def finetune(
 
     Raises
     ------
-    ConfigError, LabelError, SignalError
-        Before the first update, where the arguments don't fit.
+    ConfigError, LabelError, SignalError, FormatError
+        Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     monitor = _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid)
     seed = checked_seed(seed)
-    x, y, padding_mask = _arrays(x, y, padding_mask, "x")
-    (x, y, padding_mask), held = _split(x, y, padding_mask, valid, seed)
-    settings.setdefault("num_labels", y.shape[1])
+    train, held = _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments)
+    settings.setdefault("num_labels", train.num_labels)
     trainer = Trainer(model, seed=seed, **settings)
-    for part in ((x, y, padding_mask), held):
+    for part in (train, held):
         if part is not None:
-            _check(trainer, *part)
-    plan = batches(np.full(len(x), x.shape[2]), batch_size=batch_size, seed=seed)
-    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(plan) / update_freq))
+            part.check(trainer)
+    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
     rows, best = [], None
     for epoch in range(1, epochs + 1):
         trainer.epoch = epoch
-        row = _train_epoch(trainer, x, y, padding_mask, epoch_order(plan, seed=seed, epoch=epoch), update_freq, shows)
+        row = _train_epoch(trainer, train.epoch(epoch), update_freq, shows)
         if held is not None:
-            row |= _validate(trainer, held, monitor, batch_size)
+            row |= _validate(trainer, held, monitor)
         rows.append(row)
         shows.epoch(row)
         score = _score(row, monitor)
@@ -190,15 +196,107 @@ def _arrays(x, y, padding_mask, name):
     return x, y, mask
 
 
-def _check(trainer, x, y, padding_mask):
-    """What each step would check, before the first one."""
-    trainer.checked_labels(y, len(y))
-    for start in range(0, len(x), CHECKED_AT_ONCE):
-        rows = slice(start, start + CHECKED_AT_ONCE)
-        part, _ = checked_segments(x[rows], None if padding_mask is None else padding_mask[rows], trainer.config)
-        if not np.isfinite(part).all():
-            row, lead, sample = map(int, np.argwhere(~np.isfinite(part))[0])
-            raise SignalError(f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {part[row, lead, sample]}")
+def _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments):
+    """What to train on, and what to validate on or None: `_Arrays` or `_Streamed`."""
+    if not _is_source(x):
+        if _is_source(valid) or (isinstance(valid, tuple) and valid and _is_source(valid[0])):
+            raise ConfigError("is no array, the training data are", field="valid")
+        x, y, padding_mask = _arrays(x, y, padding_mask, "x")
+        parts = _split(x, y, padding_mask, valid, seed)
+        return tuple(None if part is None else _Arrays(*part, batch_size, seed) for part in parts)
+    if padding_mask is not None:
+        raise ConfigError("comes with the data set", field="padding_mask")
+    train = _Streamed(_dataset(x, y, True, seed, "y"), batch_size, max_bad_segments)
+    if valid is None:
+        return train, None
+    if isinstance(valid, Dataset):
+        valid = (valid, None)
+    if not isinstance(valid, (tuple, list)) or len(valid) != 2 or not _is_source(valid[0]):
+        raise ConfigError("give (manifest, labels) or a data set", field="valid")
+    held = _Streamed(_dataset(*valid, False, seed, "valid"), batch_size)
+    if held.num_labels != train.num_labels:
+        raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
+    return train, held
+
+
+def _is_source(x):
+    return isinstance(x, (str, os.PathLike, Dataset))
+
+
+def _dataset(source, labels, training, seed, field):
+    if isinstance(source, Dataset):
+        if labels is not None:
+            raise ConfigError("labels come with the data set", field=field)
+        data = source
+    else:
+        data = Dataset(source, training=training, labels=labels, seed=seed)
+    if data.num_labels is None:
+        raise LabelError("there are no labels", path=data.path, field=field, remedy="Give y.npy, whose rows are of idx")
+    if data.pairs or (data.training and not training):
+        what = "is one of pairs" if data.pairs else "is one for training"
+        raise ConfigError(f"the data set {what}", path=data.path, field="valid" if field == "valid" else "x")
+    return data
+
+
+class _Arrays:
+    """Segments in memory."""
+
+    def __init__(self, x, y, padding_mask, batch_size, seed):
+        self._x, self._y, self._mask, self._size, self._seed = x, y, padding_mask, batch_size, seed
+        self.num_labels = y.shape[1]
+        self._plan = batches(np.full(len(x), x.shape[2]), batch_size=batch_size, seed=seed)
+
+    def __len__(self):
+        return len(self._plan)
+
+    def _rows(self, rows):
+        return self._x[rows], self._y[rows], None if self._mask is None else self._mask[rows]
+
+    def epoch(self, epoch):
+        """(x, y, padding_mask) of each batch, in the order of an epoch."""
+        return map(self._rows, epoch_order(self._plan, seed=self._seed, epoch=epoch))
+
+    def __iter__(self):
+        """The same, in the order of the array."""
+        return (self._rows(slice(i, i + self._size)) for i in range(0, len(self._x), self._size))
+
+    def check(self, trainer):
+        """What each step would check, before the first one."""
+        trainer.checked_labels(self._y, len(self._y))
+        for start in range(0, len(self._x), CHECKED_AT_ONCE):
+            x, _, mask = self._rows(slice(start, start + CHECKED_AT_ONCE))
+            part, _ = checked_segments(x, mask, trainer.config)
+            if not np.isfinite(part).all():
+                row, lead, sample = map(int, np.argwhere(~np.isfinite(part))[0])
+                raise SignalError(
+                    f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {part[row, lead, sample]}"
+                )
+
+
+class _Streamed:
+    """A data set that is read while the model computes."""
+
+    def __init__(self, data, batch_size, max_bad_segments=0):
+        self._data, self.num_labels = data, data.num_labels
+        self._loader = Loader(data, batch_size=batch_size, shuffle=data.training, max_bad_segments=max_bad_segments)
+
+    def __len__(self):
+        return len(self._loader)
+
+    def epoch(self, epoch):
+        """(x, y, padding_mask) of each batch, in the order of an epoch; None for one that is all damaged."""
+        return ((b.x, b.y, b.padding_mask) if len(b) else None for b in self._loader.epoch(epoch))
+
+    def __iter__(self):
+        return (part for part in self.epoch(1) if part is not None)
+
+    def check(self, trainer):
+        """Some segments, before the first step."""
+        self._data.check()
+        batch = next(iter(self._loader))
+        if len(batch):
+            trainer.checked_labels(batch.y, len(batch))
+            checked_segments(batch.x, batch.padding_mask, trainer.config)
 
 
 def _split(x, y, padding_mask, valid, seed):
@@ -227,14 +325,24 @@ def _split(x, y, padding_mask, valid, seed):
 # ---- an epoch ---------------------------------------------------------------------------------------
 
 
-def _train_epoch(trainer, x, y, padding_mask, order, update_freq, shows):
-    totals, steps = {}, []
-    for start in range(0, len(order), update_freq):
-        for rows in order[start : start + update_freq]:
-            trainer.accumulate(x[rows], y[rows], None if padding_mask is None else padding_mask[rows])
-        step = trainer.update()
-        steps.append(step)
-        shows.update(step)
+def _train_epoch(trainer, parts, update_freq, shows):
+    totals, steps, waiting = {}, [], 0
+
+    def update():
+        steps.append(trainer.update())
+        shows.update(steps[-1])
+
+    for count, part in enumerate(parts, 1):
+        if part is not None:
+            trainer.accumulate(*part)
+            waiting += 1
+        if waiting and count % update_freq == 0:
+            update()
+            waiting = 0
+    if waiting:
+        update()
+    if not steps:
+        raise SignalError("no segment of the data set could be read", field="x")
     weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
     for name in TRAIN_COLUMNS[:-1]:
         values = np.array([step[name] for step in steps], dtype=np.float64)
@@ -243,18 +351,16 @@ def _train_epoch(trainer, x, y, padding_mask, order, update_freq, shows):
     return {"epoch": trainer.epoch, "num_updates": trainer.num_updates, **totals, "train_lr": steps[-1]["lr"]}
 
 
-def _validate(trainer, held, monitor, batch_size):
-    x, y, padding_mask = held
-    logits = np.concatenate(
-        [
-            trainer.logits(x[i : i + batch_size], None if padding_mask is None else padding_mask[i : i + batch_size])
-            for i in range(0, len(x), batch_size)
-        ]
-    )
+def _validate(trainer, held, monitor):
+    logits, y = [], []
+    for x, labels, padding_mask in held:
+        logits.append(trainer.logits(x, padding_mask))
+        y.append(labels)
+    logits, y = np.concatenate(logits), np.concatenate(y)
     found = trainer.losses(logits, y)
     row = {f"valid_{name}": found[name] for name in VALID_COLUMNS}
     if monitor in RANKING:
-        row |= {f"valid_{name}": value for name, value in _ranking(logits, np.asarray(y) > 0.5).items()}
+        row |= {f"valid_{name}": value for name, value in _ranking(logits, y > 0.5).items()}
     return row
 
 
