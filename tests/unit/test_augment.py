@@ -63,6 +63,24 @@ def test_limb_leads_stay_consistent(x, function):
     assert np.abs(free[2] - found[2]).max() > 0.1
 
 
+@pytest.mark.parametrize("function", ALL)
+def test_a_draw_equal_to_the_probability(x, function):
+    """Leads are masked then, noise is not added: so in the original."""
+
+    class Equal(np.random.RandomState):
+        def rand(self):
+            return 0.25
+
+    changed = (function(x, p=0.25, rng=Equal(0)) != x).any()
+    assert changed == (function is augment.random_leads_masking)
+
+
+def test_whole_numbers_as_floats(x):
+    for function, name in ((augment.baseline_shift, "num_segment"), (augment.baseline_wander, "k")):
+        found = function(x, rng=rng(), **{name: 2.0})
+        np.testing.assert_array_equal(found, function(x, rng=rng(), **{name: 2}))
+
+
 # ---- lead masking ---------------------------------------------------------------------------------------------------
 
 
