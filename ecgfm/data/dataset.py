@@ -166,9 +166,10 @@ class Dataset:
             return
         if isinstance(labels, str) and labels == "file":
             self._from_files = True
-            self.num_labels = len(self.segments.read(0).label) if self.segments.read(0).label is not None else 0
-            if not self.num_labels:
+            first = self.segments.read(0).label
+            if first is None or not len(first):
                 raise LabelError("there are no labels in it", path=self.segments.name(0), field="label")
+            self.num_labels = len(first)
             return
         if isinstance(labels, (str, os.PathLike)):
             self._y_path = os.fsdecode(labels)
@@ -302,7 +303,10 @@ class Dataset:
             full[leads] = x
             x = full
         if self._augment is not None:
-            x = np.asarray(self._augment(x, rng()), np.float32)
+            try:
+                x = np.asarray(self._augment(x, rng()), np.float32)
+            except SignalError as error:  # of the settings, not of the segment
+                raise ConfigError(str(error), field="augment") from None
         return x
 
     def _cleaned(self, x, segment, i):
