@@ -85,6 +85,8 @@ class Trainer:
         Updates that were not, because of gradients that were not finite.
     epoch : int
         For schedules that look at it; the caller counts it up.
+    last_sums : dict
+        The sums over cells and rows behind what the last update reported.
 
     Notes
     -----
@@ -335,6 +337,7 @@ class Trainer:
                 head_only=self._head_only,
             )
             self._forget()
+            self.last_sums = sums
             self.num_updates += applied
             self.skipped += not applied
             done = self.num_updates
@@ -493,11 +496,14 @@ def losses(sums):
     }
 
 
-def bce_sums(logits, y, pos_weight=None):
-    """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64."""
+def bce_sums(logits, y, pos_weight=None, threshold=0.5):
+    """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64.
+
+    What has a probability above `threshold` counts as predicted.
+    """
     z, y = logits.astype(np.float64), y.astype(np.float64)
     tail, weight = np.log1p(np.exp(-np.abs(z))), 1.0 if pos_weight is None else pos_weight.astype(np.float64)
-    predicted, actual = z > 0, y != 0
+    predicted, actual = z > math.log(threshold / (1 - threshold)), y != 0
     correct = predicted == y
     return {
         "loss": float((weight * y * (tail + np.maximum(-z, 0)) + (1 - y) * (tail + np.maximum(z, 0))).sum()),

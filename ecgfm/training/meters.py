@@ -1,0 +1,121 @@
+"""Weighted means of what the updates report, and what is printed of them."""
+
+import time
+
+__all__ = ["Meters", "MeterSet"]
+
+
+class Meters:
+    """Named means, as fairseq-signals keeps and saves them.
+
+    A mean's state is its last value, the sum of value times weight, the sum of weights, and to how many digits it is
+    shown.
+    """
+
+    def __init__(self):
+        self._entries = {}
+
+    def log(self, name, value, weight=1, digits=None):
+        """Count a value."""
+        entry = self._entries.setdefault(name, {"val": None, "sum": 0, "count": 0, "round": digits})
+        if value is not None:
+            entry["val"] = value
+            if weight > 0:
+                entry["sum"] += value * weight
+                entry["count"] += weight
+
+    def mean(self, name):
+        """The mean, rounded as it is shown; the last value where nothing has weight; None for an unknown name."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        value = entry["sum"] / entry["count"] if entry["count"] > 0 else entry["val"]
+        return value if entry["round"] is None or value is None else round(value, entry["round"])
+
+    def sum(self, name):
+        """The weighted sum; 0 for an unknown name."""
+        entry = self._entries.get(name)
+        return 0 if entry is None else entry["sum"]
+
+    def __contains__(self, name):
+        return name in self._entries
+
+    def reset(self):
+        """Forget the values, keep the names."""
+        for entry in self._entries.values():
+            entry.update(val=None, sum=0, count=0)
+
+    def state(self):
+        """What a checkpoint holds of them."""
+        return [[10, name, "AverageMeter", dict(entry)] for name, entry in self._entries.items()]
+
+    def load(self, state):
+        """Take what `state` gave; what is not of this kind is left out."""
+        entries = {}
+        for item in state if isinstance(state, (list, tuple)) else ():
+            if not (isinstance(item, (list, tuple)) and len(item) == 4 and isinstance(item[3], dict)):
+                continue
+            name, entry = item[1], item[3]
+            numbers = [entry.get("sum"), entry.get("count")]
+            if item[2] == "AverageMeter" and all(isinstance(n, (int, float)) for n in numbers):
+                val, digits = entry.get("val"), entry.get("round")
+                entries[str(name)] = {
+                    "val": val if isinstance(val, (int, float)) else None,
+                    "sum": numbers[0],
+                    "count": numbers[1],
+                    "round": digits if isinstance(digits, int) else None,
+                }
+        self._entries = entries
+
+
+class MeterSet:
+    """The meters of a run: of all updates, of the epoch, and since the last line of the log; and its clocks."""
+
+    NAMES = ("default", "train", "train_inner")
+
+    def __init__(self):
+        self.by_name = {name: Meters() for name in self.NAMES}
+        self.previous_time = 0.0
+        self._begun = time.perf_counter()
+        self._epoch_begun, self._inner_begun = self._begun, None
+        self._updates = {"train": 0, "train_inner": 0}
+        self._busy = 0.0
+
+    def log(self, name, value, weight=1, digits=None):
+        """Count a value everywhere."""
+        for meters in self.by_name.values():
+            meters.log(name, value, weight, digits)
+
+    def begin_epoch(self):
+        self.by_name["train"].reset()
+        self._epoch_begun, self._updates["train"], self._busy = time.perf_counter(), 0, 0.0
+
+    def update_done(self, seconds):
+        """An update took so long."""
+        self._busy += seconds
+        for name in self._updates:
+            self._updates[name] += 1
+
+    def begin_inner(self):
+        """A line of the log was written."""
+        self.by_name["train_inner"].reset()
+        self._inner_begun, self._updates["train_inner"] = time.perf_counter(), 0
+
+    def seconds(self):
+        """Since the run began, with those of the run that it continues."""
+        return self.previous_time + time.perf_counter() - self._begun
+
+    def clocks(self, tag):
+        """Updates per second, time in updates, time in all."""
+        begun = self._epoch_begun if tag == "train" else self._inner_begun
+        spent = 0.0 if begun is None else time.perf_counter() - begun
+        rate = self._updates[tag] / spent if spent > 0 else 0.0
+        return {"ups": round(rate, 2), "train_wall": round(self._busy), "wall": round(self.seconds())}
+
+    def state(self):
+        return {name: meters.state() for name, meters in self.by_name.items()}
+
+    def load(self, state):
+        for name, meters in self.by_name.items():
+            if isinstance(state, dict) and name in state:
+                meters.load(state[name])
