@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from made_files import (
 )
 
 from ecgfm import Error, FormatError, Record, SignalError, read
-from ecgfm.ecg.readers import find_format, hdf5, is_recording, kit, muse
+from ecgfm.ecg.readers import find_format, hdf5, is_recording, muse
+from ecgfm.ecg.readers.common import make_record
 
 for _module in ("wfdb", "pydicom", "ecgdatakit", "edfio", "h5py"):
     pytest.importorskip(_module, reason="needs the extra [io]")
@@ -497,7 +499,45 @@ def test_text_of_a_library_stays_short(tmp_path, monkeypatch):
         notes = read(path).notes
     except Error as error:
         notes = [error.message]
-    assert notes and all(len(note) < 20_000 for note in notes) and len(notes) <= kit._NOTES
+    assert notes and all(len(note) < 20_000 for note in notes) and len(notes) <= 5
+
+
+def test_text_of_a_file_stays_short(tmp_path):
+    """A damaged length makes names of whole files."""
+    path = tmp_path / "a.npz"
+    np.savez(path, signal=X, sampling_rate=500)
+    raw = path.read_bytes()
+    at = raw.index(b"PK\x03\x04") + 26
+    path.write_bytes(raw[:at] + (4000).to_bytes(2, "little") + raw[at + 2 :])  # the length of the first name
+    long = "x" * 100_000
+    record = make_record(X[:2], "a", field="x", rate=500, given_rate=None, leads=["I", long], given_leads=None, notes=[long])
+    assert max(len(text) for text in (*record.leads, *record.notes)) <= 500
+    group = dicom_group(X)
+    for item in group.ChannelDefinitionSequence:
+        item.ChannelSourceSequence[0].CodeMeaning = long[:60_000]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library says that this is too long
+        write_dicom(tmp_path / "a.dcm", group)
+    for each in (path, tmp_path / "a.dcm"):
+        with pytest.raises(Error) as caught:
+            read(each)
+        assert len(str(caught.value)) < 1000
+
+
+def test_dicom_lengths_beyond_the_memory(tmp_path):
+    """An element that claims 4 GB gets what is there, also where no process may have as much."""
+    path = write_dicom(tmp_path / "a.dcm", dicom_group(X))
+    raw = path.read_bytes()
+    at = raw.index(b"\x08\x00\x60\x00CS")  # the modality, made a long element
+    path.write_bytes(raw[:at] + b"\x08\x00\x60\x00UT\0\0\xf0\xff\xff\xff" + raw[at + 8 :])
+    code = (
+        "import resource, sys, ecgfm, pydicom\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        "try: ecgfm.read(sys.argv[1])\n"
+        "except ecgfm.Error as error: print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], capture_output=True, text=True)
+    assert done.stdout == "FormatError\n", done.stderr
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------

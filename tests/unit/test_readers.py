@@ -565,3 +565,14 @@ def test_a_lie_takes_no_memory(tmp_path):
     paths = sorted(str(path) for path in tmp_path.iterdir())
     done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
     assert done.stderr == "" and len(done.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize("unit, right", [("[mmHg]", False), ("[s]", False), ("(Einthoven)", True), ("[ mV ]", True)])
+def test_csv_units_that_are_none(tmp_path, unit, right):
+    path = tmp_path / "a.csv"
+    path.write_text(f"# sampling_rate: 500\nI {unit},II\n" + "1,2\n" * 10)
+    if right:
+        assert read(path).leads == ("I", "II")
+    else:
+        with pytest.raises(SignalError, match="is no voltage"):
+            read(path)

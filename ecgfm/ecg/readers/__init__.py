@@ -8,6 +8,7 @@ import stat
 
 from ...errors import Error, FormatError
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
+from .common import short
 
 __all__ = ["FORMATS", "find_format", "is_recording", "members", "read"]
 
@@ -79,9 +80,10 @@ def read(path, sampling_rate=None, leads=None):
         return found.read(
             path, sampling_rate=sampling_rate, leads=leads, **({} if member is None else {"member": member})
         )
+    except Error as error:
+        error.message = short(error.message)
+        raise
     except OSError as error:
-        if isinstance(error, Error):
-            raise
         raise _unreadable(path, error) from None
 
 

@@ -1,6 +1,8 @@
 """What the readers share: the description of a format, size limits, names of fields, units, optional libraries."""
 
 import os
+import threading
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,6 +26,8 @@ __all__ = [
     "millivolts_per",
     "optional",
     "parsing",
+    "short",
+    "warned",
 ]
 
 #: The largest signal that is read, in bytes as it is stored: a day of 12 leads at 500 Hz in float32 fits.
@@ -33,6 +37,11 @@ MAX_BYTES = 1 << 32
 SIGNAL_KEYS = ("signal", "feats", "x", "data", "ecg")
 RATE_KEYS = ("sampling_rate", "curr_sample_rate", "sample_rate", "fs")
 LEAD_KEYS = ("leads", "lead_names")
+
+_MOST_TEXT, _MOST_NAME = 500, 64  # characters of a file's own text that are passed on
+
+_NOTES, _NOTE = 5, 200  # warnings of a library that a Record keeps, and how much of each
+_LOCK = threading.Lock()  # warnings are caught for the whole process
 
 _MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
 
@@ -98,6 +107,21 @@ def parsing(path, what):
             raise
         text = (str(error).splitlines() or [""])[0][:200]
         raise FormatError(f"a damaged {what} file: {text or type(error).__name__}", path=path) from None
+
+
+@contextmanager
+def warned():
+    """Gives a list that has, once the block has ended, what libraries warned of in it; nobody else hears of it."""
+    notes = []
+    with _LOCK, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield notes
+    notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in told[:_NOTES])
+
+
+def short(text, most=_MOST_TEXT):
+    """The text, without its end where it is longer than anyone reads: a damaged file may hold megabytes of it."""
+    return text if len(text) <= most else text[: most - 4] + " ..."
 
 
 def millivolts_per(unit):
@@ -179,7 +203,8 @@ def make_record(array, path, *, field, rate, given_rate, leads, given_leads, not
         leads = LEADS
         notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
     rate = _agreed_rate(rate, given_rate, path)
-    return Record(array, rate, leads, source=path, notes=tuple(notes), **other)
+    leads = [short(name, _MOST_NAME) for name in leads]
+    return Record(array, rate, leads, source=path, notes=tuple(map(short, notes)), **other)
 
 
 def _agreed_leads(leads, given, path):

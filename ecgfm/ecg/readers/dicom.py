@@ -1,16 +1,17 @@
 """DICOM waveforms: the multiplex group that holds most of the 12 leads. pydicom parses."""
 
+import io
 import re
 
 import numpy as np
 
 from ...errors import FormatError, LeadError, SignalError
 from ..record import LEADS, canonical_lead
-from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
+from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing, warned
 
 __all__ = ["FORMAT"]
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SAMPLES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4"}
 _MAX_FILE, _MAX_CHANNELS = 1 << 30, 512
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)$")  # of leads, in MDC and in SCP-ECG's coding scheme
@@ -24,19 +25,23 @@ def _matches(head):
 def _read(path, *, sampling_rate, leads):
     library = optional("pydicom", path, "DICOM files")
     check_file_size(path, _MAX_FILE)
-    with parsing(path, "DICOM"):
-        meta = library.filereader.read_file_meta_info(path)
-        if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
-            raise FormatError("a deflated data set is not read", path=path, remedy="Store it without compression")
-        dataset = library.dcmread(path, stop_before_pixels=True)
+    with open(path, "rb") as file:
+        content = file.read()
+    if _DEFLATED in content:  # the library would inflate it before anything else
+        raise FormatError("a deflated data set is not read", path=path, remedy="Store it without compression")
+    with parsing(path, "DICOM"), warned() as notes:
+        # From memory, where a length that lies gets what is there; from a file the library asks for all of it.
+        dataset = library.dcmread(io.BytesIO(content), stop_before_pixels=True)
+        del content
         groups = [_Group(item, path) for item in dataset.get("WaveformSequence") or ()]
         if not groups:
             kind = dataset.get("Modality") or "no modality"
             raise FormatError(f"the file holds no waveforms ({kind})", path=path, field="WaveformSequence")
         best = max(groups, key=lambda group: (group.count, group.original))  # the first of equals
         signal = best.millivolts(library, groups.index(best), dataset)
-        notes = (f"read: waveform group {groups.index(best) + 1} of {len(groups)}",) if len(groups) > 1 else ()
         rate = best.item.get("SamplingFrequency")
+    if len(groups) > 1:
+        notes = [f"read: waveform group {groups.index(best) + 1} of {len(groups)}", *notes]
     return make_record(
         signal,
         path,

@@ -7,7 +7,17 @@ import numpy as np
 
 from ...errors import FormatError, LeadError, SignalError
 from ..record import LEADS, canonical_lead
-from .common import MAX_BYTES, Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
+from .common import (
+    MAX_BYTES,
+    Format,
+    check_file_size,
+    check_size,
+    make_record,
+    millivolts_per,
+    optional,
+    parsing,
+    warned,
+)
 
 __all__ = ["FORMAT"]
 
@@ -36,7 +46,7 @@ def _integer(text):
 def _read(path, *, sampling_rate, leads):
     kind = _check_claims(path)
     library = optional("edfio", path, "EDF files")
-    with parsing(path, kind):
+    with parsing(path, kind), warned() as notes:
         read = library.read_edf if kind == "EDF" else library.read_bdf
         try:
             file = read(Path(path))
@@ -50,7 +60,7 @@ def _read(path, *, sampling_rate, leads):
     if len(lengths) > 1:
         rates = sorted(signal.sampling_frequency for signal in signals)
         raise SignalError(f"leads of several rates, {rates[0]:g} to {rates[-1]:g} Hz", path=path, field="sampling_rate")
-    with parsing(path, kind):
+    with parsing(path, kind), warned() as more:
         first = _millivolts(signals[0], path)
         array = np.empty((len(signals), len(first)), dtype=np.float32)
         array[0] = first
@@ -64,7 +74,7 @@ def _read(path, *, sampling_rate, leads):
         given_rate=sampling_rate,
         leads=[signal.label for signal in signals],
         given_leads=leads,
-        notes=(f"signals not read: {', '.join(ignored)}",) if ignored else (),
+        notes=[*(f"signals not read: {', '.join(ignored)}" for _ in ignored[:1]), *notes, *more],
     )
 
 

@@ -1,19 +1,13 @@
 """What the formats share that ecgdatakit parses: from its leads to a Record."""
 
-import threading
-import warnings
-
 import numpy as np
 
 from ...errors import FormatError, LeadError, SignalError
 from ..leads import complete
 from ..record import LEADS, canonical_leads
-from .common import make_record, millivolts_per, optional, parsing
+from .common import make_record, millivolts_per, optional, parsing, warned
 
 __all__ = ["read_with"]
-
-_NOTES, _NOTE = 5, 200  # warnings of the library that a Record keeps, and how much of each
-_LOCK = threading.Lock()  # warnings are caught for the whole process
 
 
 def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None):
@@ -32,8 +26,7 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
     """
     module, name = parser.split(".")
     module = optional(f"ecgdatakit.parsing.parsers.{module}", path, f"{what} files")
-    with parsing(path, what), _LOCK, warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with parsing(path, what), warned() as notes:
         found = getattr(module, name)().parse(instead or path)
         rate = rate_of(found)
     if not found.leads:
@@ -55,7 +48,7 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
         given_rate=sampling_rate,
         leads=names,
         given_leads=leads,
-        notes=[" ".join(str(warning.message).split())[:_NOTE] for warning in told[:_NOTES]],
+        notes=notes,
         derived=derived,
     )
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from ...errors import FormatError, LeadError
+from ...errors import FormatError, LeadError, SignalError
 from ..record import LEADS, canonical_lead
 from .common import MAX_BYTES, Format, make_record
 
@@ -16,7 +16,7 @@ __all__ = ["FORMAT"]
 _MAX_TEXT = MAX_BYTES // 4  # a number takes more bytes as text than in memory, hardly ever less than a fourth
 _MAX_LINE, _MAX_COMMENTS = 1 << 16, 100
 _UNIT = re.compile(r"\s*[\[(]\s*([A-Za-z\u00b5\u03bc]+)\s*[\])]\s*$")
-_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "v": 1e3}
+_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "v": 1e3, "nv": 1e-6}
 _SECONDS = {"time": 1.0, "t": 1.0, "seconds": 1.0, "s": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3}
 _RATE = re.compile(r"#\s*(?:sampling_rate|sample_rate|fs)\s*[:=,]\s*(\S+?)\s*(?:hz)?\s*$", re.IGNORECASE)
 _INDEX_NAMES = ("", "#", "index", "sample", "samples", "n", "unnamed: 0")
@@ -68,6 +68,8 @@ def _with_header(file, fields, delimiter, path, rate, given_rate, given_leads):
     columns = [_column(name) for name in fields]
     chosen = [i for i, (kind, _, _) in enumerate(columns) if kind in ("lead", "time")]
     values = _values(file, chosen, delimiter, path).T
+    for i in chosen:
+        _check_unit(fields[i], columns[i][0], path)
     is_lead = np.array([columns[i][0] == "lead" for i in chosen])
     factors = np.array([columns[i][2] for i in chosen])
     if rate is None and not is_lead.all():
@@ -130,6 +132,13 @@ def _column(name):
     if lead in LEADS or lead in ("VX", "VY", "VZ"):
         return "lead", lead, _MILLIVOLTS.get(unit, 1.0)
     return "other", name, 1.0
+
+
+def _check_unit(name, kind, path):
+    """A unit in square brackets must be one; in round ones stand other things too, as in "Lead I (Einthoven)"."""
+    unit = _UNIT.search(name)
+    if kind == "lead" and unit and unit[0].lstrip()[0] == "[" and unit[1].lower() not in _MILLIVOLTS:
+        raise SignalError(f"the unit {unit[1]!r} is no voltage", path=path, field=name)
 
 
 def _values(lines, columns, delimiter, path):
