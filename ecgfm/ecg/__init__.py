@@ -1,5 +1,6 @@
 """Recordings: read them, prepare them for the model, simulate them."""
 
+from . import augment
 from .prepare import SAMPLES, SAMPLING_RATE, Segments, prepare, resample
 from .quality import quality
 from .readers import read
@@ -17,6 +18,7 @@ __all__ = [
     "Segments",
     "SimulatedPatient",
     "SimulatedRecord",
+    "augment",
     "canonical_lead",
     "canonical_leads",
     "prepare",

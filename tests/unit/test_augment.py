@@ -196,6 +196,10 @@ def test_one_after_the_other(x):
         np.testing.assert_array_equal(both(x, rng(seed)), expected)
 
 
+def test_reached_from_the_package(x):
+    np.testing.assert_array_equal(ecgfm.ecg.augment.emg_noise(x, rng=rng(1)), augment.emg_noise(x, rng=rng(1)))
+
+
 def test_nothing_to_do():
     assert augment.augmentation(None) is None and augment.augmentation([], 0.5) is None
 
