@@ -326,7 +326,7 @@ def gumbel(source, rows, masked, codes):
 # ---- perturbations ----------------------------------------------------------------------------------
 
 
-def perturb(source, rows, x, augment):
+def perturb(source, rows, x, augment, valid=None):
     """Segments with noise.
 
     Parameters
@@ -338,13 +338,17 @@ def perturb(source, rows, x, augment):
         (B, 12, N) float32.
     augment : callable
         As `ecgfm.ecg.augment.augmentation` gives it.
+    valid : array_like of int, optional
+        (B,) samples of each row that are not padding; padding stays as it is.
 
     Returns
     -------
     ndarray of float32
         (B, 12, N), a new array.
     """
-    found = np.empty(np.shape(x), np.float32)
-    for b, row in enumerate(rows):
-        found[b] = augment(x[b], rng=source.generator(Purpose.PERTURBATION, row))
+    found = np.array(x, np.float32)
+    lengths = [found.shape[2]] * len(found) if valid is None else valid
+    for segment, row, length in zip(found, rows, lengths):
+        rng = source.generator(Purpose.PERTURBATION, row)
+        segment[:, :length] = augment(segment[:, :length], rng=rng)
     return found

@@ -270,7 +270,7 @@ class PretrainingTrainer(Trainer):
         if "lead_kept" in own:
             x = masked_leads(x, own["lead_kept"])
         elif not source.validation and self._perturb is not None:
-            x = draws.perturb(source, rows, x, self._perturb)
+            x = draws.perturb(source, rows, x, self._perturb, valid)
         steps = negatives = None
         settings, arrays = self._weights_of_loss(), {}
         if self.loss != "cmsc":

@@ -284,6 +284,16 @@ def test_perturbing_leaves_the_input():
         np.testing.assert_array_equal(found[b], PERTURBATIONS(X[b], rng))
 
 
+def test_padding_is_not_perturbed():
+    """A padded row is perturbed as it would be without its padding."""
+    valid = [200, 50, 130, 200, 1, 200, 199, 80]
+    found = noise.perturb(source(), ROWS, X, PERTURBATIONS, valid)
+    for b, n in enumerate(valid):
+        np.testing.assert_array_equal(found[b, :, n:], X[b, :, n:])
+        alone = noise.perturb(source(), [ROWS[b]], X[b : b + 1, :, :n], PERTURBATIONS)
+        np.testing.assert_array_equal(found[b, :, :n], alone[0])
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 
