@@ -1,36 +1,52 @@
-"""Data sets: from recordings to segments, their order and their batches."""
+"""Data sets: from recordings to segments, splits, labels and manifests, and their batches."""
 
 from .dataset import Batch, Dataset
+from .labels import Labels, code_15_labels, physionet2021_labels, prepare_labels, read_labels
 from .loader import Loader
 from .manifest_reading import Manifest, read_manifest
+from .manifests import cmsc_manifests, make_manifests
 from .mat import read_mat
 from .order import batches, epoch_order
 from .packed import Packed, open_packed
 from .pipeline import Summary, preprocess
 from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
+from .splits import Splits, assign_splits, make_splits, split_fractions
+from .subset import subset_manifest
 
 __all__ = [
     "SOURCES",
     "Batch",
     "Dataset",
     "Files",
+    "Labels",
     "Loader",
     "Manifest",
     "Options",
     "Packed",
     "Recording",
     "Source",
+    "Splits",
     "Summary",
+    "assign_splits",
     "batches",
+    "cmsc_manifests",
+    "code_15_labels",
     "condition",
     "cut",
     "describe",
     "epoch_order",
+    "make_manifests",
+    "make_splits",
     "open_packed",
+    "physionet2021_labels",
+    "prepare_labels",
     "prepare_recording",
     "preprocess",
+    "read_labels",
     "read_manifest",
     "read_mat",
     "reorder_leads",
+    "split_fractions",
+    "subset_manifest",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from ..ecg.record import LEADS
 from ..errors import ConfigError, FormatError, LabelError, LeadError, SignalError
 from .conditioning import clean, lead_numbers, lead_values, whole_or_none
-from .segments import Arrays, open_segments
+from .segments import SegmentArrays, open_segments
 
 __all__ = ["Batch", "Dataset"]
 
@@ -58,7 +58,7 @@ class Dataset:
 
     Parameters
     ----------
-    source : path-like, ndarray, Arrays, Files or PackedSegments
+    source : path-like, ndarray, SegmentArrays, SegmentFiles or PackedSegments
         A manifest, a packed split, what both have in common (``manifests/train``), or segments in memory
         (n, 12, samples).
     pairs : bool
@@ -137,7 +137,7 @@ class Dataset:
         if isinstance(source, (str, os.PathLike)):
             source = open_segments(source, pairs=pairs, min_sample_size=min_sample_size)
         elif not hasattr(source, "read"):
-            source, labels = Arrays(source, labels, pairs=pairs), None if labels is None else "file"
+            source, labels = SegmentArrays(source, labels, pairs=pairs), None if labels is None else "file"
         self.segments = source
         self.path = source.path
         self.sizes = source.sizes

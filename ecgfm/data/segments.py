@@ -11,7 +11,7 @@ from .manifest_reading import read_manifest
 from .mat import read_mat
 from .packed import open_packed
 
-__all__ = ["Arrays", "Files", "PackedSegments", "Segment", "open_segments"]
+__all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "open_segments"]
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class Segment:
     label: np.ndarray | None = None
 
 
-class Files:
+class SegmentFiles:
     """The ``.mat`` files that a manifest lists.
 
     Attributes
@@ -184,7 +184,7 @@ def _pair_order(records, numbers):
     return np.array(order, np.int64)
 
 
-class Arrays:
+class SegmentArrays:
     """Segments in memory.
 
     Parameters
@@ -248,10 +248,10 @@ def open_segments(source, *, pairs=False, min_sample_size=None):
 
     Returns
     -------
-    Files or PackedSegments
+    SegmentFiles or PackedSegments
     """
     source = os.fsdecode(source)
     stem = source[:-4] if source.endswith((".npy", ".tsv")) else source
     if source.endswith(".npy") or (not source.endswith(".tsv") and os.path.exists(stem + ".npy")):
         return PackedSegments(stem + ".npy", pairs=pairs, min_sample_size=min_sample_size)
-    return Files(read_manifest(stem + ".tsv", pairs=pairs, min_sample_size=min_sample_size))
+    return SegmentFiles(read_manifest(stem + ".tsv", pairs=pairs, min_sample_size=min_sample_size))
