@@ -1,6 +1,6 @@
 """Perturbations of segments: their formulas, what stays, and what is refused.
 
-Tests of distributions have fixed seeds; with others each would fail in one run of 1000 (ALPHA).
+Tests of distributions have fixed seeds; with others each comparison would fail in one run of 1000 (ALPHA).
 """
 
 import numpy as np

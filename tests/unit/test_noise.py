@@ -1,7 +1,7 @@
 """The drawn noise of pretraining: keys and counters, batches and threads, distributions, and what is refused.
 
-Tests of distributions have fixed seeds; with others each would fail in one run of 1000 (ALPHA, divided by the number
-of comparisons where there are several).
+Tests of distributions have fixed seeds; with others each comparison would fail in one run of 1000 (ALPHA, divided by
+their number where they are many).
 """
 
 from concurrent.futures import ThreadPoolExecutor
