@@ -193,6 +193,26 @@ class PackedWriter:
             self._begin()
         _copy(source, first * self.row_bytes, self._data, _HEADER + self.count * self.row_bytes,
               len(rows) * self.row_bytes)
+        self._append_rows(rows)
+
+    def append_arrays(self, rows, segments):
+        """Append segments that lie in memory.
+
+        Parameters
+        ----------
+        rows : ndarray
+            (n, 2) int64, as of `all_rows`.
+        segments : list of ndarray
+            Each (some, leads, samples) float32, n in all.
+        """
+        if self._data is None:
+            self._begin()
+        self._data.seek(_HEADER + self.count * self.row_bytes)
+        self._data.writelines(one.data for one in segments)
+        self._data.flush()
+        self._append_rows(rows)
+
+    def _append_rows(self, rows):
         self._rows.write(rows.astype(np.int64).tobytes())
         self._rows.flush()
         self.rows.append(rows)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -232,7 +233,7 @@ class _Run:
             columns, rows = self.source.records(self.raw_root, self.folder, **own)
             write_rows(self.records, columns, rows)
         self.columns, rows = read_rows(self.records)
-        self.count = sum(1 for _ in rows)
+        rows.close()
         given = [name for name in _GIVEN if name in self.columns]
         if given:
             raise FormatError(
@@ -290,6 +291,7 @@ class _Run:
 
     def rows(self):
         """Iterate over (number, row) of all that are to be done, located and numbered; numbers count rows from 0."""
+        number = -1
         for number, row in enumerate(read_rows(self.records)[1]):
             row = {"idx": self.offset + number, **row, **self.locate(row)}
             if self.subset is not None and row["dataset"] not in self.subset:
@@ -298,6 +300,7 @@ class _Run:
                 row["error"] = self.duplicates[number]
             row["_split"] = self.splits(row["save_file"])
             yield number, row
+        self.count = number + 1
 
     def _find_duplicates(self):
         """Note rows that have a name of an earlier one; return the names."""
@@ -322,21 +325,32 @@ class _Run:
             self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
         )
         self.writers = self._open_packed()
-        self.extra = set()  # columns of meta.csv that the source gave
+        self.extra, self.tables = set(), set()  # columns of meta.csv, and further tables, that the source gave
         self.done = resumed = self._resume()
         self.failed, self.on_error, self.progress = 0, on_error, progress
         processes = 0 if workers == 1 else min(workers, -(-self.total // _CHUNK))
         waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
+        self.free = []  # files for segments, to be written again: faster than new ones
         try:
-            for (place, piece), result in in_processes(self._work, enumerate(self._pieces()), processes):
-                waiting[place] = piece, result
+            for (place, piece, path), result in in_processes(self._work, self._tasks(processes), processes):
+                waiting[place] = piece, path, result
                 while turn in waiting:
-                    self._take(*waiting.pop(turn))
+                    done = waiting.pop(turn)
+                    self._take(*done)
+                    self.free.append(done[1])
                     turn += 1
             return self._finish(resumed)
         finally:
             for writer in self.writers.values():
                 writer.close()
+
+    def _tasks(self, processes):
+        """(place, rows, file for their segments or None) of each piece of work."""
+        for place, piece in enumerate(self._pieces()):
+            path = None
+            if processes and self.writers:
+                path = self.free.pop() if self.free else os.path.join(self.parts, f"{place}.f32")
+            yield place, piece, path
 
     def _clean(self):
         """Remove what a killed run left half written."""
@@ -359,6 +373,10 @@ class _Run:
 
     def _resume(self):
         """Forget what an earlier run could not do, and whose files are gone. Returns how many recordings are done."""
+        if not self.journal.at:
+            for writer in self.writers.values():
+                writer.keep({})
+            return 0
         count = 0
         held = {name: writer.held() for name, writer in self.writers.items()}
         kept = {name: {} for name in self.writers}
@@ -374,7 +392,7 @@ class _Run:
             if not done:
                 self.journal.forget([number])
                 continue
-            self.extra.update(line["meta"] or ())
+            self._note(line)
             count += 1
         for name, writer in self.writers.items():
             writer.keep(kept[name])
@@ -394,77 +412,79 @@ class _Run:
         if piece:
             yield piece
 
-    def _work(self, place_and_piece):
-        """Runs in a process of its own: the journal's lines for some rows, and a file of their segments to be packed."""
-        place, piece = place_and_piece
+    def _work(self, task):
+        """Runs in a process of its own: the journal's lines for some rows, and their segments to be packed.
+
+        The segments come in the file that the task names, or as arrays.
+        """
+        _, piece, path = task
         lines, segments = [], []
         for number, row in piece:
             line, found = self.pipeline.run(row, keep=row["_split"] is not None)
             lines.append({"i": number, **line})
             if found is not None:
                 segments.append(found)
-        if not segments:
-            return lines, None
-        path = os.path.join(self.parts, f"{place}-{os.getpid()}.f32")
+        if path is None or not segments:
+            return lines, segments
         try:
-            with open(path, "wb") as file:
+            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
                 file.writelines(one.data for one in segments)
         except OSError as error:
             raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
-        return lines, path
+        return lines, None
 
-    def _take(self, piece, result):
+    def _take(self, piece, path, result):
         """Keep what became of a piece."""
         if isinstance(result, Died):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
-                    for _, alone in in_processes(self._work, [(0, [one])], 1):
-                        self._take([one], alone)
+                    for _, alone in in_processes(self._work, [(0, [one], path)], 1):
+                        self._take([one], path, alone)
                 return
-            result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], None
-        lines, part = result
-        if part is not None:
-            self._pack(piece, lines, part)
+            result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], []
+        lines, segments = result
+        if self.writers:
+            self._pack(piece, lines, path if segments is None else segments)
         self.journal.add(lines)
         for (_, row), line in zip(piece, lines):
             if "error" in line:
                 self._skipped(row["path"], line["error"])
             else:
                 self.done += 1
-                self.extra.update(line["meta"] or ())
+                self._note(line)
                 self.progress(self.done, self.total, row["path"])
 
-    def _pack(self, piece, lines, part):
-        first = 0
-        with open(part, "rb") as file:
-            for split, group in groupby(zip(piece, lines), lambda one: one[0][1]["_split"]):
-                rows = [
-                    (row["idx"], i)
-                    for (_, row), line in group
-                    for i in range(line.get("segments", 0))
-                ]
-                if rows and split is not None:
-                    self.writers[split].append(np.array(rows), file, first)
-                    first += len(rows)
-        os.unlink(part)
+    def _pack(self, piece, lines, source):
+        """Append segments, which lie in a file or in arrays, to the packed files."""
+        held = [(row, line["segments"]) for (_, row), line in zip(piece, lines) if line.get("segments")]
+        held = [(row["_split"], row["idx"], count) for row, count in held if row["_split"] is not None]
+        at = 0
+        with open(source, "rb") if isinstance(source, str) else nullcontext(source) as source:
+            for split, group in groupby(held, lambda one: one[0]):
+                group = list(group)
+                rows = np.array([(idx, i) for _, idx, count in group for i in range(count)])
+                if isinstance(source, list):
+                    self.writers[split].append_arrays(rows, source[at : at + len(group)])
+                    at += len(group)
+                else:
+                    self.writers[split].append(rows, source, at)
+                    at += len(rows)
+
+    def _note(self, line):
+        self.extra.update(line["meta"] or ())
+        self.tables.update(line.get("tables", ()))
 
     def _skipped(self, path, why):
         self.failed += 1
         self.on_error(path, why)
 
     def _finish(self, resumed):
-        """Put the packed files in place and write the tables."""
-        for name, writer in self.writers.items():
-            writer.finish(
-                (
-                    (row["idx"], row["save_file"], self.journal[number]["segments"])
-                    for number, row in self.rows()
-                    if row["_split"] == name and number in self.journal and "error" not in self.journal[number]
-                ),
-                self.options.sample_rate,
-            )
+        """Write the tables and put the packed files in place."""
         tables = Tables(self)
-        paths = tables.write() | {f"packed {name}": writer.path for name, writer in self.writers.items()}
+        paths = tables.write()
+        for name, writer in self.writers.items():
+            writer.finish(tables.packed[name], self.options.sample_rate)
+            paths[f"packed {name}"] = writer.path
         shutil.rmtree(self.parts, ignore_errors=True)
         self.journal.close(tidy=True)
         if not self.done:

@@ -4,6 +4,7 @@ The stages are those of ECG-FM's preprocessing, with its arithmetic: ``org`` (th
 (resampled linearly, each lead standardised over the whole recording) and ``segmented`` (blocks without overlap).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,8 +140,10 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
     LeadError
         If a lead is named twice, or is missing and that is an error.
     """
-    names = [canonical_lead(name) for name in names]
-    twice = sorted({name for name in names if name in wanted and names.count(name) > 1})
+    names = list(names)
+    if names != list(LEADS):
+        names = [canonical_lead(name) for name in names]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted)
     if twice:
         raise LeadError(f"named more than once: {', '.join(twice)}", path=path, field="leads")
     feats = np.asarray(feats)

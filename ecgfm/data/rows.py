@@ -3,11 +3,12 @@
 import csv
 import gzip
 import os
+import sys
 
 from .._files import replacing
 from ..errors import FormatError
 
-__all__ = ["read_rows", "write_rows"]
+__all__ = ["RowWriter", "read_rows", "write_rows"]
 
 csv.field_size_limit(1 << 24)
 
@@ -55,20 +56,47 @@ def _rows(path, needed):
 _TEXT = {"encoding": "utf-8-sig", "newline": ""}
 
 
-def write_rows(path, columns, rows):
-    """Write a CSV file whole or not at all. Returns how many rows it has.
+class RowWriter:
+    """A CSV file that is put in place when the ``with`` block ends well; else the old one stays.
 
     Parameters
     ----------
-    rows : iterable of dict
-        A column that a row lacks, or has None for, stays empty.
+    path : path-like
+    columns : sequence of str
     """
-    count = 0
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            for row in rows:
-                writer.writerow(["" if row.get(name) is None else row[name] for name in columns])
-                count += 1
-    return count
+
+    def __init__(self, path, columns):
+        self._columns, self._replacing = list(columns), replacing(path)
+        self.count = 0
+
+    def __enter__(self):
+        temporary = self._replacing.__enter__()
+        try:
+            self._file = open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="")
+            self._writer = csv.writer(self._file, lineterminator="\n")
+            self._writer.writerow(self._columns)
+        except BaseException:
+            self._replacing.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def write(self, row):
+        """Write a row, a dict; a column that it lacks, or has None for, stays empty."""
+        self._writer.writerow([row.get(name) for name in self._columns])
+        self.count += 1
+
+    def __exit__(self, *error):
+        try:
+            self._file.close()
+        except OSError:
+            self._replacing.__exit__(*sys.exc_info())
+            raise
+        return self._replacing.__exit__(*error)
+
+
+def write_rows(path, columns, rows):
+    """Write a CSV file whole or not at all, from dicts. Returns how many rows it has."""
+    with RowWriter(path, columns) as writer:
+        for row in rows:
+            writer.write(row)
+    return writer.count

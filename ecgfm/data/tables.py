@@ -1,9 +1,10 @@
 """The tables that a run of the preprocessing leaves: meta, segmented, manifest, errors, and those of the source."""
 
 import os
+from contextlib import ExitStack
 
 from ..errors import Error
-from .rows import read_rows, write_rows
+from .rows import RowWriter, read_rows, write_rows
 from .stages import segment_name
 
 __all__ = ["MANIFEST", "Tables"]
@@ -22,36 +23,74 @@ class Tables:
         How many there are.
     first_error : str
         Of the first recording that was skipped, or empty.
+    packed : dict
+        Split -> (number, save_file, segments) of each recording whose segments are packed, in order.
     """
 
     def __init__(self, run):
         self.run = run
         self.segments, self.first_error = 0, ""
+        self.packed = {name: [] for name in run.splits.names}
+        self._segmented = []
 
     def write(self):
         """Write all that the stages which were run have to say. Returns the paths by name."""
         run = self.run
         paths = {"errors": run.table("errors")}
-        write_rows(paths["errors"], _ERRORS, self._errors())
-        has_meta = not {"org", "preprocessed"} <= run.skip
-        meta = run.table("meta")
-        if has_meta and not ("org" in run.skip and os.path.exists(meta)):
-            paths["meta"] = meta
-            write_rows(meta, self._meta_columns(), self._meta())
-        if has_meta:
+        if not {"org", "preprocessed"} <= run.skip:
+            meta = run.table("meta")
+            if "org" not in run.skip or not os.path.exists(meta):
+                paths["meta"] = meta
             paths["manifest"] = run.manifest
-            write_rows(run.manifest, MANIFEST, self._manifest())
+        with ExitStack() as stack:
+            columns = {"errors": _ERRORS, "meta": self._meta_columns, "manifest": MANIFEST}
+            writers = {
+                name: stack.enter_context(RowWriter(path, columns[name]() if name == "meta" else columns[name]))
+                for name, path in paths.items()
+            }
+            self._write_rows(writers.get, self._others() if "manifest" in paths else [])
         if "segmented" in run.stages - run.skip:
             paths["segmented"] = run.table("segmented")
-            write_rows(paths["segmented"], _SEGMENTED, self._segmented())
-        for name in sorted({name for _, _, line in self._done() for name in line.get("tables", ())}):
+            self._segmented.sort()
+            size = run.options.segment_samples
+            write_rows(
+                paths["segmented"],
+                _SEGMENTED,
+                ({"path": path, "save_file": name, "sample_size": size} for path, name in self._segmented),
+            )
+        for name in sorted(run.tables):
             paths[name] = run.table(name)
-            rows = list(self._rows_of(name))
-            write_rows(paths[name], list(dict.fromkeys(key for row in rows for key in row)), rows)
+            keys = dict.fromkeys(key for row in self._rows_of(name) for key in row)
+            write_rows(paths[name], list(keys), self._rows_of(name))
         return paths
 
+    def _write_rows(self, writer, others):
+        """One pass over all recordings; `writer` gives the writer of a table, or None."""
+        run, folder = self.run, os.path.join(self.run.folder, "segmented")
+        errors, meta, manifest = (writer(name) for name in ("errors", "meta", "manifest"))
+        for row in others:
+            if int(row["idx"]) < run.offset:
+                manifest.write(row)
+        for _, row, line in self._lines():
+            if "error" in line:
+                self.first_error = self.first_error or line["error"]
+                errors.write({**{name: row[name] for name in _ERRORS[:3]}, **line})
+                continue
+            name, count = row["save_file"], line["segments"]
+            self.segments += count
+            self._segmented += [(os.path.join(folder, segment_name(name, i)), name) for i in range(count)]
+            if row["_split"] is not None:
+                self.packed[row["_split"]].append((row["idx"], name, count))
+            if meta is not None:
+                meta.write({**row, **line["meta"]})
+            if manifest is not None:
+                manifest.write({**row, **line["meta"], "source_path": row["path"]})
+        for row in others:
+            if int(row["idx"]) >= run.offset + run.count:
+                manifest.write(row)
+
     def _lines(self):
-        """(number, row, line of the journal or None) of every recording."""
+        """(number, row, line of the journal) of every recording."""
         for number, row in self.run.rows():
             if "error" in row:
                 yield number, row, {"error": row["error"], "stage": "records"}
@@ -59,17 +98,6 @@ class Tables:
                 yield number, row, self.run.journal[number]
             else:
                 raise Error(f"recording {number} was neither done nor refused", path=self.run.folder)
-
-    def _done(self):
-        return ((number, row, line) for number, row, line in self._lines() if "error" not in line)
-
-    def _errors(self):
-        for _, row, line in self._lines():
-            if "error" in line:
-                self.first_error = self.first_error or line["error"]
-                yield {**{name: row[name] for name in _ERRORS[:3]}, "stage": line["stage"], "error": line["error"]}
-            else:
-                self.segments += line["segments"]
 
     def _meta_columns(self):
         run = self.run
@@ -80,33 +108,11 @@ class Tables:
         columns += ["derived_leads", *(name for name in run.source.meta_columns if name in run.extra)]
         return list(dict.fromkeys([*columns, *sorted(run.extra)]))
 
-    def _meta(self):
-        for _, row, line in self._done():
-            yield {**row, **line["meta"]}
-
-    def _manifest(self):
-        run = self.run
-        others = list(read_rows(run.manifest, MANIFEST)[1]) if os.path.exists(run.manifest) else []
-        first, last = run.offset, run.offset + run.count
-        yield from (row for row in others if int(row["idx"]) < first)
-        for _, row, line in self._done():
-            about = {name: line["meta"][name] for name in ("sample_rate", "sample_size")}
-            yield {"idx": row["idx"], "source": row["source"], "source_path": row["path"], **about,
-                   "save_file": row["save_file"]}
-        yield from (row for row in others if int(row["idx"]) >= last)
-
-    def _segmented(self):
-        folder = os.path.join(self.run.folder, "segmented")
-        found = [
-            (os.path.join(folder, segment_name(row["save_file"], i)), row["save_file"])
-            for _, row, line in self._done()
-            for i in range(line["segments"])
-        ]
-        found.sort()
-        size = self.run.options.segment_samples
-        return ({"path": path, "save_file": name, "sample_size": size} for path, name in found)
+    def _others(self):
+        """The manifest's rows that are not this run's."""
+        return list(read_rows(self.run.manifest, MANIFEST)[1]) if os.path.exists(self.run.manifest) else []
 
     def _rows_of(self, name):
-        for _, row, line in self._done():
+        for _, row, line in self._lines():
             for one in line.get("tables", {}).get(name, ()):
                 yield {"idx": row["idx"], "save_file": row["save_file"], **one}
