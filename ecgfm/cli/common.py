@@ -8,7 +8,12 @@ import time
 from ..errors import ConfigError, Error
 from ..inference.result import printable, without_path
 
-__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "open_model", "reading"]
+__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "counted", "open_model", "reading"]
+
+
+def counted(number, what):
+    """``3 recordings``, ``1 recording``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def add_model(parser):
@@ -16,7 +21,7 @@ def add_model(parser):
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help=".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub"
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, or directories of recordings")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, directories of recordings, manifests (.tsv)")
 
 
 def add_reading(parser):

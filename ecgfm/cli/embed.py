@@ -7,7 +7,7 @@ skipped; the exit status is then 1.
 
 from ..errors import ConfigError
 from ..inference.result import printable
-from .common import Work, add_model, add_reading, check_out, open_model, reading
+from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -42,6 +42,6 @@ def run(args):
             **reading(args),
             **work.options,
         )
-    print(f"{written.records:,} recordings, {written.segments:,} segments of 5 s")
+    print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
     print(f"Written: {', '.join(map(printable, written.paths))}")
     return work.status

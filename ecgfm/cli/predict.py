@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
 from ..inference.result import Result, printable
-from .common import Work, add_model, add_reading, check_out, open_model, reading
+from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -85,7 +85,7 @@ class Kept:
 
     def show(self, model, written, errors, method, *, as_json):
         """Print them, and what was written."""
-        count = f"{written.records:,} recordings, {written.segments:,} segments of 5 s"
+        count = f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s"
         if written.resumed:
             count += f"; {written.resumed:,} of the recordings had been done before"
         if len(self.done) < written.records - written.resumed:

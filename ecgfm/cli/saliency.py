@@ -10,7 +10,7 @@ import os
 from ..errors import Error
 from ..inference.result import printable
 from ..inference.saliency import REDUCTIONS
-from .common import Work, add_model, add_reading, check_out, open_model, reading
+from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -57,8 +57,8 @@ def run(args):
             **reading(args),
             **work.options,
         )
-    print(f"{written.records:,} recordings, {written.segments:,} segments of 5 s")
+    print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
     print(f"Written: {', '.join(map(printable, written.paths))}")
     if on_done is not None:
-        print(f"Drawn: {len(on_done.paths)} pictures in {printable(args.plot)}")
+        print(f"Drawn: {counted(len(on_done.paths), 'picture')} in {printable(args.plot)}")
     return work.status

@@ -16,8 +16,8 @@ from ..table import Table
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method
 from .evaluate_metrics import METRICS, ranking_table, scikit_learn
-from .evaluate_truth import group_name, manifest_files, read_truth
-from .inputs import expand
+from .evaluate_truth import group_name, read_truth
+from .inputs import expand, manifest_files
 from .predict import outcomes
 from .result import about, errors_table, printable, text_column
 from .stream import checked_count, collect

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import Error, FormatError, LabelError, MissingExtraError
 from ..table import Table
 
-__all__ = ["Truth", "group_name", "manifest_files", "read_truth"]
+__all__ = ["Truth", "group_name", "read_truth"]
 
 #: Columns that say which recording a row is of, in the order in which they are looked for.
 KEYS = ("file", "path", "save_file", "record", "idx")
@@ -97,46 +97,6 @@ def read_truth(y, labels):
 def group_name(file):
     """The recording that a file of one segment was cut from: ``a_3.mat`` is of ``a.mat``."""
     return _SEGMENT.sub("", file)
-
-
-def manifest_files(path):
-    """The files that a manifest of fairseq-signals lists.
-
-    Parameters
-    ----------
-    path : path-like
-        A ``.tsv`` whose first line is the folder, and each other a file's name and its number of samples. A relative
-        folder is looked for from the working directory, then from the manifest's.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    FormatError
-        If it is no such file.
-    """
-    path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.rstrip("\r\n") for line in file]
-    except (OSError, ValueError) as error:
-        raise FormatError(f"can't be read: {getattr(error, 'strerror', None) or error}", path=path) from None
-    rows = [line.split("\t") for line in lines[1:] if line]
-    bad = next((i for i, row in enumerate(rows, 2) if len(row) != 2 or not row[1].strip().isdigit()), None)
-    if not lines or "\t" in lines[0].strip("\t") or not rows or bad:
-        where = f"line {bad}" if bad else None
-        raise FormatError("not a manifest: a folder, then lines of file and samples", path=path, field=where)
-    root = lines[0].strip()
-    if not os.path.isdir(root):
-        beside = os.path.join(os.path.dirname(path), root)
-        if not os.path.isdir(beside):
-            raise FormatError(
-                "there is no such folder", path=path, field=root, remedy="Mend the manifest's first line, or change folder"
-            )
-        root = beside
-    return [os.path.join(root, name) for name, _ in rows]
 
 
 def _names(file):

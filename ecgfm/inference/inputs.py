@@ -1,6 +1,7 @@
 """What people hand to predict: files, directories, recordings, arrays; one after the other."""
 
 import os
+import re
 
 import numpy as np
 
@@ -9,7 +10,9 @@ from ..ecg.prepare import prepare_lazily
 from ..ecg.readers import is_recording, members
 from ..errors import ConfigError, Error, FormatError, SignalError
 
-__all__ = ["expand", "segments_of"]
+__all__ = ["expand", "manifest_files", "segments_of"]
+
+_MANIFEST = re.compile(r"[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
 
 
 def expand(inputs):
@@ -18,7 +21,8 @@ def expand(inputs):
     What has no name of its own is called record_0 and so on, by its place in `inputs`. A directory gives its recordings
     in the order of their names, then those of its subdirectories; side files and hidden files are passed over; what is
     wrong with a directory comes as an Error in place of an input. A file of several recordings gives each of them, as
-    ``file::name``. An array of three dimensions gives its rows.
+    ``file::name``, and a manifest of fairseq-signals (``.tsv``) those that it lists. An array of three dimensions gives its
+    rows.
     """
     if isinstance(inputs, (str, os.PathLike, Record, Segments)):
         inputs = [inputs]
@@ -37,6 +41,8 @@ def expand(inputs):
         path = os.fsdecode(one)
         if os.path.isdir(path):
             yield from _directory(path)
+        elif _is_manifest(path):
+            yield from ((file, file) for file in manifest_files(path))
         else:
             yield from _recordings(path)
 
@@ -63,6 +69,56 @@ def _recordings(path):
             yield name, name
     except Error as error:
         yield path, error
+
+
+def manifest_files(path):
+    """The files that a manifest of fairseq-signals lists.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.tsv`` whose first line is the folder, and each other a file's name and its number of samples. A relative
+        folder is looked for from the working directory, then from the manifest's.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    FormatError
+        If it is no such file.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.rstrip("\r\n") for line in file]
+    except (OSError, ValueError) as error:
+        raise FormatError(f"can't be read: {getattr(error, 'strerror', None) or error}", path=path) from None
+    rows = [line.split("\t") for line in lines[1:] if line]
+    bad = next((i for i, row in enumerate(rows, 2) if len(row) != 2 or not row[1].strip().isdigit()), None)
+    if not lines or "\t" in lines[0].strip("\t") or not rows or bad:
+        where = f"line {bad}" if bad else None
+        raise FormatError("not a manifest: a folder, then lines of file and samples", path=path, field=where)
+    root = lines[0].strip()
+    if not os.path.isdir(root):
+        beside = os.path.join(os.path.dirname(path), root)
+        if not os.path.isdir(beside):
+            raise FormatError(
+                "there is no such folder", path=path, field=root, remedy="Mend the manifest's first line, or change folder"
+            )
+        root = beside
+    return [os.path.join(root, name) for name, _ in rows]
+
+
+def _is_manifest(path):
+    if not path.lower().endswith(".tsv"):
+        return False
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            return bool(_MANIFEST.match(file.read(1 << 14)))
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return False
 
 
 def segments_of(one, sampling_rate, leads, **choices):

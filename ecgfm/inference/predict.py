@@ -36,8 +36,8 @@ def predict(
     model : Model
         A classifier, from `ecgfm.load`.
     inputs : path, Record, Segments, array_like, or an iterable of them
-        Files are read with `ecgfm.read`, directories stand for the recordings in them, arrays are (leads, samples),
-        and an array of three dimensions is several recordings.
+        Files are read with `ecgfm.read`, directories and manifests (``.tsv``) stand for the recordings in them, arrays
+        are (leads, samples), and an array of three dimensions is several recordings.
     batch_size : int
         Segments that go through the model at a time, of one recording or of several. It changes speed and memory, and
         results by no more than rounding.

@@ -144,7 +144,7 @@ class Result:
         counts = self.records["segments"]
         lines = [f"{len(self.records)} recordings, {len(self.segments)} segments of 5 s", ""]
         if len(self.records) == 1:
-            lines = [f"1 recording, {len(self.segments)} segments of 5 s", ""]
+            lines = [f"1 recording, {len(self.segments)} segment{'s' * (len(self.segments) != 1)} of 5 s", ""]
         for i, (file, count) in enumerate(zip(self.records.files[:_SHOWN], counts), 1):
             lines.append(f"  {i:>3}  {printable(file)}  ({count} segment{'s' if count > 1 else ''})")
         if len(self.records) > _SHOWN:

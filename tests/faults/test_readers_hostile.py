@@ -180,6 +180,13 @@ def test_wfdb_record_lines_that_lie(tmp_path, line, words):
     assert caught.value.path == str(path)
 
 
+@pytest.mark.parametrize("text", ["a 0\n", "a 0 500 1000\n", "a 0", "a 0 500 1000\na.dat 16\n"])
+def test_wfdb_headers_without_signals(tmp_path, text):
+    (tmp_path / "a.hea").write_text(text)
+    with pytest.raises(FormatError):
+        read(tmp_path / "a.hea")
+
+
 @pytest.mark.parametrize(
     "name", ["../secret.dat", "/etc/passwd", "..", "sub/secret.dat", "~/secret.dat", "..\\secret.dat", "s3://b/k", "-"]
 )

@@ -10,7 +10,8 @@ from ecgfm import ConfigError, LabelError, MissingExtraError, Table, evaluate, p
 from ecgfm.ecg import simulate
 from ecgfm.errors import FormatError
 from ecgfm.inference.evaluate_metrics import ranking_table, weighted_ranking
-from ecgfm.inference.evaluate_truth import group_name, manifest_files, read_truth
+from ecgfm.inference.evaluate_truth import group_name, read_truth
+from ecgfm.inference.inputs import manifest_files
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra [train]")
 

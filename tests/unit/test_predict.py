@@ -162,6 +162,23 @@ def test_directories(tmp_path):
     assert relative == ["b.npy", "a.npy", "b.npy", "a/z.npy", "sub/c.npy"]
 
 
+def test_manifests(tmp_path):
+    for i in range(3):
+        record = simulate(6, 500, seed=i)
+        np.savez(tmp_path / f"r_{i}.npz", signal=record.signal, sampling_rate=500, leads=record.leads)
+    manifest = tmp_path / "test.tsv"
+    manifest.write_text(f"{tmp_path}\nr_2.npz\t2500\nr_0.npz\t2500\nr_9.npz\t2500\n")
+    found = predict(FakeModel(), [manifest, tmp_path / "r_1.npz"], on_error=lambda *args: None)
+    assert [os.path.basename(file) for file in found.records.files] == ["r_2.npz", "r_0.npz", "r_1.npz"]
+    assert found.errors["file"].tolist() == [str(tmp_path / "r_9.npz")]
+    manifest.write_text("/no/such/folder\nr_2.npz\t2500\n")
+    with pytest.raises(Error, match="there is no such folder"):
+        predict(FakeModel(), manifest)
+    rows = "\n".join("\t".join(["1"] * 12) for _ in range(3000))
+    manifest.write_text("# sampling_rate: 500\n" + "\t".join(LEADS) + "\n" + rows + "\n")  # a table of a signal
+    assert len(predict(FakeModel(), manifest).records) == 1
+
+
 def test_a_directory_without_recordings(tmp_path):
     with pytest.raises(Error, match="the directory holds no recordings") as caught:
         predict(FakeModel(), tmp_path)

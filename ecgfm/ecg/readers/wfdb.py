@@ -232,6 +232,8 @@ def _header(library, file, path):
 def _check_files(header, file, path):
     """Each signal file must lie beside the header and hold what it says. Returns the number of samples."""
     names = header.file_name or []
+    if not names or header.fmt is None:
+        raise FormatError("the header describes no signals", path=path, field=os.path.basename(file))
     if len(names) != header.n_sig:
         raise FormatError(f"{header.n_sig} signals, {len(names)} described", path=path, field=os.path.basename(file))
     samples = header.sig_len or 0  # 0 says: as many as the file holds

@@ -13,7 +13,8 @@ import numpy as np
 
 __all__ = ["PlainRecord", "read_plain"]
 
-_MAX_HEADER, _MAX_SIGNALS, _MAX_VALUES = 1 << 16, 64, 1 << 26
+_MAX_HEADER, _MAX_SIGNALS = 1 << 16, 64
+_MAX_VALUES = 1 << 24  # 45 minutes of 12 leads at 500 Hz; longer ones are read in blocks, so that they are held once
 _INVALID = -32768  # a sample that is none
 _RECORD = re.compile(
     r"[-\w]+[ \t]+(\d{1,3})[ \t]+(\d{1,6}(?:\.\d{1,9})?)[ \t]+(\d{1,9})"
