@@ -1,10 +1,13 @@
 """Files that are either the old one or the whole new one."""
 
+import io
 import os
 import secrets
 from contextlib import contextmanager
 
-__all__ = ["replacing", "write_text"]
+import numpy as np
+
+__all__ = ["replacing", "write_npy", "write_text"]
 
 
 @contextmanager
@@ -41,3 +44,17 @@ def write_text(path, text):
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
+
+
+def write_npy(path, array):
+    """Write a whole ``.npy`` file.
+
+    Not by ``np.save``, which on a full disk may leave the end of an array away without an error.
+    """
+    array = np.ascontiguousarray(array)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(head.getvalue())
+            file.write(array.reshape(-1).view(np.uint8).data)

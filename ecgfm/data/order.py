@@ -50,7 +50,10 @@ def batches(
         order = np.lexsort((rank, sizes))[::-1]
     found, start = [], 0
     while start < len(order):
-        count = _allowed(sizes[order[start:]], batch_size, max_tokens, required_batch_size_multiple)
+        most = len(order) if batch_size is None else batch_size
+        if max_tokens is not None:  # as many of the first one's length; no more can fit
+            most = min(most, max(1, max_tokens // max(1, int(sizes[order[start]]))))
+        count = _allowed(sizes[order[start : start + most]], batch_size, max_tokens, required_batch_size_multiple)
         if count == 0:
             item = int(order[start])
             raise ConfigError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._files import replacing
+from .._files import write_npy
 from ..errors import SignalError
 from ..table import Table
 from .inputs import expand
@@ -62,8 +62,7 @@ class Embeddings:
         path = os.fspath(path)
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, self.embeddings if self.tokens is None else self.tokens)
+        write_npy(path, self.embeddings if self.tokens is None else self.tokens)
         return path, beside
 
     def to_table(self):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._files import replacing
+from .._files import write_npy
 from ..errors import ConfigError, SignalError
 from ..table import Table
 from .inputs import expand
@@ -70,8 +70,7 @@ class Saliency:
         path = os.fspath(path)
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, self.tokens if tokens else self.samples)
+        write_npy(path, self.tokens if tokens else self.samples)
         return path, beside
 
     def __len__(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._files import replacing, write_text
+from .._files import write_npy, write_text
 from ..errors import LabelError
 from .arrays import shares
 
@@ -67,9 +67,7 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
     folder.mkdir(parents=True, exist_ok=True)
     array = np.zeros((max(rows, int(idx.max()) + 1 if len(idx) else 0), len(names)))
     array[idx] = y
-    with replacing(folder / "y.npy") as temporary:
-        with open(temporary, "wb") as file:
-            np.save(file, array)
+    write_npy(folder / "y.npy", array)
     if labels:
         write_text(folder / "labels.csv", labels_csv(idx, y, names, extra or {}))
     columns, weights = label_def(y, names, splits)
