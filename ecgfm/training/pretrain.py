@@ -12,7 +12,7 @@ from ..errors import ConfigError, SignalError
 from ..model import Model
 from ..table import Table
 from .finetune import _Progress
-from .pretrain_trainer import PretrainingTrainer, paired
+from .pretrain_trainer import PretrainingTrainer, numbered, paired
 from .trainer import checked_seed
 
 __all__ = ["Pretrained", "pretrain"]
@@ -163,8 +163,7 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     mask = None if padding_mask is None else np.asarray(padding_mask)
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
-    _, numbered, _, _ = paired(pairs[:, :, :0, :0], ids, None)
-    return pairs, numbered[::2], mask
+    return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
 
 
 def _split(train, valid, seed):

@@ -27,7 +27,7 @@ from .pretrain_settings import (
 from .schedules import make_schedule
 from .trainer import Trainer, _optimizer, _Weights, checked_seed
 
-__all__ = ["PretrainingTrainer", "paired"]
+__all__ = ["PretrainingTrainer", "numbered", "paired"]
 
 OPTIMIZER = {"adam_eps": 1e-6, "weight_decay": 0.01}  # otherwise as in finetuning
 PARTS = ("contrastive", "diversity", "penalty", "cmsc")  # loss_0 to loss_3
@@ -420,8 +420,8 @@ def paired(pairs, ids, padding_mask, *, needed=True):
     if len(shape) == 4:
         if shape[1] != 2:
             raise SignalError(f"the shape {shape} is not (pairs, 2, leads, samples): unpaired segments", field="x")
-        ids = np.arange(shape[0]) if ids is None else _numbered(ids, shape[0])
-        x = np.asarray(pairs).reshape(-1, *shape[2:])
+        ids = np.arange(shape[0]) if ids is None else numbered(ids, shape[0])
+        x = np.asarray(pairs).reshape(2 * shape[0], *shape[2:])
         if padding_mask is not None:
             mask = np.asarray(padding_mask)
             padding_mask = mask.reshape(-1, *mask.shape[2:]) if mask.ndim > 2 else mask
@@ -432,7 +432,7 @@ def paired(pairs, ids, padding_mask, *, needed=True):
         if needed:
             raise SignalError("unpaired segments", field="x", remedy="Give (pairs, 2, leads, samples), or ids")
         return pairs, None, None, padding_mask
-    ids = _numbered(ids, shape[0])
+    ids = numbered(ids, shape[0])
     order = np.argsort(ids, kind="stable")
     place = np.empty(len(ids), dtype=np.int64)  # of a segment among those of its id
     counts = np.bincount(ids)
@@ -443,7 +443,7 @@ def paired(pairs, ids, padding_mask, *, needed=True):
     return pairs, ids, place % 2 == 1, padding_mask
 
 
-def _numbered(ids, count):
+def numbered(ids, count):
     """Integers or text as int64, equal where they are equal."""
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iuUS" or ids.shape != (count,):
