@@ -12,7 +12,7 @@ from ..errors import ConfigError, Error, FormatError, SignalError
 
 __all__ = ["expand", "manifest_files", "segments_of"]
 
-_MANIFEST = re.compile(r"[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
+_MANIFEST = re.compile(r"\t*[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
 
 
 def expand(inputs):
@@ -89,18 +89,11 @@ def manifest_files(path):
     FormatError
         If it is no such file.
     """
-    path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.rstrip("\r\n") for line in file]
-    except (OSError, ValueError) as error:
-        raise FormatError(f"can't be read: {getattr(error, 'strerror', None) or error}", path=path) from None
-    rows = [line.split("\t") for line in lines[1:] if line]
-    bad = next((i for i, row in enumerate(rows, 2) if len(row) != 2 or not row[1].strip().isdigit()), None)
-    if not lines or "\t" in lines[0].strip("\t") or not rows or bad:
-        where = f"line {bad}" if bad else None
-        raise FormatError("not a manifest: a folder, then lines of file and samples", path=path, field=where)
-    root = lines[0].strip()
+    from ..data.manifest_reading import read_manifest  # what stands around it is needed for nothing else here
+
+    path = os.fsdecode(path)
+    manifest = read_manifest(path)
+    root = manifest.root
     if not os.path.isdir(root):
         beside = os.path.join(os.path.dirname(path), root)
         if not os.path.isdir(beside):
@@ -108,7 +101,7 @@ def manifest_files(path):
                 "there is no such folder", path=path, field=root, remedy="Mend the manifest's first line, or change folder"
             )
         root = beside
-    return [os.path.join(root, name) for name, _ in rows]
+    return [os.path.join(root, name) for name in manifest.names]
 
 
 def _is_manifest(path):

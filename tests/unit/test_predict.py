@@ -167,7 +167,7 @@ def test_manifests(tmp_path):
         record = simulate(6, 500, seed=i)
         np.savez(tmp_path / f"r_{i}.npz", signal=record.signal, sampling_rate=500, leads=record.leads)
     manifest = tmp_path / "test.tsv"
-    manifest.write_text(f"{tmp_path}\nr_2.npz\t2500\nr_0.npz\t2500\nr_9.npz\t2500\n")
+    manifest.write_text(f"\t{tmp_path}\nr_2.npz\t2500\nr_0.npz\t2500\nr_9.npz\t2500\n")
     found = predict(FakeModel(), [manifest, tmp_path / "r_1.npz"], on_error=lambda *args: None)
     assert [os.path.basename(file) for file in found.records.files] == ["r_2.npz", "r_0.npz", "r_1.npz"]
     assert found.errors["file"].tolist() == [str(tmp_path / "r_9.npz")]
