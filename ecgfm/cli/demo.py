@@ -32,7 +32,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="draw the first recording, coloured by the model's saliency; the ending chooses the format (.png, .svg, .pdf)",
+        help="draw the first recording, coloured by the model's saliency; ends in .png, .svg or .pdf",
     )
 
 
