@@ -263,6 +263,8 @@ class Dataset:
         for i in range(self.segments.starts[item], self.segments.starts[item + 1]):
             try:
                 segment = self.segments.read(i)
+                if self.pairs:
+                    self._check_record(segment, i, rows)
                 x = self._prepared(segment, i, rng)
             except _DAMAGE as error:
                 if not self.training:
@@ -271,6 +273,18 @@ class Dataset:
                 continue
             rows.append((item, i, x, segment))
         return rows if len(rows) == self.segments.starts[item + 1] - self.segments.starts[item] else []
+
+    def _check_record(self, segment, i, rows):
+        """A pair is of one record, and it is known of which."""
+        path = self.segments.name(i)
+        if segment.idx is None:
+            raise FormatError("the file says neither idx nor patient_id", path=path, field="idx")
+        if rows and rows[0][3].idx != segment.idx:
+            raise FormatError(
+                f"is of record {segment.idx}, its partner {self.segments.name(rows[0][1])} of {rows[0][3].idx}",
+                path=path,
+                field="idx",
+            )
 
     def _prepared(self, segment, i, rng):
         x = segment.x

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._files import write_text
 from ..errors import ConfigError, FormatError
-from .columns import flags, is_missing, read_columns, split_list
+from .columns import flags, is_missing, read_columns, split_list, whole_numbers
 from .rows import read_rows, write_rows
 
 __all__ = ["STRATEGIES", "Splits", "assign_splits", "make_splits", "split_fractions"]
@@ -277,7 +277,7 @@ def make_splits(
     ConfigError
         If arguments don't fit each other.
     FormatError
-        If a table can't be read, lacks a column, has one named ``split``, or names a record twice.
+        If a table can't be read, lacks a column, has one named ``split``, or names a record or an index twice.
     """
     if not save_files_suffix:
         raise ConfigError("is empty, the tables would be written over", field="save_files_suffix")
@@ -342,7 +342,9 @@ def _meta(path, names):
         raise FormatError("the table has that column already", path=path, field="split",
                           remedy="Give the table of the records as preprocessing wrote it")
     meta = read_columns(path, names)
-    _check_once(meta["save_file"], path, "save_file")
+    whole_numbers(meta["idx"], path, "idx")
+    for name in ("idx", "save_file"):
+        _check_once(meta[name], path, name)
     return meta
 
 

@@ -204,6 +204,21 @@ def test_damaged_segments_are_named(tmp_path, how):
     assert pairs.idx.tolist() == [10, 10, 12, 12] and [name for name, _ in pairs.skipped] == [path]
 
 
+def test_pairs_that_are_not_of_one_record(tmp_path):
+    make_split(tmp_path)
+    files = tmp_path / "segmented"
+    write_segment(files / "r1_1.mat", segment(1, 1), idx=99)
+    write_segment(files / "r2_0.mat", segment(2, 0), idx=float("nan"))
+    data = Dataset(tmp_path / "cmsc" / "train.tsv", pairs=True, training=True)
+    batch = data.batch(range(6))
+    assert batch.id.tolist() == [0, 0, 3, 3, 4, 4, 5, 5]
+    (first, error), (second, other) = batch.skipped
+    assert first.endswith("r1_1.mat") and "record 99" in str(error) and "r1_0.mat of 11" in str(error)
+    assert second.endswith("r2_0.mat") and "neither idx nor patient_id" in str(other)
+    write_segment(files / "r2_0.mat", segment(2, 0), idx=float("nan"), patient_id=12)
+    assert data.batch([2]).idx.tolist() == [12, 12]
+
+
 def test_all_are_damaged(tmp_path):
     make_split(tmp_path)
     data = Dataset(tmp_path / "train.tsv", training=True, sample_rate=400)

@@ -223,6 +223,9 @@ def test_tables_that_can_not_be_split(root):
     (root / "meta.csv").write_text(text + "77,r3.mat,p1,2010-01-01,False,a,40\n")
     with pytest.raises(ecgfm.FormatError, match="r3.mat stands twice"):
         make_splits(root, "random")
+    (root / "meta.csv").write_text(text + "3,r77.mat,p1,2010-01-01,False,a,40\n")
+    with pytest.raises(ecgfm.FormatError, match="idx: line 22: 3 stands twice"):
+        make_splits(root, "random")
     (root / "meta.csv").write_text(text.replace("age", "split", 1))
     with pytest.raises(ecgfm.FormatError) as info:
         make_splits(root, "random")
