@@ -12,7 +12,7 @@ from ..errors import Error
 from ..inference.result import printable
 from ..ranks import communicator, ranks_started
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "Parser", "main", "run_command"]
 
 #: Command -> its module, which has `add_arguments(parser)`, `run(args) -> int`, and the help in its first line.
 COMMANDS = {
@@ -38,7 +38,7 @@ class _Terminated(BaseException):
     """SIGTERM, on its way through `finally` blocks."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line."""
 
     def error(self, message):
@@ -58,10 +58,14 @@ def main(argv=None):
     int
         Exit status: 0 all done; 1 some inputs were skipped; 2 the command could not run; 130 Ctrl-C; 143 SIGTERM.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run_command(function):
+    """What a command's function returns, its exit status; what goes wrong in it is said in one line."""
     restore = _answer_sigterm()
     try:
-        status = _run(argv)
+        status = function()
         if sys.stdout is not None:  # it is None where the process was started without one
             sys.stdout.flush()
         return status
@@ -95,7 +99,7 @@ def _run(argv):
     if name not in COMMANDS:
         raise Error(f"there is no command {name!r}", remedy=f"The commands are {', '.join(COMMANDS)}")
     command = import_module(COMMANDS[name])
-    parser = _Parser(
+    parser = Parser(
         prog=f"ecgfm {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_arguments(parser)

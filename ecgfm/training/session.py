@@ -1,0 +1,521 @@
+"""A run of training: epochs, validation, checkpoints, stopping, going on."""
+
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+
+from .._threads import set_num_threads
+from ..errors import CheckpointError, ConfigError
+from ..ranks import Alone
+from .config import numbers
+from .logs import CsvLog, Log
+from .meters import Meters, MeterSet
+from .saving import Keeper, content, restore
+from .setting_up import load_dataset, load_loader, make_objective, make_trainer
+
+__all__ = ["Session", "train"]
+
+DONE, INTERRUPTED, TERMINATED = 0, 130, 143
+
+
+def train(run, ranks=None):
+    """Train as a configuration says.
+
+    Parameters
+    ----------
+    run : Run
+        From `ecgfm.training.config.compose`.
+    ranks : Alone or Ranks, optional
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 130 and 143 after Ctrl-C and SIGTERM, when the run was saved and can be gone on with.
+
+    Raises
+    ------
+    Error
+        Before the first update, if something of the configuration or the data does not fit.
+    """
+    session = Session(run, Alone() if ranks is None else ranks)
+    try:
+        return session.train()
+    finally:
+        session.log.close()
+
+
+class Session:
+    """One run: made ready by the constructor, which finds all that does not fit, and trained by `train`.
+
+    Parameters
+    ----------
+    run : Run
+    ranks : Alone or Ranks
+    """
+
+    def __init__(self, run, ranks):
+        self.run, self.ranks = run, ranks
+        self.first = ranks.rank == 0
+        self.keeper = Keeper(run)
+        _check_loop(run)
+        if run["ecgfm"]["threads"] is not None:
+            set_num_threads(run["ecgfm"]["threads"])
+        if self.first:
+            self._make_folder()
+        ranks.barrier()
+        self.log = Log(run, self.keeper.folder, quiet=not self.first)
+        for notice in run.notices:
+            self.log.say(notice)
+        self.objective = make_objective(run)
+        _check_metric(run, self.objective)
+        self.subsets = _subsets(run)
+        dataset = run["dataset"]
+        self.data = load_dataset(run, dataset["train_subset"], training=True)
+        self.valid = {name: load_dataset(run, name, training=False) for name in self.subsets}
+        self.trainer = make_trainer(run, self.data, ranks)
+        for each in (self.data, *self.valid.values()):
+            _check_data(each, self.trainer)
+        self.loader = load_loader(run, self.data, ranks, report=self._damaged)
+        self.valid_loaders = {
+            name: load_loader(run, each, ranks, valid=True) for name, each in self.valid.items()
+        }
+        self.meters = MeterSet()
+        self.epoch, self.batches = 1, 0
+        self.best = {}  # subset -> its best score so far
+        self.patience = [None, 0]  # best score, validations since
+        self._resume()
+        self._stop_signal = None
+
+    # ---- before the first update --------------------------------------------------------------------
+
+    def _make_folder(self):
+        folder = self.keeper.folder
+        try:
+            os.makedirs(os.path.join(folder, ".hydra"), exist_ok=True)
+            self._write_config(os.path.join(folder, ".hydra"))
+        except OSError as error:
+            raise ConfigError(
+                f"can't be written to: {error.strerror}", path=folder, field="checkpoint.save_dir"
+            ) from None
+        if not os.access(folder, os.W_OK):
+            raise ConfigError("can't be written to", path=folder, field="checkpoint.save_dir")
+        label_file = self.run["task"].get("label_file")
+        beside = os.path.join(os.path.dirname(label_file), "label_def.csv") if isinstance(label_file, str) else None
+        if beside and os.path.isfile(beside):
+            shutil.copyfile(beside, os.path.join(folder, "label_def.csv"))
+
+    def _write_config(self, folder):
+        from omegaconf import OmegaConf
+
+        from .._files import write_text
+
+        config = {"_name": None} | {group: dict(values) for group, values in self.run.items()}
+        write_text(os.path.join(folder, "config.yaml"), OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_text(os.path.join(folder, "overrides.yaml"), OmegaConf.to_yaml(OmegaConf.create(self.run.overrides)))
+
+    def _resume(self):
+        c = self.run["checkpoint"]
+        resets = [name for name in c if name.startswith("reset_") and c[name]]
+        name = c["restore_file"]
+        own = name == "checkpoint_last.pt"
+        path = self.keeper.path(f"checkpoint_last{c['checkpoint_suffix'] or ''}.pt") if own else name
+        there = os.path.exists(path)
+        if not own and not there:
+            raise CheckpointError("there is no such file", path=path, field="checkpoint.restore_file")
+        if c["finetune_from_model"]:
+            if resets:
+                raise ConfigError("does not go together with " + ", ".join(resets), field="checkpoint.finetune_from_model")
+            if not there:
+                restore(c["finetune_from_model"], self.trainer, self.objective.criterion, optimizer=False)
+                self.log.say(f"weights from {c['finetune_from_model']}")
+        step = 0
+        if there:
+            self._take(restore(path, self.trainer, self.objective.criterion, optimizer=not c["reset_optimizer"]), path)
+            step = self.trainer.num_updates
+        if self.first:
+            CsvLog(self.keeper.folder).forget_after(step)
+
+    def _take(self, saved, path):
+        c = self.run["checkpoint"]
+        if not c["reset_dataloader"]:
+            self.epoch, self.batches = max(saved.epoch, 1), self._batches(saved, path)
+        if not c["reset_meters"]:
+            self.meters.load(saved.metrics)
+            if saved.best is not None and self.subsets:
+                self.best[self.subsets[0]] = saved.best
+            best = saved.ours.get("best")
+            if isinstance(best, dict):
+                known = {name: value for name, value in best.items() if isinstance(value, (int, float))}
+                self.best |= {name: float(value) for name, value in known.items() if name in self.subsets}
+            patience = saved.ours.get("patience")
+            if isinstance(patience, (list, tuple)) and len(patience) == 2 and isinstance(patience[1], int):
+                self.patience = [patience[0], patience[1]]
+        self.meters.previous_time = saved.seconds
+        self.log.say(
+            f"going on from {path}: epoch {self.epoch}, {self.batches} batches of it done, "
+            f"{self.trainer.num_updates} updates"
+        )
+
+    def _batches(self, saved, path):
+        """Batches of the epoch that each rank has done."""
+        if saved.batches == 0:
+            return 0
+        items = saved.ours.get("items")
+        if items is not None and items != len(self.data):
+            raise CheckpointError(
+                f"it stopped within an epoch of {items} items, the data set has {len(self.data)} now",
+                path=path,
+                field="train_iterator",
+                remedy="Say checkpoint.reset_dataloader=true to begin the data anew",
+            )
+        before = saved.ours.get("ranks")
+        before = before if isinstance(before, int) and before > 0 else self.ranks.size
+        return min(saved.batches * before // self.ranks.size, len(self.loader))
+
+    def _damaged(self, name, error):
+        self.log.say(f"damaged segment skipped: {name}: {error}")
+
+    # ---- the loop -----------------------------------------------------------------------------------
+
+    def train(self):
+        """Train to the end; returns the exit status."""
+        run, trainer = self.run, self.trainer
+        optimization = run["optimization"]
+        trained = sum(values.size for values in trainer.state()["exp_avg"].values())
+        whole = sum(values.size for values in trainer.state_dict().values())
+        self.log.say(f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {run['task']['data']}")
+        begun = time.perf_counter()
+        with self._signals():
+            stop = False
+            while not stop:
+                trainer.epoch = self.epoch
+                if 0 < optimization["max_epoch"] < self.epoch:
+                    break
+                if 0 < optimization["max_update"] <= trainer.num_updates:
+                    break
+                if trainer.schedule(trainer.num_updates, self.epoch) <= optimization["stop_min_lr"]:
+                    self.log.say("stopping: the learning rate has fallen to optimization.stop_min_lr")
+                    break
+                stop = self._train_epoch()
+        self.log.say(f"{'stopped' if self._stop_signal else 'done'} after {time.perf_counter() - begun:.1f} seconds")
+        return {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}.get(self._stop_signal, DONE)
+
+    @contextmanager
+    def _signals(self):
+        """Ctrl-C and SIGTERM end the run after the update at hand; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number, frame):
+            if self._stop_signal is not None:
+                raise KeyboardInterrupt
+            self._stop_signal = number
+
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _train_epoch(self):
+        """One epoch, or what is left of it; whether to stop."""
+        freq = _of_epoch(self.run["optimization"]["update_freq"], self.epoch)
+        steps, done, stop, saved_at = len(self.loader), self.batches, False, None
+        if done == 0:
+            self.meters.begin_epoch()
+        begun = time.perf_counter()
+        for batch in self.loader.epoch(self.epoch, start=done):
+            self._accumulate(batch)
+            done += 1
+            if done % freq and done < steps:
+                continue
+            self._update(begun)
+            self.batches = done
+            stop = self._after_update(done, steps)
+            if stop:
+                break
+            begun = time.perf_counter()
+        return stop
+
+    def _accumulate(self, batch):
+        if not len(batch):
+            return
+        if self.run["task"]["_name"] == "ecg_classification":
+            self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
+        else:
+            self.trainer.accumulate(batch.x, None if batch.segment is None else batch.idx, batch.padding_mask)
+
+    def _update(self, begun):
+        with _named("update"):
+            result = self.trainer.update()
+        if not result["applied"]:
+            self.log.say(f"update skipped: the norm of the gradients is {result['gnorm']}")
+            return
+        log = self.meters.log
+        counted = self.trainer.last_sums if self.run["task"]["_name"] == "ecg_classification" else result
+        self.objective.log(log, counted)
+        log("gnorm", result["gnorm"], 1, 3)
+        clip = self.run["optimization"]["clip_norm"]
+        if clip > 0:
+            log("clip", 100.0 if result["gnorm"] > clip else 0.0, 1, 1)
+        self._lr = result["lr"]
+        self.meters.update_done(time.perf_counter() - begun)
+
+    def _stats(self, tag):
+        meters = self.meters.by_name[tag]
+        stats = self.objective.shown(meters)
+        clocks = self.meters.clocks(tag)
+        stats |= {"ups": clocks["ups"], "num_updates": self.trainer.num_updates, "lr": self._lr, "gnorm": meters.mean("gnorm")}
+        if self.run["optimization"]["clip_norm"] > 0:
+            stats["clip"] = meters.mean("clip")
+        return stats | {"train_wall": clocks["train_wall"], "wall": clocks["wall"]}
+
+    def _after_update(self, done, steps):
+        """Log, validate, save; whether to stop."""
+        run, updates = self.run, self.trainer.num_updates
+        c, dataset, optimization = run["checkpoint"], run["dataset"], run["optimization"]
+        if self.meters._updates["train_inner"] and updates % max(run["common"]["log_interval"], 1) == 0:
+            self.log.inner(self._stats("train_inner"), self.epoch, done, steps)
+            self.meters.begin_inner()
+        end = done >= steps
+        stop = self._reached(optimization)
+        interrupted = self._interrupted()
+        every = c["save_interval_updates"]
+        save = (end and self.epoch % max(c["save_interval"], 1) == 0) or stop or interrupted
+        save = save or (every > 0 and updates % every == 0 and updates >= dataset["validate_after_updates"])
+        validate = not dataset["disable_validation"] and not interrupted and self.valid
+        every = dataset["validate_interval_updates"]
+        validate = validate and (
+            (not end and save)
+            or (end and self.epoch % max(dataset["validate_interval"], 1) == 0)
+            or stop
+            or (every > 0 and updates % every == 0)
+        )
+        validate = validate and updates >= dataset["validate_after_updates"]
+        score = self._validate() if validate else None
+        if score is not None and self._impatient(score):
+            self.log.say(f"stopping: {c['patience']} validations without a better {c['best_checkpoint_metric']}")
+            stop = True
+        if end:
+            self.log.total("train", self._stats("train"), self.epoch)
+            self.epoch, self.batches = self.epoch + 1, 0
+        if save or stop:
+            self._save(end, score)
+        return bool(stop or interrupted)
+
+    def _reached(self, optimization):
+        if 0 < optimization["max_update"] <= self.trainer.num_updates:
+            self.log.say("stopping: optimization.max_update is reached")
+            return True
+        hours = self.meters.seconds() / 3600
+        if 0 < optimization["stop_time_hours"] < self.ranks.broadcast(hours):
+            self.log.say("stopping: optimization.stop_time_hours are over")
+            return True
+        return False
+
+    def _interrupted(self):
+        """Whether any rank was asked to stop."""
+        if self.ranks.size > 1:
+            asked = [number for number in self.ranks.gather(self._stop_signal) if number is not None]
+            self._stop_signal = asked[0] if asked else None
+        return self._stop_signal is not None
+
+    def _impatient(self, score):
+        c = self.run["checkpoint"]
+        if c["patience"] <= 0 or score is None:
+            return False
+        best, runs = self.patience
+        better = best is None or (score > best if c["maximize_best_checkpoint_metric"] else score < best)
+        self.patience = [score, 0] if better else [best, runs + 1]
+        return self.patience[1] >= c["patience"]
+
+    def _save(self, end, score):
+        if self.first:
+            first = self.subsets[0] if self.subsets else None
+            best = self.best.get(first)
+            trainer, run = self.trainer, self.run
+            kind = "classifier" if run["task"]["_name"] == "ecg_classification" else "pretraining"
+
+            def make():
+                ours = {
+                    "best": self.best,
+                    "patience": list(self.patience),
+                    "skipped": trainer.skipped,
+                    "items": len(self.data),
+                    "ranks": self.ranks.size,
+                }
+                return content(
+                    run,
+                    trainer,
+                    kind,
+                    self.objective.criterion,
+                    (self.epoch, self.batches),
+                    self.meters,
+                    (score, best),
+                    ours,
+                    optimizer=not run["checkpoint"]["no_save_optimizer_state"],
+                )
+
+            epoch = self.epoch - 1 if end else self.epoch
+            begun = time.perf_counter()
+            written = self.keeper.save(make, epoch, trainer.num_updates, end_of_epoch=end, score=score, best=best)
+            if written:
+                names = ", ".join(os.path.basename(path) for path in written)
+                self.log.say(
+                    f"saved {names} (epoch {epoch}, {trainer.num_updates} updates, score {score}) in "
+                    f"{time.perf_counter() - begun:.2f} s"
+                )
+        self.ranks.barrier()
+
+    # ---- validation ---------------------------------------------------------------------------------
+
+    def _validate(self):
+        """Validate on every subset; the score of the first."""
+        metric, scores = self.run["checkpoint"]["best_checkpoint_metric"], []
+        for name, loader in self.valid_loaders.items():
+            stats, rows = validate(self.run, self.trainer, self.objective, loader, self.ranks)
+            if metric not in stats:
+                raise ConfigError(
+                    f"{metric!r} is not among what validation gives: {', '.join(stats)}",
+                    field="checkpoint.best_checkpoint_metric",
+                )
+            score = stats[metric]
+            best = self.best.get(name)
+            if best is None or best != best or (score == score and self.keeper.better(score, best)):
+                self.best[name] = best = score
+            stats |= {"num_updates": self.trainer.num_updates, f"best_{metric}": best}
+            self.log.total(name, stats, self.epoch)
+            self.log.labels(name, self.trainer.num_updates, rows)
+            scores.append(score)
+        return scores[0]
+
+
+def validate(run, trainer, objective, loader, ranks):
+    """What validation on a subset gives, the same on all ranks.
+
+    Returns
+    -------
+    stats : dict
+    rows : list of (str, int, float, float)
+        Per label, of a classifier.
+    """
+    classifies = run["task"]["_name"] == "ecg_classification"
+    limit = run["dataset"]["max_valid_steps"]
+    mine = []
+    for batch in islice(loader.epoch(1), limit):
+        if not len(batch):
+            mine.append(None)
+        elif classifies:
+            logits = trainer.logits(batch.x, batch.padding_mask)
+            mine.append((objective.sums(logits, batch.y, trainer._pos_weight), logits, batch.y))
+        else:
+            ids = None if batch.segment is None else batch.idx
+            mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))
+    parts = ranks.gather(mine)
+    found = [part[step] for step in range(max(map(len, parts))) for part in parts if part[step] is not None]
+    if not found:
+        raise ConfigError("the subset has no segments", path=loader.dataset.path, field="dataset.valid_subset")
+    meters = Meters()
+    for each in found:
+        objective.log(meters.log, each[0])
+    stats = objective.shown(meters)
+    if not classifies:
+        return stats, []
+    logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
+    return objective.ranking(stats, logits, y, trainer.labels)
+
+
+@contextmanager
+def _named(what):
+    try:
+        yield
+    except FloatingPointError as error:
+        raise ConfigError(str(error), field=what) from None
+
+
+def _of_epoch(values, epoch):
+    values = [int(value) for value in numbers(values, "optimization.update_freq")]
+    return values[min(epoch, len(values)) - 1]
+
+
+def _check_loop(run):
+    freq = numbers(run["optimization"]["update_freq"], "optimization.update_freq")
+    if not freq or any(value != int(value) or value < 1 for value in freq):
+        raise ConfigError(f"{freq} are not whole numbers from 1 up", field="optimization.update_freq")
+    for group, name in (
+        ("optimization", "max_epoch"),
+        ("optimization", "max_update"),
+        ("optimization", "stop_time_hours"),
+        ("optimization", "stop_min_lr"),
+        ("optimization", "clip_norm"),
+        ("checkpoint", "save_interval"),
+        ("checkpoint", "save_interval_updates"),
+        ("checkpoint", "keep_last_epochs"),
+        ("checkpoint", "keep_interval_updates"),
+        ("checkpoint", "keep_best_checkpoints"),
+        ("checkpoint", "patience"),
+        ("dataset", "validate_interval"),
+        ("dataset", "validate_interval_updates"),
+        ("dataset", "validate_after_updates"),
+        ("common", "log_interval"),
+    ):
+        value = run[group][name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{value!r} is not a number", field=f"{group}.{name}")
+    if run["optimization"]["max_epoch"] <= 0 and run["optimization"]["max_update"] <= 0:
+        if run["optimization"]["stop_time_hours"] <= 0 and run["checkpoint"]["patience"] <= 0:
+            if run["optimization"]["stop_min_lr"] < 0:
+                raise ConfigError("the run would never end", field="optimization.max_epoch", remedy="Give max_epoch")
+    if run["dataset"]["combine_valid_subsets"]:
+        raise ConfigError(
+            "subsets are not combined", field="dataset.combine_valid_subsets", remedy="Name them in dataset.valid_subset"
+        )
+
+
+def _check_metric(run, objective):
+    metric = run["checkpoint"]["best_checkpoint_metric"]
+    known = [*objective.valid_columns, *(f"{name}_macro" for name in ("auroc", "auprc") if name in objective.valid_columns)]
+    if metric not in known:
+        raise ConfigError(
+            f"{metric!r} is not known", field="checkpoint.best_checkpoint_metric", remedy=f"Choose from {', '.join(known)}"
+        )
+
+
+def _subsets(run):
+    dataset = run["dataset"]
+    names = [name.strip() for name in (dataset["valid_subset"] or "").split(",") if name.strip()]
+    if dataset["disable_validation"]:
+        return []
+    folder = run.need("task.data")
+    if not dataset["ignore_unused_valid_subsets"] and os.path.isdir(folder):
+        unused = sorted(
+            name
+            for name, suffix in map(os.path.splitext, os.listdir(folder))
+            if suffix == ".tsv" and name.startswith("valid") and name not in names and name != dataset["train_subset"]
+        )
+        if unused and names:
+            raise ConfigError(
+                f"{', '.join(unused)} in {folder} is not in it",
+                field="dataset.valid_subset",
+                remedy="Name it, or say dataset.ignore_unused_valid_subsets=true",
+            )
+    return names
+
+
+def _check_data(data, trainer):
+    """What is wrong with all of a data set, found by reading a few of its items."""
+    if len(data) == 0:
+        raise ConfigError("there are no segments in it", path=data.path, field="task.data")
+    data.check()
+    wanted = int(trainer.config["in_d"])
+    if data.num_leads != wanted:
+        raise ConfigError(f"segments have {data.num_leads} leads, the model takes {wanted}", path=data.path, field="model.in_d")

@@ -1,0 +1,215 @@
+"""From a configuration to data sets, loaders, the trainer and the objective."""
+
+import os
+
+from .. import checkpoint
+from ..checkpoint.config import conv_feature_layers
+from ..checkpoint.labels import check_labels
+from ..data import Dataset, Loader
+from ..ecg.augment import PERTURBATIONS, augmentation
+from ..errors import ConfigError, LabelError
+from .config import MISSING, numbers
+from .objectives import Classification, Pretraining
+from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE
+from .trainer import SETTINGS as FINETUNING
+from .trainer import Trainer
+
+__all__ = ["load_dataset", "load_loader", "make_objective", "make_trainer"]
+
+_SHAPE = [name for name in ARCHITECTURE if name not in ("latent_vars", "latent_groups", "latent_dim", "final_dim", "target_glu")]
+_CRITERION = ("temp", "loss_weights", "cmsc_weights", "infonce")
+
+
+def classifies(run):
+    """Whether the run is one of classification; else it is one of pretraining."""
+    named = {group: run[group]["_name"] for group in ("task", "model", "criterion")}
+    wanted = {
+        "task": "ecg_classification",
+        "model": "ecg_transformer_classifier",
+        "criterion": "binary_cross_entropy_with_logits",
+    }
+    same = [named[group] == name for group, name in wanted.items()]
+    if any(same) and not all(same):
+        odd = next(group for group, fits in zip(wanted, same) if fits != same[0])
+        raise ConfigError(
+            f"{named[odd]} does not go together with the task {named['task']}", field=f"{odd}._name"
+        )
+    return same[0]
+
+
+def make_objective(run):
+    """What is trained for."""
+    c = run["criterion"]
+    if not classifies(run):
+        return Pretraining(c["_name"], tuple(c.get("log_keys") or ()))
+    if c["weight"] is not None:
+        raise ConfigError("weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight")
+    if c["report_cinc_score"]:
+        raise ConfigError(
+            "the score of the PhysioNet challenge is not calculated",
+            field="criterion.report_cinc_score",
+            remedy="Say criterion.report_cinc_score=false",
+        )
+    if not isinstance(c["threshold"], (int, float)) or not 0 < c["threshold"] < 1:
+        raise ConfigError(f"{c['threshold']!r} is not between 0 and 1", field="criterion.threshold")
+    return Classification(float(c["threshold"]), bool(c["report_auc"]))
+
+
+def load_dataset(run, subset, *, training):
+    """The data set of a subset.
+
+    Raises
+    ------
+    FormatError, LabelError, ConfigError
+        If its manifest is missing or damaged, or the labels don't fit.
+    """
+    t, labels = run["task"], None
+    if classifies(run):
+        labels = t["label_file"] or "file"
+        if isinstance(labels, str) and labels == MISSING:
+            raise ConfigError("it is not given", field="task.label_file")
+    augment = None
+    if training and t["perturbation_mode"]:
+        known = {name for _, names in PERTURBATIONS.values() for name in names}
+        options = {name: t[name] for name in known if name in t}
+        options |= {"freq": t["sample_rate"] or 500, "keep_one_lead": bool(run["ecgfm"]["keep_one_lead"])}
+        augment = augmentation(t["perturbation_mode"], numbers(t["p"], "task.p"), **options)
+    return Dataset(
+        os.path.join(run.need("task.data"), subset),
+        pairs=run["criterion"]["_name"] in ("wav2vec2_with_cmsc", "cmsc"),
+        training=training,
+        labels=labels,
+        sample_rate=t["sample_rate"],
+        leads_to_load=t["leads_to_load"],
+        leads_bucket=t["leads_bucket"],
+        pad_leads=bool(t["enable_padding_leads"]),
+        filter=bool(t["filter"]),
+        normalize=bool(t["normalize"]),
+        mean_path=t["mean_path"],
+        std_path=t["std_path"],
+        augment=augment,
+        pad=bool(t["enable_padding"]),
+        max_sample_size=t["max_sample_size"],
+        min_sample_size=t["min_sample_size"],
+        seed=run["common"]["seed"],
+    )
+
+
+def load_loader(run, dataset, ranks, *, valid=False, shuffle=True, report=None):
+    """The batches of a data set."""
+    d = run["dataset"]
+    suffix = "_valid" if valid else ""
+    size, tokens = d[f"batch_size{suffix}"], d[f"max_tokens{suffix}"]
+    if size is None and tokens is None:
+        raise ConfigError("neither it nor dataset.max_tokens is given", field="dataset.batch_size")
+    return Loader(
+        dataset,
+        batch_size=size,
+        max_tokens=tokens,
+        required_batch_size_multiple=d["required_batch_size_multiple"],
+        shuffle=shuffle,
+        curriculum=d["curriculum"],
+        rank=ranks.rank,
+        ranks=ranks.size,
+        threads=min(int(d["num_workers"]), 8),
+        max_bad_segments=run["ecgfm"]["max_bad_segments"],
+        report=report,
+    )
+
+
+def make_trainer(run, dataset, ranks):
+    """The trainer, from a checkpoint or new.
+
+    Raises
+    ------
+    Error
+        If the checkpoint is of another architecture, or labels, weights and settings don't fit.
+    """
+    optimizer = {name: value for name, value in run["optimizer"].items() if name not in ("_name", "lr", "use_old_adam")}
+    optimizer["adam_betas"] = numbers(optimizer["adam_betas"], "optimizer.adam_betas")
+    optimizer["clip_norm"] = float(run["optimization"]["clip_norm"])
+    schedule = dict(run["lr_scheduler"]) | {"lr": numbers(run["optimization"]["lr"], "optimization.lr")}
+    common = {
+        "schedule": schedule,
+        "optimizer": optimizer,
+        "seed": run["common"]["seed"],
+        "on_nonfinite": run["ecgfm"]["on_nonfinite"],
+        "recompute": bool(run["ecgfm"]["recompute"]),
+        "communicator": ranks,
+    }
+    if not classifies(run):
+        return _pretraining(run, common)
+    return _finetuning(run, dataset, common)
+
+
+def _finetuning(run, dataset, common):
+    m, labels = run["model"], run.need("model.num_labels")
+    if m["apply_mask"]:
+        raise ConfigError("finetuning masks nothing", field="model.apply_mask", remedy="Say model.apply_mask=false")
+    if dataset.num_labels != labels:
+        raise LabelError(
+            f"the data have {dataset.num_labels} labels, model.num_labels is {labels}",
+            path=run["task"]["label_file"],
+            field="model.num_labels",
+        )
+    weights = run["criterion"]["pos_weight"]
+    if weights is not None:
+        weights = numbers(weights, "criterion.pos_weight")
+    if m["no_pretrained_weights"]:
+        model = Trainer(_architecture(m), loss="wav2vec2_with_cmsc", seed=common["seed"]).model()
+    else:
+        model = run.need("model.model_path")
+        _check_architecture(run, model)
+    settings = {name: type(default)(m[name]) for name, default in FINETUNING.items()}
+    names = _label_names(run, labels)
+    return Trainer(model, num_labels=labels, labels=names, pos_weight=weights, **common, **settings)
+
+
+def _label_names(run, count):
+    """From the ``label_def.csv`` beside the labels, if it is there."""
+    path = run["task"]["label_file"]
+    beside = os.path.join(os.path.dirname(path), "label_def.csv") if isinstance(path, str) else None
+    if beside is None or not os.path.isfile(beside):
+        return None
+    return check_labels(beside, count)
+
+
+def _architecture(m):
+    """The keys of the architecture out of a group ``model``."""
+    found = {name: m[name] for name in ARCHITECTURE if name in m}
+    if not found.get("final_dim"):
+        found["final_dim"] = found["encoder_embed_dim"]
+    return found
+
+
+def _check_architecture(run, path):
+    """What the configuration says of the network must be so in the checkpoint."""
+    with checkpoint.read(path) as found:
+        for name in _SHAPE:
+            if f"model.{name}" not in run.given:
+                continue
+            said, there = run["model"][name], found.config[name]
+            if name == "conv_feature_layers":
+                said = conv_feature_layers(said)
+            if said != there:
+                raise ConfigError(
+                    f"it is {said!r} in the configuration and {there!r} in {path}",
+                    field=f"model.{name}",
+                    remedy="Leave it out: the architecture is the checkpoint's",
+                )
+
+
+def _pretraining(run, common):
+    m, c = run["model"], run["criterion"]
+    loss = c["_name"]
+    if (m["_name"] == "wav2vec2") != (loss == "wav2vec2"):
+        raise ConfigError(f"does not go together with the criterion {loss}", field="model._name")
+    settings = {name: m[name] for name in (*SETTINGS, *UNABLE) if name in m and name != "apply_mask"}
+    if not m["apply_mask"]:
+        settings["apply_mask"] = False
+    settings |= {name: c[name] for name in _CRITERION if name in c}
+    for name in ("latent_temp", "loss_weights"):
+        if name in settings:
+            settings[name] = numbers(settings[name], name)
+    architecture = _architecture(m)
+    return Trainer(architecture, loss=loss, perturbation_mode=None, **common, **settings)

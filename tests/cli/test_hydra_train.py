@@ -1,0 +1,370 @@
+"""ecgfm-hydra-train: the original's runs, and runs of our own that are broken off and gone on with."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ecgfm
+import weights
+from ecgfm import checkpoint
+from ecgfm.cli.hydra import train
+from ecgfm.training.config import compose
+
+pytest.importorskip("hydra", reason="needs the extra [train]")
+pytest.importorskip("sklearn", reason="needs the extra [train]")
+
+CLOCKS = ("ups", "wall", "train_wall")
+SMALL = {"encoder_layers": 1, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 4}
+SMALL |= {"conv_feature_layers": '"[(16,2,2)]*4"', "conv_pos": 16, "conv_pos_groups": 4}
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- the original's runs ----
+
+
+@pytest.fixture
+def original(shared, tmp_path, monkeypatch):
+    """A folder in which the names of the original's runs lead to the reference data; the folder of these."""
+    root = shared
+    for name, target in {"data/code_15": "code_15", "manifests": "golden/cli/manifests", "labels": "golden/cli/labels"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(root / target)
+    (tmp_path / "ckpts").mkdir()
+    (tmp_path / "ckpts" / "pretrained.pt").symlink_to(root / "golden/tiny/pretrained.pt")
+    monkeypatch.chdir(tmp_path)
+    return root / "golden/cli"
+
+
+def overrides_of(cli, name):
+    lines = (cli / name / "hydra_overrides.yaml").read_text().splitlines()
+    return [line[2:].strip() for line in lines if line.startswith("- ")]
+
+
+def test_the_finetuning_of_the_original(original, capsys):
+    recorded = np.load(original / "finetune_cli_params.npz")
+    pretrained = ecgfm.load("ckpts/pretrained.pt")
+    config = pretrained.config | {"num_labels": 17}
+    initial = {name[5:]: recorded[name] for name in recorded if name.startswith("init/")}
+    ecgfm.Model.from_state_dict(config, initial).save("ckpts/init.pt")
+    assert train(["--config-name", "diagnosis", *overrides_of(original, "finetune_run"), "model.model_path=ckpts/init.pt"]) == 0
+    folder = Path("run_ft1/checkpoints")
+    files = {"checkpoint1.pt", "checkpoint2.pt", "checkpoint_best.pt", "checkpoint_last.pt"}
+    assert files <= {path.name for path in folder.iterdir()}
+    for name in ("train_inner", "train", "valid", "test"):
+        ours, theirs = rows(folder / f"{name}.csv"), rows(original / f"finetune_run/{name}.csv")
+        assert list(ours[0])[0] == "step" and set(ours[0]) == set(theirs[0]) and len(ours) == len(theirs)
+        for a, b in zip(ours, theirs):
+            for column in set(a) - set(CLOCKS):
+                # Three digits are written of a loss, five of a share: within one unit of the last.
+                limit = {"loss": 0.001, "best_loss": 0.001, "gnorm": 0.002}.get(column, 2e-5)
+                assert float(a[column]) == pytest.approx(float(b[column]), abs=limit), (name, a["step"], column)
+    with checkpoint.read(folder / "checkpoint_last.pt") as found:
+        for name in recorded:
+            if name.startswith("final/") and not name.endswith("k_proj.bias"):
+                np.testing.assert_allclose(np.asarray(found.tensors[name[6:]]), recorded[name], atol=5e-5, err_msg=name)
+    assert "valid" in capsys.readouterr().out
+
+
+def test_the_pretraining_of_the_original(original):
+    assert train(["--config-name", "w2v_cmsc_rlm", *overrides_of(original, "pretrain_run")]) == 0
+    for name in ("train_inner", "train", "valid"):
+        ours, theirs = rows(f"ckpt_pretrain/{name}.csv"), rows(original / f"pretrain_run/{name}.csv")
+        assert set(ours[0]) == set(theirs[0])
+        for a, b in zip(ours, theirs, strict=True):
+            for column in ("step", "lr", "nsignals", "temp"):
+                if column in b:
+                    assert float(a[column]) == float(b[column])
+    assert Path("ckpt_pretrain/checkpoint_best.pt").exists()
+
+
+@pytest.mark.parametrize("run, kind", [("finetune_run", "finetune"), ("pretrain_run", "pretrain")])
+def test_the_configuration_of_the_original(original, run, kind):
+    name = {"finetune": "diagnosis", "pretrain": "w2v_cmsc_rlm"}[kind]
+    ours = compose(name, overrides_of(original, run))
+    theirs = json.loads((original / "checkpoint_structure.json").read_text())[kind]["cfg"]
+    for group, values in theirs.items():
+        if isinstance(values, dict) and group != "job_logging_cfg":
+            for key, value in values.items():
+                if key == "pos_weight":
+                    assert ours[group][key][:4] == value[:4]
+                elif key != "_name" or value is not None:
+                    assert ours[group][key] == value, (group, key)
+
+
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_the_structure_of_checkpoints(original, kind):
+    run, name, folder = {
+        "finetune": ("finetune_run", "diagnosis", "run_ft1/checkpoints"),
+        "pretrain": ("pretrain_run", "w2v_cmsc_rlm", "ckpt_pretrain"),
+    }[kind]
+    assert train(["--config-name", name, *overrides_of(original, run)]) == 0
+    structure = json.loads((original / "checkpoint_structure.json").read_text())
+    with checkpoint.read(Path(folder) / "checkpoint_last.pt") as found:
+        assert list(found.tensors) == structure[f"{kind}_model_keys"]
+        content, theirs = found.content, structure[kind]
+        assert [key for key in theirs if key != "model"] == list(content)
+        for key in ("args", "criterion", "task_state"):
+            assert content[key] == theirs[key]
+        assert content["optimizer_history"] == theirs["optimizer_history"]
+        ours, extra = content["extra_state"], theirs["extra_state"]
+        assert set(ours) == set(extra) | {"ecgfm"} and ours["train_iterator"] == extra["train_iterator"]
+        assert {"default", "train", "train_inner"} <= set(ours["metrics"])
+        entry = ours["metrics"]["train"][0]
+        assert entry[:3] == extra["metrics"]["train"][0][:3] and list(entry[3]) == list(extra["metrics"]["train"][0][3])
+        group, expected = content["last_optimizer_state"]["param_groups"][0], theirs["last_optimizer_state"]["param_groups"][0]
+        assert list(group) == list(expected) and len(group["params"]) == len(found.tensors)
+        state = content["last_optimizer_state"]["state"]
+        for place, values in theirs["last_optimizer_state"]["state"].items():
+            own = state[int(place)]
+            assert own["step"] == values["step"] and list(own["exp_avg"].shape) == json.loads(values["exp_avg"][6:].split("]")[0] + "]")
+        for group_name, values in theirs["cfg"].items():
+            if isinstance(values, dict) and group_name != "job_logging_cfg":
+                assert set(values) <= set(content["cfg"][group_name]), group_name
+
+
+# ---- runs of our own ----
+
+
+def packed(folder, name, count, labels, pairs=False):
+    rng = np.random.default_rng(len(name))
+    x = rng.standard_normal((count, 12, 500)).astype(np.float32)
+    np.save(folder / f"{name}.npy", x)
+    record = np.arange(count) // 2 if pairs else np.arange(count)
+    with open(folder / f"{name}.index.csv", "w") as file:
+        file.write("idx,save_file,segment_i,sample_rate,sample_size,path\n")
+        for i, idx in enumerate(record):
+            file.write(f"{idx},r{idx}.mat,{i % 2 if pairs else 0},500,500,r{idx}_{i}.mat\n")
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A small model, packed splits, labels."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "pairs").mkdir()
+    for name, count in (("train", 14), ("valid", 6)):
+        packed(tmp_path / "data", name, count, 3)
+        packed(tmp_path / "pairs", name, count, 3, pairs=True)
+    y = (np.random.default_rng(3).random((14, 3)) < 0.4).astype(np.float32)
+    np.save(tmp_path / "y.npy", y)
+    (tmp_path / "label_def.csv").write_text("name\nAF\nRBBB\nsinus\n")
+    config = weights.SMALL
+    table = weights.parameters(config, "pretraining")
+    ecgfm.Model.from_state_dict(config, weights.weights(table), kind="pretraining").save(tmp_path / "model.pt")
+    return tmp_path
+
+
+def finetuning(*more, folder="run"):
+    return [
+        "--config-name",
+        "diagnosis",
+        "task.data=data",
+        "model.model_path=model.pt",
+        "model.num_labels=3",
+        "+task.label_file=y.npy",
+        "+criterion.pos_weight=[2.0,1.5,1.0]",
+        "dataset.batch_size=4",
+        "dataset.required_batch_size_multiple=1",
+        "dataset.valid_subset=valid",
+        "dataset.num_workers=0",
+        "optimization.max_epoch=3",
+        "optimization.lr=[1e-3]",
+        "optimization.update_freq=[1,2]",
+        "common.log_format=csv",
+        "common.log_interval=1",
+        "checkpoint.keep_last_epochs=0",
+        f"checkpoint.save_dir={folder}",
+        *more,
+    ]
+
+
+def pretraining(*more, folder="run"):
+    return [
+        "--config-name",
+        "w2v_cmsc_rlm",
+        "task.data=pairs",
+        "dataset.batch_size=2",
+        "dataset.required_batch_size_multiple=1",
+        "dataset.valid_subset=valid",
+        "dataset.disable_validation=false",
+        "dataset.num_workers=2",
+        "distributed_training.distributed_world_size=1",
+        "optimization.max_epoch=3",
+        "optimization.update_freq=[2]",
+        "common.log_format=csv",
+        "common.log_interval=1",
+        "checkpoint.keep_last_epochs=0",
+        "model.final_dim=16",
+        "+model.latent_vars=6",
+        "+model.num_negatives=5",
+        f"checkpoint.save_dir={folder}",
+        *(f"++model.{key}={value}" for key, value in SMALL.items()),
+        *more,
+    ]
+
+
+KINDS = {"finetuning": finetuning, "pretraining": pretraining}
+
+
+def same_run(one, other):
+    """Whether two runs ended alike, to the bit."""
+    with checkpoint.read(one / "checkpoint_last.pt") as a, checkpoint.read(other / "checkpoint_last.pt") as b:
+        for name in a.tensors:
+            np.testing.assert_array_equal(np.asarray(a.tensors[name]), np.asarray(b.tensors[name]), err_msg=name)
+        first, second = (found.content["last_optimizer_state"]["state"] for found in (a, b))
+        assert first.keys() == second.keys() and first
+        for place in first:
+            for part in ("exp_avg", "exp_avg_sq", "step"):
+                np.testing.assert_array_equal(np.asarray(first[place][part]), np.asarray(second[place][part]))
+        for part in ("val_loss", "best", "train_iterator"):
+            assert a.extra_state[part] == b.extra_state[part], part
+        assert a.extra_state["metrics"]["default"] == b.extra_state["metrics"]["default"]
+    for name in ("train_inner", "train", "valid"):
+        ours, theirs = rows(one / f"{name}.csv"), rows(other / f"{name}.csv")
+        for a, b in zip(ours, theirs, strict=True):
+            assert {k: v for k, v in a.items() if k not in CLOCKS} == {k: v for k, v in b.items() if k not in CLOCKS}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("updates", [3, 4])
+def test_a_run_that_stops_and_goes_on(data, kind, updates):
+    arguments = KINDS[kind]
+    assert train(arguments(folder="whole")) == 0
+    assert train(arguments(f"optimization.max_update={updates}", folder="parts", *())) == 0
+    # What was said before it stopped is not in the whole run: a validation and a checkpoint in the middle.
+    assert train(arguments(folder="parts")) == 0
+    with checkpoint.read("whole/checkpoint_last.pt") as a, checkpoint.read("parts/checkpoint_last.pt") as b:
+        for name in a.tensors:
+            np.testing.assert_array_equal(np.asarray(a.tensors[name]), np.asarray(b.tensors[name]), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_run_that_is_killed_and_goes_on(data, kind):
+    arguments = KINDS[kind]("checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=2")
+    command = [sys.executable, "-c", "import sys; from ecgfm.cli.hydra import train; sys.exit(train())"]
+
+    def run(folder, kill_after=None):
+        line = [*command, *arguments, f"checkpoint.save_dir={folder}"]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if kill_after is None:
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, output
+            return
+        told = 0
+        for line in process.stdout:
+            told += "train_inner" in line
+            if told == kill_after:
+                time.sleep(0.003 * kill_after)
+                process.kill()
+                break
+        process.communicate(timeout=60)
+
+    run("whole")
+    for kill_after in (1, 2, 3):
+        run("killed", kill_after)
+        loaded = Path("killed/checkpoint_last.pt")
+        if loaded.exists():
+            checkpoint.read(loaded).close()
+    run("killed")
+    same_run(data / "whole", data / "killed")
+    leftover = [path.name for path in Path("killed").iterdir() if path.suffix in (".tmp", ".part")]
+    assert len(leftover) <= 3
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_asked_to_stop_saves(data, number, status):
+    arguments = finetuning("optimization.max_epoch=5000", "checkpoint.no_epoch_checkpoints=true")
+    command = [sys.executable, "-c", "import sys; from ecgfm.cli.hydra import train; sys.exit(train())", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if "train_inner" in line:
+            process.send_signal(number)
+            break
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "stopped" in output
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+        done = found.content["optimizer_history"][-1]["num_updates"]
+        assert done >= 1 and int(rows("run/train_inner.csv")[-1]["step"]) == done
+
+
+def test_two_steps_of_a_user(data):
+    """Pretrain, finetune from it, load the result."""
+    assert train(pretraining("optimization.max_epoch=1", folder="first")) == 0
+    assert train(finetuning("model.model_path=first/checkpoint_last.pt", folder="second")) == 0
+    model = ecgfm.load("second")
+    assert model.labels == ("AF", "RBBB", "sinus") and model(np.zeros((1, 12, 500))).logits.shape == (1, 3)
+    assert Path("second/label_def.csv").exists() and Path("second/.hydra/config.yaml").exists()
+    labels = rows("second/valid_labels.csv")
+    assert [row["label"] for row in labels[:3]] == ["AF", "RBBB", "sinus"]
+
+
+def test_which_checkpoints_are_kept(data):
+    more = ["checkpoint.keep_last_epochs=1", "checkpoint.keep_best_checkpoints=2", "checkpoint.best_checkpoint_metric=auroc"]
+    more += ["checkpoint.maximize_best_checkpoint_metric=true", "optimization.max_epoch=4"]
+    more += ["checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=1"]
+    assert train(finetuning(*more)) == 0
+    names = sorted(path.name for path in Path("run").glob("*.pt"))
+    assert [name for name in names if name[:11] == "checkpoint4"] and "checkpoint3.pt" not in names
+    assert len([name for name in names if name.startswith("checkpoint.best_auroc_")]) == 2
+    assert len([name for name in names if name.startswith("checkpoint_") and name[11].isdigit()]) == 1
+    best = max(float(row["auroc"]) for row in rows("run/valid.csv"))
+    with checkpoint.read("run/checkpoint_best.pt") as found:
+        assert found.extra_state["val_loss"] == pytest.approx(best)
+    assert float(rows("run/valid.csv")[-1]["best_auroc"]) == pytest.approx(best)
+
+
+def test_patience_ends_a_run(data):
+    assert train(finetuning("checkpoint.patience=1", "optimization.max_epoch=50", "optimization.lr=[0.0]")) == 0
+    assert len(rows("run/valid.csv")) == 2
+
+
+BAD = {
+    "no manifest": (["dataset.train_subset=nothing"], "nothing"),
+    "labels": (["model.num_labels=4"], "model.num_labels"),
+    "short labels": (["task.label_file=short.npy"], "idx"),
+    "no labels": (["task.label_file=none.npy"], "none.npy"),
+    "no model": (["model.model_path=nothing.pt"], "nothing.pt"),
+    "another architecture": (["+model.encoder_layers=3"], "model.encoder_layers"),
+    "weights": (["criterion.pos_weight=[1.0,2.0]"], "pos_weight"),
+    "infinite weight": (["criterion.pos_weight=[1.0,inf,2.0]"], "RBBB"),
+    "metric": (["checkpoint.best_checkpoint_metric=auc"], "best_checkpoint_metric"),
+    "key": (["optimization.max_epochs=3"], "max_epoch"),
+    "format": (["common.log_format=xml"], "log_format"),
+    "save_dir": (["checkpoint.save_dir=model.pt"], "save_dir"),
+    "restore": (["checkpoint.restore_file=nothing.pt"], "restore_file"),
+    "batch": (["dataset.batch_size=null"], "batch_size"),
+    "endless": (["optimization.max_epoch=0", "optimization.max_update=0"], "max_epoch"),
+    "unused": (["dataset.valid_subset=other"], "other"),
+    "method": (["task._name=ecg_question_answering"], "task._name"),
+    "ranks": (["optimization.update_freq=[0]"], "update_freq"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_what_is_wrong_is_said_before_the_first_update(data, name, capsys):
+    np.save("short.npy", np.zeros((3, 3), np.float32))
+    more, words = BAD[name]
+    assert train(finetuning(*more)) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("ecgfm: error: ") and said.err.count("\n") == 1 and words in said.err, said.err
+    assert "train_inner" not in said.out and not list(data.glob("run/*.pt"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_read_only(data, capsys):
+    (data / "run").mkdir(mode=0o500)
+    assert train(finetuning()) == 2
+    assert "save_dir" in capsys.readouterr().err
