@@ -67,7 +67,7 @@ class Growing:
         self._kinds = dict(outputs)
         settings = json.loads(json.dumps(settings))
         for name in self.paths:
-            if os.path.exists(name) and not os.path.isfile(name):
+            if _is_device(name):
                 raise ConfigError("no ordinary file, so that it can't grow", path=name, field="--out")
         self._lock = _locked(_part(self._run_path))
         self._files, self._status = {}, None
@@ -185,6 +185,14 @@ class Growing:
 def _part(path):
     """The name of a file while it grows; behind a link, beside the file that the link names."""
     return f"{os.path.realpath(path)}.part"
+
+
+def _is_device(path):
+    """Whether a path is no ordinary file, or a name such as /dev/stdout for whatever lies behind it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if folder in ("/dev", "/dev/fd") or folder.startswith("/proc"):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _newest(path):

@@ -517,7 +517,8 @@ def test_text_of_a_file_stays_short(tmp_path):
     at = raw.index(b"PK\x03\x04") + 26
     path.write_bytes(raw[:at] + (4000).to_bytes(2, "little") + raw[at + 2 :])  # the length of the first name
     long = "x" * 100_000
-    record = make_record(X[:2], "a", field="x", rate=500, given_rate=None, leads=["I", long], given_leads=None, notes=[long])
+    given = {"given_rate": None, "given_leads": None, "notes": [long]}
+    record = make_record(X[:2], "a", field="x", rate=500, leads=["I", long], **given)
     assert max(len(text) for text in (*record.leads, *record.notes)) <= 500
     group = dicom_group(X)
     for item in group.ChannelDefinitionSequence:

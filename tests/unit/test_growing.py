@@ -238,6 +238,9 @@ def test_links_are_followed_and_devices_refused(folder, tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(ConfigError, match="no ordinary file"):
         predict_to(FakeModel(), folder, tmp_path / "pipe.csv")
+    with pytest.raises(ConfigError, match="no ordinary file"):  # also where it leads to one
+        predict_to(FakeModel(), folder, "/dev/stdout")
+    assert [name for name in os.listdir("/dev") if name.startswith("stdout")] == ["stdout"]
 
 
 def test_a_full_disk(folder, tmp_path, monkeypatch):
