@@ -9,7 +9,8 @@ __all__ = ["inference", "train", "validate"]
 
 def train(argv=None):
     """Pretrain or finetune as a YAML file and overrides say. Returns the exit status."""
-    return run_command(lambda: _train(_arguments("ecgfm-hydra-train", train.__doc__, argv)))
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _train(_arguments("ecgfm-hydra-train", train.__doc__, argv), argv))
 
 
 def _arguments(program, description, argv):
@@ -17,10 +18,10 @@ def _arguments(program, description, argv):
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own")
     parser.add_argument("--config-name", "-cn", metavar="NAME", required=True, help="such as w2v_cmsc_rlm or diagnosis")
     parser.add_argument("overrides", nargs="*", metavar="GROUP.KEY=VALUE")
-    return parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+    return parser.parse_intermixed_args(argv)
 
 
-def _train(args):
+def _train(args, argv):
     from ..ranks import communicator, launch, ranks_started
     from ..training.config import compose
     from ..training.session import train as run_training
@@ -29,7 +30,7 @@ def _train(args):
     wanted = run["distributed_training"]["distributed_world_size"]
     started = ranks_started()
     if started == 1 and wanted > 1:
-        launch("ecgfm.cli.hydra", ["train", *sys.argv[1:]], wanted)
+        launch("ecgfm.cli.hydra", ["train", *argv], wanted)
     ranks = communicator()
     if started > 1 and started != wanted and ranks.rank == 0:
         print(f"{started} ranks were started: distributed_training.distributed_world_size={wanted} is not used")

@@ -254,3 +254,152 @@ def test_a_shared_model_is_the_model(folder):
         with pytest.raises(ecgfm.ConfigError):
             shared(x, layer=9)
     assert ranks.sent[-1] == [None, None]
+
+
+# ---- training ----
+
+
+@pytest.fixture
+def pairs(folder):
+    """Pairs of segments of eight patients, packed, and a configuration for a small network."""
+    pytest.importorskip("hydra", reason="needs the extra [train]")
+    data = folder / "pairs"
+    data.mkdir()
+    for name, records in (("train", 8), ("valid", 2)):
+        np.save(data / f"{name}.npy", weights.signal(f"ranks {name}", 2 * records, 12, 500))
+        lines = ["idx,save_file,segment_i,sample_rate,sample_size"]
+        lines += [f"{i // 2},r{i // 2}.mat,{i % 2},500,500" for i in range(2 * records)]
+        (data / f"{name}.index.csv").write_text("\n".join(lines) + "\n")
+    return data
+
+
+def pretraining(folder, pairs, size, *more):
+    small = {"encoder_layers": 1, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 4}
+    small |= {"conv_feature_layers": "'[(16,2,2)]*4'", "conv_pos": 16, "conv_pos_groups": 4, "final_dim": 16}
+    small |= {"latent_vars": 6, "num_negatives": 5}
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from ecgfm.cli.hydra import train; sys.exit(train())",
+        "--config-name=w2v_cmsc_rlm",
+        f"task.data={pairs}",
+        "dataset.valid_subset=valid",
+        "dataset.disable_validation=false",
+        "dataset.batch_size=2",
+        "dataset.required_batch_size_multiple=1",
+        "dataset.num_workers=0",
+        f"distributed_training.distributed_world_size={size}",
+        "optimization.update_freq=[2]",
+        "optimization.max_epoch=3",
+        f"checkpoint.save_dir={folder}",
+        "checkpoint.save_interval=1",
+        "checkpoint.keep_last_epochs=0",
+        "common.log_format=csv",
+        "common.log_interval=1",
+        *(f"++model.{key}={value}" for key, value in small.items()),
+        *more,
+    ]
+
+
+def finished(line):
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_pretraining_starts_its_ranks(folder, pairs, size):
+    needs_mpi()
+    told = finished(pretraining(folder / "run", pairs, size))
+    assert told.count("saved checkpoint1.pt") == 1 and told.count("done after") == 1
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert {"checkpoint1.pt", "checkpoint3.pt", "checkpoint_last.pt", "train.csv", "valid.csv"} <= names
+    with ecgfm.checkpoint.read(folder / "run" / "checkpoint_last.pt") as found:
+        # Four batches an epoch, two a rank and update: with four ranks each has one.
+        assert found.content["optimizer_history"][-1]["num_updates"] == {2: 3, 4: 3}[size]
+        assert found.extra_state["ecgfm"]["ranks"] == size
+
+
+def test_a_killed_rank_ends_the_run_which_goes_on_with_any_number(folder, pairs):
+    needs_mpi()
+    more = ["optimization.max_epoch=400", "checkpoint.no_epoch_checkpoints=true", "dataset.disable_validation=true"]
+    process = subprocess.Popen(
+        pretraining(folder / "run", pairs, 2, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for line in process.stdout:
+        if "saved" in line:
+            break
+    children = subprocess.run(["pgrep", "-f", str(folder / "run")], capture_output=True, text=True).stdout.split()
+    ranks = [int(pid) for pid in children if int(pid) != process.pid and b"ecgfm.cli.hydra" in cmdline(pid)]
+    ranks = [pid for pid in ranks if b"mpiexec" not in cmdline(pid) and b"hydra_pmi_proxy" not in cmdline(pid)]
+    assert len(ranks) == 2, children
+    begun = time.monotonic()
+    os.kill(ranks[-1], 9)
+    process.communicate(timeout=30)
+    assert process.returncode != 0 and time.monotonic() - begun < 10
+    with ecgfm.checkpoint.read(folder / "run" / "checkpoint_last.pt") as found:
+        before = found.content["optimizer_history"][-1]["num_updates"]
+        epoch = found.extra_state["train_iterator"]["epoch"]
+    told = finished(pretraining(folder / "run", pairs, 1, f"optimization.max_epoch={epoch}"))
+    assert f"{before} updates" in told
+    with ecgfm.checkpoint.read(folder / "run" / "checkpoint_last.pt") as found:
+        assert found.content["optimizer_history"][-1]["num_updates"] > before
+        assert found.extra_state["ecgfm"]["ranks"] == 1
+
+
+def cmdline(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+APART = """
+import sys
+import numpy as np
+import ecgfm
+from ecgfm.ranks import communicator
+
+folder, ranks = sys.argv[1], communicator()
+settings = dict(loss="wav2vec2_with_cmsc", num_negatives=5, dropout=0.0, attention_dropout=0.0, dropout_input=0.0,
+                dropout_features=0.0, perturbation_mode=None, schedule=1e-3)
+architecture = dict(encoder_layers=1, encoder_embed_dim=32, encoder_ffn_embed_dim=48, encoder_attention_heads=4,
+                    conv_feature_layers="[(16,2,2)]*4", conv_pos=16, conv_pos_groups=4, final_dim=16, latent_vars=6)
+x = np.load(folder + "/pairs/train.npy").reshape(8, 2, 12, 500)
+
+
+class Pretended:
+    def __init__(self, rank):
+        self.rank, self.size = rank, 1
+
+    def gather(self, value):
+        return [value]
+
+
+def half(rank, communicator):
+    trainer = ecgfm.Trainer(architecture, communicator=communicator, **settings)
+    trainer.accumulate(x[4 * rank : 4 * rank + 4])
+    return trainer
+
+
+if ranks.size > 1:
+    trainer = half(ranks.rank, ranks)
+    ranks.sum(trainer._core.flat_gradients())
+    if ranks.rank == 0:
+        np.savez(folder + "/together.npz", **trainer.gradients())
+else:
+    one, other = (half(rank, Pretended(rank)).gradients() for rank in (0, 1))
+    np.savez(folder + "/apart.npz", **{name: one[name].astype(np.float64) + other[name] for name in one})
+"""
+
+
+def test_pretraining_on_ranks_is_the_sum_of_its_parts(folder, pairs):
+    needs_mpi()
+    (folder / "apart.py").write_text(APART)
+    for size in (1, 2):
+        done, _ = start(size, folder / "apart.py", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    apart, together = np.load(folder / "apart.npz"), np.load(folder / "together.npz")
+    assert len(apart.files) > 20
+    for name in apart.files:
+        np.testing.assert_allclose(together[name], apart[name], rtol=1e-6, atol=1e-6 * abs(apart[name]).max(), err_msg=name)
