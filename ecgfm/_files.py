@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-__all__ = ["replacing", "write_npy", "write_text"]
+__all__ = ["replacing", "sync_folder", "write_npy", "write_text"]
 
 
 @contextmanager
@@ -58,3 +58,12 @@ def write_npy(path, array):
         with open(temporary, "wb") as file:
             file.write(head.getvalue())
             file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def sync_folder(path):
+    """Put on the disk which files a folder has."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,6 +13,30 @@ def train(argv=None):
     return run_command(lambda: _train(_arguments("ecgfm-hydra-train", train.__doc__, argv), argv))
 
 
+def validate(argv=None):
+    """Metrics of a checkpoint on subsets, and stores of what it gives. Returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _evaluate("validate", _arguments("ecgfm-hydra-validate", validate.__doc__, argv)))
+
+
+def inference(argv=None):
+    """Stores of what a checkpoint gives on subsets, whose labels are not read. Returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _evaluate("infer", _arguments("ecgfm-hydra-inference", inference.__doc__, argv)))
+
+
+def _evaluate(name, args):
+    from .._threads import set_num_threads
+    from ..training import validation
+    from ..training.config import compose
+
+    run = compose(args.config_name, args.overrides, args.config_dir)
+    if run["ecgfm"]["threads"] is not None:
+        set_num_threads(run["ecgfm"]["threads"])
+    getattr(validation, name)(run)
+    return 0
+
+
 def _arguments(program, description, argv):
     parser = Parser(prog=program, description=description, epilog="Not for clinical use.")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own")

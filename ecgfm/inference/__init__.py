@@ -6,6 +6,7 @@ from .evaluate import Evaluation, evaluate
 from .predict import Outcome, outcomes, predict
 from .result import Predictions, Result
 from .saliency import Saliency, saliency
+from .stores import open_store
 from .write import Written, embed_to, predict_to, saliency_to
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "embed",
     "embed_to",
     "evaluate",
+    "open_store",
     "outcomes",
     "predict",
     "predict_to",

@@ -55,8 +55,8 @@ def make_objective(run):
     return Classification(float(c["threshold"]), bool(c["report_auc"]))
 
 
-def load_dataset(run, subset, *, training):
-    """The data set of a subset.
+def load_dataset(run, subset, *, training, labelled=True):
+    """The data set of a subset; without its labels if they are not wanted.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def load_dataset(run, subset, *, training):
         If its manifest is missing or damaged, or the labels don't fit.
     """
     t, labels = run["task"], None
-    if classifies(run):
+    if classifies(run) and labelled:
         labels = t["label_file"] or "file"
         if isinstance(labels, str) and labels == MISSING:
             raise ConfigError("it is not given", field="task.label_file")

@@ -1,0 +1,242 @@
+"""Stores as fairseq-signals writes them: ``X.npy``, a dump of an array without a header, and ``X_header.pkl``, which
+pickles ``{"shape": ..., "dtype": ...}``. The header is read as data; no code in it is run.
+"""
+
+import contextlib
+import math
+import os
+import pickle
+
+import numpy as np
+
+from .._files import replacing, sync_folder
+from ..checkpoint.plain import TooDeep, plain
+from ..checkpoint.unpickle import loads
+from ..errors import CheckpointError, Error, FormatError
+
+__all__ = ["Stores", "header_path", "open_store"]
+
+MAX_HEADER = 1 << 16
+_DTYPES = ("float16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64")
+_NPY = b"\x93NUMPY"
+
+
+def header_path(path):
+    """The header of a store: ``X_header.pkl`` beside ``X.npy``."""
+    path = os.fspath(path)
+    if not path.lower().endswith(".npy"):
+        raise FormatError("the name of a store ends in .npy", path=path)
+    return f"{path[:-4]}_header.pkl"
+
+
+def open_store(path, header=None):
+    """Open a store.
+
+    Parameters
+    ----------
+    path : path-like
+        ``X.npy``, either such a dump or a file of ``numpy.save``.
+    header : path-like, optional
+        By default ``X_header.pkl`` beside it.
+
+    Returns
+    -------
+    ndarray
+        Mapped from the file, read-only.
+
+    Raises
+    ------
+    FormatError
+        If the header is missing (the run that wrote the store did not finish), or doesn't fit the file.
+
+    Examples
+    --------
+    >>> logits = ecgfm.inference.open_store("results/outputs_test.npy")
+    """
+    path = os.fspath(path)
+    header = header_path(path) if header is None else os.fspath(header)
+    try:
+        with open(path, "rb") as file:
+            start, size = file.read(len(_NPY)), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
+    if not os.path.isfile(header):
+        if start == _NPY:
+            return _numpy_file(path)
+        raise FormatError(
+            "there is no header, so that the store is not complete",
+            path=header,
+            remedy="Let the command that writes it run to its end",
+        )
+    shape, dtype, offset, order = _read_header(header)
+    wanted = math.prod(shape) * dtype.itemsize + offset
+    if size != wanted:
+        raise FormatError(f"the file has {size} bytes, its header asks for {wanted}", path=path)
+    if 0 in shape:
+        return np.empty(shape, dtype, order)
+    return np.memmap(path, dtype, "r", offset, shape, order)
+
+
+def _numpy_file(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(f"not an .npy file of numbers: {error}", path=path) from None
+
+
+def _read_header(path):
+    """Shape, dtype, offset and order."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_HEADER + 1)
+    except OSError as error:
+        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
+    if len(raw) > MAX_HEADER:
+        raise FormatError("larger than any header of a store", path=path)
+    try:
+        value, _ = loads(raw, path=path, name="header")
+        value = plain(value)
+    except CheckpointError as error:
+        raise FormatError(error.message, path=path, field=error.field) from None
+    except TooDeep as error:
+        raise FormatError(str(error), path=path) from None
+    if not isinstance(value, dict):
+        raise FormatError("not a dictionary with shape and dtype", path=path)
+    shape = value.get("shape")
+    if not isinstance(shape, (tuple, list)) or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+        raise FormatError(f"{str(shape)[:80]} is no shape", path=path, field="shape")
+    if value.get("dtype") not in _DTYPES:
+        raise FormatError(f"{str(value.get('dtype'))[:80]} is no number type of a store", path=path, field="dtype")
+    offset, order = value.get("offset", 0), value.get("order", "C")
+    if type(offset) is not int or not 0 <= offset < 1 << 48:
+        raise FormatError(f"{str(offset)[:80]} is no offset", path=path, field="offset")
+    if order not in ("C", "F"):
+        raise FormatError(f"{str(order)[:80]} is neither C nor F", path=path, field="order")
+    unknown = sorted(str(key) for key in value if key not in ("shape", "dtype", "offset", "order"))
+    if unknown:
+        raise FormatError("no such key is known", path=path, field=unknown[0][:80])
+    return tuple(shape), np.dtype(value["dtype"]).newbyteorder("<"), offset, order
+
+
+class Stores:
+    """Writes the stores of one subset, a batch at a time. A context manager.
+
+    Until the block ends well the arrays stand in files with ``.part`` at the end of their names. Then they take their
+    places, and each gets its header last: a store with a header is whole, and none is a mixture of two runs.
+
+    Parameters
+    ----------
+    folder : path-like
+        There already.
+    subset : str
+        The files are ``<name>_<subset>.npy`` and ``<name>_<subset>_header.pkl``.
+    arrays : dict of str to (tuple of int, str)
+        Name -> shape, the number of rows first, and number type.
+
+    Raises
+    ------
+    Error
+        If a file can't be written.
+    """
+
+    def __init__(self, folder, subset, arrays):
+        self._folder, self._subset = os.fspath(folder), subset
+        self._arrays = {name: (tuple(int(n) for n in shape), dtype) for name, (shape, dtype) in arrays.items()}
+        self._rows = dict.fromkeys(self._arrays, 0)
+        self._files = {}
+
+    def path(self, name):
+        """Of the array of that name."""
+        return os.path.join(self._folder, f"{name}_{self._subset}.npy")
+
+    @property
+    def paths(self):
+        """list of str: of all arrays that are kept."""
+        return [self.path(name) for name, kept in self._arrays.items() if kept is not None]
+
+    def __enter__(self):
+        try:
+            for name in self._arrays:
+                self._files[name] = open(f"{self.path(name)}.part", "wb")
+        except OSError as error:
+            self._discard()
+            raise _failed(error, error.filename) from None
+        return self
+
+    def write(self, name, values):
+        """Append rows.
+
+        Raises
+        ------
+        FormatError
+            If they are more than was said, or of another shape.
+        """
+        shape, dtype = self._arrays[name]
+        values = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+        if values.shape[1:] != shape[1:] or self._rows[name] + len(values) > shape[0]:
+            raise FormatError(
+                f"{values.shape} after {self._rows[name]} rows does not fit into {shape}", path=self.path(name)
+            )
+        try:
+            self._files[name].write(values.data if values.size else b"")
+        except OSError as error:
+            raise _failed(error, self.path(name)) from None
+        self._rows[name] += len(values)
+
+    def drop(self, name):
+        """Write no store of that name, and take an earlier one away when the others are put in place."""
+        self._files.pop(name).close()
+        os.unlink(f"{self.path(name)}.part")
+        self._arrays[name] = None
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            self._finish()
+        except OSError as error:
+            self._discard()
+            raise _failed(error, error.filename or self._folder) from None
+        except BaseException:
+            self._discard()
+            raise
+
+    def _finish(self):
+        for name, file in self._files.items():
+            rows = self._arrays[name][0][0]
+            if self._rows[name] != rows:
+                raise FormatError(f"{self._rows[name]} rows were written, not {rows}", path=self.path(name))
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+        for name in self._arrays:
+            _remove(header_path(self.path(name)))
+        sync_folder(self._folder)
+        for name, kept in self._arrays.items():
+            if kept is None:
+                _remove(self.path(name))
+            else:
+                os.replace(f"{self.path(name)}.part", self.path(name))
+        sync_folder(self._folder)
+        for name, kept in self._arrays.items():
+            if kept is not None:
+                with replacing(header_path(self.path(name))) as temporary, open(temporary, "wb") as file:
+                    file.write(pickle.dumps({"shape": kept[0], "dtype": kept[1]}, protocol=4))
+        sync_folder(self._folder)
+
+    def _discard(self):
+        for name, file in self._files.items():
+            with contextlib.suppress(OSError):  # what could not be flushed
+                file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.path(name)}.part")
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _failed(error, path):
+    return Error(f"can't be written: {error.strerror or error}", path=path)

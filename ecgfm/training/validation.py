@@ -1,0 +1,305 @@
+"""Runs subsets through a checkpoint: the metrics of a run's criterion, and stores of what the network gives."""
+
+import os
+
+import numpy as np
+
+from .. import checkpoint
+from ..errors import ConfigError, Error, FormatError, LabelError
+from ..inference.stores import Stores
+from ..model import load
+from ..ranks import Alone
+from .config import Run, numbers
+from .logs import Log
+from .meters import Meters
+from .saving import restore
+from .session import validate as validate_subset
+from .setting_up import classifies, load_dataset, load_loader, make_objective, make_trainer
+
+__all__ = ["EXTRACT", "infer", "validate"]
+
+#: What ``common_eval.extract`` may name.
+EXTRACT = ("output", "encoder_out", "saliency")
+
+
+def validate(run):
+    """Report the metrics of each subset in ``dataset.valid_subset``, and write stores of what is to be extracted.
+
+    Parameters
+    ----------
+    run : Run
+        ``common_eval.path``: the checkpoint; ``task.data`` and ``dataset``: the subsets; ``common_eval.extract`` of
+        `EXTRACT` and ``common_eval.results_path``: stores. Labels and the weights of positive cells are those of the
+        checkpoint's own run where this one names none.
+
+    Returns
+    -------
+    list of (str, dict)
+        Subset and metrics, of the last one last.
+
+    Raises
+    ------
+    Error
+        Before the first batch: of the configuration, the checkpoint, the manifests and the stores' directory. Later: a
+        damaged segment, as rows must match the lines of the manifest; a disk that is full.
+    """
+    return (_Classifier(run, labelled=True) if classifies(run) else _Pretraining(run)).work()
+
+
+def infer(run):
+    """Write stores of what is to be extracted (by default ``output``) of each subset. No labels are read.
+
+    Parameters and errors are those of `validate`.
+
+    Returns
+    -------
+    list of (str, list of str)
+        Subset and the stores written.
+    """
+    return _Classifier(run, labelled=False).work()
+
+
+class _Evaluation:
+    """A checkpoint and the subsets to run through it."""
+
+    def __init__(self, run):
+        _check_ranks(run)
+        run.need("common_eval.path")
+        if run["common_eval"]["model_overrides"] not in (None, "", "{}", {}):
+            raise ConfigError(
+                "the model is that of the checkpoint", field="common_eval.model_overrides", remedy="Leave it out"
+            )
+        self.run = Run({group: dict(values) for group, values in run.items()})
+        self.run.given, self.run.notices, self.run.overrides = run.given, run.notices, run.overrides
+        self.results = self.updates = None
+
+    def open_subsets(self, labelled):
+        names = [name.strip() for name in str(self.run["dataset"]["valid_subset"] or "").split(",") if name.strip()]
+        if not names:
+            remedy = "Say dataset.valid_subset=test"
+            raise ConfigError("no subset is named", field="dataset.valid_subset", remedy=remedy)
+        self.subsets = {name: load_dataset(self.run, name, training=False, labelled=labelled) for name in names}
+        self.loaders = {}
+        for name, each in self.subsets.items():
+            each.check()
+            self.loaders[name] = load_loader(self.run, each, Alone(), shuffle=False)
+
+    def take_settings(self, source):
+        """What the run leaves open is that of the checkpoint's own run."""
+        with checkpoint.read(source) as found:
+            own, history = found.cfg or {}, found.content.get("optimizer_history")
+            settings = {**found.settings, **found.config, "_name": self.run["model"]["_name"]}
+            self.run["model"] |= {key: value for key, value in settings.items() if key in self.run["model"]}
+        for group, key in (("task", "label_file"), ("criterion", "pos_weight")):
+            values = own.get(group)
+            if key in self.run[group] and self.run[group][key] is None and isinstance(values, dict):
+                self.run[group][key] = values.get(key)
+        last = history[-1] if isinstance(history, list) and history else {}
+        updates = last.get("num_updates") if isinstance(last, dict) else None
+        self.updates = updates if isinstance(updates, int) else 0
+
+    def work(self):
+        """Every subset in turn."""
+        common = self.run["common"]
+        if common["log_format"] == "csv" and self.results is None:
+            common["log_format"] = "simple"  # there is no directory for files
+        log = Log(self.run, self.results)
+        try:
+            for notice in self.run.notices:
+                log.say(notice)
+            return [(name, self.subset(name, log)) for name in self.subsets]
+        finally:
+            log.close()
+
+
+class _Pretraining(_Evaluation):
+    """The losses of a pretrained model."""
+
+    def __init__(self, run):
+        super().__init__(run)
+        if run["common_eval"]["extract"]:
+            raise ConfigError(
+                "nothing is extracted in pretraining",
+                field="common_eval.extract",
+                remedy="ecgfm-hydra-inference with the config diagnosis extracts encoder_out of a pretrained model too",
+            )
+        path = self.run["common_eval"]["path"]
+        self.take_settings(path)
+        self.objective = make_objective(self.run)
+        self.open_subsets(labelled=False)
+        self.trainer = make_trainer(self.run, None, Alone())
+        restore(path, self.trainer, self.objective.criterion, optimizer=False)
+        self.trainer.num_updates = self.updates
+
+    def subset(self, name, log):
+        stats, _ = validate_subset(self.run, self.trainer, self.objective, self.loaders[name], Alone())
+        stats["num_updates"] = self.updates
+        log.total(name, stats, 1)
+        return stats
+
+
+class _Classifier(_Evaluation):
+    """The metrics of a classifier, and what the network gives."""
+
+    def __init__(self, run, labelled):
+        super().__init__(run)
+        if not classifies(run):
+            raise ConfigError(
+                "a run of pretraining has no outputs",
+                field="task._name",
+                remedy="Take the config diagnosis; it extracts encoder_out of pretrained models too",
+            )
+        self.labelled = labelled
+        self.extract = _checked_extract(run, labelled)
+        self.results = _checked_results(run) if self.extract else None
+        self.objective = make_objective(run) if labelled else None
+        self.model = load(run["common_eval"]["path"])
+        if self.model.kind != "classifier" and (labelled or "output" in self.extract):
+            raise ConfigError(
+                "a pretrained model has no outputs",
+                path=self.model.source,
+                field="common_eval.path",
+                remedy="Give a finetuned checkpoint, or ecgfm-hydra-inference with common_eval.extract=[encoder_out]",
+            )
+        self.take_settings(self.model.source)
+        self.open_subsets(labelled)
+        for data in self.subsets.values():
+            self._check_data(data)
+        self.pos_weight = self._pos_weight() if labelled else None
+
+    def _check_data(self, data):
+        if self.labelled and data.num_labels != self.model.num_labels:
+            raise LabelError(
+                f"{data.num_labels} labels, the checkpoint has {self.model.num_labels}",
+                path=self.run["task"]["label_file"] or data.path,
+                field="task.label_file",
+                remedy=f"Give the labels that {self.model.source} was trained with",
+            )
+        leads = int(self.model.config["in_d"])
+        if data.num_leads != leads:
+            message = f"{data.num_leads} leads, the checkpoint takes {leads}"
+            raise ConfigError(message, path=data.path, field="model.in_d")
+
+    def _pos_weight(self):
+        given, count = self.run["criterion"]["pos_weight"], self.model.num_labels
+        if given is None:
+            return None
+        weights = np.array(numbers(given, "criterion.pos_weight"), np.float32)
+        if weights.shape != (count,):
+            raise LabelError(f"{len(weights)} weights, the checkpoint has {count} labels", field="criterion.pos_weight")
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise LabelError("a weight is negative or not finite", field="criterion.pos_weight")
+        return weights
+
+    # ---- the work -----------------------------------------------------------------------------------
+
+    def subset(self, name, log):
+        data = self.subsets[name]
+        stores = Stores(self.results, name, self._shapes(data)) if self.extract else None
+        meters, logits, y = Meters(), [], []
+        with stores or _Nothing():
+            padded = False
+            for batch in self.loaders[name].epoch(1):
+                out = self.model(batch.x, batch.padding_mask, attention="saliency" in self.extract)
+                if stores is not None:
+                    padded |= self._store(stores, data, batch, out)
+                if self.labelled:
+                    self.objective.log(meters.log, self.objective.sums(out.logits, batch.y, self.pos_weight))
+                    logits.append(out.logits)
+                    y.append(batch.y)
+            if "encoder_out" in self.extract and not padded:
+                stores.drop("padding_mask")
+        if stores is not None:
+            log.say(f"written: {', '.join(stores.paths)}", name)
+        if not self.labelled:
+            return stores.paths
+        shown, labels = self.objective.shown(meters), self.model.labels
+        stats, rows = self.objective.ranking(shown, np.concatenate(logits), np.concatenate(y), labels)
+        stats["num_updates"] = self.updates
+        log.total(name, stats, 1)
+        log.labels(name, self.updates, rows)
+        return stats
+
+    def _shapes(self, data):
+        """The arrays of a subset's stores: name -> shape and number type."""
+        config, n = self.model.config, len(data)
+        tokens, labels = self.model.tokens(int(data.sizes.max())), self.model.num_labels
+        shapes = {}
+        if "output" in self.extract:
+            shapes["outputs"] = ((n, labels), "float32")
+            if self.labelled:
+                shapes["targets"] = ((n, labels), "float32")
+        if "encoder_out" in self.extract:
+            shapes["encoder_out"] = ((n, tokens, int(config["encoder_embed_dim"])), "float32")
+            shapes["padding_mask"] = ((n, tokens), "bool")
+        if "saliency" in self.extract:
+            shapes["saliency"] = ((n, int(config["encoder_layers"]), tokens, tokens), "float32")
+        return shapes
+
+    def _store(self, stores, data, batch, out):
+        """Write a batch; whether a row of it is padded."""
+        longest, count = self.model.tokens(int(data.sizes.max())), out.tokens.shape[1]
+        if count > longest:
+            said = int(data.sizes.max())
+            message = f"a segment has {batch.x.shape[2]} samples, the manifest says {said} at most"
+            raise FormatError(message, path=data.path)
+        if "output" in self.extract:
+            stores.write("outputs", out.logits)
+            if self.labelled:
+                stores.write("targets", batch.y)
+        more, mask = longest - count, None
+        if "encoder_out" in self.extract:
+            valid = np.full(len(batch), batch.x.shape[2])
+            if batch.padding_mask is not None:
+                valid -= batch.padding_mask.sum(axis=1)
+            tokens = np.array([self.model.tokens(int(n)) for n in valid])
+            mask = np.arange(longest) >= tokens[:, None]
+            stores.write("encoder_out", np.pad(out.tokens, ((0, 0), (0, more), (0, 0))) if more else out.tokens)
+            stores.write("padding_mask", mask)
+        if "saliency" in self.extract:
+            wide = ((0, 0), (0, 0), (0, more), (0, more))
+            stores.write("saliency", np.pad(out.attention, wide) if more else out.attention)
+        return mask is not None and bool(mask.any())
+
+
+class _Nothing:
+    """A block without stores."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def _checked_extract(run, labelled):
+    given = run["common_eval"]["extract"]
+    if given is None:
+        return () if labelled else ("output",)
+    given = [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+    for name in given if isinstance(given, list) else [given]:
+        if name not in EXTRACT:
+            raise ConfigError(
+                f"{name!r} can't be extracted", field="common_eval.extract", remedy=f"Known are {', '.join(EXTRACT)}"
+            )
+    return tuple(given)
+
+
+def _checked_results(run):
+    folder = run.need("common_eval.results_path")
+    if not os.path.isdir(folder):
+        field = "common_eval.results_path"
+        raise ConfigError("there is no such directory", path=folder, field=field, remedy="Make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Error("the directory can't be written to", path=folder, field="common_eval.results_path")
+    return folder
+
+
+def _check_ranks(run):
+    size = run["distributed_training"]["distributed_world_size"]
+    if size not in (None, 0, 1):
+        raise ConfigError(
+            f"a world of {size} is not supported by this command",
+            field="distributed_training.distributed_world_size",
+            remedy="Say distributed_training.distributed_world_size=1; one process uses all processors",
+        )
