@@ -9,7 +9,7 @@ from .._files import write_npy
 from ..errors import SignalError
 from ..table import Table
 from .inputs import expand
-from .result import about, errors_table, provenance_columns, segment_columns, text_column
+from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
 __all__ = ["Embeddings", "embed", "embedded", "embedding_tables"]
@@ -26,7 +26,7 @@ class Embeddings:
     tokens : ndarray or None
         (n, T, C) float32, if they were asked for; padded tokens are 0.
     segments : Table
-        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``.
+        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``, and what was done to its recording.
     records : Table
         A row per recording: ``file``, ``segments`` (their number) and what was done to it.
     layer : int or None
@@ -167,7 +167,7 @@ def embedding_tables(done):
     """The tables per segment and per recording of several `Done`."""
     counts = np.array([len(each.start_s) for each in done])
     records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
-    return Table(segment_columns(done)), Table(records)
+    return segment_table(done), Table(records)
 
 
 def _joined_tokens(done):

@@ -206,6 +206,13 @@ def segment_columns(done):
     }
 
 
+def segment_table(done):
+    """A row per segment: what it is, and what was done to its recording."""
+    counts = [len(each.start_s) for each in done]
+    columns = {name: np.repeat(column, counts) for name, column in provenance_columns(done).items()}
+    return Table(segment_columns(done) | columns)
+
+
 def errors_table(failed):
     """``file`` and ``error`` of recordings that were skipped."""
     return Table(

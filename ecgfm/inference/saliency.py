@@ -15,7 +15,7 @@ from .._files import write_npy
 from ..errors import ConfigError, SignalError
 from ..table import Table
 from .inputs import expand
-from .result import about, errors_table, provenance_columns, segment_columns, text_column
+from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
 __all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
@@ -37,7 +37,7 @@ class Saliency:
     tokens : ndarray
         (n, T) float32, the attention weights after the reduction, neither resampled nor scaled; 0 for padded tokens.
     segments : Table
-        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``.
+        A row per segment: ``file``, ``segment``, ``start_s``, ``end_s``, and what was done to its recording.
     records : Table
         A row per recording: ``file``, ``segments`` (their number) and what was done to it.
     layer : int
@@ -150,7 +150,7 @@ def saliency(
     return Saliency(
         np.concatenate([each.outputs["samples"] for each in done]),
         np.concatenate([each.outputs["tokens"] for each in done]),
-        Table(segment_columns(done)),
+        segment_table(done),
         Table(records),
         int(done[0].outputs["layer"][0]),
         reduction,

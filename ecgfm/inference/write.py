@@ -13,7 +13,7 @@ from .aggregate import check_method
 from .embed import embedded
 from .growing import Growing
 from .predict import outcomes
-from .result import Result, about, provenance_columns, segment_columns
+from .result import Result, about, provenance_columns, segment_table
 from .saliency import salient
 
 __all__ = ["Written", "embed_to", "predict_to", "saliency_to"]
@@ -165,10 +165,10 @@ def _write_npy(model, inputs, path, found, values, per_record, resume, settings,
 
     def rows(done):
         if per_record:
-            columns = {"file": [done.file], "segments": [len(done.start_s)], **provenance_columns([done])}
+            table = Table({"file": [done.file], "segments": [len(done.start_s)], **provenance_columns([done])})
         else:
-            columns = segment_columns([done])
-        return {path: values(done), beside: Table(columns)}
+            table = segment_table([done])
+        return {path: values(done), beside: table}
 
     kind = "record" if per_record else "segment"
     return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, resume, settings, options)

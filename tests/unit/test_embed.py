@@ -40,7 +40,8 @@ def test_rows(batch_size):
     expected = Layered()(np.concatenate([prepare(record).x for record in records()])).embedding
     np.testing.assert_allclose(found.embeddings, expected, atol=1e-5)
     assert np.array_equal(np.asarray(found), found.embeddings) and len(found) == 9 and found.tokens is None
-    assert found.segments.columns == ["file", "segment", "start_s", "end_s"]
+    assert found.segments.columns == ["file", "segment", "start_s", "end_s", *found.records.columns[2:]]
+    assert found.segments["duration_s"].tolist() == np.repeat(found.records["duration_s"], [1, 2, 3, 1, 2]).tolist()
     assert found.segments["file"].tolist() == ["r0", "r1", "r1", "r2", "r2", "r2", "r3", "r4", "r4"]
     assert found.segments["segment"].tolist() == [0, 0, 1, 0, 1, 2, 0, 0, 1]
     assert found.segments["start_s"].tolist() == [0, 0, 5, 0, 5, 10, 0, 0, 5]
