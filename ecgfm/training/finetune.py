@@ -1,7 +1,6 @@
 """Finetuning on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
-import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ import numpy as np
 
 from .._signals import checked_segments, real_array
 from ..data.dataset import Dataset
-from ..data.loader import Loader
-from ..data.order import batches, epoch_order
 from ..errors import ConfigError, LabelError, MissingExtraError, SignalError
 from ..model import Model
 from ..table import Table
+from .parts import InMemory, Streamed, is_source, open_source, update_steps
 from .trainer import Trainer, checked_seed
 
 __all__ = ["Finetuned", "finetune"]
@@ -116,12 +114,12 @@ def finetune(
     """
     monitor = _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid)
     seed = checked_seed(seed)
-    train, held = _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments)
-    settings.setdefault("num_labels", train.num_labels)
+    train, held, num_labels = _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments)
+    settings.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, **settings)
     for part in (train, held):
         if part is not None:
-            part.check(trainer)
+            _check(trainer, part)
     shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
     rows, best = [], None
     for epoch in range(1, epochs + 1):
@@ -197,106 +195,57 @@ def _arrays(x, y, padding_mask, name):
 
 
 def _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments):
-    """What to train on, and what to validate on or None: `_Arrays` or `_Streamed`."""
-    if not _is_source(x):
-        if _is_source(valid) or (isinstance(valid, tuple) and valid and _is_source(valid[0])):
+    """What to train on, what to validate on or None, and the number of labels."""
+    if not is_source(x):
+        if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
             raise ConfigError("is no array, the training data are", field="valid")
         x, y, padding_mask = _arrays(x, y, padding_mask, "x")
         parts = _split(x, y, padding_mask, valid, seed)
-        return tuple(None if part is None else _Arrays(*part, batch_size, seed) for part in parts)
+        return *(None if part is None else InMemory(part, batch_size, seed) for part in parts), y.shape[1]
     if padding_mask is not None:
         raise ConfigError("comes with the data set", field="padding_mask")
-    train = _Streamed(_dataset(x, y, True, seed, "y"), batch_size, max_bad_segments)
-    if valid is None:
-        return train, None
-    if isinstance(valid, Dataset):
-        valid = (valid, None)
-    if not isinstance(valid, (tuple, list)) or len(valid) != 2 or not _is_source(valid[0]):
-        raise ConfigError("give (manifest, labels) or a data set", field="valid")
-    held = _Streamed(_dataset(*valid, False, seed, "valid"), batch_size)
-    if held.num_labels != train.num_labels:
-        raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
-    return train, held
+    train = _opened(x, y, True, seed, "x")
+    held = None
+    if valid is not None:
+        valid = (valid, None) if isinstance(valid, Dataset) else valid
+        if not isinstance(valid, (tuple, list)) or len(valid) != 2 or not is_source(valid[0]):
+            raise ConfigError("give (manifest, labels) or a data set", field="valid")
+        held = _opened(*valid, False, seed, "valid")
+        if held.num_labels != train.num_labels:
+            raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
+        held = Streamed(held, batch_size, _taken)
+    return Streamed(train, batch_size, _taken, max_bad_segments), held, train.num_labels
 
 
-def _is_source(x):
-    return isinstance(x, (str, os.PathLike, Dataset))
-
-
-def _dataset(source, labels, training, seed, field):
-    if isinstance(source, Dataset):
-        if labels is not None:
-            raise ConfigError("labels come with the data set", field=field)
-        data = source
-    else:
-        data = Dataset(source, training=training, labels=labels, seed=seed)
+def _opened(source, labels, training, seed, field):
+    data = open_source(source, pairs=False, training=training, seed=seed, labels=labels, field=field)
     if data.num_labels is None:
-        raise LabelError("there are no labels", path=data.path, field=field, remedy="Give y.npy, whose rows are of idx")
-    if data.pairs or (data.training and not training):
-        what = "is one of pairs" if data.pairs else "is one for training"
-        raise ConfigError(f"the data set {what}", path=data.path, field="valid" if field == "valid" else "x")
+        raise LabelError(
+            "there are no labels", path=data.path, field="y", remedy="Give y.npy, whose rows are the records' indices"
+        )
     return data
 
 
-class _Arrays:
-    """Segments in memory."""
-
-    def __init__(self, x, y, padding_mask, batch_size, seed):
-        self._x, self._y, self._mask, self._size, self._seed = x, y, padding_mask, batch_size, seed
-        self.num_labels = y.shape[1]
-        self._plan = batches(np.full(len(x), x.shape[2]), batch_size=batch_size, seed=seed)
-
-    def __len__(self):
-        return len(self._plan)
-
-    def _rows(self, rows):
-        return self._x[rows], self._y[rows], None if self._mask is None else self._mask[rows]
-
-    def epoch(self, epoch):
-        """(x, y, padding_mask) of each batch, in the order of an epoch."""
-        return map(self._rows, epoch_order(self._plan, seed=self._seed, epoch=epoch))
-
-    def __iter__(self):
-        """The same, in the order of the array."""
-        return (self._rows(slice(i, i + self._size)) for i in range(0, len(self._x), self._size))
-
-    def check(self, trainer):
-        """What each step would check, before the first one."""
-        trainer.checked_labels(self._y, len(self._y))
-        for start in range(0, len(self._x), CHECKED_AT_ONCE):
-            x, _, mask = self._rows(slice(start, start + CHECKED_AT_ONCE))
-            part, _ = checked_segments(x, mask, trainer.config)
-            if not np.isfinite(part).all():
-                row, lead, sample = map(int, np.argwhere(~np.isfinite(part))[0])
-                raise SignalError(
-                    f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {part[row, lead, sample]}"
-                )
+def _taken(batch):
+    return batch.x, batch.y, batch.padding_mask
 
 
-class _Streamed:
-    """A data set that is read while the model computes."""
-
-    def __init__(self, data, batch_size, max_bad_segments=0):
-        self._data, self.num_labels = data, data.num_labels
-        self._loader = Loader(data, batch_size=batch_size, shuffle=data.training, max_bad_segments=max_bad_segments)
-
-    def __len__(self):
-        return len(self._loader)
-
-    def epoch(self, epoch):
-        """(x, y, padding_mask) of each batch, in the order of an epoch; None for one that is all damaged."""
-        return ((b.x, b.y, b.padding_mask) if len(b) else None for b in self._loader.epoch(epoch))
-
-    def __iter__(self):
-        return (part for part in self.epoch(1) if part is not None)
-
-    def check(self, trainer):
-        """Some segments, before the first step."""
-        self._data.check()
-        batch = next(iter(self._loader))
-        if len(batch):
-            trainer.checked_labels(batch.y, len(batch))
-            checked_segments(batch.x, batch.padding_mask, trainer.config)
+def _check(trainer, part):
+    """What each step would check, before the first one; of a data set that is read as it goes, some of it."""
+    if isinstance(part, Streamed):
+        batch = part.check()
+        if batch is not None:
+            trainer.checked_labels(batch[1], len(batch[1]))
+            checked_segments(batch[0], batch[2], trainer.config)
+        return
+    y = part.arrays[1]
+    trainer.checked_labels(y, len(y))
+    for start in range(0, len(y), CHECKED_AT_ONCE):
+        x, _, mask = part.rows(slice(start, start + CHECKED_AT_ONCE))
+        x, _ = checked_segments(x, mask, trainer.config)
+        if not np.isfinite(x).all():
+            row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
+            raise SignalError(f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}")
 
 
 def _split(x, y, padding_mask, valid, seed):
@@ -326,23 +275,7 @@ def _split(x, y, padding_mask, valid, seed):
 
 
 def _train_epoch(trainer, parts, update_freq, shows):
-    totals, steps, waiting = {}, [], 0
-
-    def update():
-        steps.append(trainer.update())
-        shows.update(steps[-1])
-
-    for count, part in enumerate(parts, 1):
-        if part is not None:
-            trainer.accumulate(*part)
-            waiting += 1
-        if waiting and count % update_freq == 0:
-            update()
-            waiting = 0
-    if waiting:
-        update()
-    if not steps:
-        raise SignalError("no segment of the data set could be read", field="x")
+    totals, steps = {}, update_steps(trainer, parts, update_freq, shows)
     weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
     for name in TRAIN_COLUMNS[:-1]:
         values = np.array([step[name] for step in steps], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Pretraining on arrays: the loop over epochs, with validation and early stopping."""
+"""Pretraining on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
 import sys
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._signals import checked_segments
-from ..data.order import batches, epoch_order
 from ..errors import ConfigError, SignalError
 from ..model import Model
 from ..table import Table
 from .finetune import _Progress
+from .parts import InMemory, Streamed, is_source, open_source, update_steps
 from .pretrain_trainer import PretrainingTrainer, numbered, paired
 from .trainer import checked_seed
 
@@ -62,26 +62,29 @@ def pretrain(
     monitor=None,
     patience=None,
     seed=1,
+    max_bad_segments=0.01,
     progress=None,
     callback=None,
     **settings,
 ):
-    """Pretrain a model on pairs of segments.
+    """Pretrain a model on pairs of segments: arrays, manifests of pairs (CMSC) or packed splits.
 
     Parameters
     ----------
-    pairs : array_like
+    pairs : array_like, path-like or ecgfm.data.Dataset
         (n, 2, 12, N): two segments of each of n patients, as `ecgfm.prepare` gives segments. May be a memory-mapped file.
+        Or a manifest of pairs (``manifests/cmsc/train.tsv``), a packed split, or a data set of pairs.
     ids : array_like, optional
-        (n,) integers or text: whose they are. Pairs of the same id belong together. By default each is a patient's own.
+        (n,) integers or text: whose they are. Pairs of the same id belong together. By default each is a patient's own;
+        segments of a manifest or packed split say of which record they are.
     config : dict, Model or path-like, optional
         The architecture of a new model, or what to go on from: as of `PretrainingTrainer`. By default a new model of
         ECG-FM's base size.
     padding_mask : array_like of bool, optional
         (n, 2, N) or (n, 2, 12, N).
-    valid : tuple or float, optional
-        ``(pairs,)``, ``(pairs, ids)`` or ``(pairs, ids, padding_mask)`` for validation after each epoch, or the share of
-        the patients to take for it, at random.
+    valid : tuple, path-like, Dataset or float, optional
+        ``(pairs,)``, ``(pairs, ids)`` or ``(pairs, ids, padding_mask)`` for validation after each epoch; another manifest,
+        packed split or data set; or, with arrays, the share of the patients to take for it, at random.
     epochs : int
     batch_size : int
         Pairs of a batch: CMSC tells them apart, so a batch of one has nothing to learn from it.
@@ -93,7 +96,10 @@ def pretrain(
     patience : int, optional
         Stop after so many epochs without a better one.
     seed : int
-        Of new weights, of the order of the pairs and of all noise.
+        Of new weights, of the order of the pairs and of all noise. A data set has its own for the order.
+    max_bad_segments : float
+        Share of a manifest's or packed split's segments that may be damaged: they are named in warnings and left out, each
+        with its partner.
     progress : bool, optional
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
@@ -107,8 +113,8 @@ def pretrain(
 
     Raises
     ------
-    ConfigError, SignalError
-        Before the first update, where the arguments don't fit.
+    ConfigError, SignalError, FormatError
+        Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     for name, value in {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq, "patience": patience}.items():
         if value is None and name == "patience":
@@ -116,21 +122,19 @@ def pretrain(
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
     seed = checked_seed(seed)
-    train = _checked_pairs(pairs, ids, padding_mask, "x")
-    train, held = _split(train, valid, seed)
+    train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     monitor = _checked_monitor(monitor, patience, held, settings)
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
-    for part in filter(None, (train, held)):
-        _check(trainer, *part)
-    samples = train[0].shape[-1]
-    plan = batches(np.full(len(train[0]), samples), batch_size=batch_size, seed=seed)
-    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(plan) / update_freq))
+    for part in (train, held):
+        if part is not None:
+            _check(trainer, part)
+    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
     rows, best = [], None
     for epoch in range(1, epochs + 1):
         trainer.epoch = epoch
-        row = _train_epoch(trainer, train, epoch_order(plan, seed=seed, epoch=epoch), update_freq, shows)
+        row = _train_epoch(trainer, train.epoch(epoch), update_freq, shows)
         if held is not None:
-            row |= _validate(trainer, held, batch_size)
+            row |= _validate(trainer, held)
         rows.append(row)
         shows.epoch(row)
         score = _score(row, monitor)
@@ -149,6 +153,33 @@ def pretrain(
 
 
 # ---- arguments --------------------------------------------------------------------------------------
+
+
+def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
+    """What to train on, and what to validate on or None."""
+    if not is_source(pairs):
+        if is_source(valid):
+            raise ConfigError("is no array, the training data are", field="valid")
+        parts = _split(_checked_pairs(pairs, ids, padding_mask, "x"), valid, seed)
+        return tuple(None if part is None else InMemory(part, batch_size, seed) for part in parts)
+    for name, value in (("ids", ids), ("padding_mask", padding_mask)):
+        if value is not None:
+            raise ConfigError("comes with the data set", field=name)
+    if valid is not None and not is_source(valid):
+        raise ConfigError("give a manifest, a packed split or a data set", field="valid")
+    train = open_source(pairs, pairs=True, training=True, seed=seed)
+    held = None if valid is None else open_source(valid, pairs=True, training=False, seed=seed, field="valid")
+    return (
+        Streamed(train, batch_size, _taken, max_bad_segments),
+        None if held is None else Streamed(held, batch_size, _taken),
+    )
+
+
+def _taken(batch):
+    """(pairs, ids, padding_mask) of a batch of a data set."""
+    x, mask = batch.x, batch.padding_mask
+    mask = None if mask is None else mask.reshape(-1, 2, mask.shape[-1])
+    return x.reshape(-1, 2, *x.shape[1:]), batch.idx[::2], mask
 
 
 def _checked_pairs(pairs, ids, padding_mask, name):
@@ -202,32 +233,30 @@ def _checked_monitor(monitor, patience, held, settings):
     return "loss" if monitor is None and held is not None else monitor
 
 
-def _check(trainer, pairs, ids, padding_mask):
-    """What each step would check of the signals, before the first one."""
-    for start in range(0, len(pairs), CHECKED_AT_ONCE):
-        part = slice(start, start + CHECKED_AT_ONCE)
-        x, _, _, mask = paired(pairs[part], ids[part], None if padding_mask is None else padding_mask[part])
+def _check(trainer, part):
+    """What each step would check of the signals, before the first one; of a data set that is read as it goes, some."""
+    if isinstance(part, Streamed):
+        found = [part.check()]
+    else:
+        count = len(part.arrays[0])
+        found = (part.rows(slice(start, start + CHECKED_AT_ONCE)) for start in range(0, count, CHECKED_AT_ONCE))
+    for number, batch in enumerate(found):
+        if batch is None:
+            continue
+        x, _, _, mask = paired(*batch)
         x, _ = checked_segments(x, mask, trainer.config)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            where = f"pairs[{start + row // 2}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
+            pair = number * CHECKED_AT_ONCE + row // 2
+            where = f"pairs[{pair}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
             raise SignalError(f"{where} is {x[row, lead, sample]}", field="x")
 
 
 # ---- an epoch ---------------------------------------------------------------------------------------
 
 
-def _batch(part, rows):
-    return tuple(None if values is None else values[rows] for values in part)
-
-
-def _train_epoch(trainer, train, order, update_freq, shows):
-    steps = []
-    for start in range(0, len(order), update_freq):
-        for rows in order[start : start + update_freq]:
-            trainer.accumulate(*_batch(train, rows))
-        steps.append(trainer.update())
-        shows.update(steps[-1])
+def _train_epoch(trainer, parts, update_freq, shows):
+    steps = update_steps(trainer, parts, update_freq, shows)
     weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
     found = {"epoch": trainer.epoch, "num_updates": trainer.num_updates}
     for name in (*MEANS, "gnorm"):
@@ -236,9 +265,8 @@ def _train_epoch(trainer, train, order, update_freq, shows):
     return found | {"train_lr": steps[-1]["lr"]}
 
 
-def _validate(trainer, held, batch_size):
-    parts = (_batch(held, slice(i, i + batch_size)) for i in range(0, len(held[0]), batch_size))
-    found = trainer.evaluate_all(parts)
+def _validate(trainer, held):
+    found = trainer.evaluate_all(held)
     return {f"valid_{name}": found[name] for name in MEANS[:-1] if name in found}
 
 

@@ -1,0 +1,113 @@
+"""What the loops over epochs train and validate on: arrays in memory, or data sets that are read while the model computes."""
+
+import os
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..data.loader import Loader
+from ..data.order import batches, epoch_order
+from ..errors import ConfigError, SignalError
+
+__all__ = ["InMemory", "Streamed", "is_source", "open_source", "update_steps"]
+
+
+def is_source(x):
+    """Whether this is a data set, or names one: a manifest or a packed split."""
+    return isinstance(x, (str, os.PathLike, Dataset))
+
+
+def open_source(source, *, pairs, training, seed, labels=None, field="x"):
+    """The data set that is given, or is named by a path.
+
+    Raises
+    ------
+    ConfigError
+        If it does not fit: pairs, or for training, or labels twice.
+    FormatError, LabelError
+        If a file can't be read.
+    """
+    if not isinstance(source, Dataset):
+        return Dataset(source, pairs=pairs, training=training, labels=labels, seed=seed)
+    if labels is not None:
+        raise ConfigError("labels come with the data set", field="valid" if field == "valid" else "y")
+    if source.pairs != pairs or (source.training and not training):
+        what = "for training" if source.pairs == pairs else f"{'' if source.pairs else 'not '}one of pairs"
+        raise ConfigError(f"the data set is {what}", path=source.path, field=field)
+    return source
+
+
+class InMemory:
+    """Arrays of one length, of which the first is the segments and others may be None; a batch is their rows."""
+
+    def __init__(self, arrays, batch_size, seed):
+        self.arrays, self._size, self._seed = arrays, batch_size, seed
+        self._plan = batches(np.full(len(arrays[0]), arrays[0].shape[-1]), batch_size=batch_size, seed=seed)
+
+    def __len__(self):
+        return len(self._plan)
+
+    def rows(self, rows):
+        """Those rows of each array."""
+        return tuple(None if values is None else values[rows] for values in self.arrays)
+
+    def epoch(self, epoch):
+        """The batches, in the order of an epoch."""
+        return map(self.rows, epoch_order(self._plan, seed=self._seed, epoch=epoch))
+
+    def __iter__(self):
+        """The batches, in the order of the arrays."""
+        return (self.rows(slice(i, i + self._size)) for i in range(0, len(self.arrays[0]), self._size))
+
+
+class Streamed:
+    """A data set; a batch is what `take` makes of a `Batch`."""
+
+    def __init__(self, data, batch_size, take, max_bad_segments=0.0):
+        self.data, self._take = data, take
+        self._loader = Loader(data, batch_size=batch_size, shuffle=data.training, max_bad_segments=max_bad_segments)
+
+    def __len__(self):
+        return len(self._loader)
+
+    def epoch(self, epoch):
+        """The batches, in the order of an epoch; None for one whose segments are all damaged."""
+        return (self._take(batch) if len(batch) else None for batch in self._loader.epoch(epoch))
+
+    def __iter__(self):
+        """The batches of the first epoch, without empty ones."""
+        return (part for part in self.epoch(1) if part is not None)
+
+    def check(self):
+        """Read some segments, spread over the whole, and give the first batch or None."""
+        self.data.check()
+        batch = self.data.batch(self._loader.order(1)[0])
+        return self._take(batch) if len(batch) else None
+
+
+def update_steps(trainer, parts, update_freq, shows):
+    """Train on the batches of an epoch, `update_freq` of them an update. Returns what each update says.
+
+    Raises
+    ------
+    SignalError
+        If there was nothing to train on.
+    """
+    steps, waiting = [], 0
+
+    def update():
+        steps.append(trainer.update())
+        shows.update(steps[-1])
+
+    for count, part in enumerate(parts, 1):
+        if part is not None:
+            trainer.accumulate(*part)
+            waiting += 1
+        if waiting and count % update_freq == 0:
+            update()
+            waiting = 0
+    if waiting:
+        update()
+    if not steps:
+        raise SignalError("no segment of the data set could be read", field="x")
+    return steps
