@@ -2,11 +2,11 @@
 
     python benchmarks/preprocessing.py [--records 2000] [--rates 500,400,1000] [--json FILE]
 
-Makes simulated 12-lead recordings of 10 s in format 16, as PhysioNet stores them. In turns, some hundred recordings at a
-time, each contestant reads, resamples to 500 Hz, standardises, cuts and writes them to one array with an index: `files`.
-`memory` is the same without reading: the signals lie in memory as wfdb gives them. Both work in one process; ecgfm's
-time is that of the whole command with its journal, tables and syncs. Then batches are read from the packed files by
-`ecgfm.data.Loader`. Prints recordings and segments per second of one core's processor time and of the clock, and the
+Makes simulated 12-lead recordings of 10 s in format 16, as PhysioNet stores them. In turns, some hundred recordings at
+a time, each contestant reads, resamples to 500 Hz, standardises, cuts and writes them to one array with an index:
+`files`. `memory` is the same without reading: the signals lie in memory as wfdb gives them. Both work in one process;
+ecgfm's time is that of the whole command with its journal, tables and syncs. Then batches are read from the packed file
+by `ecgfm.data.Loader`. Prints recordings and segments per second of one core's processor time and of the clock, and the
 resident memory after each turn. All results are compared; a difference above 1e-6 makes the run fail.
 """
 
@@ -28,7 +28,7 @@ _TARGETS = {"files": 2.0, "memory": 4.0, "loader": 2000.0}
 
 
 def make_records(folder, count, rates, seconds):
-    """Simulated recordings, the same few dozen hearts again and again; returns the headers' paths without the ending."""
+    """Simulated recordings, the same few dozen hearts again and again; returns the paths without an ending."""
     made = {}
     paths = []
     for i in range(count):

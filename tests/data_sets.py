@@ -64,8 +64,8 @@ def wfdb_record(folder, name, x, rate=500, leads=LEADS, *, gain=1000, zero=0, co
                 lead_unit="mV"):
     """A WFDB record in format 16 from a signal (leads, samples) in mV; NaN is stored as a missing sample.
 
-    With `mat` the signal file is a MATLAB 4 file, as in the Challenge 2021. Returns the (leads, samples) float64 that is
-    stored.
+    With `mat` the signal file is a MATLAB 4 file, as in the Challenge 2021. Returns the (leads, samples) float64 that
+    is stored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     counts = np.round(np.where(np.isnan(x), 0, x).astype(np.float64) * gain) + zero

@@ -29,6 +29,7 @@ COMMANDS = {
     "labels": "ecgfm.cli.labels",
     "manifests": "ecgfm.cli.manifests",
     "subset": "ecgfm.cli.subset",
+    "pack": "ecgfm.cli.pack",
 }
 
 DONE, COULD_NOT_RUN, INTERRUPTED, TERMINATED = 0, 2, 130, 143

@@ -4,8 +4,8 @@
     ecgfm preprocess physionet2021 --raw_root physionet2021/training --processed_root data/physionet2021
     ecgfm preprocess mimic_iv_ecg --raw_root mimic/ --processed_root data/mimic_iv_ecg --manifest_file data/manifest.csv
 
-The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat files,
-and the tables meta.csv, segmented.csv, manifest.csv and errors.csv. A recording that can't be prepared stands in
+The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat
+files, and the tables meta.csv, segmented.csv, manifest.csv and errors.csv. A recording that can't be prepared stands in
 errors.csv with the reason; the exit status is then 1. The same command continues a run that was broken off.
 """
 
@@ -35,8 +35,8 @@ def _add_shared(parser):
     add = parser.add_argument
     add("--processed_root", required=True, metavar="DIR", help="folder to write to")
     add("--raw_root", metavar="DIR", help="where the data set lies; not needed with --skip org")
-    add("--manifest_file", metavar="CSV", help="table of several sources: numbers go on from its largest, rows are added "
-                                               "(default: manifest.csv in the folder that is written to)")
+    add("--manifest_file", metavar="CSV", help="table of several sources: numbers go on from its largest, rows are "
+        "added (default: manifest.csv in the folder that is written to)")
     add("--results_suffix", default="", metavar="TEXT", help="goes into the names of the tables")
     add("--dataset_subset", metavar="A,B", help="only recordings of these data sets (column dataset)")
     add("--desired_sample_rate", type=float, default=500, metavar="HZ", help="default 500")
@@ -54,6 +54,12 @@ def _add_shared(parser):
     add("--packed", action="store_true", help="write the segments to one file, packed/all.npy")
     add("--packed_splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv: write them to "
         "packed/<split>.npy")
+    add("--fractions", metavar="0.8,...", help="draw the splits instead and pack them: shares of the recordings, or of "
+        "the groups of --group_col, for --split_labels with --seed")
+    add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
+    add("--group_col", metavar="NAME", help="column of the records' table: no group is in two splits")
+    add("--seed", type=int, default=1, metavar="N", help="of the splits that are drawn, all else is without chance "
+        "(default 1)")
     add("--no_parallel", action="store_true", help="work in one process")
     add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
 
@@ -80,6 +86,10 @@ def run(args):
         stages=None if args.stages is None else _list(args.stages),
         packed=args.packed,
         packed_splits=args.packed_splits,
+        fractions=args.fractions,
+        split_labels=args.split_labels,
+        group_col=args.group_col,
+        seed=args.seed,
         skip=_list(args.skip),
         dataset_subset=_list(args.dataset_subset) or None,
         manifest_file=args.manifest_file,

@@ -7,7 +7,8 @@ from .manifest_reading import Manifest, read_manifest
 from .manifests import cmsc_manifests, make_manifests
 from .mat import read_mat
 from .order import batches, epoch_order
-from .packed import Packed, open_packed
+from .pack import pack_manifest, pack_splits
+from .packed import Packed, open_packed, write_packed
 from .pipeline import Summary, preprocess
 from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
@@ -39,6 +40,8 @@ __all__ = [
     "make_manifests",
     "make_splits",
     "open_packed",
+    "pack_manifest",
+    "pack_splits",
     "physionet2021_labels",
     "prepare_labels",
     "prepare_recording",
@@ -49,4 +52,5 @@ __all__ = [
     "reorder_leads",
     "split_fractions",
     "subset_manifest",
+    "write_packed",
 ]

@@ -21,7 +21,9 @@ def locked(path, what):
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Error(f"another run is using {what}", path=os.path.dirname(path), remedy="Wait until it has ended") from None
+            raise Error(
+                f"another run is using {what}", path=os.path.dirname(path), remedy="Wait until it has ended"
+            ) from None
         yield
 
 

@@ -97,7 +97,9 @@ def _plain(data):
         name, start = _text(data, at + 40)
         values, held, start = _tag(data, start)
         dtype = _DTYPES.get((about, values))
-        if dtype is None or held != rows * columns * dtype.itemsize or start + held > end or rows >> 31 or columns >> 31:
+        if dtype is None or rows >> 31 or columns >> 31:
+            return None
+        if held != rows * columns * dtype.itemsize or start + held > end:
             return None
         array = np.frombuffer(data, dtype, rows * columns, start).reshape((columns, rows)).T
         found[name] = array.astype(dtype.newbyteorder("="), copy=False)

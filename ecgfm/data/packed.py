@@ -1,7 +1,7 @@
-"""Segments of a split in one file: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``, a row for each.
+"""Segments of a split in one file: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``, a row each.
 
-The array is memory-mapped, so that a segment costs one copy. Both files are put in place whole, the index last: an array
-without an index is one that isn't finished.
+The array is memory-mapped, so that a segment costs one copy. Both files are put in place whole, the index last: an
+array without an index is one that isn't finished.
 """
 
 import errno
@@ -9,10 +9,11 @@ import os
 
 import numpy as np
 
+from .._files import replacing
 from ..errors import FormatError
 from .rows import read_rows, write_rows
 
-__all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed"]
+__all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
 
 #: The columns of the index.
 INDEX = ("idx", "save_file", "segment_i", "sample_rate", "sample_size")
@@ -73,7 +74,9 @@ def open_packed(path):
     path = os.fspath(path)
     index = index_path(path)
     if os.path.exists(path) and not os.path.exists(index):
-        raise FormatError("the file has no index beside it: it isn't finished", path=path, field=os.path.basename(index))
+        raise FormatError(
+            "the file has no index beside it: it isn't finished", path=path, field=os.path.basename(index)
+        )
     try:
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -92,6 +95,46 @@ def open_packed(path):
         return Packed(path, x, columns)
     except ValueError as error:
         raise FormatError(f"not a number: {error}", path=index) from None
+
+
+def write_packed(path, items, shape):
+    """Write a packed split whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.npy`` file.
+    items : iterable
+        (about, segment): a dict with ``idx``, ``save_file``, ``segment_i`` and ``sample_rate``, and an array (leads,
+        samples) of real numbers.
+    shape : tuple
+        (leads, samples) of each segment.
+
+    Returns
+    -------
+    int
+        How many segments there are.
+
+    Raises
+    ------
+    FormatError
+        If a segment has another shape.
+    """
+    path, rows = os.fspath(path), []
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(_header((0, *shape)))
+            for about, segment in items:
+                if segment.shape != tuple(shape):
+                    raise FormatError(f"shape {segment.shape}, not {tuple(shape)}", path=about["save_file"])
+                file.write(np.ascontiguousarray(segment, dtype=np.float32).data)
+                rows.append((about["idx"], about["save_file"], about["segment_i"], about["sample_rate"], shape[-1]))
+            file.seek(0)
+            file.write(_header((len(rows), *shape)))
+        _unlink(index_path(path))
+    write_rows(index_path(path), INDEX, (dict(zip(INDEX, row)) for row in rows))
+    _sync_folder(path)
+    return len(rows)
 
 
 class PackedWriter:

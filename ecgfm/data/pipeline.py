@@ -1,10 +1,9 @@
-"""From a source's recordings to segments on disk: in parallel, to be continued after any end, nothing left out silently.
+"""From a source's recordings to segments on disk: in parallel, to be continued after any end, nothing lost silently.
 
-What is done of each recording stands in a journal (``.ecgfm/preprocess.jsonl`` below the folder that is written to); the
-tables are written from it at the end.
+What is done of each recording stands in a journal (``.ecgfm/preprocess.jsonl`` below the folder that is written to);
+the tables are written from it at the end.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import numpy as np
 from ..errors import ConfigError, Error, FormatError
 from .journal import Journal, locked
 from .packed import PackedWriter
+from .packed_splits import PackedSplits, digest
 from .pool import Died, in_processes
 from .preprocess import Options
 from .rows import read_rows, write_rows
@@ -67,6 +67,10 @@ def preprocess(
     skip=(),
     packed=False,
     packed_splits=None,
+    fractions=None,
+    split_labels=("train", "valid", "test"),
+    group_col=None,
+    seed=1,
     dataset_subset=None,
     manifest_file=None,
     results_suffix="",
@@ -94,8 +98,13 @@ def preprocess(
     packed : bool
         Write the segments to one file, ``packed/all.npy`` with ``all.index.csv`` (see `open_packed`).
     packed_splits : path-like, optional
-        A table with ``save_file`` and ``split``, such as ``meta_split.csv``: they are written to ``packed/<split>.npy``,
-        those of recordings that don't stand in it nowhere.
+        A table with ``save_file`` and ``split``, such as ``meta_split.csv``: they are written to
+        ``packed/<split>.npy``, those of recordings that don't stand in it nowhere.
+    fractions : str or sequence of float, optional
+        Draw the splits instead, as `assign_splits` does, and say in ``packed/splits.csv`` and ``splits_args.json`` what
+        was drawn: of recordings, or of the groups that the column `group_col` of the records' table gives.
+    split_labels, group_col, seed
+        Of such a draw.
     dataset_subset : sequence of str, optional
         Only rows whose column ``dataset`` is one of these.
     manifest_file : path-like, optional
@@ -121,9 +130,9 @@ def preprocess(
         If an option, the source's tables or an earlier run in the folder stand against it, or the disk is full. What is
         done is kept.
     """
-    packed = bool(packed) or packed_splits is not None
+    splits = PackedSplits(packed, packed_splits, fractions, split_labels, group_col, seed)
     if stages is None:
-        stages = () if packed else STAGES
+        stages = () if splits.names else STAGES
     run = _Run(
         find_source(source),
         os.fspath(processed_root),
@@ -134,7 +143,7 @@ def preprocess(
         dataset_subset,
         manifest_file,
         results_suffix,
-        _Splits(packed, packed_splits),
+        splits,
     )
     run.check()
     workers = _workers(workers)
@@ -158,7 +167,9 @@ def _names(names, field):
     names = frozenset(names)
     if names - set(STAGES):
         raise ConfigError(
-            f"no stage is called {', '.join(sorted(names - set(STAGES)))}", field=field, remedy=f"There are {', '.join(STAGES)}"
+            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
+            field=field,
+            remedy=f"There are {', '.join(STAGES)}",
         )
     return names
 
@@ -169,28 +180,6 @@ def _workers(count):
     if count < 1:
         raise ConfigError(f"{count} processes can't work", field="workers")
     return count
-
-
-class _Splits:
-    """Which packed file a recording's segments go to."""
-
-    def __init__(self, wanted, path):
-        self.path, self.of = None if path is None else os.fspath(path), None
-        self.names = ("all",) if wanted else ()
-        if path is not None:
-            rows = read_rows(self.path, ("save_file", "split"))[1]
-            self.of = {row["save_file"]: row["split"] for row in rows}
-            self.names = tuple(sorted(set(self.of.values())))
-            strange = [name for name in self.names if name != os.path.basename(name) or not name.strip(".")]
-            if strange:
-                raise FormatError(f"{strange[0]!r} is no name of a split", path=self.path, field="split")
-
-    def __call__(self, name):
-        return self.of.get(name) if self.of is not None else "all" if self.names else None
-
-    @property
-    def digest(self):
-        return _digest(self.path) if self.path is not None else list(self.names)
 
 
 class _Run:
@@ -218,7 +207,10 @@ class _Run:
                 raise ConfigError("there is no such directory", path=self.raw_root, field="raw_root")
             if os.path.exists(self.folder) and os.path.samefile(self.folder, self.raw_root):
                 raise ConfigError(
-                    "is where the recordings lie", path=self.folder, field="processed_root", remedy="Take another folder"
+                    "is where the recordings lie",
+                    path=self.folder,
+                    field="processed_root",
+                    remedy="Take another folder",
                 )
         folder = os.path.dirname(os.path.abspath(self.manifest))
         if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
@@ -260,10 +252,10 @@ class _Run:
             "dataset_subset": None if self.subset is None else sorted(self.subset),
             "manifest_file": os.path.abspath(self.manifest),
             "offset": self.offset,
-            "records": _digest(self.records),
+            "records": digest(self.records),
             "stages": sorted(self.stages),
             "skip": sorted(self.skip),
-            "packed": self.splits.digest,
+            "packed": self.splits.digest(),
         }
         self.journal = Journal(journal_path, head, changing=("stages", "skip", "packed"))
         try:
@@ -304,17 +296,24 @@ class _Run:
 
     def _find_duplicates(self):
         """Note rows that have a name of an earlier one; return the names."""
-        first = {}
+        first, group = {}, self.splits.group_col
+        if group is not None and group not in (*self.columns, *self.source.located_columns):
+            raise ConfigError(f"there is no column {group!r}", path=self.records, field="group_col")
+        groups = []
         for number, row in self.rows():
             name = row["save_file"]
             if name != os.path.basename(name) or not name.endswith(".mat") or "\0" in name:
                 raise FormatError(f"{name!r} is no name of a .mat file", path=self.records, field="save_file")
             if first.setdefault(name, number) != number:
                 self.duplicates[number] = f"named {name} as row {first[name]} is: a recording that stands there twice"
+            elif group is not None:
+                groups.append(row[group])
             self.total += 1
         if not self.total:
             of = "" if self.subset is None else f" of {', '.join(self.subset)}"
-            raise ConfigError(f"the table has no recording{of}", path=self.records, field="dataset_subset" if of else None)
+            field = "dataset_subset" if of else None
+            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field)
+        self.splits.draw(list(first), groups, os.path.join(self.folder, "packed"))
         return first
 
     def _with_journal(self, workers, on_error, progress):
@@ -500,11 +499,3 @@ def _has(path, size):
         return os.path.getsize(path) == size
     except OSError:
         return False
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

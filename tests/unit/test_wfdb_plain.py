@@ -98,7 +98,8 @@ def test_unusual_records_are_left_to_the_library(tmp_path, x, old, new):
 
 def test_damaged_headers_are_never_read_differently(tmp_path, x):
     """Where one character is another, the narrow way gives what the library gives, or leaves it to the library."""
-    data_sets.wfdb_record(tmp_path, "a", x[:2], leads=["I", "II"], gain=200, zero=3, comments=["Age: 7"], time="10:00:00")
+    said = {"leads": ["I", "II"], "gain": 200, "zero": 3, "comments": ["Age: 7"], "time": "10:00:00"}
+    data_sets.wfdb_record(tmp_path, "a", x[:2], **said)
     text = (tmp_path / "a.hea").read_text()
     generator, plain = np.random.RandomState(0), 0
     for _ in range(250):

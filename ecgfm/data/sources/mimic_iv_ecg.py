@@ -106,7 +106,7 @@ def _days(patient):
 
 
 def _patients(path):
-    """Subject -> sex, age and dates, moved from the fictitious years to the middle of the patient's real group of years."""
+    """Subject -> sex, age and dates, moved from fictitious years to the middle of the patient's real group of years."""
     needed = ("subject_id", "gender", "anchor_age", "anchor_year", "anchor_year_group", "dod")
     found = {}
     for row in read_rows(path, needed)[1]:

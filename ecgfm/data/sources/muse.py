@@ -61,8 +61,9 @@ def describe_muse(path):
     Returns
     -------
     meta : dict
-        ``<section>_<field>`` -> text, with the statements of a diagnosis as one text; and in years, codes and ISO dates:
-        age, sex (female 1, male 0), patient_id, acq_dt, edit_dt, dob. None where the file says UNKNOWN or nothing.
+        ``<section>_<field>`` -> text, with the statements of a diagnosis as one text; and in years, codes and ISO
+        dates: age, sex (female 1, male 0), patient_id, acq_dt, edit_dt, dob. None where the file says UNKNOWN or
+        nothing.
     tables : dict
         ``lead_data`` (a row per stored lead of the rhythm waveform) and ``qrs_data`` (a row per beat).
     """

@@ -1,4 +1,4 @@
-"""PhysioNet/CinC Challenge 2021: ``training/<data set>/g1/<record>.hea`` and ``.mat``, with ``RECORDS`` in the folders."""
+"""PhysioNet/CinC Challenge 2021: ``training/<data set>/g1/<record>.hea`` and ``.mat``, ``RECORDS`` in the folders."""
 
 import os
 
@@ -75,9 +75,8 @@ def _rows(top):
         stems = {os.path.splitext(name)[0] for name in names if name.endswith((".hea", ".mat", ".dat"))}
         if "RECORDS" in names:
             stems |= _listed(folder, subfolders)
-        for stem in sorted(stems):
-            path = prefix + stem
-            yield {"path": path, "dataset": path.split("/")[0] if "/" in path else os.path.basename(os.path.normpath(top))}
+        name = os.path.basename(os.path.normpath(top)) if relative == "." else relative.split("/")[0]
+        yield from ({"path": prefix + stem, "dataset": name} for stem in sorted(stems))
     if refused:
         raise FormatError(f"the directory can't be listed: {refused[0].strerror}", path=refused[0].filename)
 
@@ -94,7 +93,7 @@ def _listed(folder, subfolders):
     for line in lines:
         if line.endswith("/"):
             below = line.removeprefix("training/").rstrip("/")
-            if below and not os.path.isdir(os.path.join(folder, below)) and not os.path.isdir(os.path.join(folder, line)):
+            if below and not any(os.path.isdir(os.path.join(folder, one)) for one in (below, line)):
                 found.add(below)
         elif line:
             found.add(line.removesuffix(".hea"))

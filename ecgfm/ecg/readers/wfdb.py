@@ -1,7 +1,7 @@
 """WFDB: a text header ``.hea`` and the signal files that it names, as PhysioNet keeps recordings.
 
-The usual ones are read by `read_plain`; wfdb parses the others. Since it opens the files that a header names and takes its
-lengths at their word, both are checked before.
+The usual ones are read by `read_plain`; wfdb parses the others. Since it opens the files that a header names and takes
+its lengths at their word, both are checked before.
 """
 
 import os

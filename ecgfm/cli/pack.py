@@ -1,0 +1,34 @@
+"""Packed splits, one memory-mapped file each, from the segments of manifests or of another packed file.
+
+    ecgfm pack manifests/train.tsv manifests/valid.tsv
+    ecgfm pack --packed data/packed/all.npy --splits data/meta_split.csv --save_dir manifests
+
+writes train.npy and train.index.csv, and so on; training takes them in place of the manifests.
+"""
+
+from ..errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser):
+    parser.add_argument("manifests", metavar="TSV", nargs="*", help="plain manifests, whose order the rows have")
+    parser.add_argument("--packed", metavar="NPY", help="a packed file, to be cut by --splits")
+    parser.add_argument("--splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv")
+    parser.add_argument("--save_dir", metavar="DIR", help="default: the folder of each manifest")
+
+
+def run(args):
+    from ..data.pack import pack_manifest, pack_splits
+
+    if bool(args.manifests) == bool(args.packed) or bool(args.packed) != bool(args.splits):
+        raise ConfigError("give manifests, or --packed and --splits", field="TSV")
+    if args.packed:
+        if not args.save_dir:
+            raise ConfigError("it is not given", field="--save_dir")
+        found = pack_splits(args.packed, args.splits, args.save_dir)
+    else:
+        found = dict(pack_manifest(path, args.save_dir) for path in args.manifests)
+    for path, count in found.items():
+        print(f"{count:,} segments in {path}")
+    return 0
