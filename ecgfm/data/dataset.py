@@ -8,7 +8,7 @@ import numpy as np
 from ..ecg.record import LEADS
 from ..errors import ConfigError, FormatError, LabelError, LeadError, SignalError
 from .conditioning import clean, lead_numbers, lead_values, whole_or_none
-from .segments import SegmentArrays, open_segments
+from .segments import SegmentArrays, open_segments, some
 
 __all__ = ["Batch", "Dataset"]
 
@@ -90,7 +90,7 @@ class Dataset:
     max_sample_size, min_sample_size : int, optional
         Longer segments are cropped, at random; items that the manifest says are shorter are left out.
     seed : int
-        From 0 up. What is drawn for an item depends on the seed, the epoch, and the item, not on batches, ranks or
+        From 0 to 4294967295. What is drawn for an item depends on the seed, the epoch, and the item, not on batches, ranks or
         threads. Without `training` the epoch does not count.
 
     Attributes
@@ -127,6 +127,8 @@ class Dataset:
         seed=1,
     ):
         self.max_sample_size = whole_or_none(max_sample_size, "max_sample_size")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
+            raise ConfigError(f"{seed!r} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
         self.training, self.pad, self.pairs, self.seed = bool(training), bool(pad), bool(pairs), int(seed)
         self._rate = float(sample_rate) if sample_rate and sample_rate > 0 else None
         self._leads(leads_to_load, leads_bucket, bool(pad_leads))
@@ -166,10 +168,7 @@ class Dataset:
             return
         if isinstance(labels, str) and labels == "file":
             self._from_files = True
-            first = self.segments.read(0).label
-            if first is None or not len(first):
-                raise LabelError("there are no labels in it", path=self.segments.name(0), field="label")
-            self.num_labels = len(first)
+            self.num_labels = self._labels_of_a_file()
             return
         if isinstance(labels, (str, os.PathLike)):
             self._y_path = os.fsdecode(labels)
@@ -188,6 +187,20 @@ class Dataset:
         if self.segments.idx is not None and len(self.segments.idx):
             for idx in (self.segments.idx.min(), self.segments.idx.max()):
                 self._check_idx(int(idx), self.path)
+
+    def _labels_of_a_file(self):
+        """How many labels stand in the first segment that can be read."""
+        damage = None
+        for i in some(len(self.segments)):
+            try:
+                found = self.segments.read(i).label
+            except _DAMAGE as error:
+                damage = damage or error
+                continue
+            if found is None or not len(found):
+                raise LabelError("there are no labels in it", path=self.segments.name(i), field="label")
+            return len(found)
+        raise damage
 
     def _check_idx(self, idx, name):
         if idx is None or not 0 <= idx < len(self._y):
@@ -220,16 +233,9 @@ class Dataset:
         LabelError
             If a record has no labels.
         """
-        items = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
-        first = None
-        for item in items:
-            skipped = self.batch([item]).skipped
-            if not skipped:
-                first = None
-                break
-            first = first or skipped[0][1]
-        if first is not None:
-            raise first
+        found = [self.batch([item]).skipped for item in some(len(self), count)]
+        if all(found):
+            raise found[0][0][1]
 
     def batch(self, items, epoch=1):
         """Read items and put them together.

@@ -126,7 +126,7 @@ def _pairs(path, lines, least):
 def _fields(path, number, line, count):
     parts = line.strip().split("\t")
     try:
-        if len(parts) == count and parts[0] and int(parts[1]) > 0:
+        if len(parts) == count and parts[0] and 0 < int(parts[1]) < 1 << 40:
             if count == 2:
                 return parts[0], int(parts[1])
             return parts[0], int(parts[1]), [int(i) for i in parts[3].split(",")]

@@ -11,7 +11,7 @@ from .manifest_reading import read_manifest
 from .mat import read_mat
 from .packed import open_packed
 
-__all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "open_segments"]
+__all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "open_segments", "some"]
 
 
 @dataclass(eq=False)
@@ -57,8 +57,8 @@ class SegmentFiles:
         remedy = "Paths that don't begin with a slash count from the working directory"
         if self._root and not os.path.isdir(self._root):
             raise FormatError(f"its folder {self._root} does not exist", path=self.path, field="line 1", remedy=remedy)
-        if not os.path.exists(self.name(0)):
-            raise FormatError(f"its first segment {self.name(0)} does not exist", path=self.path, remedy=remedy)
+        if not any(os.path.exists(self.name(i)) for i in some(len(self))):
+            raise FormatError(f"none of its segments is there, such as {self.name(0)}", path=self.path, remedy=remedy)
 
     def __len__(self):
         return len(self._names)
@@ -97,6 +97,11 @@ class SegmentFiles:
             float(rate.flat[0]) if rate is not None and rate.size == 1 and rate.dtype.kind in "iuf" else None,
             None if label is None or label.dtype.kind not in "iufb" else label.ravel(),
         )
+
+
+def some(count, most=16):
+    """At most so many of 0 to count - 1, evenly spread, as ints."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
 
 
 def _number(fields, name):

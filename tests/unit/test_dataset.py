@@ -219,6 +219,18 @@ def test_pairs_that_are_not_of_one_record(tmp_path):
     assert data.batch([2]).idx.tolist() == [12, 12]
 
 
+def test_the_first_is_damaged(tmp_path):
+    make_split(tmp_path)
+    (tmp_path / "segmented" / "r0_0.mat").unlink()
+    for i in range(1, 12):
+        write_segment(tmp_path / "segmented" / f"r{i // 2}_{i % 2}.mat", segment(i, 0), idx=i, label=np.ones((1, 3), "u1"))
+    data = Dataset(tmp_path / "train.tsv", training=True, labels="file")
+    data.check()
+    assert data.num_labels == 3 and data.batch([0, 1]).id.tolist() == [1]
+    with pytest.raises(ecgfm.FormatError, match="r0_0.mat"):
+        Dataset(tmp_path / "train.tsv", labels="file").check()
+
+
 def test_all_are_damaged(tmp_path):
     make_split(tmp_path)
     data = Dataset(tmp_path / "train.tsv", training=True, sample_rate=400)
@@ -272,6 +284,8 @@ def test_packed_splits_that_are_damaged(tmp_path):
         ({"normalize": True, "mean_path": [0] * 12, "std_path": [0] * 12}, ecgfm.ConfigError, "std_path"),
         ({"normalize": True, "mean_path": [0] * 5, "std_path": [1] * 12}, ecgfm.ConfigError, "mean_path"),
         ({"normalize": True, "mean_path": "/no/file", "std_path": [1] * 12}, ecgfm.FormatError, "mean_path"),
+        ({"seed": -1}, ecgfm.ConfigError, "seed"),
+        ({"seed": 1 << 32}, ecgfm.ConfigError, "seed"),
         ({"max_sample_size": 0}, ecgfm.ConfigError, "max_sample_size"),
         ({"max_sample_size": 1.5}, ecgfm.ConfigError, "max_sample_size"),
         ({"labels": np.zeros((5, 2))}, ecgfm.LabelError, "y"),

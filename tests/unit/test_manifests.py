@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from made_segments import make_split
 
 import ecgfm
@@ -82,6 +84,7 @@ def test_tables_that_make_no_manifest(tmp_path, row, words):
         ("\t/d/\n", False, ["nothing"]),
         ("\t/d/\na.mat\n", False, ["line 2", "'a.mat'"]),
         ("\t/d/\na.mat\t10\nb.mat\tten\n", False, ["line 3"]),
+        ("\t/d/\na.mat\t99999999999999999999999\n", False, ["line 2"]),
         ("\t/d/\na.mat\t10\n\nb.mat\t10\n", False, ["line 3"]),
         ("/d/\nmat\na\t10\t0\t0,1\n", False, ["line 2"]),
         ("\t/d/\na_0.mat\t10\na_1.mat\t10\n", True, ["second line"]),
@@ -94,6 +97,20 @@ def test_what_is_no_manifest(tmp_path, text, pairs, words):
     with pytest.raises(ecgfm.FormatError) as info:
         read_manifest(tmp_path / "train.tsv", pairs=pairs)
     assert all(word in str(info.value) for word in ["train.tsv", *words]), str(info.value)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from("a_0.\t\n\r12,-\x00é/"), max_size=60), st.booleans())
+def test_any_text_is_a_manifest_or_a_named_error(tmp_path, text, pairs):
+    path = tmp_path / "train.tsv"
+    path.write_text(text, encoding="utf-8", newline="")
+    try:
+        manifest = read_manifest(path, pairs=pairs)
+    except ecgfm.FormatError as error:
+        assert error.path == str(path)
+        return
+    assert manifest.starts[-1] == len(manifest.names) and len(manifest.lines) == len(manifest) > 0
+    assert (manifest.sizes > 0).all() and (np.diff(manifest.starts) >= 1 + pairs).all()
 
 
 def test_lines_that_are_left_out_keep_their_number(tmp_path):
