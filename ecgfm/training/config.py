@@ -298,35 +298,84 @@ NAMED_GROUPS = {
     },
 }
 
+_FLOAT32 = "numbers are float32"
+_NO_GPU = "there is no GPU"
+_MPI = "ranks talk by MPI"
+_EQUAL_SHAPES = "no accelerator needs equal shapes"
+
+# What is accepted and said to mean nothing here.
 _NO_MEANING = {
     "common": {
-        "fp16": "numbers are float32",
-        "memory_efficient_fp16": "numbers are float32",
-        "empty_cache_freq": "there is no GPU",
-        "profile": "ECGFM_ONEDNN and benchmarks/ profile",
+        "fp16": _FLOAT32,
+        "memory_efficient_fp16": _FLOAT32,
+        "fp16_no_flatten_grads": _FLOAT32,
+        "fp16_init_scale": _FLOAT32,
+        "fp16_scale_window": _FLOAT32,
+        "fp16_scale_tolerance": _FLOAT32,
+        "on_cpu_convert_precision": _FLOAT32,
+        "min_loss_scale": _FLOAT32,
+        "threshold_loss_scale": _FLOAT32,
+        "empty_cache_freq": _NO_GPU,
+        "profile": "there is no GPU to profile",
+        "reset_logging": "no other program sets up the log",
         "suppress_crashes": "errors are reported",
         "all_gather_list_size": "there is no such limit",
         "model_parallel_size": "models are not split",
     },
+    "common_eval": {"quiet": "common.log_format=none is quiet"},
     "distributed_training": {
-        "distributed_backend": "ranks talk by MPI",
-        "ddp_comm_hook": "ranks talk by MPI",
-        "find_unused_parameters": "nothing to find",
-        "distributed_init_method": "ranks talk by MPI",
+        "distributed_rank": _MPI,
+        "distributed_backend": _MPI,
+        "distributed_init_method": _MPI,
+        "distributed_port": _MPI,
+        "device_id": _NO_GPU,
+        "ddp_comm_hook": _MPI,
+        "bucket_cap_mb": _MPI,
+        "find_unused_parameters": "no parameter has to be looked for",
         "broadcast_buffers": "there are no buffers",
-        "fix_batches_to_gpus": "there is no GPU",
-        "heartbeat_timeout": "ranks talk by MPI",
+        "fix_batches_to_gpus": _NO_GPU,
+        "heartbeat_timeout": _MPI,
+        "fp16": _FLOAT32,
+        "memory_efficient_fp16": _FLOAT32,
     },
-    "dataset": {"data_buffer_size": "batches are read ahead by the number of threads (num_workers)"},
+    "dataset": {
+        "data_buffer_size": "batches are read ahead by the number of threads (num_workers)",
+        "skip_invalid_size_inputs_valid_test": "segments of any length are taken",
+        "fixed_validation_seed": "every validation has the same noise",
+    },
     "optimizer": {"use_old_adam": "it had no effect"},
     "task": {
-        "num_batch_buckets": "there is no accelerator that needs equal shapes",
-        "precompute_mask_indices": "there is no accelerator that needs equal shapes",
+        "num_batch_buckets": _EQUAL_SHAPES,
+        "precompute_mask_indices": _EQUAL_SHAPES,
+        "inferred_w2v_config": "it is derived from the model",
+        "inferred_3kg_config": "it is derived from the model",
+    },
+    "criterion": {
+        "auc_average": "auroc and auprc are over all cells, auroc_macro and auprc_macro means over labels",
+        "weights_file": "the score of the PhysioNet challenge is not calculated",
+        "per_log_keys": "values per label stand in <subset>_labels.csv",
     },
     "checkpoint": {
+        "reset_lr_scheduler": "the learning rate follows from the epoch and the updates",
+        "optimizer_overrides": "the settings of this run hold for its optimizer",
         "load_checkpoint_on_all_dp_ranks": "each rank reads the checkpoint",
         "checkpoint_shard_count": "checkpoints are whole",
     },
+}
+
+# What would change a run and is not done: any other value than the default is refused.
+_REFUSED = {
+    "dataset": {
+        "num_shards": "data are shared out by distributed_training.distributed_world_size",
+        "shard_id": "data are shared out by distributed_training.distributed_world_size",
+    },
+    "task": {
+        "path_dataset": "label files are arrays",
+        "load_specific_lead": "leads are chosen by task.leads_to_load",
+        "bucket_selection": "a lead is drawn uniformly",
+    },
+    "model": {"all_gather": "CMSC compares the pairs of one rank"},
+    "criterion": {"all_gather": "CMSC compares the pairs of one rank"},
 }
 
 
@@ -386,7 +435,8 @@ def compose(config_name, overrides=(), config_dir=None):
         Without hydra-core.
     """
     found, overrides = _hydra(config_name, [str(one) for one in overrides], config_dir)
-    run = _checked(found, {one.lstrip("+~").split("=")[0] for one in overrides})
+    typed = {one.lstrip("+~").split("=")[0] for one in overrides}
+    run = _checked(found, typed, config_dir is not None)
     run.overrides = list(overrides)
     return run
 
@@ -448,7 +498,8 @@ def _remove(found, key):
         found.pop(last, None)
 
 
-def _checked(found, typed):
+def _checked(found, typed, own):
+    """The run; `own` says that the file is the user's, so that its keys without a meaning are named too."""
     run, given, notices = Run(), set(), []
     known = [*CONFIG_GROUPS, *NAMED_GROUPS]
     for group in found:
@@ -476,7 +527,10 @@ def _checked(found, typed):
                 continue
             if key not in defaults and not (key == "lr" and group in ("optimizer", "lr_scheduler")):
                 raise ConfigError("there is no such key", field=f"{group}.{key}", remedy=_nearest(key, defaults))
-            if f"{group}.{key}" in typed and value != defaults.get(key) and key in _NO_MEANING.get(group, ()):
+            if value != defaults.get(key) and key in _REFUSED.get(group, ()):
+                remedy = f"Leave it {str(defaults[key]).lower()}: {_REFUSED[group][key]}"
+                raise ConfigError(f"{value!r} is not supported", field=f"{group}.{key}", remedy=remedy)
+            if value != defaults.get(key) and key in _NO_MEANING.get(group, ()) and (own or f"{group}.{key}" in typed):
                 notices.append(f"{group}.{key}={value} means nothing here: {_NO_MEANING[group][key]}")
             run[group][key] = value
             given.add(f"{group}.{key}")
