@@ -11,7 +11,7 @@ errors.csv with the reason; the exit status is then 1. The same command continue
 
 import sys
 
-from ..data.preprocess import MISSING, STRATEGIES
+from ..data.recording import MISSING, STRATEGIES
 from ..data.sources import SOURCES
 from ..errors import ConfigError
 from ..inference.result import printable
@@ -66,7 +66,7 @@ def _add_shared(parser):
 
 def run(args):
     from ..data.pipeline import preprocess
-    from ..data.preprocess import Options
+    from ..data.recording import Options
 
     source = SOURCES[args.source]().configured(args)
     options = Options(

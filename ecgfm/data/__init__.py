@@ -10,7 +10,7 @@ from .order import batches, epoch_order
 from .pack import pack_manifest, pack_splits
 from .packed import Packed, open_packed, write_packed
 from .pipeline import Summary, preprocess
-from .preprocess import Options, condition, cut, describe, prepare_recording, reorder_leads
+from .recording import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
 from .splits import Splits, assign_splits, make_splits, split_fractions
 from .subset import subset_manifest

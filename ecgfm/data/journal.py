@@ -47,6 +47,12 @@ class Journal:
         if old is not None:
             differs = [key for key in {**old, **head} if old.get(key) != head.get(key)]
             grave = sorted(key for key in differs if key not in changing)
+            if grave == ["records"]:
+                raise ConfigError(
+                    "records.csv is not the one that this run began with",
+                    path=os.path.dirname(path),
+                    remedy="Put the old one back, or take another folder",
+                )
             if grave:
                 raise ConfigError(
                     "the folder holds a run with " + ", ".join(f"{key} {old.get(key)!r}" for key in grave)

@@ -18,7 +18,7 @@ from .journal import Journal, locked
 from .packed import PackedWriter
 from .packed_splits import PackedSplits, digest
 from .pool import Died, in_processes
-from .preprocess import Options
+from .recording import Options
 from .rows import read_rows, write_rows
 from .sources import find_source
 from .stages import STAGES, Stages, WriteFailed
@@ -247,9 +247,8 @@ class _Run:
         if old is None:
             self.offset = self._next_number(names)
         head = {
-            "source": self.source.name,
+            "source": {"name": self.source.name, **self.source.settings()},
             **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()},
-            "dataset_subset": None if self.subset is None else sorted(self.subset),
             "manifest_file": os.path.abspath(self.manifest),
             "offset": self.offset,
             "records": digest(self.records),

@@ -8,7 +8,7 @@ from .._threads import core
 from ..errors import Error, SignalError
 from ..ecg.record import LEADS
 from .mat import mat_bytes, number, read_mat
-from .preprocess import describe, prepare_recording
+from .recording import describe, prepare_recording
 
 __all__ = ["STAGES", "Stages", "WriteFailed", "segment_name"]
 

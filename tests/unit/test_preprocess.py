@@ -286,7 +286,7 @@ def test_a_run_with_other_options_is_refused(raw, tmp_path):
 def test_the_journal_can_be_read_by_people(raw, tmp_path):
     preprocess("code_15", tmp_path / "out", raw)
     lines = (tmp_path / "out/.ecgfm/preprocess.jsonl").read_text().splitlines()
-    assert json.loads(lines[0])["source"] == "code_15"
+    assert json.loads(lines[0])["source"] == {"name": "code_15"}
     assert [json.loads(line)["i"] for line in lines[1:]] == [0, 1, 2, 3, 4]
 
 

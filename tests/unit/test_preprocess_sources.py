@@ -74,8 +74,8 @@ def test_physionet2021_broken_and_unusual(physionet, tmp_path):
     (folder / "Bempty.hea").write_bytes(b"")
     with open(folder / "RECORDS", "a") as file:
         file.write("Bgone\nBshort\n")
-    with open(raw / "training/RECORDS", "w") as file:
-        file.write("training/cpsc_2018/g1/\ntraining/georgia/g1/\n")
+    with open(raw / "RECORDS", "a") as file:
+        file.write("training/georgia/g1/\n")
     out = tmp_path / "out"
     summary = preprocess("physionet2021", out, raw)
     errors = {name.split("_")[-1][:-4]: row["error"] for name, row in rows_of(out, "errors").items()}
@@ -272,6 +272,16 @@ def test_files_by_a_table(folder, tmp_path):
     ]
     assert preprocess(source, tmp_path / "two", raw, dataset_subset=["two"]).records == 1
     assert rows_of(tmp_path / "two")["files_b.mat"]["idx"] == "1"
+    assert preprocess(source, tmp_path / "two", raw, dataset_subset=["one", "two"]).resumed == 1
+    for path in (tmp_path / "out").rglob("*.mat"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "out")).read_bytes()
+    assert (tmp_path / "two/meta.csv").read_bytes() == (tmp_path / "out/meta.csv").read_bytes()
+    with pytest.raises(ecgfm.ConfigError, match="the folder holds a run with source"):
+        preprocess(Files(table=tmp_path / "table.csv", sampling_rate=400), tmp_path / "out", raw)
+    with open(tmp_path / "out/records.csv", "a") as file:
+        file.write("c.npy,1,two,\n")
+    with pytest.raises(ecgfm.ConfigError, match="records.csv is not the one that this run began with"):
+        preprocess(source, tmp_path / "out", raw)
 
 
 def test_one_s_own_reader(folder, tmp_path):

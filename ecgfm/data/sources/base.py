@@ -64,6 +64,10 @@ class Source:
         """The values of these options that `records` takes, as keyword arguments."""
         return {}
 
+    def settings(self):
+        """What must be the same when a run is continued, as JSON has it."""
+        return {}
+
     def records(self, raw_root, processed_root, **own):
         """The table of recordings: (columns, iterator over rows as dicts). It is written to ``records.csv``."""
         raise NotImplementedError

@@ -23,7 +23,7 @@ class Code15(Source):
     located_columns = (*Source.located_columns, "hdf_ind")
 
     def __init__(self):
-        self._open = {}  # path -> (tracings, exam numbers), as long as this process lives
+        self._open = {}  # (process, path) -> the open file's tracings and exam numbers
 
     def records(self, raw_root, processed_root, **own):
         """The rows of ``exams.csv``."""
@@ -54,10 +54,11 @@ class Code15(Source):
 
     def read(self, row):
         path = row["file"]
-        if path not in self._open:
+        key = os.getpid(), path  # what a fork inherits is opened anew
+        if key not in self._open:
             opened = hdf5.opened(path)
-            self._open[path] = opened, opened.__enter__()
-        tracings, numbers = self._open[path][1]
+            self._open[key] = opened, opened.__enter__()
+        tracings, numbers = self._open[key][1]
         at = int(row["hdf_ind"])
         if not 0 <= at < len(numbers) or str(numbers[at]) != row["exam_id"]:
             raise SignalError(f"row {at} is not exam {row['exam_id']}", path=path, field="exam_id")

@@ -56,6 +56,11 @@ class Files(Source):
             args.table, reader, sampling_rate=args.sampling_rate, leads=args.lead_names, name=args.source_name
         )
 
+    def settings(self):
+        reader = None if self.reader is None else getattr(self.reader, "__qualname__", type(self.reader).__name__)
+        leads = self.leads if self.leads is None or isinstance(self.leads, str) else ",".join(self.leads)
+        return {"sampling_rate": self.sampling_rate, "lead_names": leads, "reader": reader}
+
     def records(self, raw_root, processed_root, **own):
         if self.table is not None:
             return read_rows(self.table, ("path",))

@@ -74,16 +74,21 @@ def _rows(top):
         prefix = "" if relative == "." else f"{relative}/"
         stems = {os.path.splitext(name)[0] for name in names if name.endswith((".hea", ".mat", ".dat"))}
         if "RECORDS" in names:
-            stems |= _listed(folder, subfolders)
-        name = os.path.basename(os.path.normpath(top)) if relative == "." else relative.split("/")[0]
-        yield from ({"path": prefix + stem, "dataset": name} for stem in sorted(stems))
+            stems |= _listed(folder)
+        if relative == "." and os.path.basename(os.path.normpath(top)) == "training":
+            stems |= {name for name in _listed(os.path.dirname(os.path.normpath(top))) if "/" in name}
+        name = os.path.basename(os.path.normpath(top))
+        for path in sorted(prefix + stem for stem in stems):
+            yield {"path": path, "dataset": path.split("/")[0] if "/" in path else name}
     if refused:
         raise FormatError(f"the directory can't be listed: {refused[0].strerror}", path=refused[0].filename)
 
 
-def _listed(folder, subfolders):
-    """The records that ``RECORDS`` names, and the subfolders that it names and that are not there."""
+def _listed(folder):
+    """The records that ``RECORDS`` names, and the subfolders (``data set/g1``) that it names and that are not there."""
     path = os.path.join(folder, "RECORDS")
+    if not os.path.isfile(path):
+        return set()
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
