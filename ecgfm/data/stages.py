@@ -120,12 +120,18 @@ class Stages:
         rate = int(rate) if float(rate).is_integer() else float(rate)
         prepared = prepare_recording(feats, rate, names, self.options, path=row["path"])
         size = len(prepared.org)
+        leads = describe(prepared.org.T, self.options.lead_names)
+        if not np.isfinite([leads[f"mean_{i}"] for i in range(prepared.org.shape[1])]).all():
+            infinite = np.flatnonzero(np.isinf(prepared.org).any(axis=0))
+            if len(infinite):
+                name = self.options.lead_names[infinite[0]]
+                raise SignalError("infinite values", path=row["path"], field=f"lead {name}")
         about = {
             "lead_order": str(self.options.lead_names),
             "sample_rate": rate,
             "sample_size": size,
             "avail_leads": str(prepared.available),
-            **describe(prepared.org.T, self.options.lead_names),
+            **leads,
             "derived_leads": str([*derived, *prepared.derived]),
             **extra,
         }

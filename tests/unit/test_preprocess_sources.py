@@ -257,6 +257,16 @@ def test_files(folder, tmp_path):
     np.testing.assert_array_equal(read_mat(tmp_path / "again/org/ward_c.mat")["feats"], x)
 
 
+def test_values_that_are_not_finite(folder, tmp_path):
+    raw, x = folder
+    for name, value in (("nan", np.nan), ("inf", -np.inf)):
+        np.savez(raw / f"{name}.npz", signal=np.where(np.arange(5000) == 9, value, x), sampling_rate=500, leads=LEADS)
+    preprocess("files", tmp_path / "out", raw)
+    assert rows_of(tmp_path / "out")["files_nan.mat"]["nan_any"] == "True"
+    assert np.isnan(read_mat(tmp_path / "out/preprocessed/files_nan.mat")["feats"]).all()
+    assert "inf.npz: lead I: infinite values" in rows_of(tmp_path / "out", "errors")["files_inf.mat"]["error"]
+
+
 def test_files_by_a_table(folder, tmp_path):
     raw, _ = folder
     data_sets.write_table(tmp_path / "table.csv", [
