@@ -79,6 +79,7 @@ class Trainer:
         first_row: int = 0,
         backward: bool = True,
         noise: dict[str, NDArray[np.bool_]] | None = None,
+        company: dict[str, Any] | None = None,
     ) -> dict[str, Any]: ...
     def update(
         self,

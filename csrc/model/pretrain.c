@@ -232,6 +232,30 @@ static ecg_status contrast_forward(heads *h, ecg_trainer *t, ecg_workspace *w, e
     return ECG_OK;
 }
 
+/* CMSC over the rows of all ranks: h->diff_pooled becomes what this rank's rows have of the gradient of the whole,
+ * *loss the mean over all places. The other ranks' rows cost memory only while this runs. */
+static ecg_status cmsc_in_company(double *loss, heads *h, const ecg_pretrain_batch *batch,
+                                  const ecg_pretrain_settings *settings)
+{
+    const ecg_company *all = batch->company;
+    int64_t values, squares;
+    void *features = NULL, *diff = NULL, *work = NULL;
+    ecg_status status;
+    if (!ecg_product(&values, 3, (int64_t[]){all->rows, h->C, sizeof(float)}) ||
+        !ecg_product(&squares, 3, (int64_t[]){all->rows, all->rows, sizeof(double)}))
+        return ecg_fail(ECG_NO_MEMORY, "the rows of all ranks do not fit in memory");
+    ECG_TRY_GOTO(ecg_alloc(&features, (size_t)values));
+    ECG_TRY_GOTO(ecg_alloc(&diff, (size_t)values));
+    ECG_TRY_GOTO(ecg_alloc(&work, (size_t)squares));
+    ECG_TRY_GOTO(all->gather(all->context, features, h->pooled));
+    *loss = ecg_cmsc(diff, work, features, all->ids, all->second, settings->cmsc_temp,
+                     settings->cmsc * (double)all->size, all->rows, h->C);
+    memcpy(h->diff_pooled, (float *)diff + all->offset * h->C, (size_t)(batch->B * h->C) * sizeof(float));
+fail:
+    ecg_free(features), ecg_free(diff), ecg_free(work);
+    return status;
+}
+
 static ecg_status heads_forward(heads *h, ecg_trainer *t, ecg_workspace *w, ecg_pretrain_sums *sums,
                                 const ecg_pretrain_batch *batch, const ecg_pretrain_settings *settings,
                                 const ecg_masking *masking)
@@ -242,10 +266,14 @@ static ecg_status heads_forward(heads *h, ecg_trainer *t, ecg_workspace *w, ecg_
     else
         size = ecg_cmsc_places(batch->ids, batch->second, batch->B);
     if (batch->ids) {
-        double weight = settings->cmsc * (double)size;
+        double weight = settings->cmsc * (double)size, loss = 0;
         ecg_pool_forward(h->pooled, w->x, w->B, w->T, h->C);
-        sums->cmsc += weight * ecg_cmsc(h->diff_pooled, h->similarity, h->pooled, batch->ids, batch->second,
-                                        settings->cmsc_temp, weight, batch->B, h->C);
+        if (batch->company)
+            ECG_TRY(cmsc_in_company(&loss, h, batch, settings));
+        else
+            loss = ecg_cmsc(h->diff_pooled, h->similarity, h->pooled, batch->ids, batch->second, settings->cmsc_temp,
+                            weight, batch->B, h->C);
+        sums->cmsc += weight * loss;
     }
     sums->rows += size;
     return ECG_OK;

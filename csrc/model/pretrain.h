@@ -16,6 +16,17 @@ typedef struct {
     bool predicted_only;              /* the steps are predicted, but not masked */
 } ecg_pretrain_settings;
 
+/* The rows of all ranks, for CMSC that compares them; this rank's B rows stand at `offset`. */
+typedef struct {
+    int64_t rows, offset;
+    int64_t size;          /* sample size of all ranks together */
+    const int64_t *ids;    /* (rows) */
+    const uint8_t *second; /* (rows) */
+    ecg_status (*gather)(void *context, float *dst, /* (rows, C) */
+                         const float *own);         /* (B, C) */
+    void *context;
+} ecg_company;
+
 typedef struct {
     int64_t B, N;
     const float *src;        /* (B, L, N) */
@@ -29,6 +40,7 @@ typedef struct {
     const float *gumbel;     /* (R, G, V), or NULL for none (validation) */
     const int64_t *ids;      /* (B): whose segment; NULL without CMSC */
     const uint8_t *second;   /* (B): 1 for the second segment of a pair */
+    const ecg_company *company; /* NULL: CMSC compares the rows of this batch */
 } ecg_pretrain_batch;
 
 /* The parts of the loss, weighted and summed; rows is the sample size: R, or for CMSC alone its pairs. */

@@ -75,6 +75,67 @@ static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *conf
     return 0;
 }
 
+/* CMSC over all ranks: a dict of ids, second, offset, size and the function `gather`. */
+typedef struct {
+    ecg_company company;
+    PyObject *gather;
+    poll_state *poll;
+    int64_t B, C;
+} company_call;
+
+/* Calls gather(own (B, C)) -> (rows, C); an exception in it becomes that of the whole call. */
+static ecg_status gather_features(void *context, float *dst, const float *own)
+{
+    company_call *c = context;
+    ecg_status status = ECG_INTERRUPTED;
+    PyEval_RestoreThread(c->poll->thread);
+    PyObject *view = PyArray_SimpleNew(2, ((npy_intp[]){c->B, c->C}), NPY_FLOAT32), *found = NULL;
+    if (view) {
+        memcpy(PyArray_DATA((PyArrayObject *)view), own, (size_t)(c->B * c->C) * sizeof *own);
+        found = PyObject_CallOneArg(c->gather, view);
+    }
+    if (found) {
+        PyArrayObject *array = (PyArrayObject *)found;
+        if (PyArray_Check(found) && PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY_RO(array) &&
+            PyArray_SIZE(array) == c->company.rows * c->C) {
+            memcpy(dst, PyArray_DATA(array), (size_t)(c->company.rows * c->C) * sizeof *dst);
+            status = ECG_OK;
+        } else {
+            PyErr_SetString(PyExc_ValueError, "gather must give float32 rows for all ids");
+        }
+    }
+    Py_XDECREF(view);
+    Py_XDECREF(found);
+    c->poll->thread = PyEval_SaveThread();
+    return status == ECG_OK ? status : ecg_fail(status, "features were not gathered");
+}
+
+static int take_company(company_call *dst, PyObject *dict, const ecg_pretrain_batch *b, const ecg_config *config)
+{
+    ecg_company *all = &dst->company;
+    PyObject *ids = PyDict_GetItemString(dict, "ids"), *second = PyDict_GetItemString(dict, "second");
+    double offset, size;
+    dst->gather = PyDict_GetItemString(dict, "gather");
+    if (trainer_number(&offset, dict, "offset", 0) || trainer_number(&size, dict, "size", 0))
+        return -1;
+    if (!ids || !PyArray_Check(ids) || !second || !dst->gather || !PyCallable_Check(dst->gather) || !b->ids) {
+        PyErr_SetString(PyExc_ValueError, "company has ids, second, offset, size and gather, and goes with ids");
+        return -1;
+    }
+    all->rows = PyArray_SIZE((PyArrayObject *)ids);
+    all->offset = (int64_t)offset, all->size = (int64_t)size;
+    if (!(offset >= 0 && offset <= (double)(all->rows - b->B) && size >= 0)) {
+        PyErr_SetString(PyExc_ValueError, "this rank's rows must be among those of all");
+        return -1;
+    }
+    if (take_data((const void **)&all->ids, ids, NPY_INT64, all->rows, false, "company ids") ||
+        take_data((const void **)&all->second, second, NPY_BOOL, all->rows, false, "company second"))
+        return -1;
+    all->gather = gather_features, all->context = dst;
+    dst->B = b->B, dst->C = config->C;
+    return 0;
+}
+
 static PyObject *sums_dict(const ecg_pretrain_sums *sums, PyObject *codes, PyObject *logits)
 {
     return Py_BuildValue("{sdsdsdsdsdsdsLsLsOsO}", "contrastive", sums->contrastive, "diversity", sums->diversity,
@@ -85,7 +146,7 @@ static PyObject *sums_dict(const ecg_pretrain_sums *sums, PyObject *codes, PyObj
 
 const char trainer_pretrain_doc[] =
     "pretrain(x, steps, negatives, settings, *, codebook=None, valid=None, channels=None, gumbel=None, ids=None,\n"
-    "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None)\n--\n\n"
+    "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None, company=None)\n--\n\n"
     "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool, R of them,\n"
     "negatives (R, n) int32, codebook (m, R) int32; steps and negatives None for CMSC alone. Returns the parts of the\n"
     "loss, codes (R, G) and logits (R, 1 + n + m).";
@@ -93,18 +154,19 @@ const char trainer_pretrain_doc[] =
 PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"x", "steps", "negatives", "settings", "codebook", "valid", "channels", "gumbel", "ids",
-                            "second", "seed", "rank", "update", "first_row", "backward", "noise", NULL};
+                            "second", "seed", "rank", "update", "first_row", "backward", "noise", "company",
+                            NULL};
     arrays a = {.codebook = Py_None, .channels = Py_None, .gumbel = Py_None, .ids = Py_None, .second = Py_None};
-    PyObject *settings_dict, *valid = Py_None, *masks = Py_None, *result = NULL;
+    PyObject *settings_dict, *valid = Py_None, *masks = Py_None, *company = Py_None, *result = NULL;
     unsigned int seed = 0, rank = 0, update = 0;
     long long first_row = 0;
     int backward = 1;
     trainer_call c = {.self = (TrainerObject *)object};
     ecg_pretrain_settings settings;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpO", names, &PyArray_Type, &c.x, &a.steps,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpOO", names, &PyArray_Type, &c.x, &a.steps,
                                      &a.negatives, &PyDict_Type, &settings_dict, &a.codebook, &valid, &a.channels,
                                      &a.gumbel, &a.ids, &a.second, &seed, &rank, &update, &first_row, &backward,
-                                     &masks))
+                                     &masks, &company))
         return NULL;
     const ecg_config *config = &c.self->trainer.config;
     if (config->kind != ECG_PRETRAINING)
@@ -120,6 +182,14 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
         (masks != Py_None && trainer_mask(&c.whole[ECG_DRAW_FEATURES], masks, "features",
                                           R * ecg_config_features(config))))
         return NULL;
+    company_call everybody = {.poll = &c.poll};
+    if (company != Py_None) {
+        if (!PyDict_Check(company))
+            return PyErr_Format(PyExc_TypeError, "company must be a dict or None");
+        if (take_company(&everybody, company, &b, config))
+            return NULL;
+        b.company = &everybody.company;
+    }
     if (R ? backward && (!b.gumbel || c.self->trainer.training.no_heads) : !c.self->trainer.training.no_heads)
         return PyErr_Format(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
     PyObject *codes = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);

@@ -56,7 +56,10 @@ class PretrainingTrainer(Trainer):
         From 0 to 4294967295: of new weights and of all noise. What is drawn for a row depends on the seed, the update,
         the rank and the row, not on the number of threads.
     on_nonfinite, communicator, recompute
-        As of `Trainer`. CMSC compares the pairs of one rank's batch.
+        As of `Trainer`.
+    cmsc_all_ranks : bool
+        CMSC compares the pairs of all ranks' batches, and not, as in the original, those of each rank alone. All ranks
+        must then call `accumulate` equally often; one without a batch calls `accumulate_nothing`.
     **settings
         Under the original's names and with ECG-FM's defaults: ``dropout``, ``attention_dropout``,
         ``activation_dropout``, ``dropout_input``, ``dropout_features``, ``encoder_layerdrop``, ``feature_grad_mult``;
@@ -82,6 +85,7 @@ class PretrainingTrainer(Trainer):
         seed=1,
         on_nonfinite="error",
         communicator=None,
+        cmsc_all_ranks=False,
         recompute=False,
         **settings,
     ):
@@ -98,6 +102,7 @@ class PretrainingTrainer(Trainer):
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite
         self.communicator = Alone() if communicator is None else communicator
+        self.cmsc_all_ranks = bool(cmsc_all_ranks) and self.communicator.size > 1 and loss != "wav2vec2"
         self.num_updates = self.skipped = 0
         self.epoch = 1
         self.labels = None
@@ -185,7 +190,12 @@ class PretrainingTrainer(Trainer):
         SignalError, ConfigError
             Before anything changes.
         """
-        batch = self._checked_batch(pairs, ids, padding_mask)
+        if self.cmsc_all_ranks:
+            common = self._common_ids(ids, pairs)
+            x, valid, ids, second = self._checked_batch(pairs, common, padding_mask)
+            batch = x, valid, np.unique(common)[ids], second
+        else:
+            batch = self._checked_batch(pairs, ids, padding_mask)
         with self._lock:
             try:
                 self._add(self._run(batch, noise, draws.Source(self.seed, self.num_updates + self.skipped, self.rank)))
@@ -196,6 +206,41 @@ class PretrainingTrainer(Trainer):
                 self._core.forget()
                 self._forget()
                 raise
+
+    def accumulate_nothing(self):
+        """What a rank without a batch does while the others accumulate one."""
+        if self.cmsc_all_ranks:
+            self.communicator.gather([])
+            self.communicator.gather(None)
+            self.communicator.gather(np.zeros((0, int(self.config["encoder_embed_dim"])), np.float32))
+
+    def _common_ids(self, ids, pairs):
+        """Numbers of ids that are the same on all ranks; a pair without an id has one of its own."""
+        count = len(pairs)
+        own = [(self.rank, i) for i in range(count)] if ids is None else np.asarray(ids).tolist()
+        numbers = {}
+        for part in self.communicator.gather(own):
+            for each in part:
+                numbers.setdefault(each, len(numbers))
+        return np.array([numbers[each] for each in own], dtype=np.int64)
+
+    def _company(self, ids, second, steps):
+        """What the kernel needs to compare the rows of all ranks."""
+        ranks = self.communicator
+        size = int(np.count_nonzero(steps)) if steps is not None else _places(ids, second)
+        parts = ranks.gather((ids, second, size))
+        there = [part for part in parts if part is not None]
+
+        def gather(features):
+            return np.concatenate(ranks.gather(features))
+
+        return {
+            "ids": np.concatenate([part[0] for part in there]),
+            "second": np.concatenate([part[1] for part in there]),
+            "offset": sum(len(part[0]) for part in parts[: ranks.rank] if part is not None),
+            "size": sum(part[2] for part in there),
+            "gather": gather,
+        }
 
     def step(self, pairs, ids=None, padding_mask=None, *, noise=None):
         """One update from one batch: `accumulate` and `update`.
@@ -282,6 +327,8 @@ class PretrainingTrainer(Trainer):
         masks = self._checked_noise(given, len(x), x.shape[2]) if given else None
         if self.loss != "wav2vec2":
             arrays |= {"ids": ids, "second": second}
+            if self.cmsc_all_ranks and not source.validation:
+                arrays["company"] = self._company(ids, second, steps)
         sums = self._core.pretrain(
             x,
             steps,
@@ -395,6 +442,12 @@ def _perturbation(settings):
     options = {name: settings.pop(name) for name in list(settings) if name in known}
     main = {name: settings.pop(name, default) for name, default in PERTURBATION.items()}
     return augmentation(**main, **options)
+
+
+def _places(ids, second):
+    """Pairs of a first and a second segment with the same id."""
+    count = int(ids.max()) + 1
+    return int(np.bincount(ids[~second], minlength=count) @ np.bincount(ids[second], minlength=count))
 
 
 def paired(pairs, ids, padding_mask, *, needed=True):

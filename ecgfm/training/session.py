@@ -248,6 +248,8 @@ class Session:
 
     def _accumulate(self, batch):
         if not len(batch):
+            if hasattr(self.trainer, "accumulate_nothing"):
+                self.trainer.accumulate_nothing()
             return
         if self.run["task"]["_name"] == "ecg_classification":
             self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)

@@ -212,4 +212,5 @@ def _pretraining(run, common):
         if name in settings:
             settings[name] = numbers(settings[name], name)
     architecture = _architecture(m)
+    settings["cmsc_all_ranks"] = bool(run["ecgfm"]["cmsc_all_ranks"])
     return Trainer(architecture, loss=loss, perturbation_mode=None, **common, **settings)

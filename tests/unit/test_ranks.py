@@ -312,6 +312,8 @@ def test_pretraining_starts_its_ranks(folder, pairs, size):
     needs_mpi()
     told = finished(pretraining(folder / "run", pairs, size))
     assert told.count("saved checkpoint1.pt") == 1 and told.count("done after") == 1
+    more = pretraining(folder / "all", pairs, size, "+ecgfm.cmsc_all_ranks=true", "optimization.max_epoch=1")
+    assert "saved checkpoint1.pt" in finished(more)
     names = {path.name for path in (folder / "run").iterdir()}
     assert {"checkpoint1.pt", "checkpoint3.pt", "checkpoint_last.pt", "train.csv", "valid.csv"} <= names
     with ecgfm.checkpoint.read(folder / "run" / "checkpoint_last.pt") as found:
@@ -403,3 +405,50 @@ def test_pretraining_on_ranks_is_the_sum_of_its_parts(folder, pairs):
     assert len(apart.files) > 20
     for name in apart.files:
         np.testing.assert_allclose(together[name], apart[name], rtol=1e-6, atol=1e-6 * abs(apart[name]).max(), err_msg=name)
+
+
+ALL_RANKS = """
+import sys
+import numpy as np
+import ecgfm
+from ecgfm.ranks import communicator
+
+folder, ranks = sys.argv[1], communicator()
+settings = dict(loss="cmsc", dropout=0.0, attention_dropout=0.0, dropout_input=0.0, perturbation_mode=None, schedule=1e-3)
+architecture = dict(encoder_layers=1, encoder_embed_dim=32, encoder_ffn_embed_dim=48, encoder_attention_heads=4,
+                    conv_feature_layers="[(16,2,2)]*4", conv_pos=16, conv_pos_groups=4, final_dim=16, latent_vars=6)
+x = np.load(folder + "/pairs/train.npy").reshape(8, 2, 12, 500)
+ids = np.array(["a", "b", "c", "a", "d", "e", "f", "a"])
+trainer = ecgfm.Trainer(architecture, communicator=ranks, cmsc_all_ranks=True, **settings)
+parts = np.array_split(np.arange(8), ranks.size)[ranks.rank]
+if sys.argv[2] == "ids":
+    trainer.accumulate(x[parts], ids[parts])
+    places = sum(ranks.gather(trainer._sums["count"]))
+    trainer._core.flat_gradients()[:] /= places
+else:
+    trainer.accumulate(x[parts])
+if sys.argv[2] == "ids":
+    pass
+elif ranks.rank == 0:  # the others have no second batch
+    trainer.accumulate(x[:3])
+else:
+    trainer.accumulate_nothing()
+ranks.sum(trainer._core.flat_gradients())
+if ranks.rank == 0:
+    np.savez(f"{folder}/all{ranks.size}.npz", **trainer.gradients())
+"""
+
+
+@pytest.mark.parametrize("kind", ["ids", "pairs"])
+def test_cmsc_over_all_ranks_is_that_of_one_batch(folder, pairs, kind):
+    needs_mpi()
+    (folder / "all.py").write_text(ALL_RANKS)
+    for size in (1, 3):
+        done, _ = start(size, folder / "all.py", folder, kind)
+        assert done.returncode == 0, done.stdout + done.stderr
+    one, three = np.load(folder / "all1.npz"), np.load(folder / "all3.npz")
+    assert len(one.files) > 20
+    for name in one.files:
+        largest = abs(one[name]).max()
+        if not name.endswith("k_proj.bias"):
+            np.testing.assert_allclose(three[name], one[name], rtol=1e-5, atol=1e-5 * largest, err_msg=name)
