@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -147,6 +147,7 @@ def _stream(forward, pairs, batch_size, readers, reading):
             ready += each.left
             while ready >= batch_size:
                 ready -= _run_batch(forward, waiting, batch_size)
+            each.let_go()
             del each
             yield from _finished(waiting)
         while waiting:
@@ -201,17 +202,33 @@ class _Waiting:
             self.segments = segments_of(one, **reading)
         except Error as error:
             self.error = error
+        self._x, self._first = None if self.segments is None else self.segments.x, 0
 
     @property
     def left(self):
         """int: segments that have not been through the model."""
-        return 0 if self.segments is None else len(self.segments) - self.next
+        return 0 if self.segments is None else len(self.segments.start_s) - self.next
+
+    @property
+    def shape(self):
+        """tuple: of one segment."""
+        return self._x.shape[1:]
+
+    def take(self, rows):
+        """The segments of a slice."""
+        return self._x[rows.start - self._first : rows.stop - self._first]
+
+    def let_go(self):
+        """Keep of a long recording, whose segments are cut when they are due, those that are left, and not the whole."""
+        if self.error is None and not isinstance(self._x, np.ndarray):
+            self._x, self._first = self._x[self.next - self._first :], self.next
+            self.segments = replace(self.segments, x=None)
 
     def done(self):
         if self.error is not None:
             return Done(self.file, self.error)
         start_s = np.asarray(self.segments.start_s, dtype=np.float64)
-        samples, mask = self.segments.x.shape[2], self.segments.padding_mask
+        samples, mask = self.shape[-1], self.segments.padding_mask
         if mask is not None:
             samples = samples - np.count_nonzero(mask, axis=1)
         return Done(
@@ -238,14 +255,14 @@ def _run_batch(forward, waiting, batch_size):
     for each in waiting:
         if not each.left:
             continue
-        if not room or (taken and each.segments.x.shape[1:] != taken[0][0].segments.x.shape[1:]):
+        if not room or (taken and each.shape != taken[0][0].shape):
             break
         count = min(each.left, room)
         taken.append((each, slice(each.next, each.next + count)))
         room -= count
     if not taken:
         return 0
-    x = _joined([each.segments.x[rows] for each, rows in taken])
+    x = _joined([each.take(rows) for each, rows in taken])
     outputs = forward(x, _padding_mask(taken, x.shape))
     start = 0
     for each, rows in taken:

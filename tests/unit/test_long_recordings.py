@@ -1,6 +1,7 @@
 """Long recordings: windows that overlap, segments that are cut when they are due, and what is held of them."""
 
 import tracemalloc
+import weakref
 from importlib import import_module
 
 import numpy as np
@@ -161,3 +162,23 @@ def test_reading_gives_what_was_written(tmp_path):
     np.savez(tmp_path / "a.npz", signal=given.signal, sampling_rate=400, leads=given.leads)
     found = read(tmp_path / "a.npz")
     assert np.array_equal(prepare(found, overlap_s=2).x, prepare(given, overlap_s=2).x)
+
+
+def test_one_long_recording_is_let_go_before_the_next_is_read(small_blocks, monkeypatch, tmp_path):
+    """The last segments of the first wait for a batch together with the first of the second."""
+    from ecgfm.inference import inputs
+
+    for i in range(4):
+        np.savez(tmp_path / f"{i}.npz", signal=record().signal, sampling_rate=400, leads=LEADS)
+    signals = []
+
+    def read_and_remember(*args, **options):
+        assert not any(ref() is not None for ref in signals)
+        found = read(*args, **options)
+        signals.append(weakref.ref(found.signal))
+        return found
+
+    monkeypatch.setattr(inputs, "read", read_and_remember)
+    found = predict(FakeModel(), tmp_path, batch_size=5, readers=0)
+    assert len(signals) == 4 and found.records["segments"].tolist() == [9] * 4
+    np.testing.assert_allclose(found.logits[9:18], found.logits[:9], atol=1e-5)
