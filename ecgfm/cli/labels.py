@@ -20,7 +20,7 @@ __all__ = ["SOURCES", "add_arguments", "run"]
 def add_arguments(parser):
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, (text, arguments, make) in SOURCES.items():
-        source = sources.add_parser(name, help=text, description=text)
+        source = sources.add_parser(name, help=text.replace("%", "%%"), description=text)
         arguments(source)
         source.set_defaults(make=make)
 

@@ -26,7 +26,7 @@ def add_arguments(parser):
     commands = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for name, source in SOURCES.items():
         what = source.__doc__.strip().splitlines()[0]
-        command = commands.add_parser(name, help=what, description=what)
+        command = commands.add_parser(name, help=what.replace("%", "%%"), description=what)
         _add_shared(command)
         source().arguments(command)
 

@@ -37,6 +37,17 @@ def test_version_and_help(run):
         assert shown.status == 0 and shown.out.startswith(f"usage: ecgfm {argv[0]}") and not shown.err
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_and_source_has_help(run, name):
+    shown = run(name, "--help")
+    assert shown.status == 0 and f"usage: ecgfm {name}" in shown.out, shown.err
+    sources = re.search(r"^  \{([a-z0-9_,]+)\}|^positional arguments:\n  SOURCE\n((?:    .*\n)+)", shown.out, re.M)
+    names = re.findall(r"^    ([a-z0-9_]+) ", sources[2] or "", re.M) if sources else []
+    assert bool(names) == (name in ("preprocess", "labels"))
+    for source in names:
+        assert run(name, source, "--help").status == 0
+
+
 def test_overview_lists_every_command(run, command, monkeypatch):
     command(lambda args: 0)
     for name in list(COMMANDS):
