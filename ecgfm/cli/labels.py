@@ -7,8 +7,8 @@
         --weight_abbrev_path weights_abbreviations.csv --meta_splits data/physionet2021/meta_split.csv
     ecgfm labels csv --labels labels.csv --meta_splits meta_split.csv --output_dir labels
 
-writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records that
-have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1.
+writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records
+that have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1.
 """
 
 import os
@@ -80,7 +80,8 @@ def physionet2021_arguments(parser):
     parser.add_argument("--weights_path", metavar="CSV", required=True, help="the challenge's weights.csv")
     parser.add_argument("--weight_abbrev_path", metavar="CSV", required=True,
                         help="the challenge's weights_abbreviations.csv")
-    parser.add_argument("--uncombined", action="store_true", help="a label for each of the codes that count as the same")
+    parser.add_argument("--uncombined", action="store_true",
+                        help="a label for each of the codes that count as the same")
     labels_path_arguments(parser)
 
 
@@ -112,7 +113,8 @@ def labels_path_arguments(parser):
 
 def shared_arguments(parser):
     parser.add_argument("--meta_splits", metavar="CSV", help="table with idx and split, such as meta_split.csv")
-    parser.add_argument("--segmented_splits", metavar="CSV", help="the same of each segment, such as segmented_split.csv")
+    parser.add_argument("--segmented_splits", metavar="CSV",
+                        help="the same of each segment, such as segmented_split.csv")
     parser.add_argument("--labeled_meta_splits_save_file", metavar="CSV",
                         help="where to write the rows of --meta_splits whose records have labels")
     parser.add_argument("--labeled_segmented_splits_save_file", metavar="CSV",
@@ -138,12 +140,14 @@ def finish(args, labels, folder):
     options = {name: getattr(args, name) for name in (
         "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
     settings = {name: value for name, value in vars(args).items() if name != "make"}
-    done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings, **options)
+    done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings,
+                          **options)
     print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")
     if done["never"]:
         weight = "1" if args.finite_weights else "inf"
         hint = "" if args.finite_weights else ", which training refuses; --finite_weights writes 1"
-        print(f"ecgfm: no record has {'; '.join(done['never'])}: weight {weight} in pos_weight.txt{hint}", file=sys.stderr)
+        never = "; ".join(done["never"])
+        print(f"ecgfm: no record has {never}: weight {weight} in pos_weight.txt{hint}", file=sys.stderr)
     missing = done["records"] - done["labeled"]
     if missing:
         print(f"ecgfm: {missing} records have no labels: their rows in y.npy are 0; make manifests from the tables of "

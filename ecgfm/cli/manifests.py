@@ -3,8 +3,8 @@
     ecgfm manifests --split_file_paths data/code_15/segmented_split.csv --save_dir manifests --cmsc
     ecgfm manifests manifests/ --dest manifests/
 
-The first writes a .tsv for each split and, with --cmsc, those of pairs to manifests/cmsc; the second makes those of pairs
-from plain ones that are there.
+The first writes a .tsv for each split and, with --cmsc, those of pairs to manifests/cmsc; the second makes those of
+pairs from plain ones that are there.
 """
 
 import sys
@@ -19,7 +19,7 @@ def add_arguments(parser):
     add("manifest_dir", nargs="?", metavar="MANIFEST_DIR", help="folder of plain manifests to make pairs from")
     add("--split_file_paths", metavar="CSV,CSV,...", help="tables with split, path and sample_size of each segment")
     add("--save_dir", metavar="DIR", help="folder for the manifests of the tables")
-    add("--cmsc", action="store_true", help="with --split_file_paths: also write those of pairs, to cmsc/ in --save_dir")
+    add("--cmsc", action="store_true", help="with --split_file_paths: also those of pairs, to cmsc/ in --save_dir")
     add("--dest", default=".", metavar="DIR", help="with MANIFEST_DIR: cmsc/ is made here (default: working directory)")
     add("--ext", default="mat", help="extension of the segments (default mat)")
     add("--n-lead", type=int, default=12, metavar="N", help="taken and not used, as in the original")

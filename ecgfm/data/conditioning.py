@@ -78,7 +78,8 @@ def lead_values(values, field, leads):
     if len(found) != len(LEADS):
         raise ConfigError(f"{len(found)} numbers for {len(LEADS)} leads", path=path, field=field)
     if not np.isfinite(found).all() or (field == "std_path" and not (found > 0).all()):
-        raise ConfigError("a number is not finite" + ", or not positive" * (field == "std_path"), path=path, field=field)
+        what = "finite and positive" if field == "std_path" else "finite"
+        raise ConfigError(f"a number is not {what}", path=path, field=field)
     return found[:, None]
 
 

@@ -67,8 +67,8 @@ class Dataset:
         Whether segments are augmented and cropped anew in each epoch, and damaged ones skipped; else they stop
         everything, so that rows match the lines of the manifest.
     labels : path-like, array_like or "file", optional
-        ``y.npy``: row `idx` has the labels of record `idx`. For segments in memory: their labels, (n, Y). ``"file"``: the
-        labels stand in the files themselves, under ``label``.
+        ``y.npy``: row `idx` has the labels of record `idx`. For segments in memory: their labels, (n, Y). ``"file"``:
+        the labels stand in the files themselves, under ``label``.
     sample_rate : float, optional
         Segments of another rate count as damaged.
     leads_to_load : str or sequence, optional
@@ -90,8 +90,8 @@ class Dataset:
     max_sample_size, min_sample_size : int, optional
         Longer segments are cropped, at random; items that the manifest says are shorter are left out.
     seed : int
-        From 0 to 4294967295. What is drawn for an item depends on the seed, the epoch, and the item, not on batches, ranks or
-        threads. Without `training` the epoch does not count.
+        From 0 to 4294967295. What is drawn for an item depends on the seed, the epoch, and the item, not on batches,
+        ranks or threads. Without `training` the epoch does not count.
 
     Attributes
     ----------
@@ -312,7 +312,9 @@ class Dataset:
         if not np.isfinite(x).all():
             lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
             raise SignalError(
-                f"the value at sample {sample} is {x[lead, sample]}", path=self.segments.name(i), field=LEADS[leads[lead]]
+                f"the value at sample {sample} is {x[lead, sample]}",
+                path=self.segments.name(i),
+                field=LEADS[leads[lead]],
             )
         if self._filter:
             x = self._cleaned(x, segment, i)

@@ -55,8 +55,9 @@ class Labels:
         texts = ("False", "True") if words else (0, 1)
         folder = os.path.dirname(os.path.abspath(path))
         os.makedirs(folder, exist_ok=True)
-        rows = ({"idx": i, **{n: texts[v] for n, v in zip(self.names, row)}} for i, row in zip(self.idx, self.y.tolist()))
-        write_rows(path, ["idx", *self.names], rows)
+        rows = zip(self.idx.tolist(), self.y.tolist())
+        cells = ({"idx": i, **{name: texts[value] for name, value in zip(self.names, row)}} for i, row in rows)
+        write_rows(path, ["idx", *self.names], cells)
 
 
 def read_labels(path):

@@ -157,7 +157,8 @@ class Loader:
         total = self.dataset.num_segments
         if len(self.bad) > self._share * total:
             raise FormatError(
-                f"{len(self.bad)} of {total} segments are damaged, more than the share {self._share:g}; the last one: {error}",
+                f"{len(self.bad)} of {total} segments are damaged, more than the share {self._share:g}; the last one: "
+                f"{error}",
                 path=self.dataset.path,
                 field="max_bad_segments",
                 remedy="Repair or remove them, or raise max_bad_segments",

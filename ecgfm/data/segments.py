@@ -130,7 +130,7 @@ class PackedSegments:
     def __init__(self, path, *, pairs=False, min_sample_size=None):
         try:
             found = open_packed(path)
-            self._file = open(path, "rb", buffering=0)  # kept open; reads name their place, so that threads may share it
+            self._file = open(path, "rb", buffering=0)  # reads say where, so that threads may share it
         except OSError as error:
             if isinstance(error, FormatError):
                 raise

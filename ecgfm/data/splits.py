@@ -49,7 +49,8 @@ def split_fractions(fractions):
     Parameters
     ----------
     fractions : str, float or sequence of float
-        ``"0.8,0.1,0.1"``: of a text, digits, dots and commas count. If they add up to less than 1, the rest is one more.
+        ``"0.8,0.1,0.1"``: of a text, digits, dots and commas count. If they add up to less than 1, the rest is one
+        more.
 
     Returns
     -------
@@ -95,8 +96,8 @@ def assign_splits(
         Number of records.
     strategy : {"random", "grouped", "temporal", "grouped_temporal"}
         ``random``: each record by itself. ``grouped``: whole groups, such as patients; the shares are of groups.
-        ``temporal``: by date, the earliest first. ``grouped_temporal``: by date, and each group is told the split that has
-        most of its records.
+        ``temporal``: by date, the earliest first. ``grouped_temporal``: by date, and each group is told the split that
+        has most of its records.
     fractions : str or sequence of float
         As in `split_fractions`.
     split_labels : str or sequence of str
@@ -105,8 +106,8 @@ def assign_splits(
         (count,) of each record, for the strategies that are named after them. Records that lack one are in no split.
         Dates are compared as numbers if all are, else as text.
     filter_strategy : bool or str
-        Of ``grouped_temporal``: False keeps all records, True only those whose group has most of its records in the same
-        split, the name of a split drops those for which one of the two is that split and the other is not.
+        Of ``grouped_temporal``: False keeps all records, True only those whose group has most of its records in the
+        same split, the name of a split drops those for which one of the two is that split and the other is not.
     seed : int
         From 0 to 4294967295. The same seed gives the same splits, whatever the order of the groups.
 
@@ -326,7 +327,7 @@ def make_splits(
     told = {
         "strategy": strategy, "fractions": split_fractions(fractions).tolist(), "split_labels": list(counts),
         "seed": int(seed), "meta_file": meta_file, "group_col": group_col, "date_col": date_col,
-        "grouped_temporal_filter_strategy": grouped_temporal_filter_strategy if "grouped_temporal" == strategy else None,
+        "grouped_temporal_filter_strategy": grouped_temporal_filter_strategy if done.group_split is not None else None,
         "filter_cols": filters, "dataset_subset": subset, "keep_cols": extra, "records": counts,
         "segments": of_segments, "transitions": done.transitions, "left_out": {**dropped, **done.dropped},
     }

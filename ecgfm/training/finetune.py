@@ -70,8 +70,8 @@ def finetune(
     model : Model or path-like
         A classifier or a pretrained model; not changed.
     x : array_like, path-like or ecgfm.data.Dataset
-        (n, 12, N) segments as `ecgfm.prepare` gives them; a manifest (``manifests/train.tsv``) or packed split; or a data
-        set with labels, which says for itself whether segments are augmented and what becomes of damaged ones.
+        (n, 12, N) segments as `ecgfm.prepare` gives them; a manifest (``manifests/train.tsv``) or packed split; or a
+        data set with labels, which says for itself whether segments are augmented and what becomes of damaged ones.
     y : array_like or path-like, optional
         (n, Y) labels in [0, 1]. For a manifest or packed split: ``y.npy``, whose rows are the records' indices.
     padding_mask : array_like of bool, optional
@@ -120,7 +120,8 @@ def finetune(
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
+    wanted = sys.stderr.isatty() if progress is None else progress
+    shows = _Progress(wanted, epochs, math.ceil(len(train) / update_freq))
     rows, best = [], None
     for epoch in range(1, epochs + 1):
         trainer.epoch = epoch

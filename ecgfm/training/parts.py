@@ -1,4 +1,4 @@
-"""What the loops over epochs train and validate on: arrays in memory, or data sets that are read while the model computes."""
+"""What the loops over epochs train and validate on: arrays, or data sets that are read while the model computes."""
 
 import os
 

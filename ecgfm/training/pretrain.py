@@ -83,8 +83,8 @@ def pretrain(
     padding_mask : array_like of bool, optional
         (n, 2, N) or (n, 2, 12, N).
     valid : tuple, path-like, Dataset or float, optional
-        ``(pairs,)``, ``(pairs, ids)`` or ``(pairs, ids, padding_mask)`` for validation after each epoch; another manifest,
-        packed split or data set; or, with arrays, the share of the patients to take for it, at random.
+        ``(pairs,)``, ``(pairs, ids)`` or ``(pairs, ids, padding_mask)`` for validation after each epoch; another
+        manifest, packed split or data set; or, with arrays, the share of the patients to take for it, at random.
     epochs : int
     batch_size : int
         Pairs of a batch: CMSC tells them apart, so a batch of one has nothing to learn from it.
@@ -98,8 +98,8 @@ def pretrain(
     seed : int
         Of new weights, of the order of the pairs and of all noise. A data set has its own for the order.
     max_bad_segments : float
-        Share of a manifest's or packed split's segments that may be damaged: they are named in warnings and left out, each
-        with its partner.
+        Share of a manifest's or packed split's segments that may be damaged: they are named in warnings and left out,
+        each with its partner.
     progress : bool, optional
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
@@ -128,7 +128,8 @@ def pretrain(
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
+    wanted = sys.stderr.isatty() if progress is None else progress
+    shows = _Progress(wanted, epochs, math.ceil(len(train) / update_freq))
     rows, best = [], None
     for epoch in range(1, epochs + 1):
         trainer.epoch = epoch

@@ -26,9 +26,11 @@ def test_code_15_from_hdf5_to_both_trainings(run, tmp_path):
     exams = {100 + i: data_sets.signal(10.2 if i % 2 else 6, 400, seed=i) for i in range(14)}
     data_sets.code_15(tmp_path / "raw", exams)
     root, manifests = tmp_path / "code_15", tmp_path / "manifests"
-    assert run("preprocess", "code_15", "--raw_root", tmp_path / "raw", "--processed_root", root, "--no_parallel").status == 0
-    done = run("splits", "--strategy", "grouped", "--group_col", "patient_id", "--processed_root", root, "--filter_cols",
-               "nan_any,constant_leads_any", "--fractions", "0.6,0.4", "--split_labels", "train,valid", "--seed", "3")
+    source = ("preprocess", "code_15", "--raw_root", tmp_path / "raw", "--no_parallel")
+    assert run(*source, "--processed_root", root).status == 0
+    done = run("splits", "--strategy", "grouped", "--group_col", "patient_id", "--processed_root", root,
+               "--filter_cols", "nan_any,constant_leads_any", "--fractions", "0.6,0.4", "--split_labels", "train,valid",
+               "--seed", "3")
     assert done.status == 0, done.err
     splits = {row["idx"]: row for row in data_sets.read_table(root / "meta_split.csv")}
     assert len(splits) == 14 and len({(row["patient_id"], row["split"]) for row in splits.values()}) == 7
@@ -36,8 +38,7 @@ def test_code_15_from_hdf5_to_both_trainings(run, tmp_path):
     done = run("manifests", "--split_file_paths", root / "segmented_split.csv", "--save_dir", manifests, "--cmsc")
     assert done.status == 0, done.err
     packed = tmp_path / "packed"
-    done = run("preprocess", "code_15", "--raw_root", tmp_path / "raw", "--processed_root", packed, "--no_parallel",
-               "--packed_splits", root / "meta_split.csv")
+    done = run(*source, "--processed_root", packed, "--packed_splits", root / "meta_split.csv")
     assert done.status == 0, done.err
     y = root / "labels" / "y.npy"
     seen = {}
@@ -68,8 +69,8 @@ def test_two_sources_together(run, tmp_path):
         done = run("preprocess", source, "--raw_root", raws[source], "--processed_root", root, "--manifest_file", table,
                    "--no_parallel")
         assert done.status in (0, 1), done.err
-        assert run("splits", "--strategy", "random", "--processed_root", root, "--fractions", "0.5,0.5", "--split_labels",
-                   "train,valid").status == 0
+        assert run("splits", "--strategy", "random", "--processed_root", root, "--fractions", "0.5,0.5",
+                   "--split_labels", "train,valid").status == 0
     (tmp_path / "weights.csv").write_text(",164889003,713427006|59118001\n164889003,1,0\n713427006|59118001,0,1\n")
     (tmp_path / "names.csv").write_text(",AF,CRBBB|RBBB\nAF,1,0\nCRBBB|RBBB,0,1\n")
     root = roots["physionet2021"]

@@ -223,7 +223,8 @@ def test_the_first_is_damaged(tmp_path):
     make_split(tmp_path)
     (tmp_path / "segmented" / "r0_0.mat").unlink()
     for i in range(1, 12):
-        write_segment(tmp_path / "segmented" / f"r{i // 2}_{i % 2}.mat", segment(i, 0), idx=i, label=np.ones((1, 3), "u1"))
+        path = tmp_path / "segmented" / f"r{i // 2}_{i % 2}.mat"
+        write_segment(path, segment(i, 0), idx=i, label=np.ones((1, 3), "u1"))
     data = Dataset(tmp_path / "train.tsv", training=True, labels="file")
     data.check()
     assert data.num_labels == 3 and data.batch([0, 1]).id.tolist() == [1]

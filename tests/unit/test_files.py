@@ -10,8 +10,11 @@ import pytest
 from ecgfm._files import write_npy
 
 
-@pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32), np.array([[1, 2], [3, 4]]).T,
-                                   np.array([True, False]), np.arange(3, dtype=">i2"), np.zeros((2, 0, 3))])
+ARRAYS = [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32), np.array([[1, 2], [3, 4]]).T,
+          np.array([True, False]), np.arange(3, dtype=">i2"), np.zeros((2, 0, 3))]
+
+
+@pytest.mark.parametrize("array", ARRAYS)
 def test_npy(tmp_path, array):
     np.save(tmp_path / "theirs.npy", np.ascontiguousarray(array))
     write_npy(tmp_path / "ours.npy", array)
@@ -27,6 +30,7 @@ def test_a_full_disk_is_noticed(tmp_path):
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "y.npy"], capture_output=True, text=True, preexec_fn=full)
+    command = [sys.executable, "-c", code, tmp_path / "y.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
     assert done.returncode == 1 and "OSError" in done.stderr
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("y.npy", b"old")]

@@ -18,7 +18,8 @@ def tables(tmp_path):
     for source, split in (("a", ["train", "train", "valid", "test", "train"]), ("b", ["valid"])):
         lines = ["idx,save_file,split,path,sample_size"]
         for record, of in enumerate(split):
-            lines += [f"{record},r{record}.mat,{of},/data/{source}/seg/r{record}_{i}.mat,2500" for i in range(record + 1)]
+            stem = f"{record},r{record}.mat,{of},/data/{source}/seg/r{record}"
+            lines += [f"{stem}_{i}.mat,2500" for i in range(record + 1)]
         (tmp_path / f"{source}.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
 

@@ -33,7 +33,9 @@ def test_fractions(given_, expected):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("given_", ["", "a,b", "0.5,,0.5", "0,0", [-0.5, 1.5], [float("nan")], [float("inf"), 1], "1.2.3"])
+@pytest.mark.parametrize(
+    "given_", ["", "a,b", "0.5,,0.5", "0,0", [-0.5, 1.5], [float("nan")], [float("inf"), 1], "1.2.3"]
+)
 def test_no_fractions(given_):
     with pytest.raises(ecgfm.ConfigError) as info:
         split_fractions(given_)
