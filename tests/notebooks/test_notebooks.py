@@ -1,0 +1,73 @@
+"""The notebooks on finetuning, pretraining, data and the command line: run as they stand, and what they find looked at."""
+
+import base64
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+for module in ("ipykernel", "matplotlib", "pandas", "hydra", "sklearn"):
+    pytest.importorskip(module)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ran:
+    """A notebook that was run: what it printed, its pictures, and the values that were kept."""
+
+    def __init__(self, name, folder, monkeypatch, keep):
+        # The kernel is a process of its own, which finds the package where this one does. One thread: two that share a
+        # processor with other work wait for each other.
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        for variable, value in (("PYTHONPATH", os.pathsep.join(paths)), ("TMPDIR", str(folder)), ("ECGFM_NUM_THREADS", "1")):
+            monkeypatch.setenv(variable, value)
+        notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells), "kept without outputs"
+        values = ", ".join(f"{key}={code}" for key, code in keep.items())
+        notebook.cells.append(nbformat.v4.new_code_cell(f"np.savez({str(folder / 'kept.npz')!r}, {values})"))
+        nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
+        outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+        self.text = "".join(out.text for out in outputs if out.output_type == "stream")
+        self.pictures = []
+        for i, out in enumerate(out for out in outputs if "image/png" in out.get("data", {})):
+            (folder / f"{i}.png").write_bytes(base64.b64decode(out.data["image/png"]))
+            self.pictures.append(folder / f"{i}.png")
+        with np.load(folder / "kept.npz", allow_pickle=False) as kept:
+            self.__dict__.update(kept)
+
+    def drawn(self):
+        """The share of each picture's pixels that are not near white."""
+        image = pytest.importorskip("matplotlib.image")
+        return [float((image.imread(path)[..., :3] < 0.5).any(axis=2).mean()) for path in self.pictures]
+
+
+def test_finetuning(tmp_path, monkeypatch):
+    ran = Ran("finetuning.ipynb", tmp_path, monkeypatch, {
+        "loss": "history[['train_loss', 'valid_loss']]",
+        "valid_auroc": "history['valid_auroc_macro']",
+        "best_epoch": "tuned.best_epoch",
+        "frequencies": "knows_frequencies",
+        "auroc": "quality.records['auroc']",
+        "interval": "np.stack([quality.records['auroc_low'], quality.records['auroc_high']])",
+        "kept": "np.array_equal(model(x[test]).logits, tuned.model(x[test]).logits)",
+        "predicted": "result.records.probabilities[0]",
+        "step_loss": "[step['loss'] for step in steps]",
+        "held_accuracy": "held['accuracy']",
+        "logged": "log['loss']",
+        "labels": "best.labels",
+        "same": "[np.array_equal(values, best.state_dict()[name]) for name, values in tuned.model.state_dict().items()]",
+    })  # fmt: skip
+    assert ran.loss.shape == (4, 2) and ran.loss[-1, 0] < 0.2 * ran.loss[0, 0]  # it learns
+    assert ran.loss[ran.best_epoch - 1, 1] < 0.6 * ran.frequencies
+    assert ran.best_epoch == ran.valid_auroc.argmax() + 1
+    assert (ran.auroc[:2] > 0.9).all()  # on other patients
+    assert (ran.interval[0] <= ran.auroc).all() and (ran.auroc <= ran.interval[1]).all()
+    assert ran.kept and ran.predicted[0] > 0.9 > 0.2 > ran.predicted[1]
+    assert np.mean(ran.step_loss[-3:]) < 0.5 < np.mean(ran.step_loss[:3]) and ran.held_accuracy > 0.85
+    np.testing.assert_allclose(ran.logged, ran.loss[:2, 1], atol=0.001)  # of the call and of the command
+    assert ran.best_epoch == 2 and ran.same.all()  # the command ends after two epochs: bit for bit the same weights
+    assert tuple(ran.labels) == ("bundle branch block", "irregular")
+    assert "checkpoint_best.pt" in ran.text and len(ran.pictures) == 1 and min(ran.drawn()) > 0.01
