@@ -499,7 +499,7 @@ static void test_updates(void)
     CHECK(ecg_trainer_pass(&t, large.N) < large.B, "more than one pass");
     double first = 0, last = 0, gnorm;
     bool applied;
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 20; i++) {
         ecg_bce_sums sums = {0};
         CHECK(accumulate(&t, &sums, &large, 0) == ECG_OK && accumulate(&t, &sums, &small, 4) == ECG_OK, "%s",
               ecg_message());
