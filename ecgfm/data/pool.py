@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import warnings
 from collections import deque
 from multiprocessing.connection import wait
 
@@ -62,7 +63,9 @@ class _Crew:
         ours, theirs = self.context.Pipe()
         others = [ours, *self.ends]
         process = self.context.Process(target=_serve, args=(self.work, theirs, others), daemon=True)
-        process.start()
+        with warnings.catch_warnings():  # Python warns where there are threads; these work alone
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
         theirs.close()
         self.ends[ours] = process
         self.all.append(process)
