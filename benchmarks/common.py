@@ -180,6 +180,64 @@ def training_operations(config, samples=SAMPLES):
     return 3 * operations(config, samples) - 4 * _extractor_products(config, samples)[0]
 
 
+def pretraining_config(size):
+    """The architecture of a pretraining model of that size, under the checkpoint's keys."""
+    config = {key: value for key, value in model_config(size).items() if key not in ("_name", "num_labels")}
+    tiny = size == "tiny"
+    return config | {"latent_vars": 8 if tiny else 320, "latent_groups": 2, "final_dim": 32 if tiny else 256}
+
+
+def pretraining_shapes(config):
+    """{checkpoint name: shape} of every parameter of a pretraining model."""
+    classifier = parameter_shapes(config | {"num_labels": 1})
+    shapes = {name.removeprefix("encoder."): shape for name, shape in classifier.items() if not name.startswith("proj.")}
+    width, final, channels = config["encoder_embed_dim"], config["final_dim"], conv_layers(config)[-1][0]
+    codes = config["latent_groups"] * config["latent_vars"]
+    shapes["mask_emb"] = (width,)
+    shapes["quantizer.vars"] = (1, codes, final // config["latent_groups"])
+    for name, shape in (
+        ("quantizer.weight_proj", (codes, channels)),
+        ("project_q", (final, final)),
+        ("final_proj", (final, width)),
+    ):
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
+    return shapes
+
+
+def pretraining_noise(config, pairs):
+    """What chance decides in a step on so many pairs, but for dropout: masked steps, negatives, Gumbel noise.
+
+    About half of the steps are masked, as by spans of 10 with probability 0.65.
+    """
+    rng, rows, tokens = np.random.Generator(np.random.PCG64(7)), 2 * pairs, token_counts(config)[-1]
+    masked = tokens * 48 // 100
+    steps = np.zeros((rows, tokens), dtype=bool)
+    for row in steps:
+        row[rng.choice(tokens, masked, replace=False)] = True
+    own = np.arange(rows * masked)
+    drawn = rng.integers(0, masked - 1, (rows * masked, 100))
+    negatives = drawn + (drawn >= own[:, None] % masked) + own[:, None] // masked * masked
+    codes = config["latent_groups"] * config["latent_vars"]
+    gumbel = rng.gumbel(size=(rows * masked, codes))
+    return {"steps": steps, "negatives": negatives.astype(np.int32), "gumbel": gumbel.astype(np.float32)}
+
+
+def pretraining_operations(config, pairs):
+    """Floating-point operations of a step on so many pairs: each product of the forward and two of its size backward.
+
+    The heads' linear layers are counted with the encoder; the first convolution needs no gradient of its input.
+    """
+    encoder = operations(config | {"num_labels": 0})
+    out, kernel, _ = conv_layers(config)[0]
+    first = 2 * token_counts(config)[0] * out * LEADS * kernel
+    heads = sum(math.prod(shape) for name, shape in pretraining_shapes(config).items() if name in _HEADS)
+    masked = int(pretraining_noise(config, 1)["steps"][0].sum())
+    return 2 * pairs * (3 * encoder - first + 3 * 2 * masked * heads)
+
+
+_HEADS = ("quantizer.weight_proj.weight", "project_q.weight", "final_proj.weight")
+
+
 def fingerprint(config):
     """Short text that changes when the network changes: names the folder of prepared files."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]

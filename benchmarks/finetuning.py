@@ -290,15 +290,15 @@ def measure_profile(bench):
     return found
 
 
-def print_timings(rows):
+def print_timings(rows, what="finetuning", item="segment"):
     first = rows[0]
-    title = f"finetuning {first['size']}, batch {first['batch']}, threads {first['threads']}"
+    title = f"{what} {first['size']}, batch {first['batch']}, threads {first['threads']}"
     if "peak_gflops" in first:
         title += f"; peak {first['peak_gflops']:.0f} GFLOP/s"
     title += f"; {first['rounds']} rounds, {first['rounds_tried']} tried"
     if first["busy"]:
         title += "; THE MACHINE WAS BUSY WITH OTHER PROCESSES"
-    header = ["", "ms/segment", "min", "processor ms", "times ecgfm", "of min", "GFLOP/s", "of peak", "best"]
+    header = ["", f"ms/{item}", "min", "processor ms", "times ecgfm", "of min", "GFLOP/s", "of peak", "best"]
     header.append("gradients differ by")
     body = []
     for row in rows:
@@ -324,10 +324,10 @@ def print_memory(rows):
         print_table(title, ["", "size", "batch", "peak memory MB", "ecgfm takes of it"], body)
 
 
-def parse_options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_options(arguments, description=__doc__.splitlines()[0], batch=(4, 16)):
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", nargs="+", default=["base"], choices=["base", "large", "tiny"])
-    parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
+    parser.add_argument("--batch", nargs="+", type=int, default=list(batch))
     parser.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or 'all'")
     parser.add_argument("--contestants", nargs="+", default=list(TITLES), choices=list(TITLES))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")

@@ -123,7 +123,7 @@ def obey(contestant, command):
     task = command["do"]
     if task == "load":
         start = time.perf_counter()
-        version = contestant.load(command["config"], command["path"], command["threads"], command["batch"])
+        version = contestant.load(**{name: value for name, value in command.items() if name != "do"})
         return {"seconds": time.perf_counter() - start, "version": version}
     if task == "run":
         return timed_runs(contestant, command)
