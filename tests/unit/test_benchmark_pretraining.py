@@ -66,3 +66,17 @@ def test_a_short_run(tmp_path):
     (row,) = found["timings"]
     assert row["contestant"] == "ecgfm" and row["ratio"] == 1 and 0 < row["share_of_peak"] < 1
     assert found["memory"][0]["memory_mb"] > 10 and found["failures"] == []
+
+
+def test_a_short_run_of_what_pretraining_is_worth(tmp_path):
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(FOLDER / "pretraining_worth.py"), "--seeds", "2", "--patients", "16", "--tested", "40"]
+    command += ["--pretraining-epochs", "1", "--labelled", "12", "--epochs", "1", "--json", str(report)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(report.read_text())
+    differences = [row["pretrained"] - row["random"] for row in found["rows"]]
+    assert found["difference"]["mean"] == pytest.approx(np.mean(differences))
+    half = 12.71 * abs(differences[0] - differences[1]) / 2  # t of one degree of freedom, s / sqrt(2)
+    assert found["difference"]["half_width"] == pytest.approx(half, rel=1e-3, abs=1e-9)
+    assert all(0 <= row[name] <= 1 for row in found["rows"] for name in ("pretrained", "random"))
