@@ -19,9 +19,13 @@ def counted(number, what):
 def add_model(parser):
     """The checkpoint and what is run through it."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help=".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help=".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, directories of recordings, manifests (.tsv)")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="recordings, directories of recordings, manifests (.tsv)"
+    )
 
 
 def add_reading(parser):
@@ -43,7 +47,11 @@ def add_reading(parser):
     )
     parser.add_argument("--only-leads", metavar="I,II,...", help="leads that the model may see; all others are zero")
     parser.add_argument(
-        "--overlap", type=float, default=0.0, metavar="S", help="seconds that a segment shares with the next (default 0)"
+        "--overlap",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds that a segment shares with the next (default 0)",
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="segments at a time (default 8)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the kernels (default: all processors)")

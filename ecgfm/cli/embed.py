@@ -16,7 +16,8 @@ def add_arguments(parser):
     add_model(parser)
     parser.add_argument("--out", metavar="EMB.npy", required=True, help="where the array goes")
     parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
-    parser.add_argument("--layer", type=int, metavar="I", help="of transformer layer I (0: the first), not of the output")
+    parser.add_argument("--layer", type=int, metavar="I", help="of transformer layer I (0: the first), not of the"
+                        " output")  # fmt: skip
     parser.add_argument("--per", choices=("segment", "record"), default="segment", help="a row per segment (default) or"
                         " per recording, the mean of its segments")  # fmt: skip
     parser.add_argument("--tokens", action="store_true", help="every token (n, T, C) instead of their mean (n, C)")

@@ -1,8 +1,8 @@
 """Probabilities of each label for recordings: per 5 s segment and per recording.
 
 Recordings are files (.npy, .npz, CSV, and with the extra [io] WFDB, DICOM, MUSE XML, HL7 aECG, SCP-ECG, EDF, HDF5 and
-the .mat stages of ECG-FM's preprocessing), directories of them, or manifests. A recording that can't be read is reported
-and skipped; the exit status is then 1.
+the .mat stages of ECG-FM's preprocessing), directories of them, or manifests. A recording that can't be read is
+reported and skipped; the exit status is then 1.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Saliency along recordings as an array: how strongly the network attends, at each sample of each 5 s segment.
 
-SAL.npy gets the values (segments, 2500) from 0 to 1, SAL.csv says what each row is, SAL.status.csv what was skipped; with
---plot each recording is drawn. By default the last layer's largest attention weight per token is taken, as in ECG-FM's
-tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
+SAL.npy gets the values (segments, 2500) from 0 to 1, SAL.csv says what each row is, SAL.status.csv what was skipped;
+with --plot each recording is drawn. By default the last layer's largest attention weight per token is taken, as in
+ECG-FM's tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
 """
 
 import os
@@ -19,8 +19,8 @@ def add_arguments(parser):
     add_model(parser)
     parser.add_argument("--out", metavar="SAL.npy", required=True, help="where the array goes")
     parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
-    parser.add_argument("--layer", type=int, metavar="I", help="attention of transformer layer I (0: the first; default:"
-                        " the last)")  # fmt: skip
+    parser.add_argument("--layer", type=int, metavar="I", help="attention of transformer layer I (0: the first;"
+                        " default: the last)")  # fmt: skip
     parser.add_argument(
         "--reduction",
         choices=REDUCTIONS,

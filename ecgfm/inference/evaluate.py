@@ -132,13 +132,13 @@ def evaluate(
     model : Model
         A classifier, from `ecgfm.load`.
     inputs : path, Record, Segments, array_like, or an iterable of them
-        As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N) without
-        `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
+        As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N)
+        without `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
     y : array_like, Table, mapping, pandas.DataFrame, or path-like
         The truth, 0 or 1; NaN or an empty cell where it is not known. An array (recordings, Y) is in the order of
-        `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``, ``save_file`` or ``record`` that names the
-        recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. A ``.npy`` file is a label
-        file of ECG-FM: row ``idx`` is that of the recording with this number.
+        `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``, ``save_file`` or ``record`` that names
+        the recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. A ``.npy`` file is
+        a label file of ECG-FM: row ``idx`` is that of the recording with this number.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
     groups : sequence, optional

@@ -66,9 +66,9 @@ def read_truth(y, labels):
     ----------
     y : array_like, Table, mapping, pandas.DataFrame, or path-like
         An array (recordings, Y) in the order of the recordings. Or a table with a column ``file``, ``path``,
-        ``save_file`` or ``record`` that names the recordings, with or without folder and ending, or ``idx``, their number
-        in ECG-FM's ``.mat`` files; and a column per label. Or a CSV file of such a table; or a ``.npy`` file of an array
-        (recordings, Y), whose rows are the numbers ``idx``.
+        ``save_file`` or ``record`` that names the recordings, with or without folder and ending, or ``idx``, their
+        number in ECG-FM's ``.mat`` files; and a column per label. Or a CSV file of such a table; or a ``.npy`` file of
+        an array (recordings, Y), whose rows are the numbers ``idx``.
     labels : sequence of str
         The model's.
 
@@ -217,7 +217,9 @@ def _idx_of(path):
         from scipy.io import loadmat
     except ImportError:
         raise MissingExtraError(
-            "scipy is not installed, which reads .mat files", field="idx", remedy="Install it with: pip install 'ecgfm[io]'"
+            "scipy is not installed, which reads .mat files",
+            field="idx",
+            remedy="Install it with: pip install 'ecgfm[io]'",
         ) from None
     try:
         found = loadmat(path, variable_names=["idx"]).get("idx")

@@ -21,8 +21,8 @@ def expand(inputs):
     What has no name of its own is called record_0 and so on, by its place in `inputs`. A directory gives its recordings
     in the order of their names, then those of its subdirectories; side files and hidden files are passed over; what is
     wrong with a directory comes as an Error in place of an input. A file of several recordings gives each of them, as
-    ``file::name``, and a manifest of fairseq-signals (``.tsv``) those that it lists. An array of three dimensions gives its
-    rows.
+    ``file::name``, and a manifest of fairseq-signals (``.tsv``) those that it lists. An array of three dimensions gives
+    its rows.
     """
     if isinstance(inputs, (str, os.PathLike, Record, Segments)):
         inputs = [inputs]
@@ -98,7 +98,10 @@ def manifest_files(path):
         beside = os.path.join(os.path.dirname(path), root)
         if not os.path.isdir(beside):
             raise FormatError(
-                "there is no such folder", path=path, field=root, remedy="Mend the manifest's first line, or change folder"
+                "there is no such folder",
+                path=path,
+                field=root,
+                remedy="Mend the manifest's first line, or change folder",
             )
         root = beside
     return [os.path.join(root, name) for name in manifest.names]

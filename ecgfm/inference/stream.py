@@ -219,7 +219,7 @@ class _Waiting:
         return self._x[rows.start - self._first : rows.stop - self._first]
 
     def let_go(self):
-        """Keep of a long recording, whose segments are cut when they are due, those that are left, and not the whole."""
+        """Of a long recording, whose segments are cut when they are due, keep those that are left, not the whole."""
         if self.error is None and not isinstance(self._x, np.ndarray):
             self._x, self._first = self._x[self.next - self._first :], self.next
             self.segments = replace(self.segments, x=None)

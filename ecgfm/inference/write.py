@@ -204,7 +204,8 @@ def _write(model, inputs, path, found, outputs, rows, resume, settings, options)
         if not files.records:
             raise first or ConfigError("no recordings were given", field="files")
     if first is not None and on_error == "skip":
-        warnings.warn(f"{files.skipped} recordings were skipped, see {files.paths[-1]}; the first: {first}", stacklevel=3)
+        told = f"{files.skipped} recordings were skipped, see {files.paths[-1]}; the first: {first}"
+        warnings.warn(told, stacklevel=3)
     return Written(files.paths, files.records, files.segments, resumed, files.skipped)
 
 

@@ -46,7 +46,9 @@ def project(embeddings, method="pca", *, seed=42):
     x = np.asarray(embeddings, dtype=np.float64)
     if x.ndim != 2 or len(x) < 3 or not np.isfinite(x).all():
         raise SignalError(
-            f"an array of shape {x.shape} can't be projected", field="embeddings", remedy="Give (n, C), n from 3, finite"
+            f"an array of shape {x.shape} can't be projected",
+            field="embeddings",
+            remedy="Give (n, C), n from 3, finite",
         )
     if method == "umap":
         return _umap(x, seed)

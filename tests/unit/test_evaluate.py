@@ -141,8 +141,9 @@ def table_of(y, names):
     return Table({"file": names} | {label: y[:, i] for i, label in enumerate(LABELS)})
 
 
-@pytest.mark.parametrize("form", [lambda i: f"data/r{i}.npy", lambda i: f"elsewhere/r{i}.npy", lambda i: f"r{i}.npy", lambda i: f"r{i}"])
+@pytest.mark.parametrize("form", ["data/r{}.npy", "elsewhere/r{}.npy", "r{}.npy", "r{}"])
 def test_tables_go_by_name(records, y, form, tmp_path):
+    form = form.format
     straight = evaluate(FakeModel(), records, y, bootstrap=0).to_csv()
     order = np.random.default_rng(0).permutation(COUNT)
     table = table_of(y[order], [form(i) for i in order])
@@ -270,7 +271,8 @@ def test_a_manifest(records, y, tmp_path):
     table = table_of(y[:7], [f"r{i}.npy" for i in range(7)])
     found = evaluate(FakeModel(), tmp_path / "test.tsv", table, sampling_rate=500, bootstrap=0)
     assert len(found.predictions) == 7
-    by_group = evaluate(FakeModel(), records, y[:7][[i // 2 for i in range(14)]], groups=[n.split("_")[0] for n in names], bootstrap=0)
+    groups = [name.split("_")[0] for name in names]
+    by_group = evaluate(FakeModel(), records, y[:7][[i // 2 for i in range(14)]], groups=groups, bootstrap=0)
     np.testing.assert_allclose(found.records["auroc"], by_group.records["auroc"], atol=1e-12)
 
 
