@@ -374,8 +374,8 @@ _REFUSED = {
         "load_specific_lead": "leads are chosen by task.leads_to_load",
         "bucket_selection": "a lead is drawn uniformly",
     },
-    "model": {"all_gather": "CMSC compares the pairs of one rank"},
-    "criterion": {"all_gather": "CMSC compares the pairs of one rank"},
+    "model": {"all_gather": "ecgfm.cmsc_all_ranks=true compares the pairs of all ranks"},
+    "criterion": {"all_gather": "ecgfm.cmsc_all_ranks=true compares the pairs of all ranks"},
 }
 
 
