@@ -108,6 +108,7 @@ ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t 
                                  .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
     ops->B = B, ops->H = H, ops->T = T, ops->D = D;
     ops->repeats = segments / B;
+    ops->stride = backward ? 0 : B * H * T * T;
     ECG_TRY(ecg_op_matmul(&ops->scores, &scores));
     ECG_TRY(ecg_op_matmul(&ops->context, &context));
     if (!backward)
@@ -152,40 +153,49 @@ static ecg_dropout_mask part_of(const ecg_dropout_mask *mask, int64_t begin, int
     return part;
 }
 
+/* The attention weights of one product, whose first segment is b; returns those after dropout. */
+static ecg_status make_weights(const float **dst, float *weights, float *dropped, const float *rows,
+                               const int64_t *valid, int64_t b, const ecg_dropout_mask *part, ecg_attention_ops *ops,
+                               const ecg_work *work)
+{
+    int64_t B = ops->B, H = ops->H, T = ops->T;
+    ECG_TRY(ecg_op_matmul_run(&ops->scores, work->stream, weights, rows, rows + H * ops->D, work->scratch));
+    ecg_softmax_forward(weights, valid ? valid + b : NULL, scale_of(ops), B, H, T);
+    ecg_dropout(dropped, weights, part, B * H * T * T);
+    *dst = part->keep ? dropped : weights;
+    return ECG_OK;
+}
+
 ecg_status ecg_attention_forward(float *context, float *weights, float *dropped, const float *qkv,
                                  const int64_t *valid, const ecg_dropout_mask *mask, ecg_attention_ops *ops,
                                  const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
     for (int64_t b = 0; b < B * ops->repeats; b += B) {
-        const float *rows = qkv + b * T * 3 * C;
-        float *own = weights + b * maps, *kept = mask->keep ? dropped + b * maps : own;
+        const float *rows = qkv + b * T * 3 * C, *kept;
+        int64_t at = b / B * ops->stride;
         ecg_dropout_mask part = part_of(mask, b, maps);
-        ECG_TRY(ecg_op_matmul_run(&ops->scores, work->stream, own, rows, rows + C, work->scratch));
-        ecg_softmax_forward(own, valid ? valid + b : NULL, scale_of(ops), B, H, T);
-        ecg_dropout(kept, own, &part, B * maps);
+        ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, valid, b, &part, ops, work));
         ECG_TRY(ecg_op_matmul_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C,
                                   work->scratch));
     }
     return ECG_OK;
 }
 
-ecg_status ecg_attention_backward(float *diff_qkv, float *diff_weights, float *dropped, const float *diff_context,
-                                  const float *qkv, const float *weights, const ecg_dropout_mask *mask,
-                                  ecg_attention_ops *ops, const ecg_work *work)
+ecg_status ecg_attention_backward(float *diff_qkv, float *weights, float *dropped, float *diff_weights,
+                                  const float *diff_context, const float *qkv, const int64_t *valid,
+                                  const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
     for (int64_t b = 0; b < B * ops->repeats; b += B) {
-        const float *rows = qkv + b * T * 3 * C, *own = weights + b * maps, *diff_dst = diff_context + b * T * C;
-        float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights + b * maps;
-        const float *kept = mask->keep ? dropped + b * maps : own;
+        const float *rows = qkv + b * T * 3 * C, *diff_dst = diff_context + b * T * C, *kept;
+        float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights;
         ecg_dropout_mask part = part_of(mask, b, maps);
-        if (mask->keep)
-            ecg_dropout(dropped + b * maps, own, &part, B * maps);
+        ECG_TRY(make_weights(&kept, weights, dropped, rows, valid, b, &part, ops, work));
         ECG_TRY(ecg_op_matmul_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
         ECG_TRY(ecg_op_matmul_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
         ecg_dropout(diff, diff, &part, B * maps);
-        ecg_softmax_backward(diff, own, scale_of(ops), B, H, T);
+        ecg_softmax_backward(diff, weights, scale_of(ops), B, H, T);
         ECG_TRY(ecg_op_matmul_run(&ops->diff_query, work->stream, diff_rows, diff, rows + C, work->scratch));
         ECG_TRY(ecg_op_matmul_run(&ops->diff_key, work->stream, diff_rows + C, diff, rows, work->scratch));
     }

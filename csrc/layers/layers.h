@@ -220,6 +220,7 @@ void ecg_softmax_backward(float *diff,          /* (B, H, T, T) */
 typedef struct {
     int64_t B, H, T, D; /* of one product; `repeats` of them make the batch */
     int64_t repeats;
+    int64_t stride; /* from the maps of one product to those of the next: 0 with a backward, which makes them again */
     ecg_op scores;       /* (B, H, T, T) = query key^T */
     ecg_op context;      /* (B, T, H*D)  = weights value */
     ecg_op diff_weights; /* (B, H, T, T) = diff_context value^T */
@@ -230,21 +231,25 @@ ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t 
 void ecg_attention_free(ecg_attention_ops *ops);
 void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes);
 
-/* context = dropout(softmax(query key^T / sqrt(D))) value, for each head. `weights` keeps the attention weights
- * before the dropout, `dropped` those after it (the same memory where mask->keep is NULL). */
+/* context = dropout(softmax(query key^T / sqrt(D))) value, for each head. `weights` gets the attention weights
+ * before the dropout, `dropped` those after it (not used where mask->keep is NULL). They are of the whole batch, or
+ * of one product of it where the ops have a backward: all products then work in the same maps. */
 ecg_status ecg_attention_forward(float *context,       /* (B, T, H*D) */
-                                 float *weights,       /* (B, H, T, T) */
-                                 float *dropped,       /* (B, H, T, T) */
+                                 float *weights,       /* (B or ops->B, H, T, T) */
+                                 float *dropped,       /* the same */
                                  const float *qkv,     /* (B, T, 3*H*D): query, key, value side by side */
                                  const int64_t *valid, /* (B) or NULL */
                                  const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work);
 
+/* The weights are computed again: keeping them would take a fifth of a layer's memory, and the time to write and
+ * read them. */
 ecg_status ecg_attention_backward(float *diff_qkv,           /* (B, T, 3*H*D) */
-                                  float *diff_weights,       /* (B, H, T, T): to work in */
-                                  float *dropped,            /* (B, H, T, T): to work in, or weights itself */
+                                  float *weights,            /* (ops->B, H, T, T): to work in */
+                                  float *dropped,            /* the same */
+                                  float *diff_weights,       /* the same */
                                   const float *diff_context, /* (B, T, H*D) */
                                   const float *qkv,          /* (B, T, 3*H*D) */
-                                  const float *weights,      /* (B, H, T, T) */
+                                  const int64_t *valid,      /* (B) or NULL */
                                   const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work);
 
 /* ---- pooling.c ---- */
@@ -333,12 +338,12 @@ typedef struct {
     bool norm_first;
 } ecg_transformer_shape;
 
-/* What a layer leaves behind. Without a backward all layers may share it, `hidden` may share memory with qkv,
- * context and weights, and the norms are empty. */
+/* What a layer leaves behind. All layers may share the weights. Without a backward they may share everything,
+ * `hidden` may share memory with qkv, context and weights, and the norms are empty. */
 typedef struct {
     float *qkv;     /* (M, 3C) */
     float *context; /* (M, C) */
-    float *weights; /* (B, H, T, T) */
+    float *weights; /* of ecg_attention_forward */
     float *hidden;  /* (M, F): before GELU */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
     ecg_dropout_mask attention_mask, activation_mask, out_mask, residual_mask;
@@ -351,11 +356,11 @@ typedef struct {
     float *branch;       /* (M, C) */
     float *rows;         /* (M, C) */
     float *activated;    /* (M, F) */
-    float *dropped;      /* (B, H, T, T) */
+    float *dropped;      /* of ecg_attention_forward */
     float *diff_hidden;  /* (M, F) */
     float *diff_qkv;     /* (M, 3C); may share memory with activated and diff_hidden */
     float *diff_context; /* (M, C); the same */
-    float *diff_weights; /* (B, H, T, T); the same */
+    float *diff_weights; /* of ecg_attention_backward; the same */
 } ecg_transformer_work;
 
 ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_weights *weights,
@@ -378,6 +383,7 @@ ecg_status ecg_transformer_forward(float *x,             /* (M, C), in place */
 /* diff = the gradient of x before the layer from that of x after it; the gradients of the parameters are added. */
 ecg_status ecg_transformer_backward(float *diff,      /* (M, C), in place */
                                     const float *src, /* (M, C): x before the layer; post-norm order only */
+                                    const int64_t *valid, /* (B) or NULL */
                                     const ecg_transformer_weights *diff_weights,
                                     const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
                                     const ecg_transformer_kept *kept, const ecg_transformer_work *work,

@@ -103,14 +103,16 @@ static ecg_status feed_forward_backward(const float *diff_dst, const ecg_norm_ke
 }
 
 /* branch = the gradient of `src`, the input of the attention, from that of its output. */
-static ecg_status self_attention_backward(const float *diff_dst, const float *src, const ecg_transformer_weights *diff,
-                                          const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
-                                          const ecg_transformer_kept *kept, const ecg_transformer_work *work)
+static ecg_status self_attention_backward(const float *diff_dst, const float *src, const int64_t *valid,
+                                          const ecg_transformer_weights *diff, const ecg_transformer_weights *weights,
+                                          ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                                          const ecg_transformer_work *work)
 {
     ECG_TRY(ecg_linear_backward(work->diff_context, &diff->out, diff_dst, kept->context, &weights->out, &ops->out,
                                 &work->base));
-    ECG_TRY(ecg_attention_backward(work->diff_qkv, work->diff_weights, work->dropped, work->diff_context, kept->qkv,
-                                   kept->weights, &kept->attention_mask, &ops->attention, &work->base));
+    ECG_TRY(ecg_attention_backward(work->diff_qkv, kept->weights, work->dropped, work->diff_weights,
+                                   work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
+                                   &work->base));
     return ecg_linear_backward(work->branch, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
 }
 
@@ -122,7 +124,8 @@ static const float *through_dropout(const float *diff, const ecg_dropout_mask *m
     return mask->keep ? work->branch : diff;
 }
 
-ecg_status ecg_transformer_backward(float *diff, const float *src, const ecg_transformer_weights *diff_weights,
+ecg_status ecg_transformer_backward(float *diff, const float *src, const int64_t *valid,
+                                    const ecg_transformer_weights *diff_weights,
                                     const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
                                     const ecg_transformer_kept *kept, const ecg_transformer_work *work,
                                     const ecg_transformer_shape *shape)
@@ -149,7 +152,7 @@ ecg_status ecg_transformer_backward(float *diff, const float *src, const ecg_tra
         ecg_norm_restore(work->rows, kept->norm1.normalized, norm1->weight, norm1->bias, M, C);
         src = work->rows;
     }
-    ECG_TRY(self_attention_backward(branch_diff, src, diff_weights, weights, ops, kept, work));
+    ECG_TRY(self_attention_backward(branch_diff, src, valid, diff_weights, weights, ops, kept, work));
     if (shape->norm_first)
         ecg_layer_norm_backward(work->branch, diff1->weight, diff1->bias, work->branch, &kept->norm1, norm1->weight, M,
                                 C);

@@ -37,7 +37,8 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
     } else if (!w->shape.norm_first) {
         ecg_restore_stream(w, b->network, layer - 1, w->layer_rows);
     }
-    return ecg_transformer_backward(w->x, src, &b->diff->layers[layer], weights, &w->ops, kept, &w->work, &w->shape);
+    return ecg_transformer_backward(w->x, src, w->valid, &b->diff->layers[layer], weights, &w->ops, kept, &w->work,
+                                    &w->shape);
 }
 
 static void encoder_norm_backward(const backward *b)

@@ -42,7 +42,6 @@ static void take_kept_layer(ecg_workspace *w, ecg_transformer_kept *kept)
     int64_t M = elements(w->B, w->T, 1);
     kept->qkv = take(w, M, 3 * c->C, 1);
     kept->context = take(w, M, c->C, 1);
-    kept->weights = take(w, elements(w->B, c->H, 1), w->T, w->T);
     kept->hidden = take(w, M, c->F, 1);
     take_norm(w, &kept->norm1, M, c->C, M);
     take_norm(w, &kept->norm2, M, c->C, M);
@@ -86,7 +85,19 @@ static void take_kept(ecg_workspace *w)
     take_mask(w, &w->final_mask, p->final_dropout, M, c->C, 1);
     if (w->training.extractor)
         take_kept_convs(w);
-    for (int64_t i = 0; i < (w->training.recompute ? 1 : c->layers); i++)
+}
+
+static int64_t kept_layers(const ecg_workspace *w)
+{
+    return w->trains && !w->training.recompute ? w->config.layers : 1;
+}
+
+/* What stays from the forward to the backward of the encoder layers. */
+static void take_kept_layers(ecg_workspace *w)
+{
+    const ecg_config *c = &w->config;
+    int64_t M = elements(w->B, w->T, 1);
+    for (int64_t i = 0; i < kept_layers(w); i++)
         take_kept_layer(w, &w->kept[i]);
     for (int64_t i = 0; w->training.recompute && i < c->layers; i++)
         w->layer_src[i] = take(w, M, c->C, 1);
@@ -120,12 +131,12 @@ static void take_front(ecg_workspace *w)
 }
 
 /* Room for an encoder layer; what is not needed at the same time shares memory. */
-static void take_layer_work(ecg_workspace *w, size_t shared)
+static void take_layer_work(ecg_workspace *w)
 {
     const ecg_config *c = &w->config;
     int64_t M = elements(w->B, w->T, 1), heads = elements(w->B, c->H, 1);
     ecg_transformer_kept *kept = w->kept;
-    w->arena.used = shared;
+    size_t shared = w->arena.used;
     if (!w->trains) {
         kept->qkv = take(w, M, 3 * c->C, 1);
         kept->context = take(w, M, c->C, 1);
@@ -134,11 +145,15 @@ static void take_layer_work(ecg_workspace *w, size_t shared)
         w->work.activated = kept->hidden = take(w, M, c->F, 1);
         return;
     }
+    if (w->ops.attention.B) /* is planned */
+        heads = elements(w->ops.attention.B, c->H, 1);
     w->work.diff_qkv = take(w, M, 3 * c->C, 1);
     w->work.diff_context = take(w, M, c->C, 1);
     w->work.diff_weights = take(w, heads, w->T, w->T);
-    if (w->training.rates.attention_dropout > 0)
-        w->work.dropped = take(w, heads, w->T, w->T);
+    float *weights = take(w, heads, w->T, w->T);
+    for (int64_t i = 0; i < kept_layers(w); i++)
+        kept[i].weights = weights;
+    w->work.dropped = w->training.rates.attention_dropout > 0 ? take(w, heads, w->T, w->T) : weights;
     w->arena.used = shared;
     w->work.activated = take(w, M, c->F, 1);
     w->work.diff_hidden = take(w, M, c->F, 1);
@@ -157,9 +172,12 @@ static void lay_out(ecg_workspace *w)
     w->tokens = ecg_arena_take(a, w->B, sizeof *w->tokens);
     if (w->trains)
         take_kept(w);
-    size_t shared = a->used;
+    size_t shared = a->used; /* by what comes before the encoder layers, in both directions, and by them */
     take_front(w);
-    take_layer_work(w, shared);
+    a->used = shared;
+    if (w->trains)
+        take_kept_layers(w);
+    take_layer_work(w);
 }
 
 static size_t larger(size_t a, size_t b)
