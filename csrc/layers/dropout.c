@@ -3,7 +3,7 @@
 #include "../base/kernel.h"
 #include "parallel.h"
 
-ECG_KERNEL static void dropout(float *dst, const float *src, const uint8_t *keep, float scale, int64_t n)
+ECG_KERNEL void ecg_dropout_piece(float *dst, const float *src, const uint8_t *keep, float scale, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
@@ -16,7 +16,7 @@ void ecg_dropout(float *dst, const float *src, const ecg_dropout_mask *mask, int
         return;
 #pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
     for (int64_t i = 0; i < n; i += ECG_PIECE)
-        dropout(dst + i, src + i, mask->keep + i, mask->scale, n - i < ECG_PIECE ? n - i : ECG_PIECE);
+        ecg_dropout_piece(dst + i, src + i, mask->keep + i, mask->scale, n - i < ECG_PIECE ? n - i : ECG_PIECE);
 }
 
 void ecg_dropout_draw(const ecg_dropout_mask *mask, int64_t B, int64_t n, const ecg_stream_key *key, ecg_draw draw,

@@ -40,12 +40,35 @@ typedef struct {
     ecg_stream *stream;
     void *packed;  /* weights that are packed anew on each run */
     void *scratch; /* oneDNN's scratchpad */
+    bool overwrite; /* the gradient of a linear layer's weight takes the place of what is there */
 } ecg_work;
 
 /* The largest of what operations need of it. */
 typedef struct {
     size_t packed, scratch;
 } ecg_work_sizes;
+
+/* ---- dropout.c ---- */
+
+/* Which entries are kept (1) or become 0, and what the kept ones are multiplied by; keep NULL where nothing
+ * is dropped. */
+typedef struct {
+    uint8_t *keep;
+    float scale; /* 1 / (1 - p) */
+    double p;
+} ecg_dropout_mask;
+
+/* dst = src with dropout, nothing where mask->keep is NULL; dst may be src. It is its own backward. */
+void ecg_dropout(float *dst,       /* (n) */
+                 const float *src, /* (n) */
+                 const ecg_dropout_mask *mask, int64_t n);
+
+/* The same on one thread, with a mask. */
+void ecg_dropout_piece(float *dst, const float *src, const uint8_t *keep, float scale, int64_t n);
+
+/* Draws the masks of B rows of n entries; row b counts as first_row + b. */
+void ecg_dropout_draw(const ecg_dropout_mask *mask, int64_t B, int64_t n, const ecg_stream_key *key, ecg_draw draw,
+                      int64_t layer, int64_t first_row);
 
 /* ---- gelu.c ---- */
 
@@ -55,6 +78,12 @@ void ecg_gelu_forward(float *dst,       /* (n) */
                       int64_t n);
 
 /* diff_src = diff_dst * gelu'(src). diff_src may be diff_dst. */
+/* Both at once, for a backward that computes GELU again: with m = mask (1 where there is none), dst = m gelu(src)
+ * and slope = m dgelu/dsrc, which may be src. */
+void ecg_gelu_again(float *dst,       /* (n) */
+                    float *slope,     /* (n) */
+                    const float *src, /* (n) */
+                    const ecg_dropout_mask *mask, int64_t n);
 void ecg_gelu_backward(float *diff_src,       /* (n) */
                        const float *diff_dst, /* (n) */
                        const float *src,      /* (n) */
@@ -112,11 +141,13 @@ void ecg_norm_restore(float *dst,              /* (M, C) */
 typedef struct {
     int64_t M, K, N;
     ecg_fresh_op forward, backward;
-    ecg_op gradient;
+    ecg_op gradient, first; /* added to what is there, or in its place */
 } ecg_linear_ops;
 
 ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
                            bool backward);
+ecg_status ecg_linear_plan_after(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
+                                 bool backward, ecg_after after);
 void ecg_linear_free(ecg_linear_ops *ops);
 
 /* Enlarges `sizes` to what these ops need. */
@@ -127,35 +158,25 @@ ecg_status ecg_linear_forward(float *dst,       /* (M, N) */
                               const float *src, /* (M, K) */
                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
+/* diff_src is written, or what the ops were planned for. */
 ecg_status ecg_linear_backward(float *diff_src,             /* (M, K), or NULL where it is not needed */
                                const ecg_linear *diff,      /* (N, K), (N) */
                                const float *diff_dst,       /* (M, N) */
                                const float *src,            /* (M, K) */
                                const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
+/* The same for ops with ECG_MULTIPLY: diff_src is multiplied by `factor`. */
+ecg_status ecg_linear_backward_times(float *diff_src,        /* (M, K) */
+                                     const float *factor,    /* (M, K) */
+                                     const ecg_linear *diff, /* (N, K), (N) */
+                                     const float *diff_dst,  /* (M, N) */
+                                     const float *src,       /* (M, K) */
+                                     const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
 /* diff_bias += sum of the rows of diff_dst. */
 void ecg_bias_backward(float *diff_bias,      /* (N) */
                        const float *diff_dst, /* (M, N) */
                        int64_t M, int64_t N);
-
-/* ---- dropout.c ---- */
-
-/* Which entries are kept (1) or become 0, and what the kept ones are multiplied by; keep NULL where nothing
- * is dropped. */
-typedef struct {
-    uint8_t *keep;
-    float scale; /* 1 / (1 - p) */
-    double p;
-} ecg_dropout_mask;
-
-/* dst = src with dropout, nothing where mask->keep is NULL; dst may be src. It is its own backward. */
-void ecg_dropout(float *dst,       /* (n) */
-                 const float *src, /* (n) */
-                 const ecg_dropout_mask *mask, int64_t n);
-
-/* Draws the masks of B rows of n entries; row b counts as first_row + b. */
-void ecg_dropout_draw(const ecg_dropout_mask *mask, int64_t B, int64_t n, const ecg_stream_key *key, ecg_draw draw,
-                      int64_t layer, int64_t first_row);
 
 /* ---- rows.c ---- */
 
@@ -344,7 +365,7 @@ typedef struct {
     float *qkv;     /* (M, 3C) */
     float *context; /* (M, C) */
     float *weights; /* of ecg_attention_forward */
-    float *hidden;  /* (M, F): before GELU */
+    float *hidden;  /* (M, F): before GELU; a backward leaves its slope there */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
     ecg_dropout_mask attention_mask, activation_mask, out_mask, residual_mask;
 } ecg_transformer_kept;

@@ -13,10 +13,17 @@ void ecg_linear_free(ecg_linear_ops *ops)
     ecg_fresh_free(&ops->forward);
     ecg_fresh_free(&ops->backward);
     ecg_op_free(&ops->gradient);
+    ecg_op_free(&ops->first);
 }
 
 ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
                            bool backward)
+{
+    return ecg_linear_plan_after(ops, weights, M, K, N, backward, ECG_WRITE);
+}
+
+ecg_status ecg_linear_plan_after(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
+                                 bool backward, ecg_after after)
 {
     ops->M = M, ops->K = K, ops->N = N;
     if (weights->packed)
@@ -24,8 +31,9 @@ ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64
     else
         ECG_TRY(ecg_fresh_linear(&ops->forward, M, K, N));
     if (backward) {
-        ECG_TRY(ecg_fresh_linear_backward(&ops->backward, M, K, N));
-        ECG_TRY(ecg_op_linear_gradient(&ops->gradient, M, K, N));
+        ECG_TRY(ecg_fresh_linear_backward(&ops->backward, M, K, N, after));
+        ECG_TRY(ecg_op_linear_gradient(&ops->gradient, M, K, N, true));
+        ECG_TRY(ecg_op_linear_gradient(&ops->first, M, K, N, false));
     }
     return ECG_OK;
 }
@@ -35,6 +43,7 @@ void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
     sizes->packed = larger(sizes->packed, larger(ops->forward.packed_bytes, ops->backward.packed_bytes));
     sizes->scratch = larger(sizes->scratch, larger(ops->forward.run.scratch_bytes, ops->forward.scratch_bytes));
     sizes->scratch = larger(sizes->scratch, larger(ops->backward.scratch_bytes, ops->gradient.scratch_bytes));
+    sizes->scratch = larger(sizes->scratch, ops->first.scratch_bytes);
 }
 
 ecg_status ecg_linear_forward(float *dst, const float *src, const ecg_linear *weights, ecg_linear_ops *ops,
@@ -68,10 +77,18 @@ void ecg_bias_backward(float *diff_bias, const float *diff_dst, int64_t M, int64
 ecg_status ecg_linear_backward(float *diff_src, const ecg_linear *diff, const float *diff_dst, const float *src,
                                const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work)
 {
+    return ecg_linear_backward_times(diff_src, NULL, diff, diff_dst, src, weights, ops, work);
+}
+
+ecg_status ecg_linear_backward_times(float *diff_src, const float *factor, const ecg_linear *diff,
+                                     const float *diff_dst, const float *src, const ecg_linear *weights,
+                                     ecg_linear_ops *ops, const ecg_work *work)
+{
+    ecg_op *gradient = work->overwrite ? &ops->first : &ops->gradient;
     ecg_bias_backward(diff->bias, diff_dst, ops->M, ops->N);
-    ECG_TRY(ecg_op_linear_gradient_run(&ops->gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
+    ECG_TRY(ecg_op_linear_gradient_run(gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
     if (!diff_src)
         return ECG_OK;
-    return ecg_fresh_run(&ops->backward, work->stream, diff_src, diff_dst, weights->weight, NULL, work->packed,
+    return ecg_fresh_run(&ops->backward, work->stream, diff_src, diff_dst, weights->weight, factor, work->packed,
                          work->scratch);
 }

@@ -4,10 +4,11 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
                                 const ecg_transformer_shape *shape, bool backward)
 {
     int64_t M = shape->B * shape->T, C = shape->C, F = shape->F;
-    ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, M, C, 3 * C, backward));
+    ecg_after branch = shape->norm_first ? ECG_WRITE : ECG_ADD; /* in post-norm order right to the residual's */
+    ECG_TRY(ecg_linear_plan_after(&ops->qkv, &weights->qkv, M, C, 3 * C, backward, branch));
     ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, M, C, C, backward));
-    ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, M, C, F, backward));
-    ECG_TRY(ecg_linear_plan(&ops->fc2, &weights->fc2, M, F, C, backward));
+    ECG_TRY(ecg_linear_plan_after(&ops->fc1, &weights->fc1, M, C, F, backward, branch));
+    ECG_TRY(ecg_linear_plan_after(&ops->fc2, &weights->fc2, M, F, C, backward, ECG_MULTIPLY));
     return ecg_attention_plan(&ops->attention, shape->B, shape->H, shape->T, C / shape->H, backward);
 }
 
@@ -84,26 +85,24 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
     return ECG_OK;
 }
 
-/* branch = the gradient of the feed-forward's input, whose norm is `norm`, from that of its output. */
-static ecg_status feed_forward_backward(const float *diff_dst, const ecg_norm_kept *norm, const ecg_norm *norm_weights,
+/* dst = the gradient of the feed-forward's input, whose norm is `norm`, from that of its output; added in post-norm
+ * order. */
+static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const ecg_norm_kept *norm, const ecg_norm *norm_weights,
                                         const ecg_transformer_weights *diff, const ecg_transformer_weights *weights,
                                         ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
                                         const ecg_transformer_work *work, const ecg_transformer_shape *shape)
 {
     int64_t M = shape->B * shape->T, n = M * shape->F;
-    ecg_gelu_forward(work->activated, kept->hidden, n);
-    ecg_dropout(work->activated, work->activated, &kept->activation_mask, n);
-    ECG_TRY(ecg_linear_backward(work->diff_hidden, &diff->fc2, diff_dst, work->activated, &weights->fc2, &ops->fc2,
-                                &work->base));
-    ecg_dropout(work->diff_hidden, work->diff_hidden, &kept->activation_mask, n);
-    ecg_gelu_backward(work->diff_hidden, work->diff_hidden, kept->hidden, n);
+    ecg_gelu_again(work->activated, kept->hidden, kept->hidden, &kept->activation_mask, n);
+    ECG_TRY(ecg_linear_backward_times(work->diff_hidden, kept->hidden, &diff->fc2, diff_dst, work->activated,
+                                      &weights->fc2, &ops->fc2, &work->base));
     ecg_norm_restore(work->rows, norm->normalized, norm_weights->weight, norm_weights->bias, M, shape->C);
-    return ecg_linear_backward(work->branch, &diff->fc1, work->diff_hidden, work->rows, &weights->fc1, &ops->fc1,
+    return ecg_linear_backward(dst, &diff->fc1, work->diff_hidden, work->rows, &weights->fc1, &ops->fc1,
                                &work->base);
 }
 
-/* branch = the gradient of `src`, the input of the attention, from that of its output. */
-static ecg_status self_attention_backward(const float *diff_dst, const float *src, const int64_t *valid,
+/* dst = the gradient of `src`, the input of the attention, from that of its output; added in post-norm order. */
+static ecg_status self_attention_backward(float *dst, const float *diff_dst, const float *src, const int64_t *valid,
                                           const ecg_transformer_weights *diff, const ecg_transformer_weights *weights,
                                           ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
                                           const ecg_transformer_work *work)
@@ -113,7 +112,7 @@ static ecg_status self_attention_backward(const float *diff_dst, const float *sr
     ECG_TRY(ecg_attention_backward(work->diff_qkv, kept->weights, work->dropped, work->diff_weights,
                                    work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
                                    &work->base));
-    return ecg_linear_backward(work->branch, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
+    return ecg_linear_backward(dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
 }
 
 /* Where the gradient that enters a branch is: diff itself, or what dropout leaves of it, in branch. */
@@ -134,16 +133,18 @@ ecg_status ecg_transformer_backward(float *diff, const float *src, const int64_t
     const ecg_norm *norm1 = &weights->norm1, *norm2 = &weights->norm2;
     const ecg_norm *diff1 = &diff_weights->norm1, *diff2 = &diff_weights->norm2;
     const float *branch_diff;
+    float *dst = shape->norm_first ? work->branch : diff;
 
     if (!shape->norm_first)
         ecg_layer_norm_backward(diff, diff2->weight, diff2->bias, diff, &kept->norm2, norm2->weight, M, C);
     branch_diff = through_dropout(diff, &kept->residual_mask, work, n);
-    ECG_TRY(feed_forward_backward(branch_diff, shape->norm_first ? &kept->norm2 : &kept->norm1,
+    ECG_TRY(feed_forward_backward(dst, branch_diff, shape->norm_first ? &kept->norm2 : &kept->norm1,
                                   shape->norm_first ? norm2 : norm1, diff_weights, weights, ops, kept, work, shape));
-    if (shape->norm_first)
+    if (shape->norm_first) {
         ecg_layer_norm_backward(work->branch, diff2->weight, diff2->bias, work->branch, &kept->norm2, norm2->weight, M,
                                 C);
-    ecg_add_forward(diff, work->branch, n);
+        ecg_add_forward(diff, work->branch, n);
+    }
 
     if (!shape->norm_first)
         ecg_layer_norm_backward(diff, diff1->weight, diff1->bias, diff, &kept->norm1, norm1->weight, M, C);
@@ -152,10 +153,11 @@ ecg_status ecg_transformer_backward(float *diff, const float *src, const int64_t
         ecg_norm_restore(work->rows, kept->norm1.normalized, norm1->weight, norm1->bias, M, C);
         src = work->rows;
     }
-    ECG_TRY(self_attention_backward(branch_diff, src, valid, diff_weights, weights, ops, kept, work));
-    if (shape->norm_first)
+    ECG_TRY(self_attention_backward(dst, branch_diff, src, valid, diff_weights, weights, ops, kept, work));
+    if (shape->norm_first) {
         ecg_layer_norm_backward(work->branch, diff1->weight, diff1->bias, work->branch, &kept->norm1, norm1->weight, M,
                                 C);
-    ecg_add_forward(diff, work->branch, n);
+        ecg_add_forward(diff, work->branch, n);
+    }
     return ECG_OK;
 }

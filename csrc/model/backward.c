@@ -37,8 +37,24 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
     } else if (!w->shape.norm_first) {
         ecg_restore_stream(w, b->network, layer - 1, w->layer_rows);
     }
-    return ecg_transformer_backward(w->x, src, w->valid, &b->diff->layers[layer], weights, &w->ops, kept, &w->work,
-                                    &w->shape);
+    w->work.base.overwrite = w->overwrite;
+    ecg_status status = ecg_transformer_backward(w->x, src, w->valid, &b->diff->layers[layer], weights, &w->ops, kept,
+                                                 &w->work, &w->shape);
+    w->work.base.overwrite = false;
+    return status;
+}
+
+/* A layer that did not run: where its matrices have no gradient yet, it is 0. */
+static void no_layer_backward(const backward *b, int64_t layer)
+{
+    const ecg_transformer_weights *diff = &b->diff->layers[layer];
+    size_t square = (size_t)(b->w->config.C * b->w->config.C), wide = (size_t)(b->w->config.C * b->w->config.F);
+    if (!b->w->overwrite)
+        return;
+    memset(diff->qkv.weight, 0, 3 * square * sizeof(float));
+    memset(diff->out.weight, 0, square * sizeof(float));
+    memset(diff->fc1.weight, 0, wide * sizeof(float));
+    memset(diff->fc2.weight, 0, wide * sizeof(float));
 }
 
 static void encoder_norm_backward(const backward *b)
@@ -198,6 +214,8 @@ ecg_status ecg_backward_encoder(const ecg_network *diff, const ecg_network *netw
             ECG_TRY(poll(context));
         if (w->runs[i])
             ECG_TRY(layer_backward(&b, i));
+        else
+            no_layer_backward(&b, i);
     }
     ecg_dropout(w->x, w->x, &w->encoder_mask, n);
     if (!c->norm_first)

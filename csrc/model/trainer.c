@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../base/memory.h"
+#include "workspace.h"
 
 /* Rows (tokens of all segments together) of one pass: enough for the matrix products to be fast, few enough for
  * what is kept of a pass to stay small beside the parameters. */
@@ -219,16 +219,29 @@ int64_t ecg_trainer_pass(const ecg_trainer *t, int64_t N)
 
 /* ---- a step ---- */
 
+/* The matrices of the encoder layers: nearly all that is trained. */
+static bool is_layer_matrix(ecg_role role)
+{
+    return role == ECG_QUERY_WEIGHT || role == ECG_KEY_WEIGHT || role == ECG_VALUE_WEIGHT || role == ECG_OUT_WEIGHT ||
+           role == ECG_FC1_WEIGHT || role == ECG_FC2_WEIGHT;
+}
+
+/* Sets the gradients to 0, those of the layers' matrices only if `all`. */
+static void begin(ecg_trainer *t, bool all)
+{
+    t->accumulating = true;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->piece_count; i++) {
+        const ecg_piece *p = &t->pieces[i];
+        if (all || !is_layer_matrix(t->table.parameters[p->tensor].role))
+            memset(t->blocks[ECG_GRADIENTS] + t->offsets[p->tensor] + p->begin, 0, (size_t)p->count * sizeof(float));
+    }
+}
+
 void ecg_trainer_begin(ecg_trainer *t)
 {
-    if (t->accumulating)
-        return;
-    t->accumulating = true;
-    float *gradients = t->blocks[ECG_GRADIENTS];
-    int64_t n = t->sizes[ECG_GRADIENTS];
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += PIECE)
-        memset(gradients + i, 0, (size_t)(n - i < PIECE ? n - i : PIECE) * sizeof *gradients);
+    if (!t->accumulating)
+        begin(t, true);
 }
 
 ecg_status ecg_trainer_accumulate(ecg_trainer *t, ecg_bce_sums *sums, const float *src, const int64_t *valid,
@@ -238,7 +251,9 @@ ecg_status ecg_trainer_accumulate(ecg_trainer *t, ecg_bce_sums *sums, const floa
     ecg_status status = ECG_OK;
     int64_t largest = ecg_trainer_pass(t, N), passes = (B + largest - 1) / largest, Y = t->config.labels, done = 0;
     int64_t row0 = noise->first_row;
-    ecg_trainer_begin(t);
+    bool first = !t->accumulating;
+    if (first)
+        begin(t, head_only);
     for (int64_t pass = 0; pass < passes; pass++) { /* as equal as can be: at most two shapes */
         int64_t rows = (B - done) / (passes - pass);
         ecg_workspace *w;
@@ -249,6 +264,7 @@ ecg_status ecg_trainer_accumulate(ecg_trainer *t, ecg_bce_sums *sums, const floa
         noise->given_row = done;
         ECG_TRY_GOTO(ecg_forward(&t->parameters, w, src + done * t->config.leads * N, valid ? valid + done : NULL,
                                  noise, &outputs));
+        w->overwrite = first && pass == 0;
         ecg_bce_forward(sums, t->logits, labels + done * Y, pos_weight, rows, Y);
         ecg_bce_backward(t->diff_logits, t->logits, labels + done * Y, pos_weight, rows, Y);
         ECG_TRY_GOTO(ecg_backward(&t->gradients, &t->parameters, w, t->diff_logits, head_only, t->feature_grad_mult,

@@ -59,6 +59,7 @@ struct ecg_workspace {
     bool *runs;                               /* (layers): false for a layer that was dropped */
     float *replay;                            /* (M, C): a layer's stream while it is computed again */
     float *diff_pooled;                       /* (B, C) */
+    bool overwrite;                           /* the layers' matrices have no gradient yet: write, don't add */
     const ecg_noise *noise;                   /* of the last forward; NULL where nothing is dropped */
 };
 

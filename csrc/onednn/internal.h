@@ -33,10 +33,13 @@ ecg_status make_attributes(dnnl_primitive_attr_t *dst);
 /* The name of the implementation behind a primitive descriptor; empty if it has none. */
 const char *implementation_of(const_dnnl_primitive_desc_t desc);
 
-/* The descriptor of dst (M, N) = src (M, K) weights (N, K)^T [+ bias]; weights NULL lets oneDNN choose their
- * layout. */
+/* The descriptor of dst (M, N) = src (M, K) weights (N, K)^T [+ bias], and what becomes of it; weights NULL lets
+ * oneDNN choose their layout. */
 ecg_status linear_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weights, int64_t M, int64_t K, int64_t N,
-                       bool bias);
+                       bool bias, ecg_after after);
+
+/* Attributes with the post-op that `after` says, for a result of this descriptor. */
+ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, const_dnnl_memory_desc_t dst);
 
 /* The descriptor of a convolution over (batch, steps, channels); weights NULL lets oneDNN choose their layout. */
 ecg_status conv_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weights, const ecg_conv_shape *shape,

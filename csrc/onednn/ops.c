@@ -142,8 +142,25 @@ fail:
     return status;
 }
 
+ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, const_dnnl_memory_desc_t dst)
+{
+    ecg_status status = ECG_OK;
+    dnnl_post_ops_t post_ops = NULL;
+    if (after == ECG_WRITE)
+        return ECG_OK;
+    DNNL(dnnl_post_ops_create(&post_ops));
+    if (after == ECG_ADD)
+        DNNL(dnnl_post_ops_append_sum(post_ops, 1.f, 0, dnnl_data_type_undef));
+    else
+        DNNL(dnnl_post_ops_append_binary(post_ops, dnnl_binary_mul, dst));
+    DNNL(dnnl_primitive_attr_set_post_ops(attributes, post_ops));
+fail:
+    dnnl_post_ops_destroy(post_ops);
+    return status;
+}
+
 ecg_status linear_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weights, int64_t M, int64_t K, int64_t N,
-                       bool bias)
+                       bool bias, ecg_after after)
 {
     ecg_status status = ECG_OK;
     dnnl_memory_desc_t src_desc = NULL, any_desc = NULL, bias_desc = NULL, dst_desc = NULL;
@@ -157,6 +174,7 @@ ecg_status linear_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weig
     DNNL(dnnl_memory_desc_create_with_tag(&any_desc, 2, (dnnl_dims_t){rows, columns}, dnnl_f32,
                                           dnnl_format_tag_any));
     DNNL(dnnl_memory_desc_create_with_tag(&dst_desc, 2, (dnnl_dims_t){M, N}, dnnl_f32, dnnl_ab));
+    ECG_TRY_GOTO(set_after(attributes, after, dst_desc));
     if (matmul) {
         DNNL(dnnl_memory_desc_create_with_tag(&bias_desc, 2, (dnnl_dims_t){1, N}, dnnl_f32, dnnl_ab));
         DNNL(dnnl_matmul_primitive_desc_create(dst, engine, src_desc, weights ? weights : any_desc,
@@ -219,7 +237,7 @@ ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, int64_t N, int64_t
     ecg_status status = ECG_OK;
     dnnl_primitive_desc_t desc = NULL;
     dnnl_memory_desc_t plain = NULL;
-    ECG_TRY_GOTO(linear_desc(&desc, NULL, rows, K, N, true));
+    ECG_TRY_GOTO(linear_desc(&desc, NULL, rows, K, N, true, ECG_WRITE));
     ECG_TRY_GOTO(plain_linear_weights(&plain, K, N, false));
     ECG_TRY_GOTO(pack(dst, src, plain, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0)));
 fail:
@@ -325,7 +343,7 @@ ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, bool bia
 ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, int64_t M, int64_t K, int64_t N)
 {
     dnnl_primitive_desc_t desc = NULL;
-    ecg_status status = linear_desc(&desc, weights->desc, M, K, N, true);
+    ecg_status status = linear_desc(&desc, weights->desc, M, K, N, true, ECG_WRITE);
     if (status == ECG_OK)
         status = finish_forward(op, desc, true);
     dnnl_primitive_desc_destroy(desc);

@@ -98,19 +98,22 @@ void ecg_fresh_free(ecg_fresh_op *op);
 /* dst (M, N) = src (M, K) weights^T + bias, weights (N, K) row-major. */
 ecg_status ecg_fresh_linear(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N);
 
-/* diff_src (M, K) = diff_dst (M, N) weights, weights (N, K) row-major. */
-ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N);
+/* What becomes of a result: it is written, added to what is there, or written times a factor of its shape. */
+typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
+
+/* diff_src (M, K) = diff_dst (M, N) weights, weights (N, K) row-major; or as `after` says. */
+ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N, ecg_after after);
 
 /* The convolution of ecg_op_conv, weights (O, I/groups, kernel) row-major; and diff_src of diff_dst. */
 ecg_status ecg_fresh_conv(ecg_fresh_op *op, const ecg_conv_shape *shape, bool bias);
 ecg_status ecg_fresh_conv_backward(ecg_fresh_op *op, const ecg_conv_shape *shape);
 
-/* The run of any of these; bias NULL where the op has none. */
+/* The run of any of these; `operand` is the bias or the factor, NULL where the op has neither. */
 ecg_status ecg_fresh_run(ecg_fresh_op *op, ecg_stream *stream, float *dst, const float *src, const float *weights,
-                         const float *bias, void *packed, void *scratch);
+                         const float *operand, void *packed, void *scratch);
 
-/* diff_weights (N, K) += diff_dst (M, N)^T src (M, K). */
-ecg_status ecg_op_linear_gradient(ecg_op *op, int64_t M, int64_t K, int64_t N);
+/* diff_weights (N, K) = diff_dst (M, N)^T src (M, K), or += with `add`. */
+ecg_status ecg_op_linear_gradient(ecg_op *op, int64_t M, int64_t K, int64_t N, bool add);
 ecg_status ecg_op_linear_gradient_run(ecg_op *op, ecg_stream *stream, float *diff_weights, const float *diff_dst,
                                       const float *src, void *scratch);
 

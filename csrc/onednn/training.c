@@ -15,18 +15,12 @@ static ecg_status reorder_op(ecg_op *op, const_dnnl_memory_desc_t dst, const_dnn
 {
     ecg_status status = ECG_OK;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_post_ops_t post_ops = NULL;
     dnnl_primitive_desc_t desc = NULL;
     ECG_TRY_GOTO(make_attributes(&attributes));
-    DNNL(dnnl_post_ops_create(&post_ops));
-    if (add) {
-        DNNL(dnnl_post_ops_append_sum(post_ops, 1.f, 0, dnnl_data_type_undef));
-        DNNL(dnnl_primitive_attr_set_post_ops(attributes, post_ops));
-    }
+    ECG_TRY_GOTO(set_after(attributes, add ? ECG_ADD : ECG_WRITE, dst));
     DNNL(dnnl_reorder_primitive_desc_create(&desc, src, engine, dst, engine, attributes));
     ECG_TRY_GOTO(finish_op(op, desc, (ecg_argument[]){{DNNL_ARG_TO, dst}, {DNNL_ARG_FROM, src}}, 2));
 fail:
-    dnnl_post_ops_destroy(post_ops);
     dnnl_primitive_attr_destroy(attributes);
     dnnl_primitive_desc_destroy(desc);
     return status;
@@ -43,15 +37,29 @@ static ecg_status finish_fresh(ecg_fresh_op *op, const_dnnl_memory_desc_t plain,
     return ECG_OK;
 }
 
+/* As finish_forward: dst, src, weights, and a factor of the shape of dst. */
+static ecg_status finish_multiplied(ecg_op *op, const_dnnl_primitive_desc_t desc)
+{
+    const_dnnl_memory_desc_t dst = dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
+    ecg_argument arguments[4] = {
+        {DNNL_ARG_DST, dst},
+        {DNNL_ARG_SRC, dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0)},
+        {DNNL_ARG_WEIGHTS, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0)},
+        {DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, dst},
+    };
+    return finish_op(op, desc, arguments, 4);
+}
+
 /* A linear op of src (M, K) whose weights lie in memory as (N, K), or as (K, N) where they are transposed. */
-static ecg_status fresh_linear(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N, bool transposed, bool bias)
+static ecg_status fresh_linear(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N, bool transposed, bool bias,
+                               ecg_after after)
 {
     ecg_status status = ECG_OK;
     dnnl_primitive_desc_t desc = NULL;
     dnnl_memory_desc_t plain = NULL;
-    ECG_TRY_GOTO(linear_desc(&desc, NULL, M, K, N, bias));
+    ECG_TRY_GOTO(linear_desc(&desc, NULL, M, K, N, bias, after));
     ECG_TRY_GOTO(plain_linear_weights(&plain, K, N, transposed));
-    ECG_TRY_GOTO(finish_forward(&op->run, desc, bias));
+    ECG_TRY_GOTO(after == ECG_MULTIPLY ? finish_multiplied(&op->run, desc) : finish_forward(&op->run, desc, bias));
     ECG_TRY_GOTO(finish_fresh(op, plain, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), false, false));
 fail:
     dnnl_memory_desc_destroy(plain);
@@ -61,12 +69,12 @@ fail:
 
 ecg_status ecg_fresh_linear(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N)
 {
-    return fresh_linear(op, M, K, N, false, true);
+    return fresh_linear(op, M, K, N, false, true, ECG_WRITE);
 }
 
-ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N)
+ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N, ecg_after after)
 {
-    return fresh_linear(op, M, N, K, true, false);
+    return fresh_linear(op, M, N, K, true, false, after);
 }
 
 ecg_status ecg_fresh_conv(ecg_fresh_op *op, const ecg_conv_shape *shape, bool bias)
@@ -145,36 +153,32 @@ fail:
 }
 
 ecg_status ecg_fresh_run(ecg_fresh_op *op, ecg_stream *stream, float *dst, const float *src, const float *weights,
-                         const float *bias, void *packed, void *scratch)
+                         const float *operand, void *packed, void *scratch)
 {
     ECG_TRY(ecg_op_execute(&op->pack, stream, (void *const[]){packed, (void *)weights}, scratch));
-    return ecg_op_execute(&op->run, stream, (void *const[]){dst, (void *)src, packed, (void *)bias}, scratch);
+    return ecg_op_execute(&op->run, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch);
 }
 
 /* A matrix product with the gradient described as transposed and a sum into the destination: 80 to 84 % of
  * what the processor does, against 34 to 61 % of the inner product's own backward primitive. */
-ecg_status ecg_op_linear_gradient(ecg_op *op, int64_t M, int64_t K, int64_t N)
+ecg_status ecg_op_linear_gradient(ecg_op *op, int64_t M, int64_t K, int64_t N, bool add)
 {
     ecg_status status = ECG_OK;
     dnnl_memory_desc_t diff_dst = NULL, src = NULL, diff_weights = NULL;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_post_ops_t post_ops = NULL;
     dnnl_primitive_desc_t desc = NULL;
     ECG_TRY(get_engine());
     ECG_TRY_GOTO(make_attributes(&attributes));
-    DNNL(dnnl_post_ops_create(&post_ops));
-    DNNL(dnnl_post_ops_append_sum(post_ops, 1.f, 0, dnnl_data_type_undef));
-    DNNL(dnnl_primitive_attr_set_post_ops(attributes, post_ops));
     DNNL(dnnl_memory_desc_create_with_tag(&diff_dst, 2, (dnnl_dims_t){N, M}, dnnl_f32, dnnl_ba));
     DNNL(dnnl_memory_desc_create_with_tag(&src, 2, (dnnl_dims_t){M, K}, dnnl_f32, dnnl_ab));
     DNNL(dnnl_memory_desc_create_with_tag(&diff_weights, 2, (dnnl_dims_t){N, K}, dnnl_f32, dnnl_ab));
+    ECG_TRY_GOTO(set_after(attributes, add ? ECG_ADD : ECG_WRITE, diff_weights));
     DNNL(dnnl_matmul_primitive_desc_create(&desc, engine, diff_dst, src, NULL, diff_weights, attributes));
     ECG_TRY_GOTO(finish_forward(op, desc, false));
 fail:
     dnnl_memory_desc_destroy(diff_dst);
     dnnl_memory_desc_destroy(src);
     dnnl_memory_desc_destroy(diff_weights);
-    dnnl_post_ops_destroy(post_ops);
     dnnl_primitive_attr_destroy(attributes);
     dnnl_primitive_desc_destroy(desc);
     return status;
