@@ -87,10 +87,11 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
 
 /* dst = the gradient of the feed-forward's input, whose norm is `norm`, from that of its output; added in post-norm
  * order. */
-static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const ecg_norm_kept *norm, const ecg_norm *norm_weights,
-                                        const ecg_transformer_weights *diff, const ecg_transformer_weights *weights,
-                                        ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
-                                        const ecg_transformer_work *work, const ecg_transformer_shape *shape)
+static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const ecg_norm_kept *norm,
+                                        const ecg_norm *norm_weights, const ecg_transformer_weights *diff,
+                                        const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
+                                        const ecg_transformer_kept *kept, const ecg_transformer_work *work,
+                                        const ecg_transformer_shape *shape)
 {
     int64_t M = shape->B * shape->T, n = M * shape->F;
     ecg_gelu_again(work->activated, kept->hidden, kept->hidden, &kept->activation_mask, n);

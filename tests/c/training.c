@@ -281,6 +281,28 @@ static void pool(double *dst, double *const src[3], const int64_t *dims)
     }
 }
 
+/* `diff` is the gradient of GELU at src for diff_dst: the slope in place of src gives the same, with a mask too. */
+static void check_gelu_again(const float *src, const float *diff_dst, const float *diff, int64_t n)
+{
+    uint8_t *keep = get((size_t)n);
+    float *dst = floats(n), *expected = floats(n);
+    for (int64_t i = 0; i < n; i++)
+        keep[i] = i % 3 != 0;
+    ecg_gelu_forward(expected, src, n);
+    for (int masked = 0; masked < 2; masked++) {
+        ecg_dropout_mask mask = {.scale = 1.5f, .keep = masked ? keep : NULL};
+        float *slope = copy(src, n);
+        ecg_gelu_again(dst, slope, slope, &mask, n);
+        for (int64_t i = 0; i < n; i++) {
+            float factor = masked ? (keep[i] ? 1.5f : 0.f) : 1.f;
+            CHECK(dst[i] == expected[i] * factor, "GELU of entry %d", (int)i);
+            CHECK(fabsf(slope[i] * diff_dst[i] - diff[i] * factor) < 1e-6f, "slope of entry %d", (int)i);
+        }
+        free(slope);
+    }
+    free(keep), free(dst), free(expected);
+}
+
 static void test_gelu_softmax_pool(void)
 {
     const float none[3] = {0};
@@ -290,6 +312,7 @@ static void test_gelu_softmax_pool(void)
         const float *inputs[3] = {src, src, src}, *outputs[3] = {diff};
         ecg_gelu_backward(diff, diff_dst, src, n);
         check_gradients("gelu", gelu, &n, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);
+        check_gelu_again(src, diff_dst, diff, n);
 
         const int64_t lengths[2] = {valid, valid}, rows[3] = {2 * T, T, valid};
         ecg_softmax_forward(weights, lengths, 0.5f, 2, 1, T);
@@ -342,6 +365,40 @@ static void test_weight_norm(void)
     }
 }
 
+/* `diff` and `diffs` (which began at 1) are of ECG_WRITE: added, multiplied, and the weight's gradient overwritten. */
+static void check_afters(const float *src, const float *diff_dst, const float *diff, const ecg_linear *diffs,
+                         const ecg_linear *weights, const int64_t *shape, const ecg_work *plain)
+{
+    int64_t M = shape[0], K = shape[1], N = shape[2];
+    float *factor = numbers(M * K, 1, 0);
+    for (int after = ECG_ADD; after <= ECG_MULTIPLY; after++) {
+        ecg_linear_ops ops = {0};
+        ecg_work_sizes sizes = {0};
+        ecg_work work = {.stream = plain->stream, .overwrite = true};
+        float *dst = copy(factor, M * K);
+        ecg_linear own = {.weight = numbers(N * K, 0, 7), .bias = numbers(N, 0, 2)};
+        CHECK(ecg_linear_plan_after(&ops, weights, M, K, N, true, after) == ECG_OK, "%s", ecg_message());
+        ecg_linear_sizes(&ops, &sizes);
+        CHECK(ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
+        CHECK((after == ECG_ADD ? ecg_linear_backward(dst, &own, diff_dst, src, weights, &ops, &work)
+                                : ecg_linear_backward_times(dst, factor, &own, diff_dst, src, weights, &ops, &work)) ==
+                  ECG_OK, "%s", ecg_message());
+        for (int64_t i = 0; i < M * K; i++) {
+            float expected = after == ECG_ADD ? factor[i] + diff[i] : factor[i] * diff[i];
+            CHECK(fabsf(dst[i] - expected) < 1e-5f, "entry %d", (int)i);
+        }
+        for (int64_t i = 0; i < N * K; i++)
+            CHECK(fabsf(own.weight[i] - (diffs->weight[i] - 1)) < 1e-5f, "gradient %d of a weight", (int)i);
+        for (int64_t i = 0; i < N; i++)
+            CHECK(own.bias[i] == diffs->bias[i], "gradient %d of a bias", (int)i);
+        ecg_linear_free(&ops);
+        ecg_free(work.packed), ecg_free(work.scratch);
+        free(dst), free(own.weight), free(own.bias);
+    }
+    free(factor);
+}
+
 static void test_linear(void)
 {
     const int64_t shapes[][3] = {{1, 1, 1}, {5, 7, 3}, {33, 16, 32}};
@@ -363,6 +420,7 @@ static void test_linear(void)
         check_gradients("linear", linear, shapes[i], (const float *const[]){src, weights.weight, weights.bias},
                         (const int64_t[]){M * K, N * K, N}, diff_dst, M * N,
                         (const float *const[]){diff, diffs.weight, diffs.bias}, (const float[]){0, 1, 2}, 1e-5);
+        check_afters(src, diff_dst, diff, &diffs, &weights, shapes[i], &work);
         ecg_linear_free(&ops);
         ecg_stream_destroy(work.stream);
         ecg_free(work.packed), ecg_free(work.scratch);
