@@ -1,4 +1,5 @@
-"""Trains the small model that ships in the package, ecgfm/assets/demo, on simulated patients; and evaluates it.
+"""Pretrains and finetunes the small model that ships in the package, ecgfm/assets/demo, on simulated patients, and
+evaluates it on others.
 
 Everything follows from the seed. Run from the root of the repository; needs the extra [train]:
 python scripts/train_demo_model.py --out build/demo
@@ -8,16 +9,14 @@ import argparse
 import json
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 import ecgfm
 from ecgfm._files import write_text
-from ecgfm._threads import core
 from ecgfm.checkpoint import write_directory
-from ecgfm.ecg import SIMULATED_LABELS, simulate_cohort
+from ecgfm.ecg import SAMPLES, SIMULATED_LABELS, simulate_cohort
 
 CONFIG = {
     "encoder_layers": 3,
@@ -31,9 +30,12 @@ CONFIG = {
     "conv_pos": 32,
     "conv_pos_groups": 8,
     "in_d": 12,
-    "num_labels": len(SIMULATED_LABELS),
+    "latent_vars": 64,
+    "latent_groups": 2,
+    "final_dim": 64,
 }
-TRAINING, VALIDATION, TEST = 100, 200, 300  # added to the seed: three cohorts without a common patient
+PRETRAINING, TRAINING, VALIDATION, TEST = 400, 100, 200, 300  # added to the seed: cohorts without a common patient
+SHARES = (0.01, 0.1, 1.0)  # of the labels, to measure what pretraining is worth
 
 
 CARD = """# The demonstration model
@@ -41,8 +43,9 @@ CARD = """# The demonstration model
 A small ECG-FM ({layers} layers of width {width}) for `ecgfm demo`, tests and examples.
 
 - **Input and output**: as of every ECG-FM model, 5 s of 12 leads at 500 Hz; ten of the published model's labels.
-- **Training data**: {patients:,} simulated patients of `ecgfm.ecg.simulate_cohort`, 5 s of each. No patient's data.
-- **Training**: `{command}` from random initial values, {minutes:.0f} minutes of one processor.
+- **Training data**: simulated patients of `ecgfm.ecg.simulate_cohort`, no real ones: {pretrain_patients:,}, twice 5 s
+  of each, without labels, for pretraining (W2V, CMSC and masked leads); {patients:,} others, 5 s each, for finetuning.
+- **Training**: `{command}`, {minutes:.0f} minutes of one processor.
 - **What it is not**: a model of real ECGs. It has seen none; its figures, and its calibration, say nothing of how it
   would do on them; simulated hearts are simpler than hearts (`docs/simulator.md`). It makes no diagnosis.
 
@@ -56,34 +59,16 @@ of equal numbers. Baseline: AUROC of a logistic regression on the heart rate and
 {table}
 
 Mean AUROC {mean:.4f}, of the baseline {baseline:.4f}.
+{worth}"""
+WORTH = """
+## What pretraining is worth
+
+Mean AUROC on the same patients after finetuning with a share of the labels.
+
+| labels | pretrained | from random values |
+|---|---|---|
+{table}
 """
-
-
-# ---- initial values ---------------------------------------------------------------------------------
-
-
-def draw(rng, shape, distribution, scale):
-    """A tensor of initial values, as the parameter table describes them."""
-    if distribution in ("zeros", "ones"):
-        return np.full(shape, float(distribution == "ones"), np.float32)
-    if distribution == "normal":
-        return (scale * rng.standard_normal(shape)).astype(np.float32)
-    low, high = (0, 1) if distribution == "unit" else (-scale, scale)
-    return rng.uniform(low, high, shape).astype(np.float32)
-
-
-def initial_values(config, seed):
-    """{name: array}; each tensor is drawn from the seed and its own name."""
-    tensors, norms = {}, []
-    for name, shape, (distribution, scale) in core().initial_values(config, "classifier"):
-        rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
-        tensors[name] = draw(rng, shape, distribution, scale)
-        if distribution == "tap_norm":
-            norms.append(name)
-    for name in norms:  # the gain of a tap starts as the norm of its direction
-        direction = tensors[name.removesuffix("0") + "1"]
-        tensors[name] = np.sqrt((direction.astype(np.float64) ** 2).sum(axis=(0, 1), keepdims=True)).astype(np.float32)
-    return tensors
 
 
 # ---- evaluation -------------------------------------------------------------------------------------
@@ -141,49 +126,78 @@ def probabilities(model, x, batch=32):
     return np.concatenate([model(x[i : i + batch]).probabilities for i in range(0, len(x), batch)])
 
 
-def train(args):
-    print("simulating", flush=True)
-    train = simulate_cohort(args.patients, seed=args.seed + TRAINING)
-    valid = simulate_cohort(max(args.patients // 10, 50), seed=args.seed + VALIDATION)
-    x, valid_x = train.prepared()[0], valid.prepared()[0]
-    start = ecgfm.Model.from_state_dict(CONFIG, initial_values(CONFIG, args.seed), labels=SIMULATED_LABELS)
-    updates = args.epochs * -(-len(x) // args.batch_size)
-    schedule = {"_name": "tri_stage", "lr": [args.lr], "phase_ratio": [0.05, 0.45, 0.5], "max_update": updates}
-    print(f"finetuning: {len(x):,} segments, {updates:,} updates, {start.num_parameters:,} parameters", flush=True)
-    began, used = time.monotonic(), time.process_time()
+def schedule(lr, updates):
+    return {"_name": "tri_stage", "lr": [lr], "phase_ratio": [0.05, 0.45, 0.5], "max_update": updates}
 
-    def tell(row):
-        print(
-            f"epoch {row['epoch']}  {time.monotonic() - began:.0f} s  loss {row['train_loss']:.4f}"
-            f"  valid loss {row['valid_loss']:.4f}  valid auroc {row['valid_auroc_macro']:.4f}",
-            flush=True,
-        )
 
-    tuned = ecgfm.finetune(
-        start,
-        x,
-        train.y,
-        valid=(valid_x, valid.y),
-        epochs=args.epochs,
+def simulated(patients, seed):
+    """((x, y), features) of a cohort."""
+    cohort = simulate_cohort(patients, seed=seed)
+    return (cohort.prepared()[0], cohort.y), features(cohort)
+
+
+def new_model(args):
+    """Random initial values."""
+    return ecgfm.Trainer(CONFIG, loss="wav2vec2_with_cmsc", seed=args.seed).model()
+
+
+def pretrain(args):
+    """An encoder that has seen pairs of recordings of a patient each, without their labels."""
+    cohort = simulate_cohort(args.pretrain_patients, recordings=2, seed=args.seed + PRETRAINING)
+    pairs = cohort.prepared()[0].reshape(-1, 2, 12, SAMPLES)
+    del cohort
+    updates = args.pretrain_epochs * -(-len(pairs) // args.batch_size)
+    print(f"pretraining: {len(pairs):,} pairs, {updates:,} updates", flush=True)
+    done = ecgfm.pretrain(
+        pairs,
+        config=CONFIG,
+        epochs=args.pretrain_epochs,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        schedule=schedule(args.pretrain_lr, updates),
+        feature_grad_mult=1.0,
+        optimizer={"clip_norm": 5.0},
+        num_negatives=50,
+        progress=False,
+        callback=lambda row: tell(row, "train_loss", "train_loss_0", "train_loss_3", "train_accuracy"),
+    )
+    return done.model
+
+
+def finetune(args, model, train, valid, share=1.0):
+    """A classifier finetuned on a share of the training patients; on a small share four times as many epochs."""
+    (x, y), count = train, max(round(len(train[0]) * share), 1)
+    epochs = args.epochs if share == 1 else 4 * args.epochs
+    updates = epochs * -(-count // args.batch_size)
+    print(f"finetuning: {count:,} segments, {updates:,} updates", flush=True)
+    return ecgfm.finetune(
+        model,
+        x[:count],
+        y[:count],
+        valid=valid,
+        epochs=epochs,
         batch_size=args.batch_size,
         monitor="auroc_macro",
         seed=args.seed,
-        schedule=schedule,
+        schedule=schedule(args.lr, updates),
         feature_grad_mult=1.0,
-        activation_dropout=0.0,
+        dropout=0.1,
         optimizer={"clip_norm": 1.0, "weight_decay": 0.01},
         labels=SIMULATED_LABELS,
         progress=False,
-        callback=tell,
-    )
-    return tuned, train, time.process_time() - used
+        callback=lambda row: tell(row, "train_loss", "valid_loss", "valid_auroc_macro"),
+    ).model
+
+
+def tell(row, *names):
+    print(f"epoch {row['epoch']}", *(f"{name} {row[name]:.4f}" for name in names), sep="  ", flush=True)
 
 
 def mean_auroc(found):
     return float(np.mean([row["auroc"] for row in found.values()]))
 
 
-def card(args, found, linear, seconds):
+def card(args, found, linear, worth, seconds):
     """The model card."""
     rows = [
         f"| {label} | {row['positives']} | {row['auroc']:.3f} ({row['auroc_low']:.3f}-{row['auroc_high']:.3f}) |"
@@ -191,9 +205,11 @@ def card(args, found, linear, seconds):
         f" {row['calibration_error']:.3f} | {linear[label]['auroc']:.3f} |"
         for label, row in found.items()
     ]
+    shares = [f"| {100 * row['share']:g} % | {row['pretrained']:.4f} | {row['random']:.4f} |" for row in worth]
     return CARD.format(
         layers=CONFIG["encoder_layers"],
         width=CONFIG["encoder_embed_dim"],
+        pretrain_patients=args.pretrain_patients,
         patients=args.patients,
         test_patients=args.test_patients,
         command=args.command,
@@ -201,43 +217,70 @@ def card(args, found, linear, seconds):
         table="\n".join(rows),
         mean=mean_auroc(found),
         baseline=mean_auroc(linear),
+        worth=WORTH.format(table="\n".join(shares)) if worth else "",
     )
+
+
+def report(args, found, linear, worth, seconds):
+    """Write the figures and the model card."""
+    figures = {"processor_seconds": seconds, "model": found, "baseline": linear, "worth": worth}
+    write_text(args.out / "evaluation.json", json.dumps(figures, indent=1) + "\n")
+    write_text(args.out / "README.md", card(args, found, linear, worth, seconds))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="a model directory (default build/demo)")
-    parser.add_argument("--patients", type=int, default=9000)
+    parser.add_argument("--pretrain-patients", type=int, default=6000)
+    parser.add_argument("--pretrain-epochs", type=int, default=6, help="0: finetune from random initial values")
+    parser.add_argument("--pretrain-lr", type=float, default=5e-4)
+    parser.add_argument("--patients", type=int, default=12000)
     parser.add_argument("--test-patients", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--worth", action="store_true", help="measure what pretraining is worth: five more finetunings")
     args = parser.parse_args()
-    given = [f"--{name.replace('_', '-')} {value}" for name, value in vars(args).items()
-             if value != parser.get_default(name) and name not in ("out", "threads")]  # fmt: skip
-    args.command = " ".join(["python scripts/train_demo_model.py", *given])
+    args.command = "python scripts/train_demo_model.py"
+    for name, value in vars(args).copy().items():
+        if name not in ("out", "threads", "command") and value != parser.get_default(name):
+            args.command += f" --{name.replace('_', '-')}" + ("" if value is True else f" {value}")
     if args.threads:
         ecgfm.set_num_threads(args.threads)
-    tuned, training, seconds = train(args)
-    print("evaluating", flush=True)
-    test = simulate_cohort(args.test_patients, seed=args.seed + TEST)
-    found = scores(probabilities(tuned.model, test.prepared()[0]), test.y, args.seed)
-    linear = scores(baseline(features(training), training.y, features(test)), test.y, args.seed)
+    used = time.process_time()
+    start = pretrain(args) if args.pretrain_epochs else new_model(args)
+    print("simulating", flush=True)
+    train, about = simulated(args.patients, args.seed + TRAINING)
+    valid, _ = simulated(max(args.patients // 20, 20), args.seed + VALIDATION)
+    (test, truth), about_test = simulated(args.test_patients, args.seed + TEST)
+    model = finetune(args, start, train, valid)
+    seconds = time.process_time() - used
+    found = scores(probabilities(model, test), truth, args.seed)
+    linear = scores(baseline(about, train[1], about_test), truth, args.seed)
     write_directory(
         args.out,
         kind="classifier",
-        config=tuned.model.config,
-        tensors=tuned.model.state_dict(),
+        config=model.config,
+        tensors=model.state_dict(),
         labels=SIMULATED_LABELS,
         info={"training": "simulated patients"},
     )
-    write_text(args.out / "README.md", card(args, found, linear, seconds))
-    report = {"best_epoch": tuned.best_epoch, "processor_seconds": seconds, "model": found, "baseline": linear}
-    write_text(args.out / "evaluation.json", json.dumps(report, indent=1) + "\n")
+    report(args, found, linear, [], seconds)
     for label, row in found.items():
         print(f"{label:36s} AUROC {row['auroc']:.3f}  AUPRC {row['auprc']:.3f}  baseline {linear[label]['auroc']:.3f}")
+    if args.worth and args.pretrain_epochs:
+        worth = []
+        for share in SHARES:
+            row = {"share": share, "pretrained": mean_auroc(found)}
+            for name, begin in (("pretrained", start), ("random", new_model(args))):
+                if (share, name) != (1.0, "pretrained"):
+                    tuned = finetune(args, begin, train, valid, share)
+                    row[name] = mean_auroc(scores(probabilities(tuned, test), truth, args.seed, resamples=1))
+            worth.append(row)
+            print(row, flush=True)
+            report(args, found, linear, worth, seconds)
     return 0
 
 

@@ -80,15 +80,21 @@ def test_scores(script):
 def test_training_is_reproducible(script, tmp_path, monkeypatch, capsys):
     """The same seed gives the same file, to the byte; another seed another one; the card is filled in."""
     pytest.importorskip("sklearn")
-    few = "--patients 64 --test-patients 64 --epochs 1".split()
-    for name, *more in (("a",), ("b",), ("c", "--seed", "2")):
+    few = "--patients 48 --test-patients 48 --epochs 1 --pretrain-patients 32 --pretrain-epochs 1".split()
+    for name, *more in (("a",), ("b", "--worth"), ("c", "--seed", "2"), ("d", "--pretrain-epochs", "0")):
         monkeypatch.setattr("sys.argv", ["x", "--out", str(tmp_path / name), *few, *more])
         assert script.main() == 0
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abc"]
-    assert weights[0] == weights[1] and len(set(weights)) == 2
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abcd"]
+    assert weights[0] == weights[1] and len(set(weights)) == 3
     model = ecgfm.load(tmp_path / "a")
     assert model.labels == SIMULATED_LABELS and model.info["training"] == "simulated patients"
     report = json.loads((tmp_path / "a" / "evaluation.json").read_text())
     card = (tmp_path / "a" / "README.md").read_text()
     assert f"{report['model']['Tachycardia']['auroc']:.3f} (" in card and "{" not in card
     assert "epoch 1" in capsys.readouterr().out
+    worth = json.loads((tmp_path / "b" / "evaluation.json").read_text())["worth"]
+    assert [row["share"] for row in worth] == [0.01, 0.1, 1.0]
+    assert all(0 <= row[start] <= 1 for row in worth for start in ("pretrained", "random"))
+    with_worth = (tmp_path / "b" / "README.md").read_text()
+    assert f"| 1 % | {worth[0]['pretrained']:.4f} | {worth[0]['random']:.4f} |" in with_worth and "worth" not in card
+    assert "--pretrain-epochs 0" in (tmp_path / "d" / "README.md").read_text()
