@@ -54,6 +54,20 @@ def test_it_tells_simulated_patients_apart(script, shipped):
         assert row["auroc_low"] - 0.02 <= value <= row["auroc_high"] + 0.02, label
 
 
+def test_a_written_cohort_is_evaluated(shipped, tmp_path):
+    """From WFDB files and labels.csv the same as from arrays."""
+    pytest.importorskip("sklearn")
+    cohort = simulate_cohort(40, recordings=2, seed=9)
+    paths = cohort.write(tmp_path / "made")
+    found = ecgfm.evaluate(shipped, [tmp_path / "made"], tmp_path / "made" / "labels.csv", bootstrap=0)
+    assert not len(found.errors) and not found.unlabelled and len(found.predictions) == len(paths) == 80
+    x, row = cohort.prepared()
+    expected = shipped(x).probabilities
+    for i, label in enumerate(SIMULATED_LABELS):
+        np.testing.assert_allclose(found.predictions[label], expected[:, i], atol=1e-6)
+        assert np.array_equal(found.predictions[f"true {label}"], cohort.y[:, i])
+
+
 def test_scores(script):
     """Against scikit-learn; the intervals hold the value, and are narrower with more patients."""
     metrics = pytest.importorskip("sklearn.metrics")
