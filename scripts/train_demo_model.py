@@ -45,7 +45,7 @@ A small ECG-FM ({layers} layers of width {width}) for `ecgfm demo`, tests and ex
 - **Input and output**: as of every ECG-FM model, 5 s of 12 leads at 500 Hz; ten of the published model's labels.
 - **Training data**: simulated patients of `ecgfm.ecg.simulate_cohort`, no real ones: {pretrain_patients:,}, twice 5 s
   of each, without labels, for pretraining (W2V, CMSC and masked leads); {patients:,} others, 5 s each, for finetuning.
-- **Training**: `{command}`, {minutes:.0f} minutes of one processor.
+- **Training**: `{command}`, {minutes:.0f} minutes of one processor for the model itself.
 - **What it is not**: a model of real ECGs. It has seen none; its figures, and its calibration, say nothing of how it
   would do on them; simulated hearts are simpler than hearts (`docs/simulator.md`). It makes no diagnosis.
 
