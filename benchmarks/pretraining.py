@@ -14,7 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from common import machine, pretraining_config, pretraining_operations, pretraining_shapes, segments
-from finetuning import LOSS_TOLERANCE, Benchmark, gradient_difference, parse_options, print_memory, print_timings, take_turns
+from finetuning import (
+    LOSS_TOLERANCE,
+    Benchmark,
+    gradient_difference,
+    parse_options,
+    print_memory,
+    print_timings,
+    take_turns,
+)
 from inference import Absent, Failed, Worker
 
 CONTESTANTS = ("ecgfm", "torch")

@@ -1,6 +1,6 @@
 """ECG-FM's pretraining in PyTorch: what a careful user of torch would run on a CPU, eager mode.
 
-The weights are a dict of leaf tensors under the checkpoint's names, but for query, key and value, which are one product.
+The weights are a dict of leaf tensors under the checkpoint's names, but for query, key and value: one product.
 """
 
 import math
@@ -101,7 +101,8 @@ class Pretraining:
         heads = self.config["encoder_attention_heads"]
         qkv = self._linear(x, name + "self_attn.qkv").view(batch, tokens, 3, heads, width // heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout).transpose(1, 2).reshape(batch, tokens, width)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)
+        y = y.transpose(1, 2).reshape(batch, tokens, width)
         x = self._norm(x + self._drop(self._linear(y, name + "self_attn.out_proj")), name + "self_attn_layer_norm")
         y = self._linear(F.gelu(self._linear(x, name + "fc1")), name + "fc2")
         return self._norm(x + self._drop(y), name + "final_layer_norm")

@@ -31,8 +31,8 @@ class Pretrained:
     model : Model
         The encoder of the best epoch, or of the last one where nothing was monitored: `ecgfm.finetune` starts from it.
     history : Table
-        A row for each epoch: ``epoch``, ``num_updates``, ``train_...``, ``valid_...``, as `PretrainingTrainer.step` names
-        them.
+        A row for each epoch: ``epoch``, ``num_updates``, ``train_...``, ``valid_...``, as `PretrainingTrainer.step`
+        names them.
     best_epoch : int
     trainer : PretrainingTrainer
         As it was after the last epoch.
@@ -72,7 +72,7 @@ def pretrain(
     Parameters
     ----------
     pairs : array_like, path-like or ecgfm.data.Dataset
-        (n, 2, 12, N): two segments of each of n patients, as `ecgfm.prepare` gives segments. May be a memory-mapped file.
+        (n, 2, 12, N): two segments of each of n patients, as `ecgfm.prepare` gives them. May be a memory-mapped file.
         Or a manifest of pairs (``manifests/cmsc/train.tsv``), a packed split, or a data set of pairs.
     ids : array_like, optional
         (n,) integers or text: whose they are. Pairs of the same id belong together. By default each is a patient's own;
@@ -116,7 +116,8 @@ def pretrain(
     ConfigError, SignalError, FormatError
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
-    for name, value in {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq, "patience": patience}.items():
+    counts = {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq, "patience": patience}
+    for name, value in counts.items():
         if value is None and name == "patience":
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:

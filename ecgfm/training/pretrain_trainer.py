@@ -42,7 +42,7 @@ class PretrainingTrainer(Trainer):
     Parameters
     ----------
     model : dict, path-like or Model
-        A dict of the original's keys of the architecture: a new model, ECG-FM's base where nothing else is said. A path:
+        A dict of the original's keys of the architecture: a new model, ECG-FM's base where nothing is said. A path:
         a pretraining checkpoint to go on with, or another one whose encoder is taken. A `Model`: its encoder. What is
         not there starts anew. A model that is given is not changed.
     loss : {"wav2vec2_with_cmsc", "wav2vec2", "cmsc"}
@@ -120,7 +120,8 @@ class PretrainingTrainer(Trainer):
                 tensors, config = found.tensors, found.config
                 prefix, has = "encoder." if found.kind == "classifier" else "", set(found.tensors)
             elif isinstance(model, Model):
-                prefix, tensors, config = "encoder." if model.kind == "classifier" else "", _Weights(model), model.config
+                prefix = "encoder." if model.kind == "classifier" else ""
+                tensors, config = _Weights(model), model.config
                 has = {name for name, _ in core().parameters(config, model.kind)}
             elif isinstance(model, dict):
                 prefix, config = "", model
@@ -129,7 +130,8 @@ class PretrainingTrainer(Trainer):
             if not isinstance(model, dict):
                 config = {name: config[name] for name in ARCHITECTURE if name in config}
             self.config = checked_architecture(config)
-            options = {"recompute": recompute, "no_heads": self.loss == "cmsc", "no_masks": not self.settings["mask_prob"]}
+            options = {"recompute": recompute, "no_heads": self.loss == "cmsc"}
+            options["no_masks"] = self.settings["mask_prob"] == 0
             rates = {name: value for name, value in self.settings.items() if isinstance(value, float)}
             self._core = core().Trainer(self.config, rates | options, "pretraining")
             values = self._core.arrays("parameters")
@@ -174,7 +176,7 @@ class PretrainingTrainer(Trainer):
             (P, 2, L, N): two segments of each of P patients; or (B, L, N) segments, whose ``ids`` say which belong
             together: the first of an id with its second, the third with its fourth and so on.
         ids : array_like, optional
-            (P,) or (B,) integers or text: whose segments they are. Pairs of the same id belong together. By default each
+            (P,) or (B,) integers or text: whose they are. Pairs of the same id belong together. By default each
             pair is a patient's own. ``wav2vec2`` takes segments without.
         padding_mask : array_like of bool, optional
             (P, 2, N) or (P, 2, L, N), or with B instead of P, 2: True = padding at the end of a segment.
@@ -302,7 +304,8 @@ class PretrainingTrainer(Trainer):
         x, valid = checked_segments(x, padding_mask, self.config)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            raise SignalError(f"x[{row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}", field="x")
+            where = f"x[{row}, {lead}, {sample}] (segment, lead, sample)"
+            raise SignalError(f"{where} is {x[row, lead, sample]}", field="x")
         return x, valid, ids, second
 
     def _run(self, batch, noise, source, first_row=None):
@@ -480,7 +483,8 @@ def paired(pairs, ids, padding_mask, *, needed=True):
             padding_mask = mask.reshape(-1, *mask.shape[2:]) if mask.ndim > 2 else mask
         return x, np.repeat(ids, 2), np.arange(len(x)) % 2 == 1, padding_mask
     if len(shape) != 3:
-        raise SignalError(f"the shape {shape} is not (pairs, 2, leads, samples) or (segments, leads, samples)", field="x")
+        known = "(pairs, 2, leads, samples) or (segments, leads, samples)"
+        raise SignalError(f"the shape {shape} is not {known}", field="x")
     if ids is None:
         if needed:
             raise SignalError("unpaired segments", field="x", remedy="Give (pairs, 2, leads, samples), or ids")

@@ -1,4 +1,4 @@
-"""Pretraining against the reference data: every part of the loss, codes, gradients, ten updates, options, validation."""
+"""Pretraining against the reference data: parts of the loss, codes, gradients, updates, options, validation."""
 
 import math
 
@@ -128,7 +128,8 @@ def test_losses_codes_and_gradients(tiny, recorded, monkeypatch, multiplier, rec
 def test_logged_values(tiny, recorded):
     """As the original's trainer rounds them."""
     figures, data = recorded
-    row = trainer_of(tiny, 0.1).step(data["batch0/source_unmasked"], data["batch0/patient_id"], noise=given(data, "u0/"))
+    x, ids = data["batch0/source_unmasked"], data["batch0/patient_id"]
+    row = trainer_of(tiny, 0.1).step(x, ids, noise=given(data, "u0/"))
     logged = figures["trainer_reduced_logs"][0]
     for name, value in logged.items():
         assert round(row[name], 5 if name == "accuracy" else 3) == pytest.approx(value, abs=1e-9), name

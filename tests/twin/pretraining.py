@@ -96,7 +96,8 @@ def _contrast(config, p, normed, x, noise, settings, fixed, out):
     """The contrastive loss and the diversity; normed (B, T, K), x (B, T, C)."""
     steps, groups, entries = noise["steps"], config["latent_groups"], config["latent_vars"]
     src = normed[steps] * noise.get("features", 1.0)
-    logits = linear(src, p["quantizer.weight_proj.weight"], p["quantizer.weight_proj.bias"]).reshape(-1, groups, entries)
+    logits = linear(src, p["quantizer.weight_proj.weight"], p["quantizer.weight_proj.bias"])
+    logits = logits.reshape(-1, groups, entries)
     rows, book = len(logits), f64(p["quantizer.vars"]).reshape(groups, entries, -1)
     quantized, codes = quantize(logits, book, noise.get("gumbel"), settings["temp"], fixed)
     clean = softmax(logits)
@@ -128,8 +129,8 @@ def loss(config, params, source, noise, settings=SETTINGS, padding_mask=None, fi
     Parameters
     ----------
     config, params : of a pretraining model.  source : (B, L, N).  padding_mask : (B, L, N) bool or None.
-    noise : "steps" (B, T) bool, as many in each row, "negatives" (R, n), and where wanted "gumbel" (R, G, V), "codebook"
-        (count, R), "channels" (B, C) bool, "ids" and "second" (B); factors of dropout "features" (R, K), "input" and
+    noise : "steps" (B, T) bool, as many in each row, "negatives" (R, n), and where wanted "gumbel" (R, G, V),
+        "codebook" (count, R), "channels" (B, C) bool, "ids" and "second" (B); factors of dropout "features" (R, K), "input" and
         those of `network.forward`.  Without "steps" CMSC alone.
     settings : as `SETTINGS`; "binary" for the loss without infonce, "predicted_only" for steps that are not masked.
     fixed : dict that takes the constants, or brings them.
@@ -161,7 +162,8 @@ def loss(config, params, source, noise, settings=SETTINGS, padding_mask=None, fi
         rows = int((ids[~second][:, None] == ids[second][None]).sum())
     if "ids" in noise:
         pooled = x.sum(axis=1) / fixed.setdefault("count", (x != 0).sum(axis=1))
-        out["cmsc"] = settings["cmsc"] * rows * cmsc(pooled, noise["ids"], noise["second"], settings["cmsc_temp"], fixed)
+        each = cmsc(pooled, noise["ids"], noise["second"], settings["cmsc_temp"], fixed)
+        out["cmsc"] = settings["cmsc"] * rows * each
     out["rows"], out["loss"] = rows, sum(out[name] for name in PARTS)
     return out
 

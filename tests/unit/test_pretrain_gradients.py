@@ -78,7 +78,8 @@ def compare(config, params, x, noise, settings, *, padding_mask=None, factors=()
             direction = direction / max(1.0, np.sqrt(direction.size))
 
             def total(values):
-                return pretraining.loss(config, params | {name: values}, x, factors, settings, padding_mask, fixed)["loss"]
+                changed = params | {name: values}
+                return pretraining.loss(config, changed, x, factors, settings, padding_mask, fixed)["loss"]
 
             expected = slope(total, params[name], direction)
             scale = np.abs(gradient).sum() / np.sqrt(gradient.size)

@@ -178,7 +178,8 @@ def test_the_same_noise_on_one_and_two_threads():
 
             t._core = Spy()
             row = t.step(pairs())
-            seen.append(({name: v for name, v in given.items() if isinstance(v, np.ndarray)}, row, copy(t.state_dict())))
+            arrays = {name: values for name, values in given.items() if isinstance(values, np.ndarray)}
+            seen.append((arrays, row, copy(t.state_dict())))
     finally:
         ecgfm.set_num_threads(before)
     (arrays, row, state), (others, other_row, other_state) = seen
@@ -237,7 +238,8 @@ def test_two_halves_accumulated_are_the_sum_of_both_apart():
 def test_state_goes_on_as_if_nothing_had_happened():
     x, t = pairs(), trainer()
     t.step(x)
-    state = {name: copy(part) if isinstance(part, dict) and name != "steps" else part for name, part in t.state().items()}
+    state = t.state()
+    state |= {name: copy(state[name]) for name in ("parameters", "exp_avg", "exp_avg_sq")}
     rows = [t.step(x) for _ in range(2)]
     other = trainer(seed=5)
     other.load_state(state)
@@ -276,7 +278,7 @@ def test_start_from_a_classifier_and_from_a_checkpoint(tmp_path):
 def test_new_weights_have_the_original_s_distributions():
     config = CONFIG | {"encoder_embed_dim": 192, "encoder_ffn_embed_dim": 256, "conv_pos": 64, "final_dim": 64}
     found = trainer(config=config).state_dict()
-    for name, shape, (kind, scale) in ecgfm._core.initial_values(config | {"conv_feature_layers": [(16, 2, 2)] * 4}, "pretraining"):
+    for name, shape, (kind, scale) in ecgfm._core.initial_values(config, "pretraining"):
         values = found[name].astype(np.float64)
         assert values.shape == tuple(shape)
         error = 5 / math.sqrt(values.size)  # five standard errors of a mean of unit variance
@@ -323,7 +325,8 @@ def test_refused_settings(settings, field):
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"), [({"final_dim": 0}, "final_dim"), ({"depth": 3}, "depth"), ({"latent_vars": "8"}, "latent_vars")]
+    ("changes", "field"),
+    [({"final_dim": 0}, "final_dim"), ({"depth": 3}, "depth"), ({"latent_vars": "8"}, "latent_vars")],
 )
 def test_refused_architectures(changes, field):
     with pytest.raises(ecgfm.ConfigError) as error:
