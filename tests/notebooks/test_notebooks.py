@@ -71,3 +71,26 @@ def test_finetuning(tmp_path, monkeypatch):
     assert ran.best_epoch == 2 and ran.same.all()  # the command ends after two epochs: bit for bit the same weights
     assert tuple(ran.labels) == ("bundle branch block", "irregular")
     assert "checkpoint_best.pt" in ran.text and len(ran.pictures) == 1 and min(ran.drawn()) > 0.01
+
+
+def test_data_preparation(tmp_path, monkeypatch):
+    ran = Ran("data_preparation.ipynb", tmp_path, monkeypatch, {
+        "counts": "[len(meta), len(segmented), len(errors), len(data)]",
+        "skipped": "errors['error'][0]",
+        "idx": "truth['idx']",
+        "y": "np.load('labels/y.npy')",
+        "truth": "pd.read_csv('raw/labels.csv').set_index('file').loc[[os.path.basename(p) for p in meta['path']], labels]",
+        "patients": "[len(set(part['patient_id'])) for _, part in split.groupby('split')]",
+        "standard": "[np.concatenate([p['feats'] for p in pieces], axis=1).mean(), org['feats'].shape[1], pieces[0]['feats'].shape[1]]",
+        "batch": "batch.y - np.load('labels/y.npy')[batch.idx]",
+        "pairs": "[len(ecgfm.data.Dataset('manifests/cmsc/' + s, pairs=True)) for s in ('train', 'valid', 'test')]",
+        "auroc": "quality.records['auroc']",
+        "packed": "np.abs(packed.x[:4] - files).max()",
+    })  # fmt: skip
+    assert ran.counts.tolist() == [119, 238, 1, 144] and "truncated" in str(ran.skipped)
+    np.testing.assert_array_equal(ran.y[ran.idx], ran.truth)  # each recording has its own labels, though one is missing
+    assert sorted(ran.patients) == [12, 12, 36]
+    assert abs(ran.standard[0]) < 0.1 and ran.standard[1:].tolist() == [4400, 2500]
+    assert not ran.batch.any() and ran.pairs.sum() == 119 and ran.packed == 0
+    assert ran.auroc[2] > 0.7 and np.isfinite(ran.auroc).all()
+    assert len(ran.pictures) == 2 and min(ran.drawn()) > 0.01
