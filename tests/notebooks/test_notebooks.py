@@ -94,3 +94,22 @@ def test_data_preparation(tmp_path, monkeypatch):
     assert not ran.batch.any() and ran.pairs.sum() == 119 and ran.packed == 0
     assert ran.auroc[2] > 0.7 and np.isfinite(ran.auroc).all()
     assert len(ran.pictures) == 2 and min(ran.drawn()) > 0.01
+
+
+def test_pretraining(tmp_path, monkeypatch):
+    ran = Ran("pretraining.ipynb", tmp_path, monkeypatch, {
+        "contrast": "history['valid_loss_0']",
+        "cmsc": "history['valid_loss_3']",
+        "entries": "history['valid_code_perplexity']",
+        "parts": "history['valid_loss'] - sum(history[f'valid_loss_{i}'] for i in range(4))",
+        "tuned": "tuned.history['valid_auroc_macro']",
+        "kind": "encoder.kind",
+        "embedding": "encoder(x[:4]).embedding",
+        "logged": "pd.read_csv('run/train.csv')['loss_0']",
+    })  # fmt: skip
+    assert ran.contrast[-1] < np.log2(101) < ran.contrast[0] + 0.5 and ran.cmsc[-1] < 0.8 * np.log2(16)
+    np.testing.assert_allclose(ran.parts, 0, atol=1e-6)
+    assert (ran.entries > 10).all()  # no collapse
+    assert ran.tuned.max() > 0.75
+    assert str(ran.kind) == "encoder" and ran.embedding.shape == (4, 64) and len(ran.logged) == 1
+    assert len(ran.pictures) == 1 and min(ran.drawn()) > 0.01
