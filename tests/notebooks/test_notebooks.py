@@ -113,3 +113,25 @@ def test_pretraining(tmp_path, monkeypatch):
     assert ran.tuned.max() > 0.75
     assert str(ran.kind) == "encoder" and ran.embedding.shape == (4, 64) and len(ran.logged) == 1
     assert len(ran.pictures) == 1 and min(ran.drawn()) > 0.01
+
+
+def test_inference_on_the_command_line(tmp_path, monkeypatch):
+    ran = Ran("inference_cli.ipynb", tmp_path, monkeypatch, {
+        "logits": "logits",
+        "shapes": "[tokens.shape[1], attention.shape[1], attention.shape[2]]",
+        "rows": "attention.sum(axis=-1)",
+        "embeddings": "embeddings",
+        "own": "ecgfm.embed(ecgfm.load(CHECKPOINT), 'raw').embeddings",
+        "difference": "np.abs(direct[label_names].to_numpy() - records.to_numpy()).max()",
+        "targets": "targets[np.argsort(joined['idx'].to_numpy(), kind='stable')]",
+        "truth": "np.repeat(cohort.y, 2, axis=0)",
+        "accuracy": "accuracy",
+        "validated": "np.abs(open_store('validated/outputs_test.npy') - logits).max()",
+    })  # fmt: skip
+    assert ran.logits.shape == (20, 10) and ran.shapes.tolist() == [156, 3, 156]
+    np.testing.assert_allclose(ran.rows, 1, atol=1e-4)
+    np.testing.assert_allclose(ran.embeddings, ran.own, atol=1e-4)
+    assert ran.difference < 1e-4 and ran.validated < 1e-5  # the short way gives the same
+    np.testing.assert_array_equal(ran.targets, ran.truth)
+    assert ran.accuracy > 0.9
+    assert "Number of 5 s segment predictions: 20." in ran.text
