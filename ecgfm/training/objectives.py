@@ -1,14 +1,20 @@
 """What a run trains for: which numbers come of an update and of a validation, under fairseq-signals' names."""
 
+import csv
 import math
+import os
 import warnings
 
 import numpy as np
 
+from ..errors import ConfigError
 from ..inference.evaluate_metrics import scikit_learn
 from .trainer import bce_sums
 
-__all__ = ["Classification", "Pretraining"]
+__all__ = ["ChallengeScore", "Classification", "Pretraining"]
+
+_COUNTS = ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative")
+_SINUS_RHYTHM = "426783006"
 
 
 class Classification:
@@ -18,24 +24,33 @@ class Classification:
     train_columns = ("loss", "nsignals", "accuracy", "em_accuracy", "precision", "recall")
     valid_columns = (*train_columns, "f1", "auroc", "auprc")
 
-    def __init__(self, threshold=0.5, report_auc=True):
-        self.threshold, self.report_auc = threshold, report_auc
+    def __init__(self, threshold=0.5, report_auc=True, challenge=None):
+        self.threshold, self.report_auc, self.challenge = threshold, report_auc, challenge
+        if challenge is not None:
+            self.train_columns = (*self.train_columns, "cinc_score")
+            self.valid_columns = (*self.train_columns, "f1", "auroc", "auprc")
 
-    @staticmethod
-    def log(log, sums):
+    @property
+    def needs_logits(self):
+        """bool: whether what the kernel counts in training is not what is to be reported."""
+        return self.threshold != 0.5 or self.challenge is not None
+
+    def log(self, log, sums):
         """Count the sums of an update or a batch: ``log(name, value, weight, digits)``."""
         size = sums["count"]
         log("loss", sums["loss"] / size / math.log(2) if size else 0.0, size, 3)
         log("nsignals", sums["rows"], 1)
-        for name in ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative"):
+        for name in _COUNTS:
             log(f"_{name}", sums[name], 1)
+        if self.challenge is not None:
+            for name in ("o_score", "c_score", "i_score"):
+                log(f"_{name}", sums[name], 1)
 
-    @staticmethod
-    def shown(meters):
+    def shown(self, meters):
         """The numbers of a line of the log, rounded."""
         sums = {name: meters.sum(f"_{name}") for name in ("correct", "count", "exact", "rows")}
         hits, false, missed = (meters.sum(f"_{name}") for name in ("true_positive", "false_positive", "false_negative"))
-        return {
+        found = {
             "loss": meters.mean("loss"),
             "nsignals": meters.mean("nsignals"),
             "accuracy": _share(sums["correct"], sums["count"]),
@@ -43,10 +58,18 @@ class Classification:
             "precision": _share(hits, hits + false),
             "recall": _share(hits, hits + missed),
         }
+        if self.challenge is not None:
+            observed, correct, inactive = (meters.sum(f"_{name}_score") for name in "oci")
+            found["cinc_score"] = _share(observed - inactive, correct - inactive)
+        return found
 
-    def sums(self, logits, y, pos_weight):
-        """The sums of a batch of validation."""
-        return bce_sums(logits, y, pos_weight, threshold=self.threshold)
+    def sums(self, logits, y, pos_weight=None):
+        """The sums of a batch."""
+        found = bce_sums(logits, y, pos_weight, threshold=self.threshold)
+        if self.challenge is not None:
+            cut = math.log(self.threshold / (1 - self.threshold))
+            found |= self.challenge.sums(logits > cut, np.asarray(y) > 0.5)
+        return found
 
     def ranking(self, stats, logits, y, labels):
         """F1, AUROC and AUPRC of a whole subset.
@@ -78,6 +101,61 @@ class Classification:
         stats["auroc_macro"] = float(np.mean([row[2] for row in both])) if both else math.nan
         stats["auprc_macro"] = float(np.mean([row[3] for row in both])) if both else math.nan
         return stats, rows
+
+
+class ChallengeScore:
+    """The score of the PhysioNet/CinC Challenge 2021: rewards of predictions, from 0 for sinus rhythm always to 1.
+
+    A prediction of class k for a record of class j earns ``weights[j, k]``, divided by the number of classes that the
+    record has or is predicted to have.
+
+    Parameters
+    ----------
+    path : path-like
+        The challenge's ``weights.csv``: the codes of the classes, ``|`` between those that count as one, in the first row
+        and the first column.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be read, or has no class of sinus rhythm.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                rows = [row for row in csv.reader(file) if row]
+            self.classes = [set(row[0].split("|")) for row in rows[1:]]
+            self.weights = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+        except OSError as error:
+            raise ConfigError(f"can't be read: {error.strerror}", path=path, field="criterion.weights_file") from None
+        except (ValueError, IndexError, csv.Error) as error:
+            raise ConfigError(f"not a table of weights: {error}", path=path, field="criterion.weights_file") from None
+        count = len(self.classes)
+        if self.weights.shape != (count, count) or [set(name.split("|")) for name in rows[0][1:]] != self.classes:
+            raise ConfigError("its rows and columns are not the same classes", path=path, field="criterion.weights_file")
+        sinus = [i for i, codes in enumerate(self.classes) if _SINUS_RHYTHM in codes]
+        if len(sinus) != 1:
+            raise ConfigError(f"it has no class {_SINUS_RHYTHM}, sinus rhythm", path=path, field="criterion.weights_file")
+        self._sinus = sinus[0]
+
+    def sums(self, predicted, truth):
+        """Observed, best and inactive rewards of rows (n, Y) of bool."""
+        if truth.shape[1] != len(self.classes):
+            raise ConfigError(
+                f"it has {len(self.classes)} classes, the labels are {truth.shape[1]}",
+                path=self.path,
+                field="criterion.weights_file",
+            )
+        inactive = np.zeros_like(truth)
+        inactive[:, self._sinus] = True
+
+        def reward(predicted):
+            union = np.maximum((predicted | truth).sum(axis=1), 1)
+            return float((((truth @ self.weights) * predicted).sum(axis=1) / union).sum())
+
+        return {"o_score": reward(predicted), "c_score": reward(truth), "i_score": reward(inactive)}
 
 
 def _share(part, whole):

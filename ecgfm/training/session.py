@@ -92,6 +92,7 @@ class Session:
         self.patience = [None, 0]  # best score, validations since
         self._resume()
         self._stop_signal = None
+        self._counted = []  # sums of the batches since the last update, where the kernel's are not those to report
 
     # ---- before the first update --------------------------------------------------------------------
 
@@ -252,7 +253,9 @@ class Session:
                 self.trainer.accumulate_nothing()
             return
         if self.run["task"]["_name"] == "ecg_classification":
-            self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
+            logits = self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
+            if self.objective.needs_logits:
+                self._counted.append(self.objective.sums(logits, batch.y))
         else:
             self.trainer.accumulate(batch.x, None if batch.segment is None else batch.idx, batch.padding_mask)
 
@@ -260,17 +263,28 @@ class Session:
         with _named("update"):
             result = self.trainer.update()
         if not result["applied"]:
+            self._counted = []
             self.log.say(f"update skipped: the norm of the gradients is {result['gnorm']}")
             return
         log = self.meters.log
-        counted = self.trainer.last_sums if self.run["task"]["_name"] == "ecg_classification" else result
-        self.objective.log(log, counted)
+        self.objective.log(log, self._sums(result))
         log("gnorm", result["gnorm"], 1, 3)
         clip = self.run["optimization"]["clip_norm"]
         if clip > 0:
             log("clip", 100.0 if result["gnorm"] > clip else 0.0, 1, 1)
         self._lr = result["lr"]
         self.meters.update_done(time.perf_counter() - begun)
+
+    def _sums(self, result):
+        """What the objective counts of an update."""
+        if self.run["task"]["_name"] != "ecg_classification":
+            return result
+        sums = self.trainer.last_sums
+        if self.objective.needs_logits:
+            parts = [part for each in self.ranks.gather(self._counted) for part in each]
+            sums = {name: sum(part[name] for part in parts) for name in parts[0]} | {"loss": sums["loss"]}
+            self._counted = []
+        return sums
 
     def _stats(self, tag):
         meters = self.meters.by_name[tag]

@@ -9,7 +9,7 @@ from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..errors import ConfigError, LabelError
 from .config import MISSING, numbers
-from .objectives import Classification, Pretraining
+from .objectives import ChallengeScore, Classification, Pretraining
 from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE
 from .trainer import SETTINGS as FINETUNING
 from .trainer import Trainer
@@ -44,15 +44,10 @@ def make_objective(run):
         return Pretraining(c["_name"], tuple(c.get("log_keys") or ()))
     if c["weight"] is not None:
         raise ConfigError("weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight")
-    if c["report_cinc_score"]:
-        raise ConfigError(
-            "the score of the PhysioNet challenge is not calculated",
-            field="criterion.report_cinc_score",
-            remedy="Say criterion.report_cinc_score=false",
-        )
     if not isinstance(c["threshold"], (int, float)) or not 0 < c["threshold"] < 1:
         raise ConfigError(f"{c['threshold']!r} is not between 0 and 1", field="criterion.threshold")
-    return Classification(float(c["threshold"]), bool(c["report_auc"]))
+    challenge = ChallengeScore(run.need("criterion.weights_file")) if c["report_cinc_score"] else None
+    return Classification(float(c["threshold"]), bool(c["report_auc"]), challenge)
 
 
 def load_dataset(run, subset, *, training, labelled=True):

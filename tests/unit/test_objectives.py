@@ -1,0 +1,117 @@
+"""What a run reports: counts at a threshold, rankings, the challenge's score, means of pretraining."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ecgfm.errors import ConfigError
+from ecgfm.training.meters import Meters
+from ecgfm.training.objectives import ChallengeScore, Classification, Pretraining
+from golden import arrays, load_json
+
+pytest.importorskip("sklearn", reason="needs the extra [train]")
+
+
+def stats_of(objective, logits, y, pos_weight=None, batch=32):
+    meters = Meters()
+    for start in range(0, len(y), batch):
+        rows = slice(start, start + batch)
+        objective.log(meters.log, objective.sums(logits[rows], y[rows], pos_weight))
+    return objective.ranking(objective.shown(meters), logits, y, None)
+
+
+@pytest.mark.parametrize("case", ["metrics_plain", "metrics_pos_weight", "metrics_threshold0.3"])
+def test_metrics_of_the_original(shared, case):
+    recorded = load_json(shared / "golden/masks.json")
+    found = arrays(shared / "golden/masks.npz", "metrics/")
+    cfg, expected = recorded[case]["cfg"], recorded[case]["train_loop_validation"]
+    weights = np.array(cfg["pos_weight"], np.float32) if "pos_weight" in cfg else None
+    stats, rows = stats_of(Classification(cfg.get("threshold", 0.5)), found["logits"], found["labels"], weights)
+    for name, value in expected.items():
+        assert stats[name] == pytest.approx(value, abs=1e-6 if name != "f1" else 1e-4), name
+    each = recorded["metrics_sklearn_per_class"]
+    for i, name in ((2, "auroc"), (3, "auprc")):
+        values = [math.nan if value is None else value for value in each[name]]
+        np.testing.assert_allclose([row[i] for row in rows], values, atol=1e-7)
+
+
+def test_one_class_is_left_out_of_means():
+    rng = np.random.default_rng(0)
+    logits, y = rng.standard_normal((40, 3)), (rng.random((40, 3)) < 0.5).astype(np.float32)
+    y[:, 1] = 0
+    stats, rows = stats_of(Classification(), logits, y)
+    assert math.isnan(rows[1][2]) and rows[1][3] == 0
+    assert stats["auroc_macro"] == pytest.approx((rows[0][2] + rows[2][2]) / 2)
+    assert stats["auprc_macro"] == pytest.approx((rows[0][3] + rows[2][3]) / 2)
+
+
+WEIGHTS = ",111|222,426783006,333\n111|222,1,0.3,0.5\n426783006,0.3,1,0.4\n333,0.5,0.4,1\n"
+
+
+@pytest.fixture
+def challenge(tmp_path):
+    (tmp_path / "weights.csv").write_text(WEIGHTS)
+    return ChallengeScore(tmp_path / "weights.csv")
+
+
+def test_the_score_of_the_challenge(challenge):
+    truth = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]], bool)
+    predicted = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]], bool)
+    # By hand: (1 + 0.5) / 2, (1 + 0.4) / 2, 0.5 / 2, 0.
+    sums = challenge.sums(predicted, truth)
+    assert sums["o_score"] == pytest.approx(0.75 + 0.7 + 0.25)
+    assert sums["c_score"] == pytest.approx(1 + (1 + 1 + 0.4 + 0.4) / 2 + 1)
+    assert sums["i_score"] == pytest.approx(0.3 / 2 + (1 + 0.4) / 2 + 0.4 / 2)
+    objective = Classification(challenge=challenge)
+    logits = np.where(predicted, 3.0, -3.0)
+    stats, _ = stats_of(objective, logits, truth.astype(np.float32), batch=3)
+    assert stats["cinc_score"] == pytest.approx((1.7 - 1.05) / (3.4 - 1.05), abs=1e-5)
+    perfect, _ = stats_of(objective, np.where(truth, 3.0, -3.0), truth.astype(np.float32))
+    assert perfect["cinc_score"] == 1 and "cinc_score" in objective.valid_columns
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "same classes"),
+        (",111,333\n111,1,2\n333,2,1\n", "426783006"),
+        (",111,426783006\n111,1,x\n426783006,1,1\n", "not a table"),
+        (",426783006,111\n111,1,2\n426783006,2,1\n", "same classes"),
+        (",111,426783006\n111,1,2\n", "same classes"),
+    ],
+)
+def test_weights_that_are_refused(tmp_path, text, words):
+    (tmp_path / "weights.csv").write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        ChallengeScore(tmp_path / "weights.csv")
+    assert caught.value.field == "criterion.weights_file"
+
+
+def test_another_number_of_labels(challenge):
+    with pytest.raises(ConfigError, match="3 classes"):
+        challenge.sums(np.zeros((1, 4), bool), np.zeros((1, 4), bool))
+
+
+def test_means_of_pretraining():
+    objective, meters = Pretraining("wav2vec2_with_cmsc"), Meters()
+    for size, value in ((10, 1.0), (30, 3.0)):
+        result = dict.fromkeys(("loss", "loss_0", "loss_1", "loss_2", "loss_3"), value)
+        result |= {"sample_size": size, "nsignals": size / 5, "accuracy": value / 10}
+        objective.log(meters.log, result | dict.fromkeys(("prob_perplexity", "code_perplexity", "temp"), value))
+    shown = objective.shown(meters)
+    assert shown["loss"] == 2.5 and shown["accuracy"] == 0.25 and shown["temp"] == 2 and shown["nsignals"] == 4
+    assert Pretraining("cmsc").train_columns == ("loss", "nsignals")
+
+
+def test_meters_take_only_what_they_gave():
+    meters = Meters()
+    meters.log("a", 2.0, 3, 1)
+    meters.log("b", 1)
+    again = Meters()
+    again.load(meters.state())
+    assert again.state() == meters.state() and again.mean("a") == 2.0 and "c" not in again
+    again.load([[10, "a", "TimeMeter", {"sum": 1, "count": 1}], [10, "b"], "x", [10, "c", "AverageMeter", {"sum": "x"}]])
+    assert again.state() == []
+    again.load(None)
+    assert again.state() == []
