@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -192,8 +193,17 @@ def communicator():
     return ranks
 
 
-def launch(module, arguments, size):
-    """Replace this process by ``size`` ranks that run a module with these arguments. Does not return.
+def launch(module, arguments, size, *, replace=True):
+    """Run a module with these arguments on ``size`` ranks.
+
+    Parameters
+    ----------
+    module : str
+    arguments : sequence of str
+    size : int
+    replace : bool
+        They take the place of this process, so that signals reach them, and nothing is returned. Else their exit status
+        is.
 
     The module's work belongs into `Alone.ending_together`, so that a rank that raises ends all.
 
@@ -212,6 +222,8 @@ def launch(module, arguments, size):
     sys.stdout.flush()
     sys.stderr.flush()
     command = [mpiexec, "-n", str(size), sys.executable, "-m", module, *arguments]
+    if not replace:
+        return subprocess.call(command)
     os.execv(mpiexec, command)
 
 

@@ -286,7 +286,7 @@ const int64_t *trainer_valid(const trainer_call *c)
 PyDoc_STRVAR(accumulate_doc,
              "accumulate(x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
              "           head_only=False, noise=None)\n--\n\n"
-             "Forward and backward of a batch; adds to the gradients. Returns the sums of the loss.");
+             "Forward and backward of a batch; adds to the gradients. Returns logits and the sums of the loss.");
 
 static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -304,7 +304,13 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
         return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
     if (trainer_signals(&c, valid) || check_labels(&c, pos_weight) || trainer_masks(&c, masks) || trainer_begin(c.self))
         return NULL;
-    ecg_bce_sums sums = {0};
+    npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
+    PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
+    if (!logits) {
+        c.self->busy = false;
+        return NULL;
+    }
+    ecg_bce_sums sums = {.logits = PyArray_DATA((PyArrayObject *)logits)};
     ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask, .context = &c};
     int threads = ecg_threads_begin();
     poll_begin(&c.poll);
@@ -314,12 +320,15 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
         threads, poll_signals, &c.poll);
     poll_end(&c.poll);
     c.self->busy = false;
-    if (status != ECG_OK)
+    if (status != ECG_OK) {
+        Py_DECREF(logits);
         return raise_status(status);
-    return Py_BuildValue("{sdsLsLsLsLsLsLsL}", "loss", sums.loss, "count", (long long)sums.count, "correct",
-                         (long long)sums.correct, "rows", (long long)sums.rows, "exact", (long long)sums.exact,
-                         "true_positive", (long long)sums.true_positive, "false_positive",
-                         (long long)sums.false_positive, "false_negative", (long long)sums.false_negative);
+    }
+    return Py_BuildValue("{sNsdsLsLsLsLsLsLsL}", "logits", logits, "loss", sums.loss, "count",
+                         (long long)sums.count, "correct", (long long)sums.correct, "rows", (long long)sums.rows,
+                         "exact", (long long)sums.exact, "true_positive", (long long)sums.true_positive,
+                         "false_positive", (long long)sums.false_positive, "false_negative",
+                         (long long)sums.false_negative);
 }
 
 PyDoc_STRVAR(update_doc,

@@ -2,6 +2,8 @@
 
 import sys
 
+from ..errors import ConfigError
+from ..ranks import communicator, launch, ranks_started
 from .main import Parser, run_command
 
 __all__ = ["inference", "train", "validate"]
@@ -9,32 +11,57 @@ __all__ = ["inference", "train", "validate"]
 
 def train(argv=None):
     """Pretrain or finetune as a YAML file and overrides say. Returns the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    return run_command(lambda: _train(_arguments("ecgfm-hydra-train", train.__doc__, argv), argv))
+    return run_command(lambda: _train(*_arguments("ecgfm-hydra-train", train.__doc__, argv)))
 
 
 def validate(argv=None):
     """Metrics of a checkpoint on subsets, and stores of what it gives. Returns the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    return run_command(lambda: _evaluate("validate", _arguments("ecgfm-hydra-validate", validate.__doc__, argv)))
+    return run_command(lambda: _evaluate("validate", *_arguments("ecgfm-hydra-validate", validate.__doc__, argv)))
 
 
 def inference(argv=None):
     """Stores of what a checkpoint gives on subsets, whose labels are not read. Returns the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    return run_command(lambda: _evaluate("infer", _arguments("ecgfm-hydra-inference", inference.__doc__, argv)))
+    return run_command(lambda: _evaluate("inference", *_arguments("ecgfm-hydra-inference", inference.__doc__, argv)))
 
 
-def _evaluate(name, args):
+def _evaluate(name, args, argv, alone):
     from .._threads import set_num_threads
     from ..training import validation
     from ..training.config import compose
 
     run = compose(args.config_name, args.overrides, args.config_dir)
+    ranks = _ranks(run)
+    if ranks is None:
+        return launch("ecgfm.cli.hydra", [name, *argv], _world_size(run), replace=alone)
     if run["ecgfm"]["threads"] is not None:
         set_num_threads(run["ecgfm"]["threads"])
-    getattr(validation, name)(run)
+    with ranks.ending_together():
+        if ranks.rank > 0 and validation.classifies(run):
+            from ..inference.shared import serve
+            from ..model import load
+
+            serve(load(run.need("common_eval.path")), ranks)
+        else:
+            {"validate": validation.validate, "inference": validation.infer}[name](run, ranks)
     return 0
+
+
+def _world_size(run):
+    wanted = run["distributed_training"]["distributed_world_size"]
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < 1 << 20:
+        raise ConfigError(f"{wanted!r} is no number of ranks", field="distributed_training.distributed_world_size")
+    return max(wanted, 1)
+
+
+def _ranks(run):
+    """The ranks that a launcher started; this process alone; None if ranks are to be started."""
+    wanted, started = _world_size(run), ranks_started()
+    if started == 1 and wanted > 1:
+        return None
+    ranks = communicator()
+    if started > 1 and started != wanted and ranks.rank == 0:
+        print(f"{started} ranks were started: distributed_training.distributed_world_size={wanted} is not used")
+    return ranks
 
 
 def _arguments(program, description, argv):
@@ -43,26 +70,22 @@ def _arguments(program, description, argv):
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own")
     parser.add_argument("--config-name", "-cn", metavar="NAME", required=True, help="such as w2v_cmsc_rlm or diagnosis")
     parser.add_argument("overrides", nargs="*", metavar="GROUP.KEY=VALUE")
-    return parser.parse_intermixed_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    return parser.parse_intermixed_args(given), given, argv is None
 
 
-def _train(args, argv):
-    from ..ranks import communicator, launch, ranks_started
+def _train(args, argv, alone):
     from ..training.config import compose
     from ..training.session import train as run_training
 
     run = compose(args.config_name, args.overrides, args.config_dir)
-    wanted = run["distributed_training"]["distributed_world_size"]
-    started = ranks_started()
-    if started == 1 and wanted > 1:
-        launch("ecgfm.cli.hydra", ["train", *argv], wanted)
-    ranks = communicator()
-    if started > 1 and started != wanted and ranks.rank == 0:
-        print(f"{started} ranks were started: distributed_training.distributed_world_size={wanted} is not used")
+    ranks = _ranks(run)
+    if ranks is None:
+        return launch("ecgfm.cli.hydra", ["train", *argv], _world_size(run), replace=alone)
     with ranks.ending_together():
         return run_training(run, ranks)
 
 
 if __name__ == "__main__":
-    command = {"train": train}[sys.argv.pop(1)]
+    command = {"train": train, "validate": validate, "inference": inference}[sys.argv.pop(1)]
     sys.exit(command())

@@ -253,6 +253,11 @@ class Trainer:
             ``layer{i}.residual2`` (B, T, C); ``layers`` (layers,), False for a layer that is left out. Those whose
             probability is 0 are not looked at.
 
+        Returns
+        -------
+        ndarray
+            (B, Y) float32: the logits, with the dropout of training.
+
         Raises
         ------
         SignalError, LabelError, ConfigError
@@ -275,6 +280,7 @@ class Trainer:
                     head_only=self._head_only,
                     noise=given,
                 )
+                logits = sums.pop("logits")
                 self._rows += len(x)
                 self._sums = {name: value + (self._sums or {}).get(name, 0) for name, value in sums.items()}
             except Error:  # refused: nothing was computed
@@ -283,6 +289,7 @@ class Trainer:
                 self._core.forget()
                 self._forget()
                 raise
+        return logits
 
     def _checked_noise(self, noise, batch, samples):
         """Dropout masks as the kernel takes them."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import checkpoint
 from ..errors import ConfigError, Error, FormatError, LabelError
+from ..inference.shared import SharedModel
 from ..inference.stores import Stores
 from ..model import load
 from ..ranks import Alone
@@ -22,7 +23,7 @@ __all__ = ["EXTRACT", "infer", "validate"]
 EXTRACT = ("output", "encoder_out", "saliency")
 
 
-def validate(run):
+def validate(run, ranks=None):
     """Report the metrics of each subset in ``dataset.valid_subset``, and write stores of what is to be extracted.
 
     Parameters
@@ -31,6 +32,9 @@ def validate(run):
         ``common_eval.path``: the checkpoint; ``task.data`` and ``dataset``: the subsets; ``common_eval.extract`` of
         `EXTRACT` and ``common_eval.results_path``: stores. Labels and the weights of positive cells are those of the
         checkpoint's own run where this one names none.
+    ranks : Ranks, optional
+        Of pretraining, each rank calls this. Of a classifier, rank 0 does: the others `ecgfm.inference.shared.serve` a
+        model of this checkpoint.
 
     Returns
     -------
@@ -43,10 +47,11 @@ def validate(run):
         Before the first batch: of the configuration, the checkpoint, the manifests and the stores' directory. Later: a
         damaged segment, as rows must match the lines of the manifest; a disk that is full.
     """
-    return (_Classifier(run, labelled=True) if classifies(run) else _Pretraining(run)).work()
+    ranks = Alone() if ranks is None else ranks
+    return (_Classifier(run, ranks, labelled=True) if classifies(run) else _Pretraining(run, ranks)).work()
 
 
-def infer(run):
+def infer(run, ranks=None):
     """Write stores of what is to be extracted (by default ``output``) of each subset. No labels are read.
 
     Parameters and errors are those of `validate`.
@@ -56,14 +61,18 @@ def infer(run):
     list of (str, list of str)
         Subset and the stores written.
     """
-    return _Classifier(run, labelled=False).work()
+    return _Classifier(run, Alone() if ranks is None else ranks, labelled=False).work()
 
 
 class _Evaluation:
     """A checkpoint and the subsets to run through it."""
 
-    def __init__(self, run):
-        _check_ranks(run)
+    model = None
+    loading = Alone()  # which ranks read
+
+    def __init__(self, run, ranks):
+        _check_ranks(run, ranks)
+        self.ranks = ranks
         run.need("common_eval.path")
         if run["common_eval"]["model_overrides"] not in (None, "", "{}", {}):
             raise ConfigError(
@@ -82,7 +91,7 @@ class _Evaluation:
         self.loaders = {}
         for name, each in self.subsets.items():
             each.check()
-            self.loaders[name] = load_loader(self.run, each, Alone(), shuffle=False)
+            self.loaders[name] = load_loader(self.run, each, self.loading, shuffle=False)
 
     def take_settings(self, source):
         """What the run leaves open is that of the checkpoint's own run."""
@@ -103,20 +112,23 @@ class _Evaluation:
         common = self.run["common"]
         if common["log_format"] == "csv" and self.results is None:
             common["log_format"] = "simple"  # there is no directory for files
-        log = Log(self.run, self.results)
+        log = Log(self.run, self.results, quiet=self.ranks.rank > 0)
         try:
             for notice in self.run.notices:
                 log.say(notice)
             return [(name, self.subset(name, log)) for name in self.subsets]
         finally:
             log.close()
+            if isinstance(self.model, SharedModel):
+                self.model.close()
 
 
 class _Pretraining(_Evaluation):
     """The losses of a pretrained model."""
 
-    def __init__(self, run):
-        super().__init__(run)
+    def __init__(self, run, ranks):
+        super().__init__(run, ranks)
+        self.loading = ranks
         if run["common_eval"]["extract"]:
             raise ConfigError(
                 "nothing is extracted in pretraining",
@@ -132,7 +144,7 @@ class _Pretraining(_Evaluation):
         self.trainer.num_updates = self.updates
 
     def subset(self, name, log):
-        stats, _ = validate_subset(self.run, self.trainer, self.objective, self.loaders[name], Alone())
+        stats, _ = validate_subset(self.run, self.trainer, self.objective, self.loaders[name], self.ranks)
         stats["num_updates"] = self.updates
         log.total(name, stats, 1)
         return stats
@@ -141,8 +153,8 @@ class _Pretraining(_Evaluation):
 class _Classifier(_Evaluation):
     """The metrics of a classifier, and what the network gives."""
 
-    def __init__(self, run, labelled):
-        super().__init__(run)
+    def __init__(self, run, ranks, labelled):
+        super().__init__(run, ranks)
         if not classifies(run):
             raise ConfigError(
                 "a run of pretraining has no outputs",
@@ -154,6 +166,8 @@ class _Classifier(_Evaluation):
         self.results = _checked_results(run) if self.extract else None
         self.objective = make_objective(run) if labelled else None
         self.model = load(run["common_eval"]["path"])
+        if ranks.size > 1:
+            self.model = SharedModel(self.model, ranks)
         if self.model.kind != "classifier" and (labelled or "output" in self.extract):
             raise ConfigError(
                 "a pretrained model has no outputs",
@@ -295,11 +309,11 @@ def _checked_results(run):
     return folder
 
 
-def _check_ranks(run):
+def _check_ranks(run, ranks):
     size = run["distributed_training"]["distributed_world_size"]
-    if size not in (None, 0, 1):
+    if ranks.size == 1 and size not in (None, 0, 1):
         raise ConfigError(
-            f"a world of {size} is not supported by this command",
+            f"this process is not one of {size} ranks",
             field="distributed_training.distributed_world_size",
             remedy="Say distributed_training.distributed_world_size=1; one process uses all processors",
         )

@@ -179,7 +179,7 @@ def test_tokens_of_a_pretrained_model(made, command, tmp_path):
         (["common_eval.extract=[output]"], "common_eval.results_path"),
         (["common_eval.extract=[output]", "common_eval.results_path=absent"], "no such directory"),
         (["common_eval.extract=[logits]"], "'logits' can't be extracted"),
-        (["distributed_training.distributed_world_size=4"], "not supported by this command"),
+        (["distributed_training.distributed_world_size=-4"], "distributed_world_size: -4 is no number of ranks"),
         (["common_eval.paht=x"], "Did you mean path?"),
         (["task._name=ecg_pretraining"], "task"),
         (["common_eval.model_overrides={dropout:0.1}"], "common_eval.model_overrides"),

@@ -326,6 +326,19 @@ def test_which_checkpoints_are_kept(data):
     assert float(rows("run/valid.csv")[-1]["best_auroc"]) == pytest.approx(best)
 
 
+def test_a_threshold_and_the_score_of_the_challenge(data):
+    Path("weights.csv").write_text(",426783006,1,2\n426783006,1,0.3,0.2\n1,0.3,1,0.5\n2,0.2,0.5,1\n")
+    more = ["criterion.report_cinc_score=true", "criterion.weights_file=weights.csv", "optimization.max_epoch=2"]
+    more += ["checkpoint.best_checkpoint_metric=cinc_score", "checkpoint.maximize_best_checkpoint_metric=true"]
+    assert train(finetuning(*more, "criterion.threshold=0.0001", folder="low")) == 0
+    assert train(finetuning(*more, "criterion.threshold=0.9999", folder="high")) == 0
+    low, high = rows("low/train_inner.csv"), rows("high/train_inner.csv")
+    for a, b in zip(low, high, strict=True):
+        assert a["loss"] == b["loss"] and float(a["recall"]) == 1 and float(b["recall"]) == 0
+        assert -2 < float(a["cinc_score"]) <= 1 and float(a["cinc_score"]) != float(b["cinc_score"])
+    assert "best_cinc_score" in rows("low/valid.csv")[0]
+
+
 def test_patience_ends_a_run(data):
     assert train(finetuning("checkpoint.patience=1", "optimization.max_epoch=50", "optimization.lr=[0.0]")) == 0
     assert len(rows("run/valid.csv")) == 2
@@ -350,6 +363,8 @@ BAD = {
     "unused": (["dataset.valid_subset=other"], "other"),
     "method": (["task._name=ecg_question_answering"], "task._name"),
     "ranks": (["optimization.update_freq=[0]"], "update_freq"),
+    "challenge": (["criterion.report_cinc_score=true"], "weights_file"),
+    "threshold": (["criterion.threshold=1.0"], "threshold"),
 }
 
 

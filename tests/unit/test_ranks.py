@@ -452,3 +452,24 @@ def test_cmsc_over_all_ranks_is_that_of_one_batch(folder, pairs, kind):
         largest = abs(one[name]).max()
         if not name.endswith("k_proj.bias"):
             np.testing.assert_allclose(three[name], one[name], rtol=1e-5, atol=1e-5 * largest, err_msg=name)
+
+
+def test_stores_of_ranks_are_those_of_one(folder, pairs):
+    needs_mpi()
+    pytest.importorskip("sklearn", reason="needs the extra [train]")
+    np.save(folder / "y.npy", np.eye(3, dtype=np.float32)[np.arange(8) % 3])
+    told = []
+    for size in (1, 2):
+        (folder / str(size)).mkdir()
+        line = [sys.executable, "-c", "import sys; from ecgfm.cli.hydra import validate; sys.exit(validate())"]
+        line += ["--config-name=diagnosis", f"task.data={pairs}", f"task.label_file={folder}/y.npy", "model.num_labels=3"]
+        line += [f"common_eval.path={folder}/model", "common_eval.extract=[output,encoder_out,saliency]"]
+        line += [f"common_eval.results_path={folder}/{size}", "dataset.valid_subset=train", "dataset.batch_size=3"]
+        told.append(finished([*line, f"distributed_training.distributed_world_size={size}"]).splitlines())
+    assert len(told[0]) == len(told[1])
+    names = sorted(path.name for path in (folder / "1").iterdir())
+    assert len(names) >= 6 and names == sorted(path.name for path in (folder / "2").iterdir())
+    for name in names:
+        if name.endswith(".npy"):
+            one, two = (np.fromfile(folder / size / name, np.float32) for size in "12")
+            np.testing.assert_allclose(two, one, atol=1e-5)
