@@ -352,7 +352,6 @@ _NO_MEANING = {
     },
     "criterion": {
         "auc_average": "auroc and auprc are over all cells, auroc_macro and auprc_macro means over labels",
-        "weights_file": "the score of the PhysioNet challenge is not calculated",
         "per_log_keys": "values per label stand in <subset>_labels.csv",
     },
     "checkpoint": {
