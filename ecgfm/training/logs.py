@@ -86,7 +86,8 @@ class Log:
         stats = dict(stats)
         step = stats.pop("num_updates")
         if self._csv is not None:
-            self._csv.write(tag, step, {name: value for name, value in stats.items() if not name.endswith("_macro")})
+            kept = {name for name in stats if not name.endswith("_macro") or f"best_{name}" in stats}
+            self._csv.write(tag, step, {name: value for name, value in stats.items() if name in kept})
         for other in self._others:
             other(tag, step, stats)
 

@@ -253,9 +253,9 @@ class Session:
                 self.trainer.accumulate_nothing()
             return
         if self.run["task"]["_name"] == "ecg_classification":
-            logits = self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
+            self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
             if self.objective.needs_logits:
-                self._counted.append(self.objective.sums(logits, batch.y))
+                self._counted.append(self.objective.sums(self.trainer.last_logits, batch.y))
         else:
             self.trainer.accumulate(batch.x, None if batch.segment is None else batch.idx, batch.padding_mask)
 

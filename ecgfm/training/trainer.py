@@ -85,6 +85,8 @@ class Trainer:
         Updates that were not, because of gradients that were not finite.
     epoch : int
         For schedules that look at it; the caller counts it up.
+    last_logits : ndarray
+        (B, Y) float32, of the last batch that was accumulated, with the dropout of training.
     last_sums : dict
         The sums over cells and rows behind what the last update reported.
 
@@ -253,11 +255,6 @@ class Trainer:
             ``layer{i}.residual2`` (B, T, C); ``layers`` (layers,), False for a layer that is left out. Those whose
             probability is 0 are not looked at.
 
-        Returns
-        -------
-        ndarray
-            (B, Y) float32: the logits, with the dropout of training.
-
         Raises
         ------
         SignalError, LabelError, ConfigError
@@ -280,7 +277,7 @@ class Trainer:
                     head_only=self._head_only,
                     noise=given,
                 )
-                logits = sums.pop("logits")
+                self.last_logits = sums.pop("logits")
                 self._rows += len(x)
                 self._sums = {name: value + (self._sums or {}).get(name, 0) for name, value in sums.items()}
             except Error:  # refused: nothing was computed
@@ -289,7 +286,6 @@ class Trainer:
                 self._core.forget()
                 self._forget()
                 raise
-        return logits
 
     def _checked_noise(self, noise, batch, samples):
         """Dropout masks as the kernel takes them."""
