@@ -106,6 +106,16 @@ class Ranks:
     def broadcast(self, value):
         return self._comm.bcast(value, root=0)
 
+    def send(self, value, rank):
+        """Send something small, or large, to one rank, which must `receive` it."""
+        self._comm.send(value, dest=rank)
+
+    def receive(self, rank=None):
+        """What a rank, by default any, has sent: (rank, value)."""
+        status = self._mpi.Status()
+        value = self._comm.recv(source=self._mpi.ANY_SOURCE if rank is None else rank, status=status)
+        return status.Get_source(), value
+
     def barrier(self):
         self._comm.Barrier()
 

@@ -66,8 +66,14 @@ def _add_shared(parser):
 
 def run(args):
     from ..data.pipeline import preprocess
+    from ..data.pool import serve_work
     from ..data.recording import Options
+    from ..ranks import communicator
 
+    ranks = communicator()
+    if ranks.rank > 0:
+        serve_work(ranks)
+        return 0
     source = SOURCES[args.source]().configured(args)
     options = Options(
         sample_rate=args.desired_sample_rate,
@@ -95,10 +101,12 @@ def run(args):
         manifest_file=args.manifest_file,
         results_suffix=args.results_suffix,
         workers=1 if args.no_parallel else args.nb_workers,
+        ranks=ranks,
         on_error=report.error,
         progress=report.progress,
         **source.own(args),
     )
+    ranks.broadcast(None)  # the other ranks are done
     report.end()
     earlier = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     print(f"{summary.records:,} recordings{earlier}, {summary.segments:,} segments in {summary.folder}")

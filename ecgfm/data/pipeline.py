@@ -17,7 +17,7 @@ from ..errors import ConfigError, Error, FormatError
 from .journal import Journal, locked
 from .packed import PackedWriter
 from .packed_splits import PackedSplits, digest
-from .pool import Died, in_processes
+from .pool import Died, in_processes, in_ranks
 from .recording import Options
 from .rows import read_rows, write_rows
 from .sources import find_source
@@ -75,6 +75,7 @@ def preprocess(
     manifest_file=None,
     results_suffix="",
     workers=None,
+    ranks=None,
     on_error=None,
     progress=None,
     **own,
@@ -113,6 +114,9 @@ def preprocess(
         Goes into the names of the tables.
     workers : int, optional
         Processes; by default as many as there are processors. 1 works in this one.
+    ranks : Ranks, optional
+        Ranks of MPI instead of processes, on a common file system: this is the first, the others run
+        `ecgfm.data.pool.serve_work`.
     on_error : callable, optional
         Called with a recording's path and the reason for each that is skipped.
     progress : callable, optional
@@ -150,6 +154,7 @@ def preprocess(
     try:
         os.makedirs(run.state, exist_ok=True)
         with locked(os.path.join(run.state, "lock"), "this folder"):
+            run.ranks = ranks
             return run.go(workers, on_error or _ignore, progress or _ignore, own)
     except (OSError, WriteFailed) as error:
         if isinstance(error, Error):
@@ -330,7 +335,7 @@ class _Run:
         waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
         self.free = []  # files for segments, to be written again: faster than new ones
         try:
-            for (place, piece, path), result in in_processes(self._work, self._tasks(processes), processes):
+            for (place, piece, path), result in self._results(processes):
                 waiting[place] = piece, path, result
                 while turn in waiting:
                     done = waiting.pop(turn)
@@ -341,6 +346,13 @@ class _Run:
         finally:
             for writer in self.writers.values():
                 writer.close()
+
+    def _results(self, processes):
+        """(task, what became of it), as they come."""
+        work = _Work(self.pipeline)
+        if self.ranks is not None and self.ranks.size > 1:
+            return in_ranks(work, self._tasks(1), self.ranks)
+        return in_processes(work, self._tasks(processes), processes)
 
     def _tasks(self, processes):
         """(place, rows, file for their segments or None) of each piece of work."""
@@ -410,33 +422,12 @@ class _Run:
         if piece:
             yield piece
 
-    def _work(self, task):
-        """Runs in a process of its own: the journal's lines for some rows, and their segments to be packed.
-
-        The segments come in the file that the task names, or as arrays.
-        """
-        _, piece, path = task
-        lines, segments = [], []
-        for number, row in piece:
-            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
-            lines.append({"i": number, **line})
-            if found is not None:
-                segments.append(found)
-        if path is None or not segments:
-            return lines, segments
-        try:
-            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
-                file.writelines(one.data for one in segments)
-        except OSError as error:
-            raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
-        return lines, None
-
     def _take(self, piece, path, result):
         """Keep what became of a piece."""
         if isinstance(result, Died):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
-                    for _, alone in in_processes(self._work, [(0, [one], path)], 1):
+                    for _, alone in in_processes(_Work(self.pipeline), [(0, [one], path)], 1):
                         self._take([one], path, alone)
                 return
             result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], []
@@ -491,6 +482,34 @@ class _Run:
                 path=paths["errors"],
             )
         return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths)
+
+
+class _Work:
+    """What is done in a process of its own, or on another rank."""
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+
+    def __call__(self, task):
+        """The journal's lines for some rows, and their segments to be packed.
+
+        The segments come in the file that the task names, or as arrays.
+        """
+        _, piece, path = task
+        lines, segments = [], []
+        for number, row in piece:
+            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
+            lines.append({"i": number, **line})
+            if found is not None:
+                segments.append(found)
+        if path is None or not segments:
+            return lines, segments
+        try:
+            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
+                file.writelines(one.data for one in segments)
+        except OSError as error:
+            raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
+        return lines, None
 
 
 def _has(path, size):

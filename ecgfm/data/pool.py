@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from multiprocessing.connection import wait
 
-__all__ = ["Died", "in_processes"]
+__all__ = ["Died", "in_processes", "in_ranks", "serve_work"]
 
 
 class Died:
@@ -130,3 +130,52 @@ def _serve(work, end, others):
             end.send(answer)
         except OSError:
             os._exit(0)
+
+
+def in_ranks(work, pieces, ranks):
+    """As `in_processes`, on the ranks of MPI but the first, which run `serve_work`; a rank that dies ends all.
+
+    Parameters
+    ----------
+    work : callable
+        Picklable; it is sent to each rank once.
+    pieces : iterable
+    ranks : Ranks
+        Of which this is the first, and not the only one.
+    """
+    ranks.broadcast(work)
+    pieces, idle, at_work = iter(pieces), deque(range(1, ranks.size)), {}
+    try:
+        while True:
+            while idle:
+                try:
+                    piece = next(pieces)
+                except StopIteration:
+                    break
+                rank = idle.popleft()
+                at_work[rank] = piece
+                ranks.send((piece,), rank)
+            if not at_work:
+                return
+            rank, result = ranks.receive()
+            piece = at_work.pop(rank)
+            idle.append(rank)
+            if isinstance(result, Exception):
+                raise result
+            yield piece, result
+    finally:
+        while at_work:
+            at_work.pop(ranks.receive()[0])
+        for rank in range(1, ranks.size):
+            ranks.send(None, rank)
+
+
+def serve_work(ranks):
+    """On all ranks but the first: do what `in_ranks` sends, until ``ranks.broadcast(None)`` on the first ends it."""
+    while (work := ranks.broadcast(None)) is not None:
+        while (task := ranks.receive(0)[1]) is not None:
+            try:
+                result = work(*task)
+            except Exception as error:
+                result = error
+            ranks.send(result, 0)

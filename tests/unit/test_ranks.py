@@ -473,3 +473,24 @@ def test_stores_of_ranks_are_those_of_one(folder, pairs):
         if name.endswith(".npy"):
             one, two = (np.fromfile(folder / size / name, np.float32) for size in "12")
             np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+def test_ranks_preprocess_what_processes_do(folder):
+    needs_mpi()
+    pytest.importorskip("wfdb", reason="needs the extra [io]")
+    from ecgfm.ecg import simulate_cohort
+
+    simulate_cohort(20, seed=3).write(folder / "wfdb")
+    (folder / "wfdb" / "broken.hea").write_text("broken 12 500 100\nbroken.mat 16 200/mV 16 0 0 0 0 I\n")
+    for size in (1, 3):
+        more = ["--raw_root", folder / "wfdb", "--processed_root", folder / str(size)]
+        for again in range(2):
+            done = command(size, "preprocess", "files", *more, "--packed", "--stages", "segmented")
+            assert done.returncode == 1 and done.stderr.count("broken.hea") >= 1, done.stderr
+            assert ("20 of them by an earlier run" in done.stdout) == bool(again), done.stdout
+    one = sorted(path.relative_to(folder / "1") for path in (folder / "1").rglob("*") if path.is_file())
+    assert sum(path.suffix == ".mat" for path in one) == 20
+    for path in one:
+        if ".ecgfm" not in path.parts:
+            a, b = ((folder / size / path).read_bytes().replace(f"{folder}/{size}/".encode(), b"") for size in "13")
+            assert a == b, path
