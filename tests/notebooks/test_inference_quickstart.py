@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from environment import needs_kernel
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 for module in ("ipykernel", "matplotlib", "pandas"):
@@ -32,6 +34,7 @@ def executed(folder, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "the notebook is kept without outputs"
     notebook.cells.append(nbformat.v4.new_code_cell(KEEP))
+    needs_kernel()
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     text = "".join(out.text for out in outputs if out.output_type == "stream")

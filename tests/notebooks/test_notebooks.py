@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from environment import needs_kernel
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 for module in ("ipykernel", "matplotlib", "pandas", "hydra", "sklearn"):
@@ -19,6 +21,7 @@ class Ran:
     """A notebook that was run: what it printed, its pictures, and the values that were kept."""
 
     def __init__(self, name, folder, monkeypatch, keep):
+        needs_kernel()
         # The kernel is a process of its own, which finds the package where this one does. One thread: two that share a
         # processor with other work wait for each other.
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

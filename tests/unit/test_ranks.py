@@ -14,8 +14,7 @@ import weights
 from ecgfm.errors import ConfigError, MissingExtraError
 from ecgfm import ranks as ranks_module
 from ecgfm.ranks import Alone, ranks_started
-
-MPIEXEC = Path(sys.executable).parent / "mpiexec"
+from environment import MPIEXEC, needs_mpi
 
 TRAINING = """
 import sys
@@ -41,12 +40,6 @@ np.savez(f"{folder}/rank{ranks.rank}of{ranks.size}.npz", threads=ecgfm.get_num_t
          loss=[r["loss_sum"] for r in found], size=[r["sample_size"] for r in found], gnorm=[r["gnorm"] for r in found],
          **trainer.state_dict())
 """
-
-
-def needs_mpi():
-    pytest.importorskip("mpi4py", reason="needs the extra [mpi]")
-    if not MPIEXEC.exists():
-        pytest.skip("needs an mpiexec beside python: the extra [mpi]")
 
 
 def start(size, script, *arguments, timeout=60):
