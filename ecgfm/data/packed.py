@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from .._files import replacing
+from .._files import replacing, sync_folder
 from ..errors import FormatError
 from .rows import read_rows, write_rows
 
@@ -133,7 +133,7 @@ def write_packed(path, items, shape):
             file.write(_header((len(rows), *shape)))
         _unlink(index_path(path))
     write_rows(index_path(path), INDEX, (dict(zip(INDEX, row)) for row in rows))
-    _sync_folder(path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
     return len(rows)
 
 
@@ -300,7 +300,7 @@ class PackedWriter:
             for i in range(count)
         ))
         _unlink(self.rows_part)
-        _sync_folder(self.path)
+        sync_folder(os.path.dirname(os.path.abspath(self.path)))
         self._finished = True
 
     def _firsts(self, records):
@@ -374,11 +374,3 @@ def _unlink(path):
         os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-def _sync_folder(path):
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+from .._files import replacing
 from ..errors import ConfigError, FormatError, MissingExtraError
 
 __all__ = ["FORMATS", "CsvLog", "Log"]
@@ -172,14 +173,10 @@ def _step(row):
 
 
 def _rewrite(path, columns, rows):
-    temporary = f"{path}.part"
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _cell(value):

@@ -96,6 +96,11 @@ class MeterSet:
         for name in self._updates:
             self._updates[name] += 1
 
+    @property
+    def since_inner(self):
+        """int: updates since the last line of the log."""
+        return self._updates["train_inner"]
+
     def begin_inner(self):
         """A line of the log was written."""
         self.by_name["train_inner"].reset()

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 
 from .. import checkpoint
+from .._files import sync_folder
 from ..checkpoint.directory import plain_json, saved_settings
 from ..errors import CheckpointError
 
@@ -264,7 +265,7 @@ class Keeper:
         checkpoint.write_pt(paths[0], make())
         for path in paths[1:]:
             _place(paths[0], path)
-        _sync(self.folder)
+        sync_folder(self.folder)
         self._delete(end_of_epoch)
         return paths
 
@@ -320,11 +321,3 @@ def _place(source, destination):
         os.replace(temporary, destination)
     except OSError as error:
         raise CheckpointError(f"cannot be written: {error.strerror or error}", path=destination) from None
-
-
-def _sync(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

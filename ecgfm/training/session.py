@@ -299,7 +299,7 @@ class Session:
         """Log, validate, save; whether to stop."""
         run, updates = self.run, self.trainer.num_updates
         c, dataset, optimization = run["checkpoint"], run["dataset"], run["optimization"]
-        if self.meters._updates["train_inner"] and updates % max(run["common"]["log_interval"], 1) == 0:
+        if self.meters.since_inner and updates % max(run["common"]["log_interval"], 1) == 0:
             self.log.inner(self._stats("train_inner"), self.epoch, done, steps)
             self.meters.begin_inner()
         end = done >= steps

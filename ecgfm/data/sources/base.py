@@ -1,6 +1,7 @@
 """What a source of recordings is."""
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +37,7 @@ class Recording:
     derived: tuple = ()
 
 
-class Source:
+class Source(ABC):
     """A data set: which recordings there are, and how one is read. Subclasses are listed in `ecgfm.data.sources`.
 
     Attributes
@@ -68,21 +69,21 @@ class Source:
         """What must be the same when a run is continued, as JSON has it."""
         return {}
 
+    @abstractmethod
     def records(self, raw_root, processed_root, **own):
         """The table of recordings: (columns, iterator over rows as dicts). It is written to ``records.csv``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def locate(self, raw_root, columns, *, reading=True):
         """A function that adds to a row of ``records.csv`` the columns path, save_file, source and dataset.
 
         It may give ``error``, text that says why the recording can't be read. With `reading` False the recordings
         themselves are not needed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, row):
         """The `Recording` of a row that was located. Runs in a process of its own and may keep files open."""
-        raise NotImplementedError
 
 
 def save_name(source, relative):
