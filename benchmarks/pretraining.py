@@ -19,7 +19,7 @@ from finetuning import (
     Benchmark,
     gradient_difference,
     parse_options,
-    print_memory,
+    measure_memory,
     print_timings,
     take_turns,
 )
@@ -145,26 +145,6 @@ def measure_timings(bench):
                 finally:
                     for contestant in ready.values():
                         contestant.worker.__exit__()
-    return rows
-
-
-def measure_memory(bench):
-    """The most memory of a fresh process that loads the network and takes two steps."""
-    rows, threads = [], max(bench.options.threads)
-    for size in bench.options.size:
-        for batch in bench.options.batch:
-            for name in bench.wanted():
-                try:
-                    worker, _ = bench.worker(name, size, batch, threads)
-                    with worker:
-                        worker.ask("run", input=bench.source(batch), times=2)
-                        memory = worker.ask("usage")["bytes"]
-                except (Absent, Failed) as error:
-                    bench.note(name, error)
-                    continue
-                rows.append({"size": size, "batch": batch, "threads": threads, "contestant": name})
-                rows[-1]["memory_mb"] = memory / 1e6
-    print_memory(rows)
     return rows
 
 
