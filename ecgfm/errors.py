@@ -1,5 +1,7 @@
 """Named errors: which file, which field, what is wrong, what to do."""
 
+from ._text import printable, short, short_path
+
 __all__ = [
     "Error",
     "CheckpointError",
@@ -9,7 +11,10 @@ __all__ = [
     "LabelError",
     "ConfigError",
     "MissingExtraError",
+    "InputWarning",
 ]
+
+_MOST_MESSAGE, _MOST_FIELD, _MOST_REMEDY = 800, 200, 400  # characters; with the path below 2,000 in all
 
 
 class Error(ValueError):
@@ -29,20 +34,22 @@ class Error(ValueError):
     Attributes
     ----------
     message, path, field, remedy : str or None
-        The parameters as given (``path`` as text).
+        The parameters as given (``path`` as text), but no longer than anyone reads. ``path`` is whole; only the text
+        of the error shortens it.
     """
 
     def __init__(self, message, *, path=None, field=None, remedy=None):
-        self.message = str(message)
+        self.message = short(str(message), _MOST_MESSAGE)
         self.path = None if path is None else str(path)
-        self.field = None if field is None else str(field)
-        self.remedy = None if remedy is None else str(remedy)
+        self.field = None if field is None else short(str(field), _MOST_FIELD)
+        self.remedy = None if remedy is None else short(str(remedy), _MOST_REMEDY)
         super().__init__(self.message)
 
     def __str__(self):
-        where = ": ".join(part for part in (self.path, self.field) if part)
+        """One line that a terminal can show, whatever the file holds that it speaks of."""
+        where = ": ".join(part for part in (self.path and short_path(self.path), self.field) if part)
         text = f"{where}: {self.message}" if where else self.message
-        return f"{text}. {self.remedy}." if self.remedy else text
+        return printable(f"{text}. {self.remedy}." if self.remedy else text)
 
     def __reduce__(self):
         return _rebuild, (type(self), self.message, self.path, self.field, self.remedy)
@@ -81,3 +88,7 @@ class MissingExtraError(Error, ImportError):
 
     def __init__(self, message, *, path=None, field=None, remedy=None):
         super().__init__(message, path=path, field=field, remedy=remedy)
+
+
+class InputWarning(UserWarning):
+    """What was given is evidently not what the model, or the function, was made for; the result may be wrong."""

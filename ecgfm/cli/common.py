@@ -5,8 +5,9 @@ import os
 import sys
 import time
 
+from .._text import printable
 from ..errors import ConfigError, Error
-from ..inference.result import printable, without_path
+from ..inference.result import without_path
 
 __all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "counted", "open_model", "reading"]
 

@@ -6,8 +6,8 @@ and config.json. Weights, settings and label names go along; the state of traini
 
 import json
 
+from .._text import printable
 from ..errors import ConfigError
-from ..inference.result import printable
 
 __all__ = ["add_arguments", "run"]
 

@@ -5,8 +5,8 @@ recordings are done; a command that was broken off goes on with --resume. A reco
 skipped; the exit status is then 1.
 """
 
+from .._text import printable
 from ..errors import ConfigError
-from ..inference.result import printable
 from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]

@@ -7,8 +7,8 @@ ECG-FM (.npy, row idx). FILE may be a manifest (.tsv). Intervals come from resam
 
 import sys
 
+from .._text import printable
 from ..inference.aggregate import METHODS
-from ..inference.result import printable
 from .common import Work, add_model, add_reading, check_out, open_model, reading
 
 __all__ = ["add_arguments", "run"]

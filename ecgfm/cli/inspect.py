@@ -5,7 +5,7 @@ No code in the file is run. Where the file has checksums, they are checked.
 
 import json
 
-from ..inference.result import printable
+from .._text import printable
 
 __all__ = ["add_arguments", "run"]
 

@@ -166,7 +166,7 @@ class Writer:
             self._stream.write(json.dumps(item, default=str) + "\n")
 
     def _text(self, heads, rows, result):
-        from ..inference.result import printable
+        from .._text import printable
 
         for head, (_, text), normalized in zip(heads, rows, result.texts["text"]):
             where = ", ".join(f"{name} {value}" for name, value in zip(self._head, head))

@@ -8,8 +8,8 @@ import threading
 from importlib import import_module
 
 from .. import __version__
+from .._text import printable
 from ..errors import Error
-from ..inference.result import printable
 from ..ranks import communicator, ranks_started
 
 __all__ = ["COMMANDS", "Parser", "main", "run_command"]

@@ -7,10 +7,11 @@ reported and skipped; the exit status is then 1.
 
 import sys
 
+from .._text import printable
 from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
-from ..inference.result import Result, printable
+from ..inference.result import Result
 from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]

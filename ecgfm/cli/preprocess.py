@@ -11,10 +11,10 @@ errors.csv with the reason; the exit status is then 1. The same command continue
 
 import sys
 
+from .._text import printable
 from ..data.recording import MISSING, STRATEGIES
 from ..data.sources import SOURCES
 from ..errors import ConfigError
-from ..inference.result import printable
 from .common import Bar
 
 __all__ = ["add_arguments", "run"]

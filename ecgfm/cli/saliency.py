@@ -7,8 +7,8 @@ ECG-FM's tutorial. A recording that can't be read is reported and skipped; the e
 
 import os
 
+from .._text import printable
 from ..errors import Error
-from ..inference.result import printable
 from ..inference.saliency import REDUCTIONS
 from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
 

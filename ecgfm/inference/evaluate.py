@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._files import write_text
+from .._text import printable
 from ..ecg import Record, Segments
 from ..errors import ConfigError, Error, LabelError
 from ..table import Table
@@ -19,7 +20,7 @@ from .evaluate_metrics import METRICS, ranking_table, scikit_learn
 from .evaluate_truth import group_name, read_truth
 from .inputs import expand, manifest_files
 from .predict import outcomes
-from .result import about, errors_table, printable, text_column
+from .result import about, errors_table, text_column
 from .stream import checked_count, collect
 
 __all__ = ["Evaluation", "evaluate"]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._files import write_text
+from .._text import printable
 from ..ecg.quality import describe
 from ..table import Table
 from .aggregate import aggregate
 
-__all__ = ["Predictions", "Result", "printable"]
+__all__ = ["Predictions", "Result"]
 
 _SHOWN, _ACROSS = 40, 10  # columns that to_text prints at most, and side by side
 
@@ -260,8 +261,3 @@ def without_path(error):
     where = f"{error.field}: " if error.field else ""
     remedy = f". {error.remedy}." if error.remedy else ""
     return f"{where}{error.message}{remedy}"
-
-
-def printable(text):
-    """The text with escapes for what a terminal would obey or can't show."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

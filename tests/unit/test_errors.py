@@ -7,7 +7,7 @@ import pytest
 import ecgfm
 from ecgfm import errors
 
-ALL = [getattr(errors, name) for name in errors.__all__]
+ALL = [getattr(errors, name) for name in errors.__all__ if name != "InputWarning"]
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -41,3 +41,16 @@ def test_kinds():
     assert issubclass(errors.LeadError, errors.SignalError)
     assert issubclass(errors.MissingExtraError, ImportError)
     assert all(getattr(ecgfm, name) is getattr(errors, name) for name in errors.__all__)
+
+
+def test_text_stays_short_and_on_one_line():
+    error = ecgfm.Error("m" * 10**6, path="p" * 10**6 + "/end.npy", field="f" * 10**6, remedy="r" * 10**6)
+    assert len(str(error)) < 2000
+    assert "end.npy" in str(error) and len(error.path) > 10**6
+    hostile = ecgfm.Error("a\x1b[2Jb\nc\u202ed\ud800", path="x\x07", field="\u2066")
+    assert str(hostile) == "x\\x07: \\u2066: a\\x1b[2Jb\\nc\\u202ed\\ud800"
+    str(hostile).encode("utf-8")
+
+
+def test_warning_is_one():
+    assert issubclass(ecgfm.InputWarning, UserWarning)

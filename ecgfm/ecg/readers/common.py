@@ -10,7 +10,9 @@ from typing import Callable
 
 import numpy as np
 
+from ..._text import short
 from ...errors import Error, FormatError, LeadError, MissingExtraError, SignalError
+from ...storage.npy import MAX_BYTES, check_size
 from ..record import LEADS, Record, canonical_leads, checked_rate, checked_signal
 
 __all__ = [
@@ -30,15 +32,12 @@ __all__ = [
     "warned",
 ]
 
-#: The largest signal that is read, in bytes as it is stored: a day of 12 leads at 500 Hz in float32 fits.
-MAX_BYTES = 1 << 32
-
 #: Names under which files keep the signal, its rate and its leads; the first that is there is taken.
 SIGNAL_KEYS = ("signal", "feats", "x", "data", "ecg")
 RATE_KEYS = ("sampling_rate", "curr_sample_rate", "sample_rate", "fs")
 LEAD_KEYS = ("leads", "lead_names")
 
-_MOST_TEXT, _MOST_NAME = 500, 64  # characters of a file's own text that are passed on
+_MOST_NAME = 64  # characters of a lead's name that are passed on
 
 _NOTES, _NOTE = 5, 200  # warnings of a library that a Record keeps, and how much of each
 _LOCK = threading.Lock()  # warnings are caught for the whole process
@@ -119,11 +118,6 @@ def warned():
     notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in told[:_NOTES])
 
 
-def short(text, most=_MOST_TEXT):
-    """The text, without its end where it is longer than anyone reads: a damaged file may hold megabytes of it."""
-    return text if len(text) <= most else text[: most - 4] + " ..."
-
-
 def millivolts_per(unit):
     """How many millivolts a unit of voltage is (in any case), or None if it is none."""
     return _MILLIVOLTS.get(str(unit).strip().lower())
@@ -140,29 +134,6 @@ def check_file_size(path, most):
     size = os.path.getsize(path)
     if size > most:
         raise FormatError(f"the file has {size:,} bytes, more than the {most:,} that are read", path=path)
-    return size
-
-
-def check_size(shape, itemsize, *, path, field):
-    """The bytes that an array takes, from a shape and an item size that a file claims.
-
-    Raises
-    ------
-    FormatError
-        If the shape is none, or the array would be larger than is read.
-    """
-    size = int(itemsize)
-    for length in shape:
-        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-            raise FormatError(f"the shape {shape} is none", path=path, field=field)
-        size *= length
-    if size > MAX_BYTES:
-        raise FormatError(
-            f"an array of shape {shape} takes {size:,} bytes, more than the {MAX_BYTES:,} that are read",
-            path=path,
-            field=field,
-            remedy="Cut the recording into parts",
-        )
     return size
 
 

@@ -5,13 +5,13 @@ import zipfile
 import numpy as np
 
 from ...errors import Error, FormatError
+from ...storage.inputs import check_inflation, open_input
+from ...storage.npy import read_array
 from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
-from .npy import read_array
 
 __all__ = ["FORMAT"]
 
 _MAX_MEMBERS = 1024
-_MAX_RATIO, _FREE_BYTES = 200, 1 << 24  # signals don't deflate further than this; small arrays of zeros may
 
 
 def _matches(head):
@@ -20,7 +20,7 @@ def _matches(head):
 
 def _read(path, *, sampling_rate, leads):
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_input(path) as file, zipfile.ZipFile(file) as archive:
             key, signal, rate, names = _parts(archive, path)
     except (Error, OSError, MemoryError):
         raise
@@ -50,10 +50,7 @@ def _parts(archive, path):
 
 
 def _array(archive, info, path, key):
-    if info.file_size > _FREE_BYTES and info.file_size > _MAX_RATIO * info.compress_size:
-        raise FormatError(
-            f"{info.compress_size:,} bytes are said to inflate to {info.file_size:,}", path=path, field=key
-        )
+    check_inflation(info.compress_size, info.file_size, path=path, field=key)
     with archive.open(info) as member:
         return read_array(member, info.file_size, path=path, field=key)
 

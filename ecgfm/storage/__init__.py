@@ -1,0 +1,1 @@
+"""How files are opened and read: nothing is waited for, and no claim of a file is believed before it is checked."""

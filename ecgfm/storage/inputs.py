@@ -1,0 +1,182 @@
+"""The one way in: every input is opened here.
+
+A regular file and nothing else: a FIFO would wait for ever, a device may never end. What is compressed inflates so far
+and no further.
+"""
+
+import gzip
+import io
+import os
+import stat
+import zlib
+
+from ..errors import Error, FormatError
+
+__all__ = [
+    "FREE_BYTES",
+    "MAX_LINE",
+    "MAX_RATIO",
+    "check_inflation",
+    "lines",
+    "open_input",
+    "open_text",
+    "read_input",
+    "unreadable",
+]
+
+#: Compressed data may become this many times as large, ...
+MAX_RATIO = 200
+#: ... and whatever becomes no larger than this many bytes may do so from anything.
+FREE_BYTES = 1 << 24
+#: The longest line of a text file, in characters.
+MAX_LINE = 1 << 22
+
+
+def open_input(path, *, most=None, error=FormatError, field=None):
+    """Open a file to be read as bytes.
+
+    Parameters
+    ----------
+    path : str or path-like
+    most : int, optional
+        The size in bytes beyond which it is refused.
+    error : type, optional
+        The `Error` that is raised.
+    field : str, optional
+        The argument or option that names the file.
+
+    Returns
+    -------
+    io.BufferedReader
+
+    Raises
+    ------
+    Error
+        If there is no such file, it can't be opened, isn't a regular file (a directory, FIFO, device or socket), or is
+        larger than `most`.
+    """
+    try:
+        path = os.fspath(path)
+        _check_kind(os.stat(path).st_mode, path, error, field)  # opening a device may do something by itself
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except Error:
+        raise
+    except (OSError, ValueError, TypeError) as reason:
+        raise unreadable(path, reason, error=error, field=field) from None
+    try:
+        found = os.fstat(descriptor)  # it may have been exchanged since
+        _check_kind(found.st_mode, path, error, field)
+        if most is not None and found.st_size > most:
+            raise error(
+                f"the file has {found.st_size:,} bytes, more than the {most:,} that are read", path=path, field=field
+            )
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_input(path, *, most, error=FormatError, field=None):
+    """The bytes of a whole file, at most `most`. Raises as `open_input` does."""
+    with open_input(path, most=most, error=error, field=field) as file:
+        try:
+            content = file.read(most + 1)
+        except OSError as reason:
+            raise unreadable(path, reason, error=error, field=field) from None
+    if len(content) > most:  # it grew, or its size is not what it says (as in /proc)
+        raise error(f"the file has more than the {most:,} bytes that are read", path=path, field=field)
+    return content
+
+
+def open_text(path, *, most=None, error=FormatError, field=None, encoding="utf-8-sig", errors="strict", newline=""):
+    """Open a text file, which is inflated if its name ends in ``.gz``. Raises as `open_input` does.
+
+    While it is read, damaged or endlessly inflating compressed data raise `error`, as well; what isn't text raises
+    UnicodeDecodeError as usual.
+    """
+    file = open_input(path, most=most, error=error, field=field)
+    try:
+        if os.fspath(path).lower().endswith(".gz"):
+            file = io.BufferedReader(_Inflating(file, path, error, field), 1 << 16)
+        return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=newline)
+    except BaseException:
+        file.close()
+        raise
+
+
+def lines(stream, path, *, most=MAX_LINE, error=FormatError):
+    """Iterate over the lines of a text stream, with their ends; one of more than `most` characters is refused."""
+    number = 0
+    while line := stream.readline(most + 1):
+        number += 1
+        if len(line) > most:
+            raise error(f"more than {most:,} characters in a line", path=path, field=f"line {number}")
+        yield line
+
+
+def check_inflation(packed, size, *, path, field=None, error=FormatError):
+    """Refuse compressed data that are said to become, or have become, far more than they are.
+
+    Parameters
+    ----------
+    packed, size : int
+        Bytes before and after.
+
+    Raises
+    ------
+    Error
+        If `size` is above `FREE_BYTES` and above `MAX_RATIO` times `packed`.
+    """
+    if size > FREE_BYTES and size > MAX_RATIO * packed:
+        raise error(
+            f"{packed:,} bytes inflate to {size:,} or more",
+            path=path,
+            field=field,
+            remedy="If the file is right, inflate it yourself first",
+        )
+
+
+def unreadable(path, reason, *, error=FormatError, field=None):
+    """The error that says why a file could not be opened or read: made of an OSError, or a ValueError of its name."""
+    if isinstance(reason, (FileNotFoundError, NotADirectoryError)):
+        return error("no such file", path=_text(path), field=field)
+    if isinstance(reason, OSError):
+        return error(f"can't be read: {reason.strerror or reason}", path=_text(path), field=field)
+    what = "not a path" if isinstance(reason, TypeError) else f"not a file name: {reason}"
+    return error(what, path=_text(path), field=field, remedy="Give the name of a file")
+
+
+def _text(path):
+    return os.fsdecode(path) if isinstance(path, (str, bytes)) else f"<{type(path).__name__}>"
+
+
+def _check_kind(mode, path, error, field):
+    if not stat.S_ISREG(mode):
+        what = "a directory, not a file" if stat.S_ISDIR(mode) else "not a regular file"
+        raise error(what, path=_text(path), field=field)
+
+
+class _Inflating(io.RawIOBase):
+    """A gzip file inflated piece by piece, held to the rule of `check_inflation` at each."""
+
+    def __init__(self, file, path, error, field):
+        self._file, self._about, self._made = file, {"path": path, "field": field, "error": error}, 0
+        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        error, path, field = (self._about[name] for name in ("error", "path", "field"))
+        try:
+            count = self._gzip.readinto(buffer)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as reason:
+            raise error(f"damaged compressed data: {reason}", path=path, field=field) from None
+        self._made += count
+        check_inflation(self._file.tell(), self._made, **self._about)
+        return count
+
+    def close(self):
+        self._gzip.close()
+        self._file.close()
+        super().close()

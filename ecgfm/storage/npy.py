@@ -1,0 +1,152 @@
+"""Arrays in NumPy's ``.npy`` format. Nothing in a file is unpickled, and its header is held against its size."""
+
+import os
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from .._text import shown
+from ..errors import FormatError
+from .inputs import open_input, unreadable
+
+__all__ = ["MAX_BYTES", "check_size", "map_array", "read_array", "read_header"]
+
+#: The largest array that is read into memory, in bytes: a day of 12 leads at 500 Hz in float32 fits.
+MAX_BYTES = 1 << 32
+
+_MAX_DIMENSIONS = 32
+_MAX_HEADER = 10_000
+
+
+def check_size(shape, itemsize, *, path, field, most=MAX_BYTES):
+    """The bytes that an array takes, from a shape and an item size that a file claims.
+
+    Parameters
+    ----------
+    most : int or None
+        Beyond so many bytes it is refused; None: no limit (of what is mapped and not read).
+
+    Raises
+    ------
+    FormatError
+        If the shape is none, or the array would be larger than is read.
+    """
+    size = int(itemsize)
+    if len(shape) > _MAX_DIMENSIONS:
+        raise FormatError(f"an array of {len(shape)} dimensions", path=path, field=field)
+    for length in shape:
+        if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+            raise FormatError(f"the shape {shown(tuple(shape))} is none", path=path, field=field)
+        size *= length
+    if most is not None and size > most:
+        raise FormatError(
+            f"an array of shape {shown(tuple(shape))} takes {size:,} bytes, more than the {most:,} that are read",
+            path=path,
+            field=field,
+            remedy="Cut the recording into parts",
+        )
+    return size
+
+
+def read_header(file, *, path, field):
+    """Shape, whether in Fortran's order, and dtype, from the start of a stream of the ``.npy`` format.
+
+    Raises
+    ------
+    FormatError
+        If the header is damaged or the array holds anything but numbers and text.
+    """
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            found = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+        elif version in ((2, 0), (3, 0)):  # 3.0 differs from 2.0 in allowing UTF-8 names of fields alone
+            found = npy_format.read_array_header_2_0(file, max_header_size=_MAX_HEADER)
+        else:
+            raise ValueError(f"version {version} is not known")
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python text that NumPy parses: whatever that raises, it is damaged
+        raise FormatError(f"a damaged .npy header: {_first_line(error)}", path=path, field=field) from None
+    dtype = found[2]
+    if dtype.hasobject or dtype.kind not in "iufbcUS":
+        raise FormatError(
+            f"the values are of type {str(dtype)[:100]}, which is not read",
+            path=path,
+            field=field,
+            remedy="Save plain numbers (or text, for names)",
+        )
+    return found
+
+
+def read_array(file, size, *, path, field, most=MAX_BYTES):
+    """The array in a stream of the ``.npy`` format that is `size` bytes long.
+
+    The shape that its header claims is held against `size` before memory is asked for.
+
+    Raises
+    ------
+    FormatError
+        If the header is damaged, the array holds Python objects or is too large, or the stream is too short.
+    """
+    shape, fortran, dtype = read_header(file, path=path, field=field)
+    expected = check_size(shape, dtype.itemsize, path=path, field=field, most=most)
+    if expected > size:
+        raise _truncated(shape, expected, size, path, field)
+    data = np.empty(expected, dtype=np.uint8)
+    filled = _fill(data, file)
+    if filled != expected:
+        raise _truncated(shape, expected, filled, path, field)
+    try:
+        return np.ndarray(shape, dtype, buffer=data, order="F" if fortran else "C")
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"a damaged .npy header: {_first_line(error)}", path=path, field=field) from None
+
+
+def map_array(path, *, field=None, error=FormatError):
+    """The array of a ``.npy`` file of any size, mapped from the disk and read-only.
+
+    Raises
+    ------
+    Error
+        If the file can't be opened or isn't a regular one.
+    FormatError
+        If its header is damaged or its size isn't what the header says.
+    """
+    with open_input(path, error=error, field=field) as file:
+        try:
+            shape, fortran, dtype = read_header(file, path=path, field=field)
+            start, size = file.tell(), os.fstat(file.fileno()).st_size
+            expected = check_size(shape, dtype.itemsize, path=path, field=field, most=None)
+            if expected > size - start:
+                raise _truncated(shape, expected, size - start, path, field)
+            if expected == 0:
+                return np.zeros(shape, dtype)
+            return np.memmap(file, dtype, "r", start, shape, "F" if fortran else "C")
+        except FormatError:
+            raise
+        except OSError as reason:
+            raise unreadable(path, reason, error=error, field=field) from None
+        except (TypeError, ValueError, OverflowError) as reason:
+            raise FormatError(f"a damaged .npy header: {_first_line(reason)}", path=path, field=field) from None
+
+
+def _truncated(shape, expected, there, path, field):
+    return FormatError(
+        f"truncated: the shape {shown(tuple(shape))} takes {expected:,} bytes, the file has {there:,}", path=path, field=field
+    )
+
+
+def _fill(data, file):
+    """Read as many bytes as there are and fit; return how many. A zip gives them in pieces."""
+    view, filled = memoryview(data), 0
+    while filled < len(view):
+        count = file.readinto(view[filled:])
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
