@@ -25,7 +25,7 @@ def _load():
             count = _check(value, "ECGFM_NUM_THREADS") if value else None
             module = load_core()
             if count is not None:
-                module.set_num_threads(count)
+                _set(module, count, "ECGFM_NUM_THREADS")
             _ready = module
     return _ready
 
@@ -42,9 +42,9 @@ def set_num_threads(n):
     Raises
     ------
     ConfigError
-        If `n` is not a positive integer.
+        If `n` is not a positive integer, or this process can't start so many threads.
     """
-    core().set_num_threads(_check(n, "num_threads"))
+    _set(core(), _check(n, "num_threads"), "num_threads")
 
 
 def get_num_threads():
@@ -53,6 +53,13 @@ def get_num_threads():
     It is 1 in a child process made by ``fork``, where the worker threads of the parent don't exist.
     """
     return core().get_num_threads()
+
+
+def _set(module, count, field):
+    try:
+        module.set_num_threads(count)
+    except MemoryError as error:
+        raise ConfigError(str(error), field=field) from None
 
 
 def _check(n, field):

@@ -62,6 +62,15 @@ ecg_status ecg_alloc(void **dst, size_t bytes)
     return ECG_OK;
 }
 
+ecg_status ecg_expect_memory(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return ecg_fail(ECG_NO_MEMORY, "%zu bytes of memory could not be had", bytes);
+    munmap(memory, bytes);
+    return ECG_OK;
+}
+
 void ecg_free(void *memory)
 {
     if (!memory)

@@ -17,6 +17,10 @@ bool ecg_product(int64_t *dst, int n, const int64_t *factors);
 ecg_status ecg_alloc(void **dst, size_t bytes);
 void ecg_free(void *memory);
 
+/* Whether so many bytes could be had at this moment; nothing is taken. For what is about to call a library that
+ * ends the process, or stays broken, when its own allocations fail. */
+ecg_status ecg_expect_memory(size_t bytes);
+
 /* For tests: the k-th allocation from now on fails (k = 1, 2, ...); 0 switches this off. */
 void ecg_fail_allocation(int64_t k);
 

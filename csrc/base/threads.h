@@ -2,16 +2,25 @@
 #ifndef ECG_BASE_THREADS_H
 #define ECG_BASE_THREADS_H
 
+#include "status.h"
+
 /* Sets the number of threads of all later calls; n < 1 counts as 1. */
 void ecg_set_threads(int n);
+
+/* Whether n threads can run here at once: each is started and ended, unless this thread has had so many before. */
+ecg_status ecg_threads_prove(int n);
 
 /* The number of threads that a call started now would use. In a child of fork() it is 1: libgomp's
  * worker threads are gone there and a parallel region of more than one thread would wait for ever. */
 int ecg_threads(void);
 
-/* Called at the start of each computation, on the thread that computes: makes OpenMP (ours and
- * oneDNN's) use ecg_threads() threads there, and returns that number. */
-int ecg_threads_begin(void);
+/* Called at the start of each computation, on the thread that computes: makes OpenMP (ours and oneDNN's) use
+ * ecg_threads() threads there; *n, if it is not NULL, becomes that number. Fails where so many can't be started, since
+ * libgomp would end the process. */
+ecg_status ecg_threads_begin(int *n);
+
+/* The same without the proof, for a thread that runs no computation of its own. */
+void ecg_threads_use(void);
 
 /* The processors that this process may run on, at least 1. */
 int ecg_processors(void);

@@ -251,6 +251,13 @@ static ecg_status create_arrays(ecg_workspace *w)
     return ECG_OK;
 }
 
+/* oneDNN counts rows and steps in 32 bits in places. */
+static bool fits_onednn(const ecg_config *c, int64_t B, int64_t N)
+{
+    int64_t elements;
+    return ecg_product(&elements, 3, (int64_t[]){B, N, c->leads}) && elements <= INT32_MAX;
+}
+
 ecg_status ecg_workspace_plan(ecg_workspace **dst, const ecg_config *config, const ecg_network *network, int64_t B,
                               int64_t N, int threads, const ecg_training *training)
 {
@@ -261,6 +268,9 @@ ecg_status ecg_workspace_plan(ecg_workspace **dst, const ecg_config *config, con
     if (B < 1 || N < ecg_config_min_samples(c))
         return ecg_fail(ECG_BAD_ARGUMENT, "a batch of %lld segments of %lld samples; the least is 1 of %lld samples",
                         (long long)B, (long long)N, (long long)ecg_config_min_samples(c));
+    if (!fits_onednn(c, B, N))
+        return ecg_fail(ECG_NO_MEMORY, "a batch of %lld segments of %lld samples is too large", (long long)B,
+                        (long long)N);
     ECG_TRY(ecg_alloc((void **)&w, sizeof *w));
     memset(w, 0, sizeof *w);
     w->config = *config;

@@ -10,9 +10,13 @@ struct ecg_stream {
     dnnl_stream_t handle;
 };
 
-/* One engine for the process: it holds no threads and is valid after fork(). Use it after get_engine. */
+/* One engine for the process: it holds no threads and is valid after fork(). Use it after get_engine, which also
+ * fails where there is not enough memory to make anything with it. */
 extern dnnl_engine_t engine;
 ecg_status get_engine(void);
+
+/* dnnl_primitive_create, which is never begun with too little memory, and works again after memory ran out in it. */
+ecg_status create_primitive(dnnl_primitive_t *dst, const_dnnl_primitive_desc_t desc);
 
 /* The status and message of a oneDNN call that failed. */
 ecg_status onednn_fail(dnnl_status_t status, const char *call);

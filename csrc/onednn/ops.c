@@ -1,55 +1,9 @@
 #include "internal.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../base/memory.h"
-
-dnnl_engine_t engine;
-static dnnl_status_t engine_status;
-static pthread_once_t engine_once = PTHREAD_ONCE_INIT;
-
-static void create_engine(void)
-{
-    engine_status = dnnl_engine_create(&engine, dnnl_cpu, 0);
-}
-
-ecg_status onednn_fail(dnnl_status_t status, const char *call)
-{
-    if (status == dnnl_out_of_memory)
-        return ecg_fail(ECG_NO_MEMORY, "oneDNN could not allocate memory in %s", call);
-    return ecg_fail(ECG_ONEDNN, "oneDNN refused %s with status %d", call, (int)status);
-}
-
-ecg_status get_engine(void)
-{
-    pthread_once(&engine_once, create_engine);
-    return engine_status == dnnl_success ? ECG_OK : onednn_fail(engine_status, "dnnl_engine_create");
-}
-
-ecg_status ecg_stream_create(ecg_stream **dst)
-{
-    ecg_status status = ECG_OK;
-    ecg_stream *stream = NULL;
-    *dst = NULL;
-    ECG_TRY(get_engine());
-    ECG_TRY(ecg_alloc((void **)&stream, sizeof *stream));
-    DNNL(dnnl_stream_create(&stream->handle, engine, dnnl_stream_default_flags));
-    *dst = stream;
-    return ECG_OK;
-fail:
-    ecg_free(stream);
-    return status;
-}
-
-void ecg_stream_destroy(ecg_stream *stream)
-{
-    if (!stream)
-        return;
-    dnnl_stream_destroy(stream->handle);
-    ecg_free(stream);
-}
 
 /* ---- packed weights -------------------------------------------------------------------------- */
 
@@ -73,7 +27,7 @@ static ecg_status reorder(const_dnnl_memory_desc_t dst, void *dst_data, const_dn
     ecg_stream *stream = NULL;
     ECG_TRY_GOTO(ecg_stream_create(&stream));
     DNNL(dnnl_reorder_primitive_desc_create(&desc, src, engine, dst, engine, NULL));
-    DNNL(dnnl_primitive_create(&primitive, desc));
+    ECG_TRY_GOTO(create_primitive(&primitive, desc));
     DNNL(dnnl_memory_create(&from, src, engine, src_data));
     DNNL(dnnl_memory_create(&to, dst, engine, dst_data));
     dnnl_exec_arg_t arguments[2] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
@@ -313,7 +267,7 @@ ecg_status finish_op(ecg_op *op, const_dnnl_primitive_desc_t desc, const ecg_arg
     ecg_op made = {0};
     dnnl_primitive_t primitive = NULL;
     const_dnnl_memory_desc_t scratchpad = dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
-    DNNL(dnnl_primitive_create(&primitive, desc));
+    ECG_TRY_GOTO(create_primitive(&primitive, desc));
     made.primitive = primitive;
     for (int i = 0; i < count; i++)
         ECG_TRY_GOTO(add_argument(&made, arguments[i].argument, arguments[i].desc));

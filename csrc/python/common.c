@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../base/threads.h"
 #include "../layers/layers.h"
 
 /* Seconds between two looks at pending signals. */
@@ -78,15 +79,16 @@ static int get_bool(bool *dst, PyObject *dict, const char *key)
 static int get_convs(ecg_config *dst, PyObject *dict)
 {
     PyObject *value = PyDict_GetItemString(dict, "conv_feature_layers");
-    PyObject *convs = value ? PySequence_Fast(value, "conv_feature_layers must be a sequence") : NULL;
-    if (!convs) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(config_error, "the configuration lacks conv_feature_layers");
+    if (!value) {
+        PyErr_SetString(config_error, "the configuration lacks conv_feature_layers");
         return -1;
     }
-    dst->conv_count = PySequence_Fast_GET_SIZE(convs);
+    PyObject *convs = PySequence_Tuple(value); /* a copy: an item's __index__ may change the sequence */
+    if (!convs)
+        return -1;
+    dst->conv_count = PyTuple_GET_SIZE(convs);
     for (int64_t i = 0; i < dst->conv_count && i < ECG_MAX_CONVS; i++) {
-        PyObject *conv = PySequence_Fast_GET_ITEM(convs, i);
+        PyObject *conv = PyTuple_GET_ITEM(convs, i);
         long long channels, kernel, stride;
         if (!PyTuple_Check(conv) || !PyArg_ParseTuple(conv, "LLL", &channels, &kernel, &stride)) {
             PyErr_SetString(config_error, "each item of conv_feature_layers must be a tuple of three integers");
@@ -150,6 +152,15 @@ int parse_config(ecg_config *dst, PyObject *dict, const char *kind)
         return -1;
     }
     return 0;
+}
+
+int begin_threads(int *n)
+{
+    ecg_status status = ecg_threads_begin(n);
+    if (status == ECG_OK)
+        return 0;
+    raise_status(status);
+    return -1;
 }
 
 static double now(void)

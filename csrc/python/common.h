@@ -28,6 +28,9 @@ int parse_config(ecg_config *dst, PyObject *dict, const char *kind);
 /* Raises SignalError naming the first entry of x (B, L, N) that is not finite; -1 if there is one. */
 int check_finite(PyArrayObject *x);
 
+/* ecg_threads_begin with an exception: -1 if it failed. */
+int begin_threads(int *n);
+
 /* Looks at pending signals now and then while the GIL is released: poll_begin releases it, poll_end takes it
  * back, poll_signals is the callback in between, with the state as its context. */
 typedef struct {

@@ -37,7 +37,8 @@ static void drop_oldest(ModelObject *self)
  * calling thread: oneDNN plans for the number that OpenMP would use, and packs with it. */
 static ecg_status take(ModelObject *self, lease *dst, int64_t B, int64_t N)
 {
-    *dst = (lease){NULL, B, N, ecg_threads_begin()};
+    *dst = (lease){NULL, B, N, 1};
+    ECG_TRY(ecg_threads_begin(&dst->threads));
     for (int i = 0; i < self->idle_count; i++) {
         lease *l = &self->idle[i];
         if (l->B == B && l->N == N && l->threads == dst->threads) {
@@ -137,7 +138,8 @@ static PyObject *model_set(PyObject *object, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "a model that has been run is not written to");
         return NULL;
     }
-    ecg_threads_begin();
+    if (begin_threads(NULL))
+        return NULL;
     int64_t bad = ecg_first_not_finite(PyArray_DATA(values), p->count);
     ecg_status status = bad < 0 ? ecg_model_set(&self->model, index, PyArray_DATA(values))
                                 : ecg_fail(ECG_BAD_ARGUMENT, "element %lld is not finite", (long long)bad);
@@ -164,8 +166,9 @@ static PyObject *model_get(PyObject *object, PyObject *args)
     PyObject *values = PyArray_SimpleNew(p->ndim, shape, NPY_FLOAT32);
     if (!values)
         return NULL;
-    ecg_threads_begin();
-    ecg_status status = ecg_model_get(&self->model, index, PyArray_DATA((PyArrayObject *)values));
+    ecg_status status = ecg_threads_begin(NULL);
+    if (status == ECG_OK)
+        status = ecg_model_get(&self->model, index, PyArray_DATA((PyArrayObject *)values));
     if (status != ECG_OK) {
         Py_DECREF(values);
         return raise_status(status);
@@ -178,8 +181,9 @@ PyDoc_STRVAR(finish_doc, "finish()\n--\n\nCheck that every parameter is set and 
 static PyObject *model_finish(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    ecg_threads_begin();
-    ecg_status status = ecg_model_finish(&((ModelObject *)object)->model);
+    ecg_status status = ecg_threads_begin(NULL);
+    if (status == ECG_OK)
+        status = ecg_model_finish(&((ModelObject *)object)->model);
     if (status != ECG_OK)
         return raise_status(status);
     Py_RETURN_NONE;

@@ -85,6 +85,9 @@ static PyObject *set_num_threads(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "i", &n))
         return NULL;
+    ecg_status status = ecg_threads_prove(n);
+    if (status != ECG_OK)
+        return raise_status(status);
     ecg_set_threads(n);
     Py_RETURN_NONE;
 }
@@ -115,9 +118,12 @@ static PyObject *peak_flops(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "id", &threads, &seconds))
         return NULL;
+    if (threads < 1)
+        threads = 1;
+    if (begin_threads(NULL) || ecg_threads_prove(threads) != ECG_OK)
+        return PyErr_Occurred() ? NULL : raise_status(ECG_NO_MEMORY);
     Py_BEGIN_ALLOW_THREADS;
-    ecg_threads_begin();
-    peak = ecg_measure_peak(threads < 1 ? 1 : threads, seconds);
+    peak = ecg_measure_peak(threads, seconds);
     Py_END_ALLOW_THREADS;
     return PyFloat_FromDouble(peak);
 }

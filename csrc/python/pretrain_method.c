@@ -1,7 +1,7 @@
 /* Trainer.pretrain: one batch of pretraining. */
-#include "../base/threads.h"
-#include "../model/pretrain.h"
 #include "trainer_object.h"
+
+#include "../model/pretrain.h"
 
 /* *dst = the data of an array of `n` items of a type; NULL, if that is allowed, for None. */
 static int take_data(const void **dst, PyObject *value, int type, int64_t n, bool optional, const char *name)
@@ -78,6 +78,7 @@ static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *conf
 /* CMSC over all ranks: a dict of ids, second, offset, size and the function `gather`. */
 typedef struct {
     ecg_company company;
+    PyObject *dict; /* owned: a copy of the given one, which keeps what is in it */
     PyObject *gather;
     poll_state *poll;
     int64_t B, C;
@@ -110,9 +111,18 @@ static ecg_status gather_features(void *context, float *dst, const float *own)
     return status == ECG_OK ? status : ecg_fail(status, "features were not gathered");
 }
 
-static int take_company(company_call *dst, PyObject *dict, const ecg_pretrain_batch *b, const ecg_config *config)
+static int take_company(company_call *dst, PyObject *given, ecg_pretrain_batch *b, const ecg_config *config)
 {
     ecg_company *all = &dst->company;
+    if (given == Py_None)
+        return 0;
+    if (!PyDict_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "company must be a dict or None");
+        return -1;
+    }
+    PyObject *dict = dst->dict = PyDict_Copy(given);
+    if (!dict)
+        return -1;
     PyObject *ids = PyDict_GetItemString(dict, "ids"), *second = PyDict_GetItemString(dict, "second");
     double offset, size;
     dst->gather = PyDict_GetItemString(dict, "gather");
@@ -133,6 +143,7 @@ static int take_company(company_call *dst, PyObject *dict, const ecg_pretrain_ba
         return -1;
     all->gather = gather_features, all->context = dst;
     dst->B = b->B, dst->C = config->C;
+    b->company = all;
     return 0;
 }
 
@@ -169,37 +180,36 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
                                      &masks, &company))
         return NULL;
     const ecg_config *config = &c.self->trainer.config;
+    const ecg_training *training = &c.self->trainer.training;
     if (config->kind != ECG_PRETRAINING)
         return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
-    if (masks != Py_None && !PyDict_Check(masks))
-        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
-    if (trainer_signals(&c, valid) || trainer_masks(&c, masks) || parse_settings(&settings, settings_dict))
+    if (trainer_signals(&c, valid) || parse_settings(&settings, settings_dict))
         return NULL;
     ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0), .N = PyArray_DIM(c.x, 2), .src = PyArray_DATA(c.x),
                             .valid = trainer_valid(&c)};
-    int64_t R;
-    if (take_arrays(&b, &R, config, &a) ||
-        (masks != Py_None && trainer_mask(&c.whole[ECG_DRAW_FEATURES], masks, "features",
-                                          R * ecg_config_features(config))))
-        return NULL;
     company_call everybody = {.poll = &c.poll};
-    if (company != Py_None) {
-        if (!PyDict_Check(company))
-            return PyErr_Format(PyExc_TypeError, "company must be a dict or None");
-        if (take_company(&everybody, company, &b, config))
-            return NULL;
-        b.company = &everybody.company;
+    PyObject *codes = NULL, *logits = NULL;
+    int64_t R;
+    int threads;
+    if (take_arrays(&b, &R, config, &a) || trainer_masks(&c, masks) ||
+        trainer_mask(&c.whole[ECG_DRAW_FEATURES], &c, "features", R * ecg_config_features(config)) ||
+        take_company(&everybody, company, &b, config))
+        goto done;
+    if (R ? backward && (!b.gumbel || training->no_heads) : !training->no_heads) {
+        PyErr_SetString(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
+        goto done;
     }
-    if (R ? backward && (!b.gumbel || c.self->trainer.training.no_heads) : !c.self->trainer.training.no_heads)
-        return PyErr_Format(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
-    PyObject *codes = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
-    PyObject *logits = PyArray_SimpleNew(2, ((npy_intp[]){R, 1 + b.negative_count + b.codebook_count}), NPY_FLOAT32);
-    if (codes && logits && !trainer_begin(c.self)) {
+    if (R && backward && training->no_masks && !settings.predicted_only) {
+        PyErr_SetString(PyExc_ValueError, "a trainer made with no_masks takes steps with predicted_only alone");
+        goto done;
+    }
+    codes = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
+    logits = PyArray_SimpleNew(2, ((npy_intp[]){R, 1 + b.negative_count + b.codebook_count}), NPY_FLOAT32);
+    if (codes && logits && !begin_threads(&threads) && !trainer_begin(c.self)) {
         ecg_pretrain_sums sums = {0};
         ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)codes), PyArray_DATA((PyArrayObject *)logits)};
         ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask,
                            .context = &c};
-        int threads = ecg_threads_begin();
         poll_begin(&c.poll);
         ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,
                                                     threads, poll_signals, &c.poll);
@@ -207,6 +217,9 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
         c.self->busy = false;
         result = status == ECG_OK ? sums_dict(&sums, codes, logits) : raise_status(status);
     }
+done:
+    Py_XDECREF(everybody.dict);
+    trainer_end(&c);
     Py_XDECREF(codes);
     Py_XDECREF(logits);
     return result;

@@ -64,10 +64,11 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_ValueError, "a classifier or a pretraining model is trained, not an encoder");
         return NULL;
     }
+    if (begin_threads(NULL))
+        return NULL;
     TrainerObject *self = (TrainerObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    ecg_threads_begin();
     ecg_status status = ecg_trainer_create(&self->trainer, &config, &training, feature_grad_mult);
     if (status != ECG_OK) {
         Py_DECREF(self);
@@ -139,10 +140,9 @@ static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     TrainerObject *self = (TrainerObject *)object;
-    if (trainer_begin(self))
+    if (begin_threads(NULL) || trainer_begin(self))
         return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    ecg_threads_begin();
     ecg_trainer_begin(&self->trainer);
     Py_END_ALLOW_THREADS;
     self->busy = false;
@@ -200,9 +200,9 @@ const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer)
 }
 
 /* *dst = the data of noise[name], which must hold n bools; NULL where there is none. */
-int trainer_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n)
+int trainer_mask(const uint8_t **dst, const trainer_call *c, const char *name, int64_t n)
 {
-    PyObject *value = PyDict_GetItemString(noise, name);
+    PyObject *value = c->noise ? PyDict_GetItemString(c->noise, name) : NULL;
     *dst = NULL;
     if (!value)
         return 0;
@@ -223,23 +223,35 @@ int trainer_masks(trainer_call *c, PyObject *noise)
     char name[48];
     if (noise == Py_None)
         return 0;
+    if (!PyDict_Check(noise)) {
+        PyErr_SetString(PyExc_TypeError, "noise must be a dict or None");
+        return -1;
+    }
+    c->noise = PyDict_Copy(noise);
+    if (!c->noise)
+        return -1;
     ecg_config_steps(config, PyArray_DIM(c->x, 2), steps);
     int64_t T = steps[config->conv_count], stream = B * T * config->C;
-    if (trainer_mask(&c->whole[ECG_DRAW_INPUT], noise, "input", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_ENCODER], noise, "encoder", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_FINAL], noise, "final", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_LAYER], noise, "layers", config->layers))
+    if (trainer_mask(&c->whole[ECG_DRAW_INPUT], c, "input", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_ENCODER], c, "encoder", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_FINAL], c, "final", stream) ||
+        trainer_mask(&c->whole[ECG_DRAW_LAYER], c, "layers", config->layers))
         return -1;
     static const char *const places[4] = {"attention", "residual1", "activation", "residual2"};
     const int64_t sizes[4] = {B * config->H * T * T, stream, B * T * config->F, stream};
     for (int64_t layer = 0; layer < config->layers && layer < MAX_MASK_LAYERS; layer++) {
         for (int place = 0; place < 4; place++) {
             PyOS_snprintf(name, sizeof name, "layer%d.%s", (int)layer, places[place]);
-            if (trainer_mask(&c->by_layer[place][layer], noise, name, sizes[place]))
+            if (trainer_mask(&c->by_layer[place][layer], c, name, sizes[place]))
                 return -1;
         }
     }
     return 0;
+}
+
+void trainer_end(trainer_call *c)
+{
+    Py_CLEAR(c->noise);
 }
 
 static bool is_floats(PyArrayObject *array, int ndim)
@@ -300,19 +312,18 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpO", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
                                      &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks))
         return NULL;
-    if (masks != Py_None && !PyDict_Check(masks))
-        return PyErr_Format(PyExc_TypeError, "noise must be a dict or None");
-    if (trainer_signals(&c, valid) || check_labels(&c, pos_weight) || trainer_masks(&c, masks) || trainer_begin(c.self))
+    if (trainer_signals(&c, valid) || check_labels(&c, pos_weight))
         return NULL;
     npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
-    if (!logits) {
-        c.self->busy = false;
+    int threads;
+    if (!logits || trainer_masks(&c, masks) || begin_threads(&threads) || trainer_begin(c.self)) {
+        trainer_end(&c);
+        Py_XDECREF(logits);
         return NULL;
     }
     ecg_bce_sums sums = {.logits = PyArray_DATA((PyArrayObject *)logits)};
     ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask, .context = &c};
-    int threads = ecg_threads_begin();
     poll_begin(&c.poll);
     ecg_status status = ecg_trainer_accumulate(
         &c.self->trainer, &sums, PyArray_DATA(c.x), trainer_valid(&c), PyArray_DATA(c.y),
@@ -320,6 +331,7 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
         threads, poll_signals, &c.poll);
     poll_end(&c.poll);
     c.self->busy = false;
+    trainer_end(&c);
     if (status != ECG_OK) {
         Py_DECREF(logits);
         return raise_status(status);
@@ -346,10 +358,9 @@ static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwar
     int head_only = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "dddddd|$dp", names, &adam.lr, &adam.beta1, &adam.beta2, &adam.eps,
                                      &adam.weight_decay, &denominator, &clip_norm, &head_only) ||
-        trainer_begin(self))
+        begin_threads(NULL) || trainer_begin(self))
         return NULL;
     ecg_status status;
-    ecg_threads_begin();
     Py_BEGIN_ALLOW_THREADS;
     status = ecg_trainer_update(&self->trainer, &adam, denominator, clip_norm, head_only, &gnorm, &applied);
     Py_END_ALLOW_THREADS;
@@ -389,11 +400,11 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
     if (!logits)
         return NULL;
-    if (trainer_begin(c.self)) {
+    int threads;
+    if (begin_threads(&threads) || trainer_begin(c.self)) {
         Py_DECREF(logits);
         return NULL;
     }
-    int threads = ecg_threads_begin();
     int64_t pass = ecg_trainer_pass(t, N);
     const float *x = PyArray_DATA(c.x);
     ecg_status status = ECG_OK;

@@ -2,8 +2,9 @@
 #ifndef ECG_PYTHON_TRAINER_OBJECT_H
 #define ECG_PYTHON_TRAINER_OBJECT_H
 
+#include "common.h" /* Python.h comes before the headers of the system */
+
 #include "../model/trainer.h"
-#include "common.h"
 
 #define MAX_MASK_LAYERS 256
 
@@ -18,6 +19,7 @@ typedef struct {
     TrainerObject *self;
     poll_state poll;
     PyArrayObject *x, *valid, *y, *pos_weight;
+    PyObject *noise; /* owned: a copy of the given dict, which keeps its arrays whatever becomes of the dict */
     /* given masks, by draw and layer */
     const uint8_t *whole[ECG_DRAW_FEATURES + 1];
     const uint8_t *by_layer[4][MAX_MASK_LAYERS];
@@ -34,9 +36,12 @@ int trainer_begin(TrainerObject *self);
 int trainer_signals(trainer_call *call, PyObject *valid);
 const int64_t *trainer_valid(const trainer_call *call);
 
-/* Takes the given dropout masks: one of n bools, or those of all places. */
-int trainer_mask(const uint8_t **dst, PyObject *noise, const char *name, int64_t n);
+/* Takes the given dropout masks, a dict or None: those of all places, or (after that) one of n bools. */
 int trainer_masks(trainer_call *call, PyObject *noise);
+int trainer_mask(const uint8_t **dst, const trainer_call *call, const char *name, int64_t n);
+
+/* Gives back what the call holds. */
+void trainer_end(trainer_call *call);
 
 /* What an ecg_noise asks for a mask that is given; its context is the call. */
 const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer);

@@ -366,7 +366,7 @@ static ecg_status whole_path(const ecg_config *config, int64_t B, int64_t N, con
     ecg_status status = fill(&model);
     float *src = numbers(B * config->leads * N, 1, 0);
     if (status == ECG_OK)
-        status = ecg_workspace_create(&workspace, config, &model.network, B, N, ecg_threads_begin());
+        status = ecg_workspace_create(&workspace, config, &model.network, B, N, ecg_threads());
     ecg_outputs outputs = {.logits = logits, .tokens = tokens, .attention = attention, .layer = -1};
     if (status == ECG_OK)
         status = ecg_forward(&model.network, workspace, src, valid, NULL, &outputs);
@@ -480,10 +480,20 @@ static void test_recordings(void)
             check_recording(sizes[i][0], sizes[i][1], leads, 7);
 }
 
+/* ---- threads and memory that are not there ---- */
+
+static void test_expectations(void)
+{
+    CHECK(ecg_threads_prove(1) == ECG_OK && ecg_threads_prove(3) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_expect_memory(1 << 20) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_expect_memory((size_t)1 << 62) == ECG_NO_MEMORY, "2^62 bytes");
+}
+
 int main(void)
 {
     ecg_set_threads(2);
-    ecg_threads_begin();
+    CHECK(ecg_threads_begin(NULL) == ECG_OK, "two threads");
+    test_expectations();
     test_exp();
     test_gelu();
     test_layer_norm();

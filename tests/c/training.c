@@ -474,7 +474,7 @@ static ecg_status accumulate(ecg_trainer *t, ecg_bce_sums *sums, const batch *b,
 {
     ecg_noise noise = {.key = {.seed = 1}, .first_row = first_row};
     return ecg_trainer_accumulate(t, sums, b->src, b->valid, b->labels, b->pos_weight, b->B, b->N, false, &noise,
-                                  ecg_threads_begin(), NULL, NULL);
+                                  ecg_threads(), NULL, NULL);
 }
 
 /* The loss of one batch; the gradients are dropped. */
@@ -629,7 +629,7 @@ static void test_interruption(void)
         ecg_bce_sums sums = {0};
         ecg_noise noise = {.key = {.seed = 1}};
         status = ecg_trainer_accumulate(&t, &sums, b.src, b.valid, b.labels, b.pos_weight, b.B, b.N, false, &noise,
-                                        ecg_threads_begin(), refuse, &left);
+                                        ecg_threads(), refuse, &left);
         CHECK(t.accumulating == (status == ECG_OK), "after %d looks", looks);
     }
     CHECK(status == ECG_OK && looks == 4, "%d looks", looks); /* two layers, forward and back */
@@ -666,7 +666,7 @@ static void test_implementations(void)
 int main(void)
 {
     ecg_set_threads(2);
-    ecg_threads_begin();
+    CHECK(ecg_threads_begin(NULL) == ECG_OK, "two threads");
     test_philox();
     test_draws();
     test_bce();

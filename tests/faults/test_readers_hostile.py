@@ -53,7 +53,7 @@ def made(request, tmp_path):
 
 def read_or_refused(path):
     """A Record of sane size, or None after one of our errors that names the file."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         record = read(path, 500)
     except Error as error:
@@ -61,7 +61,7 @@ def read_or_refused(path):
         record = None
     else:
         assert isinstance(record, Record) and record.signal.nbytes < 1 << 24
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 10
     return record
 
 
@@ -298,10 +298,10 @@ def test_entities_are_refused(tmp_path, kind, doctype, padding):
     write = {"muse": write_muse, "aecg": write_aecg}[kind]
     path = write(tmp_path / "a.xml", X, LEADS, head=f"<!--{'x' * padding}-->\n{doctype}")
     path.write_text(re.sub(r"(<LeadID>|<digits>)", r"\1&a;&j;", path.read_text(), count=1))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(FormatError, match="entit|malformed|damaged") as caught:
         read(path)
-    assert caught.value.path == str(path) and time.perf_counter() - began < 2
+    assert caught.value.path == str(path) and time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("kind", XML)

@@ -3,18 +3,18 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import weights
+from bounded import PATIENCE_S
+from environment import MPIEXEC, needs_mpi
 
 import ecgfm
-import weights
-from ecgfm.errors import ConfigError, MissingExtraError
 from ecgfm import ranks as ranks_module
+from ecgfm.errors import ConfigError, MissingExtraError
 from ecgfm.ranks import Alone, ranks_started
-from environment import MPIEXEC, needs_mpi
 
 TRAINING = """
 import sys
@@ -42,15 +42,13 @@ np.savez(f"{folder}/rank{ranks.rank}of{ranks.size}.npz", threads=ecgfm.get_num_t
 """
 
 
-def start(size, script, *arguments, timeout=60):
-    """A script under so many ranks: its process, and how long it took."""
+def start(size, script, *arguments):
+    """A script under so many ranks, which must end by itself."""
     command = [sys.executable, str(script), *map(str, arguments)]
     if size > 1:
         command = [str(MPIEXEC), "-n", str(size), *command]
     environ = {key: value for key, value in os.environ.items() if key != "ECGFM_NUM_THREADS"}
-    begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environ)
-    return done, time.monotonic() - begun
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environ)
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def folder(tmp_path):
 def test_ranks_make_the_updates_of_one(folder, size):
     needs_mpi()
     for ranks in (1, size):
-        done, _ = start(ranks, folder / "train.py", folder)
+        done = start(ranks, folder / "train.py", folder)
         assert done.returncode == 0, done.stdout + done.stderr
     one = dict(np.load(folder / "rank0of1.npz"))
     others = [dict(np.load(folder / f"rank{rank}of{size}.npz")) for rank in range(size)]
@@ -99,8 +97,8 @@ def test_a_rank_that_ends_ends_all(tmp_path, name):
         f"with ranks.ending_together():\n    if ranks.rank == 1:\n        {ENDS[name]}\n"
         "    ranks.sum(np.ones(10, np.float32))\nprint('went on')\n"
     )
-    done, seconds = start(2, tmp_path / "end.py")
-    assert done.returncode != 0 and seconds < 10 and "went on" not in done.stdout
+    done = start(2, tmp_path / "end.py")
+    assert done.returncode != 0 and "went on" not in done.stdout
     for text in ("the disk is on fire", "no memory for 1 TB"):
         assert (text in done.stderr) == (text in ENDS[name]), done.stderr
 
@@ -112,7 +110,7 @@ def test_ranks_that_start_apart_are_refused(folder):
         "try:\n    ecgfm.Trainer(sys.argv[1], num_labels=5, seed=ranks.rank, communicator=ranks)\n"
         "except ecgfm.ConfigError as error:\n    print(error)\n"
     )
-    done, _ = start(2, folder / "apart.py", folder / "model")
+    done = start(2, folder / "apart.py", folder / "model")
     assert done.stdout.count("do not start from the same weights") == 2, done.stdout + done.stderr
 
 
@@ -155,7 +153,7 @@ def test_only_contiguous_arrays_are_summed():
         "import numpy as np; from ecgfm.ranks import Ranks\n"
         "try: Ranks().sum(np.zeros((4, 4))[:, :2])\nexcept Exception as error: print(type(error).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.strip() == ConfigError.__name__, done.stderr
 
 
@@ -165,7 +163,7 @@ def test_only_contiguous_arrays_are_summed():
 def command(size, *arguments):
     """``ecgfm ...`` under so many ranks."""
     line = [str(MPIEXEC), "-n", str(size), sys.executable, "-m", "ecgfm", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -199,12 +197,10 @@ def test_ranks_predict_and_embed_what_one_does(folder, recordings, name, suffix)
 
 def test_ranks_end_a_command_together(folder, recordings):
     needs_mpi()
-    begun = time.monotonic()
     for arguments in ((folder / "model", folder / "nowhere"), (folder / "nothing.pt", recordings)):
         done = command(2, "predict", *arguments)
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert "ecgfm: error: " in done.stderr and "(rank 0 of 2)" in done.stderr, done.stderr
-    assert time.monotonic() - begun < 15
 
 
 class Pretended:
@@ -295,7 +291,7 @@ def pretraining(folder, pairs, size, *more):
 
 
 def finished(line):
-    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -328,10 +324,9 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_any_number(folder, pairs)
     ranks = [int(pid) for pid in children if int(pid) != process.pid and b"ecgfm.cli.hydra" in cmdline(pid)]
     ranks = [pid for pid in ranks if b"mpiexec" not in cmdline(pid) and b"hydra_pmi_proxy" not in cmdline(pid)]
     assert len(ranks) == 2, children
-    begun = time.monotonic()
     os.kill(ranks[-1], 9)
-    process.communicate(timeout=30)
-    assert process.returncode != 0 and time.monotonic() - begun < 10
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
     with ecgfm.checkpoint.read(folder / "run" / "checkpoint_last.pt") as found:
         before = found.content["optimizer_history"][-1]["num_updates"]
         epoch = found.extra_state["train_iterator"]["epoch"]
@@ -392,7 +387,7 @@ def test_pretraining_on_ranks_is_the_sum_of_its_parts(folder, pairs):
     needs_mpi()
     (folder / "apart.py").write_text(APART)
     for size in (1, 2):
-        done, _ = start(size, folder / "apart.py", folder)
+        done = start(size, folder / "apart.py", folder)
         assert done.returncode == 0, done.stdout + done.stderr
     apart, together = np.load(folder / "apart.npz"), np.load(folder / "together.npz")
     assert len(apart.files) > 20
@@ -437,7 +432,7 @@ def test_cmsc_over_all_ranks_is_that_of_one_batch(folder, pairs, kind):
     needs_mpi()
     (folder / "all.py").write_text(ALL_RANKS)
     for size in (1, 3):
-        done, _ = start(size, folder / "all.py", folder, kind)
+        done = start(size, folder / "all.py", folder, kind)
         assert done.returncode == 0, done.stdout + done.stderr
     one, three = np.load(folder / "all1.npz"), np.load(folder / "all3.npz")
     assert len(one.files) > 20
