@@ -9,6 +9,8 @@ from ._signals import checked_segments
 from ._threads import core
 from .checkpoint.config import conv_feature_layers
 from .checkpoint.labels import check_labels
+from .ecg import Segments
+from .ecg.expected import warn_unprepared
 from .errors import CheckpointError, ConfigError, Error, LabelError
 
 __all__ = ["Model", "Output", "load"]
@@ -93,6 +95,7 @@ class Model:
         self.info = dict(info or {})
         self.source = source
         self.precision = "float32"
+        self._warned = False
 
     @classmethod
     def from_state_dict(cls, config, state_dict, kind="classifier", labels=None):
@@ -228,8 +231,18 @@ class Model:
             If there is no such layer.
         MemoryError
             If the batch does not fit in memory.
+
+        Warns
+        -----
+        InputWarning
+            Once per model, if an array is evidently not prepared: of another length than 2500 samples, or with values
+            that no standardised lead has, such as millivolts.
         """
-        found = self._run(x, padding_mask, tokens=True, attention=bool(attention), layer=self._check_layer(layer))
+        layer = self._check_layer(layer)
+        checked, valid = checked_segments(x, padding_mask, self._config)
+        if not self._warned:
+            self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
+        found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
         return Output(found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels)
 
     def forward_trace(self, x, padding_mask=None):
@@ -258,10 +271,6 @@ class Model:
         if out.logits is not None:
             trace |= {"logits": out.logits, "probs": out.probabilities}
         return trace
-
-    def _run(self, x, padding_mask, **wanted):
-        x, valid = checked_segments(x, padding_mask, self._config)
-        return self._core.forward(x, valid, **wanted)
 
     def _check_layer(self, layer):
         if layer is None:
