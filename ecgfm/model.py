@@ -6,6 +6,7 @@ import numpy as np
 
 from . import checkpoint
 from ._signals import checked_segments
+from ._text import printable, short
 from ._threads import core
 from .checkpoint.config import conv_feature_layers
 from .checkpoint.labels import check_labels
@@ -15,6 +16,11 @@ from .errors import CheckpointError, ConfigError, Error, LabelError
 
 __all__ = ["Model", "Output", "load"]
 
+# What `info["training"]` amounts to, where the file has no caveat of its own.
+_CAVEATS = {
+    "none": "This model is untrained: what it says means nothing",
+    "simulated patients": "This model knows simulated patients only: what it says of real recordings means nothing",
+}
 # Parts of a pretraining model that an encoder does without.
 _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
 
@@ -80,6 +86,8 @@ class Model:
         Where the names come from.
     info : dict
         What else the file says of the model, such as ``{"training": "none"}``.
+    caveat : str or None
+        What who reads its answers must know, such as that it knows simulated patients only.
     source : str or None
         The file or directory it was read from.
     precision : str
@@ -142,6 +150,16 @@ class Model:
         return self.labels_source is not None and "assumed" in self.labels_source
 
     @property
+    def caveat(self):
+        card = self.info.get("card")
+        for place in (self.info, card if isinstance(card, dict) else {}):
+            said = place.get("caveat")
+            if isinstance(said, str) and said.strip():
+                return short(printable(" ".join(said[:2000].split())), 300)
+        training = self.info.get("training")
+        return _CAVEATS.get(training) if isinstance(training, str) else None
+
+    @property
     def num_labels(self):
         """int: number of outputs Y; 0 for an encoder."""
         return int(self._config["num_labels"]) if self.kind == "classifier" else 0
@@ -197,9 +215,10 @@ class Model:
     def __repr__(self):
         c = self._config
         outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"
+        caveat = f", caveat={self.caveat!r}" if self.caveat else ""
         return (
             f"Model({c['encoder_layers']} layers of width {c['encoder_embed_dim']}, {outputs}, "
-            f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r})"
+            f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r}{caveat})"
         )
 
     def __call__(self, x, padding_mask=None, *, attention=False, layer=None):
