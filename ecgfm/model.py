@@ -12,10 +12,11 @@ from .checkpoint.config import conv_feature_layers
 from .checkpoint.labels import check_labels
 from .ecg import Segments
 from .ecg.expected import warn_unprepared
-from .errors import CheckpointError, ConfigError, Error, LabelError
+from .errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 
 __all__ = ["Model", "Output", "load"]
 
+_LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
 # What `info["training"]` amounts to, where the file has no caveat of its own.
 _CAVEATS = {
     "none": "This model is untrained: what it says means nothing",
@@ -246,6 +247,8 @@ class Model:
         ------
         SignalError
             If `x` or `padding_mask` has a wrong shape or type, is empty, or holds NaN or infinity.
+        CheckpointError
+            If the weights are such that the results are not numbers.
         ConfigError
             If there is no such layer.
         MemoryError
@@ -262,6 +265,8 @@ class Model:
         if not self._warned:
             self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
         found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
+        if not np.isfinite(found["embedding"] if found["logits"] is None else found["logits"]).all():
+            raise self._not_finite(checked)
         return Output(found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels)
 
     def forward_trace(self, x, padding_mask=None):
@@ -290,6 +295,24 @@ class Model:
         if out.logits is not None:
             trace |= {"logits": out.logits, "probs": out.probabilities}
         return trace
+
+    def _not_finite(self, x):
+        """The error for segments of real numbers of which the network makes none: what is out of all proportion."""
+        largest = float(np.abs(x).max())
+        if largest > _LARGEST:
+            return SignalError(
+                f"the values reach {largest:.3g}, of which the network can make no numbers",
+                field="x",
+                remedy="Prepare each recording first: ecgfm.prepare",
+            )
+        largest = {name: float(np.abs(values).max(initial=0)) for name, values in self.state_dict().items()}
+        name = max(largest, key=largest.get)
+        return CheckpointError(
+            f"the network's results are not numbers (NaN or infinity); its largest weight is {largest[name]:.3g}",
+            path=self.source,
+            field=name,
+            remedy="The weights are damaged, or not those of a trained model",
+        )
 
     def _check_layer(self, layer):
         if layer is None:
@@ -367,6 +390,7 @@ def _fill(config, kind, tensors, path=None):
         if values.shape != shape:
             raise CheckpointError(f"the shape is {values.shape}, the configuration asks for {shape}", path=path, field=name)
         try:
+            _check_norm(name, values, path)
             made.set(name, values)
         except Error as error:
             raise CheckpointError(error.message, path=path, field=name) from None
@@ -375,6 +399,12 @@ def _fill(config, kind, tensors, path=None):
             tensor.release()
     made.finish()
     return made
+
+
+def _check_norm(name, values, path):
+    """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
+    if name.endswith("pos_conv.0.parametrizations.weight.original1") and not np.abs(values).max(axis=(0, 1)).all():
+        raise CheckpointError("all values at one place of the kernel are 0: they have no direction", path=path, field=name)
 
 
 def _float32(tensor, path, name):
