@@ -6,13 +6,22 @@ import numpy as np
 
 from . import checkpoint
 from ._signals import checked_segments
+from ._text import printable, short
 from ._threads import core
 from .checkpoint.config import conv_feature_layers
 from .checkpoint.labels import check_labels
-from .errors import CheckpointError, ConfigError, Error, LabelError
+from .ecg import Segments
+from .ecg.expected import warn_unprepared
+from .errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 
 __all__ = ["Model", "Output", "load"]
 
+_LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
+# What `info["training"]` amounts to, where the file has no caveat of its own.
+_CAVEATS = {
+    "none": "This model is untrained: what it says means nothing",
+    "simulated patients": "This model knows simulated patients only: what it says of real recordings means nothing",
+}
 # Parts of a pretraining model that an encoder does without.
 _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
 
@@ -78,6 +87,8 @@ class Model:
         Where the names come from.
     info : dict
         What else the file says of the model, such as ``{"training": "none"}``.
+    caveat : str or None
+        What who reads its answers must know, such as that it knows simulated patients only.
     source : str or None
         The file or directory it was read from.
     precision : str
@@ -93,6 +104,7 @@ class Model:
         self.info = dict(info or {})
         self.source = source
         self.precision = "float32"
+        self._warned = False
 
     @classmethod
     def from_state_dict(cls, config, state_dict, kind="classifier", labels=None):
@@ -137,6 +149,16 @@ class Model:
     @property
     def labels_assumed(self):
         return self.labels_source is not None and "assumed" in self.labels_source
+
+    @property
+    def caveat(self):
+        card = self.info.get("card")
+        for place in (self.info, card if isinstance(card, dict) else {}):
+            said = place.get("caveat")
+            if isinstance(said, str) and said.strip():
+                return short(printable(" ".join(said[:2000].split())), 300)
+        training = self.info.get("training")
+        return _CAVEATS.get(training) if isinstance(training, str) else None
 
     @property
     def num_labels(self):
@@ -194,9 +216,10 @@ class Model:
     def __repr__(self):
         c = self._config
         outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"
+        caveat = f", caveat={self.caveat!r}" if self.caveat else ""
         return (
             f"Model({c['encoder_layers']} layers of width {c['encoder_embed_dim']}, {outputs}, "
-            f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r})"
+            f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r}{caveat})"
         )
 
     def __call__(self, x, padding_mask=None, *, attention=False, layer=None):
@@ -224,12 +247,26 @@ class Model:
         ------
         SignalError
             If `x` or `padding_mask` has a wrong shape or type, is empty, or holds NaN or infinity.
+        CheckpointError
+            If the weights are such that the results are not numbers.
         ConfigError
             If there is no such layer.
         MemoryError
             If the batch does not fit in memory.
+
+        Warns
+        -----
+        InputWarning
+            Once per model, if an array is evidently not prepared: of another length than 2500 samples, or with values
+            that no standardised lead has, such as millivolts.
         """
-        found = self._run(x, padding_mask, tokens=True, attention=bool(attention), layer=self._check_layer(layer))
+        layer = self._check_layer(layer)
+        checked, valid = checked_segments(x, padding_mask, self._config)
+        if not self._warned:
+            self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
+        found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
+        if not np.isfinite(found["embedding"] if found["logits"] is None else found["logits"]).all():
+            raise self._not_finite(checked)
         return Output(found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels)
 
     def forward_trace(self, x, padding_mask=None):
@@ -259,9 +296,23 @@ class Model:
             trace |= {"logits": out.logits, "probs": out.probabilities}
         return trace
 
-    def _run(self, x, padding_mask, **wanted):
-        x, valid = checked_segments(x, padding_mask, self._config)
-        return self._core.forward(x, valid, **wanted)
+    def _not_finite(self, x):
+        """The error for segments of real numbers of which the network makes none: what is out of all proportion."""
+        largest = float(np.abs(x).max())
+        if largest > _LARGEST:
+            return SignalError(
+                f"the values reach {largest:.3g}, of which the network can make no numbers",
+                field="x",
+                remedy="Prepare each recording first: ecgfm.prepare",
+            )
+        largest = {name: float(np.abs(values).max(initial=0)) for name, values in self.state_dict().items()}
+        name = max(largest, key=largest.get)
+        return CheckpointError(
+            f"the network's results are not numbers (NaN or infinity); its largest weight is {largest[name]:.3g}",
+            path=self.source,
+            field=name,
+            remedy="The weights are damaged, or not those of a trained model",
+        )
 
     def _check_layer(self, layer):
         if layer is None:
@@ -339,6 +390,7 @@ def _fill(config, kind, tensors, path=None):
         if values.shape != shape:
             raise CheckpointError(f"the shape is {values.shape}, the configuration asks for {shape}", path=path, field=name)
         try:
+            _check_norm(name, values, path)
             made.set(name, values)
         except Error as error:
             raise CheckpointError(error.message, path=path, field=name) from None
@@ -347,6 +399,12 @@ def _fill(config, kind, tensors, path=None):
             tensor.release()
     made.finish()
     return made
+
+
+def _check_norm(name, values, path):
+    """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
+    if name.endswith("pos_conv.0.parametrizations.weight.original1") and not np.abs(values).max(axis=(0, 1)).all():
+        raise CheckpointError("all values at one place of the kernel are 0: they have no direction", path=path, field=name)
 
 
 def _float32(tensor, path, name):

@@ -35,6 +35,7 @@ CONFIG = {
     "final_dim": 64,
 }
 PRETRAINING, TRAINING, VALIDATION, TEST = 400, 100, 200, 300  # added to the seed: cohorts without a common patient
+CAVEAT = "This model knows simulated patients only: what it says of real recordings means nothing"
 SHARES = (0.01, 0.1, 1.0)  # of the labels, to measure what pretraining is worth
 
 
@@ -265,7 +266,7 @@ def main():
         config=model.config,
         tensors=model.state_dict(),
         labels=SIMULATED_LABELS,
-        info={"training": "simulated patients"},
+        info={"training": "simulated patients", "caveat": CAVEAT},
     )
     report(args, found, linear, [], seconds)
     for label, row in found.items():

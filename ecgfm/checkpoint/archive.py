@@ -9,6 +9,7 @@ import struct
 import zlib
 
 from ..errors import CheckpointError
+from ..storage.inputs import check_inflation
 from .plain import Refused, Storage, StorageType
 from .storage import DTYPES, Deflated, Mapped
 from .unpickle import MAX_PICKLE, loads
@@ -51,9 +52,7 @@ class Archive:
             raise self._error(f"the archive has {count} members, at most {MAX_MEMBERS} are read")
         self._read_directory(directory, size, count)
         self._check_places(directory)
-        inflated = sum(m.size for m in self.members.values() if m.method == _DEFLATED)
-        if inflated > MAX_INFLATED:
-            raise self._error(f"the archive would inflate to {inflated} bytes, at most {MAX_INFLATED} are read")
+        self._check_sizes()
 
     def _error(self, message, field=None):
         return CheckpointError(message, path=self.path, field=field)
@@ -162,6 +161,16 @@ class Archive:
             if data[at + 30 : at + 30 + n] != member.name.encode():
                 raise self._error("the member's header has another name than the directory", member.name)
 
+    def _check_sizes(self):
+        """Refuse members that are said to inflate to far more than they are, each and all together."""
+        deflated = [m for m in self.members.values() if m.method == _DEFLATED]
+        packed, size = sum(m.packed for m in deflated), sum(m.size for m in deflated)
+        if size > MAX_INFLATED:
+            raise self._error(f"the archive would inflate to {size} bytes, at most {MAX_INFLATED} are read")
+        for m in deflated:
+            check_inflation(m.packed, m.size, path=self.path, field=m.name, error=CheckpointError)
+        check_inflation(packed, size, path=self.path, field="all members together", error=CheckpointError)
+
     def source(self, name):
         """The bytes of a member, mapped or inflated on demand."""
         member = self.members[name]
@@ -197,9 +206,7 @@ class Archive:
                 if crc != member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:
-                source = self.source(name)
-                source.view().release()  # inflating checks
-                source.release()
+                self.source(name).check()
 
 
 def read_zip(file, refused):

@@ -2,6 +2,7 @@
 
 import re
 
+from .._text import shown
 from .._threads import core
 from ..errors import CheckpointError, ConfigError
 from .plain import Refused
@@ -42,6 +43,12 @@ _REMEDY = (
     "ecgfm convert --set KEY=VALUE"
 )
 MAX_CONVS = 64
+MAX_TEXT = 100
+# Samples that the shortest segment may need, and bytes that the largest intermediate results of one segment of
+# `SAMPLES` may take: beyond them a small file takes any amount of memory. ECG-FM's large model takes 4 MB.
+MAX_SAMPLES = 1_000_000
+MAX_WORK = 200 << 20
+SAMPLES = 2500
 MAX_PARAMETERS = 1 << 31
 # What the names of the tensors of the network begin with, and those of the heads of pretraining.
 _NETWORK = ("encoder.", "feature_extractor.", "post_extract_proj.", "conv_pos.", "layer_norm.")
@@ -95,7 +102,7 @@ def text_of_layers(layers):
 
 def _bad_layers(value):
     return ConfigError(
-        f"{str(value)[:80]!r} is no list of (width, kernel, stride)",
+        f"{shown(value)} is not a list of (width, kernel, stride)",
         field="conv_feature_layers",
         remedy='Write it like "[(256, 2, 2)] * 4"',
     )
@@ -293,7 +300,9 @@ def _value(key, wanted, value, path):
         value = bool(value)
     if type(value) is not wanted:
         kind = {int: "a whole number", bool: "true or false", str: "text"}[wanted]
-        raise CheckpointError(f"{str(value)[:50]!r} is not {kind}", path=path, field=field)
+        raise CheckpointError(f"{shown(value)} is not {kind}", path=path, field=field)
+    if wanted is str and not (value.isprintable() and len(value) <= MAX_TEXT):
+        raise CheckpointError(f"{shown(value)} is not known", path=path, field=field)
     return value
 
 

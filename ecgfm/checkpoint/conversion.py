@@ -1,9 +1,11 @@
 """From one checkpoint format to another."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._text import shown
 from ..errors import CheckpointError
 from .directory import CONFIG, WEIGHTS, plain_json, saved_settings, write_directory, write_safetensors
 from .labels import ASSUMED
@@ -124,16 +126,20 @@ def _write(destination, targets, found, labels):
 def _free_targets(destination, force):
     targets = _targets(destination)
     for target in targets:
-        if target.is_dir():
+        if os.path.isdir(target):
             raise CheckpointError("there is a directory of this name", path=target)
-        if target.exists() and not force:
+        if os.path.lexists(target) and not force:
             raise CheckpointError("the file exists", path=target, remedy="Give another name, or --force (force=True)")
     return targets
 
 
 def _targets(destination):
-    path = Path(destination)
-    if path.is_dir() or path.suffix == "":
+    try:
+        path = Path(destination)
+    except TypeError:
+        what = f"not a path but of type {type(destination).__name__}"
+        raise CheckpointError(what, path=shown(destination)) from None
+    if os.path.isdir(path) or path.suffix == "":
         return [path / WEIGHTS, path / CONFIG]
     if path.suffix == ".pt":
         return [path]

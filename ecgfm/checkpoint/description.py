@@ -1,5 +1,6 @@
 """What `ecgfm inspect` says of a checkpoint."""
 
+from .._text import short, shown
 from .plain import Refused
 from .storage import Tensor
 
@@ -16,7 +17,8 @@ _SOURCES = {
     "label_def.csv": "from label_def.csv beside the file",
     "the caller": "as given",
 }
-MAX_TEXT = 500
+# Of a value: characters, items of a list, parts in all.
+MAX_TEXT, MAX_ITEMS, MAX_PARTS = 500, 1000, 5000
 
 
 def describe(found):
@@ -38,12 +40,12 @@ def describe(found):
         "format": found.format,
         "kind": found.kind,
         "parameters": found.num_parameters,
-        "config": {key: _jsonable(value) for key, value in found.config.items()},
-        "settings": _jsonable(found.settings),
+        "config": _Shown()(found.config),
+        "settings": _Shown()(found.settings),
         "labels": None if found.labels is None else list(found.labels),
         "labels_source": found.labels_source,
-        "info": _jsonable(found.info),
-        "content": [str(key) for key in found.content],
+        "info": _Shown()(found.info),
+        "content": [key if isinstance(key, str) else shown(key) for key in _Shown()(list(found.content))],
         "refused": list(found.refused),
         "unused": list(found.unused),
         "tensors": [
@@ -53,16 +55,37 @@ def describe(found):
     }
 
 
-def _jsonable(value):
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    return str(value) if isinstance(value, (Refused, Tensor)) else f"<{type(value).__name__}>"
+class _Shown:
+    """Values as JSON can hold them, as much of them as anyone reads: long text is cut, and so is what has many parts."""
+
+    def __init__(self):
+        self.left = MAX_PARTS
+
+    def __call__(self, value):
+        self.left -= 1
+        if isinstance(value, dict):
+            return {self._key(key): self(item) for key, item in self._some(value.items())} | self._rest(value, {"...": "..."})
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self(item) for item in self._some(value)] + self._rest(value, ["..."])
+        if value is None or isinstance(value, (bool, int)):
+            return value
+        if isinstance(value, str):
+            return short(value, MAX_TEXT)
+        if isinstance(value, float):
+            return value if value - value == 0 else str(value)
+        return short(str(value), MAX_TEXT) if isinstance(value, (Refused, Tensor)) else f"<{type(value).__name__}>"
+
+    def _some(self, items):
+        for item, _ in zip(items, range(MAX_ITEMS)):
+            if self.left <= 0:
+                return
+            yield item
+
+    def _rest(self, value, mark):
+        return mark if len(value) > MAX_ITEMS or (self.left <= 0 and len(value)) else type(mark)()
+
+    def _key(self, key):
+        return short(key, MAX_TEXT) if isinstance(key, str) else shown(key)
 
 
 def describe_text(found):
@@ -102,5 +125,4 @@ def describe_text(found):
 
 
 def _short(value):
-    text = str(value)
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+    return short(str(value), MAX_TEXT)

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from ..ecg import LEADS, SAMPLES, SAMPLING_RATE
+from .._text import shown
 from ..errors import CheckpointError
+from ..storage.inputs import read_input
 from .config import KEYS, conv_feature_layers, text_of_layers
 from .files import parse_json, write_json
 from .safetensors import write_tensors
@@ -13,7 +15,7 @@ __all__ = ["CONFIG", "WEIGHTS", "plain_json", "read_config", "saved_settings", "
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "ecgfm", 1
-MAX_CONFIG = 16 << 20
+MAX_CONFIG = 4 << 20
 # Our own keys; what else stands in config.json says something of the model and is kept.
 _OWN = ("format", "version", "model", "labels", "sampling_rate", "samples", "leads")
 _NAMES = {"classifier": "ecg_transformer_classifier", "pretraining": "wav2vec2_cmsc", "encoder": "ecg_transformer"}
@@ -43,24 +45,17 @@ def read_config(path):
     def error(message, field=None, remedy=None):
         return CheckpointError(message, path=path, field=field, remedy=remedy)
 
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_CONFIG + 1)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise error(
             "there is no such file, which describes the weights beside it",
             remedy="Keep config.json in the folder of the .safetensors file",
-        ) from None
-    except OSError as failure:
-        raise error(f"cannot be read: {failure.strerror}") from None
-    if len(raw) > MAX_CONFIG:
-        raise error(f"the file is larger than {MAX_CONFIG} bytes")
-    found = parse_json(raw, path=path)
+        )
+    found = parse_json(read_input(path, most=MAX_CONFIG, error=CheckpointError), path=path)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise error(f"not the description of a model of {FORMAT}", "format")
     if type(found.get("version")) is not int or found["version"] != VERSION:
         raise error(
-            f"version {str(found.get('version'))[:20]} is not known, only {VERSION}", "version", "Install a newer ecgfm"
+            f"version {shown(found.get('version'))} is not known, only {VERSION}", "version", "Install a newer ecgfm"
         )
     if not isinstance(found.get("model"), dict):
         raise error("the settings of the model are missing", "model")
@@ -68,7 +63,7 @@ def read_config(path):
         raise error("neither a list of names nor null", "labels")
     for key, ours in (("sampling_rate", SAMPLING_RATE), ("leads", list(LEADS))):
         if found.get(key) not in (None, ours):
-            raise error(f"{str(found[key])[:100]} is not {ours}, which recordings are prepared for", key)
+            raise error(f"{shown(found[key])} is not {ours}, which recordings are prepared for", key)
     return found["model"], found.get("labels"), {key: found[key] for key in found if key not in _OWN}
 
 
@@ -126,8 +121,8 @@ def write_directory(directory, *, kind, config, tensors, settings=None, labels=N
     """
     try:
         os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot be made: {error.strerror}", path=directory) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise CheckpointError(f"cannot be made: {getattr(error, 'strerror', error)}", path=directory) from None
     write_safetensors(
         Path(directory) / WEIGHTS,
         kind=kind,

@@ -4,9 +4,12 @@ import contextlib
 import json
 
 from .. import _files
+from .._text import shown
 from ..errors import CheckpointError, Error
 
-__all__ = ["parse_json", "replacing", "write_json"]
+__all__ = ["MAX_VALUES", "json_bytes", "parse_json", "replacing", "write_json"]
+
+MAX_VALUES = 200_000
 
 
 @contextlib.contextmanager
@@ -31,14 +34,22 @@ def replacing(path):
         raise CheckpointError(f"cannot be written: {error}", path=path) from None
 
 
-def parse_json(raw, *, path, field=None):
+def parse_json(raw, *, path, field=None, most=MAX_VALUES):
     """The value behind JSON text in UTF-8.
+
+    Parameters
+    ----------
+    most : int, optional
+        Values that it may have: each takes memory, however few bytes it is in the file.
 
     Raises
     ------
     CheckpointError
-        If it isn't JSON, an object has a key twice, or a number is none (NaN, infinity).
+        If it isn't JSON, an object has a key twice, a number is none (NaN, infinity), or there are too many values.
     """
+    raw = bytes(raw)
+    if sum(map(raw.count, (b"{", b"[", b","))) > most:
+        raise CheckpointError(f"the JSON has more than {most:,} values", path=path, field=field)
 
     def once(pairs):
         made = dict(pairs)
@@ -46,7 +57,7 @@ def parse_json(raw, *, path, field=None):
             seen = set()
             for key, _ in pairs:
                 if key in seen:
-                    raise ValueError(f"the key {key[:100]!r} stands twice")
+                    raise ValueError(f"the key {shown(key)} stands twice")
                 seen.add(key)
         return made
 
@@ -54,7 +65,7 @@ def parse_json(raw, *, path, field=None):
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(bytes(raw).decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
     except RecursionError:
         raise CheckpointError("the JSON is nested too deeply", path=path, field=field) from None
     except ValueError as error:
@@ -64,4 +75,9 @@ def parse_json(raw, *, path, field=None):
 def write_json(path, value):
     """Write a value as JSON in UTF-8, over many lines."""
     with replacing(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+        file.write(json_bytes(value, indent=1) + b"\n")
+
+
+def json_bytes(value, **layout):
+    """A value as JSON in UTF-8; a lone surrogate, which UTF-8 can't hold, as its escape."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, **layout).encode("utf-8", "backslashreplace")

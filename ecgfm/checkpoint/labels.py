@@ -1,11 +1,12 @@
 """Names of a classifier's outputs: from the file, from label_def.csv beside it, or the published model's."""
 
 import csv
-import io
 import os
-from pathlib import Path
+from itertools import islice
 
+from .._text import shown
 from ..errors import CheckpointError, LabelError
+from ..storage.inputs import lines, open_text
 
 __all__ = ["ASSUMED", "MIMIC_IV_ECG", "check_labels", "find_labels", "read_label_file"]
 
@@ -32,6 +33,7 @@ MIMIC_IV_ECG = (
 ASSUMED = "built-in, assumed"
 LABEL_FILE = "label_def.csv"
 MAX_BYTES = 16 << 20
+MAX_ROWS = 100_000
 MAX_CHARACTERS = 1000
 
 
@@ -73,39 +75,41 @@ def check_labels(labels, count, *, path=None):
     for i, label in enumerate(labels):
         if not isinstance(label, str):
             raise LabelError(f"name {i} is a {type(label).__name__}, not text", path=path, field="labels")
-        if not label.strip() or not label.isprintable() or len(label) > MAX_CHARACTERS:
+        if len(label) > MAX_CHARACTERS or not label.strip() or not label.isprintable():
             raise LabelError(f"name {i} is empty, too long or has control characters", path=path, field="labels")
         if label in seen:
-            raise LabelError(f"the name {label!r} stands twice", path=path, field="labels")
+            raise LabelError(f"the name {shown(label)} stands twice", path=path, field="labels")
         seen.add(label)
     return tuple(str(label) for label in labels)
 
 
 def read_label_file(path):
-    """The names in the column ``name`` of a CSV file.
+    """The names in the column ``name`` of a CSV file; the other columns are passed over.
 
     Raises
     ------
     LabelError
         If the file can't be read or has no such column.
     """
+    about = {"path": path, "field": "labels"}
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
+        with open_text(path, most=MAX_BYTES, error=LabelError, field="labels") as file:
+            rows = csv.reader(lines(file, path, error=LabelError))
+            head = next(rows, [])
+            column = head.index("name") if "name" in head else -1
+            names = [row[column] if len(row) > column else "" for row in islice(rows, MAX_ROWS) if row and column >= 0]
+            more = next(rows, None) is not None
     except OSError as error:
-        raise LabelError(f"cannot be read: {error.strerror}", path=path, field="labels") from None
-    except ValueError as error:
-        raise LabelError(f"cannot be read as text: {error}", path=path, field="labels") from None
-    if len(raw) > MAX_BYTES:
-        raise LabelError(f"the file is larger than {MAX_BYTES} bytes", path=path, field="labels")
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        raise LabelError(f"cannot be read: {error.strerror}", **about) from None
+    except UnicodeDecodeError as error:
+        raise LabelError(f"cannot be read as text: {error.reason}", **about) from None
     except csv.Error as error:
-        raise LabelError(f"not a CSV file: {error}", path=path, field="labels") from None
-    if not rows or "name" not in rows[0]:
+        raise LabelError(f"not a CSV file: {error}", **about) from None
+    if not names:
         raise LabelError("the table has no column 'name' or no rows", path=path, field="name")
-    return [row["name"] or "" for row in rows]
+    if more and column >= 0:
+        raise LabelError(f"more than {MAX_ROWS:,} rows", **about)
+    return names
 
 
 def find_labels(count, stored, path, folder):
@@ -138,8 +142,8 @@ def find_labels(count, stored, path, folder):
         if not isinstance(stored, (list, tuple)):
             raise CheckpointError("not a list of names", path=path, field="labels")
         return check_labels(stored, count, path=path), "file"
-    beside = Path(folder) / LABEL_FILE
-    if beside.is_file():
+    beside = os.path.join(folder, LABEL_FILE)
+    if os.path.lexists(beside):
         try:
             return check_labels(read_label_file(beside), count, path=beside), LABEL_FILE
         except LabelError as error:

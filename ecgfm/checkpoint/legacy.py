@@ -7,12 +7,13 @@ then the storages in the order of that list: the number of elements as 8 bytes a
 from ..errors import CheckpointError
 from .plain import Refused, Storage, StorageType
 from .storage import DTYPES, Mapped
-from .unpickle import loads
+from .unpickle import Budget, loads
 
 __all__ = ["MAGIC", "read_legacy"]
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
+_NUMBER_STEPS = 10  # opcodes of a pickle of one number
 
 
 def read_legacy(file, refused):
@@ -26,13 +27,14 @@ def read_legacy(file, refused):
     def error(message, field=None):
         return CheckpointError(message, path=file.path, field=field)
 
-    def pickle(name, at, persistent_load=None):
-        return loads(
-            file.data, at, persistent_load=persistent_load, refused=refused, path=file.path, name=name, size=file.size
-        )
+    budget = Budget()
 
-    magic, at = pickle("magic number", 0)
-    version, at = pickle("version", at)
+    def pickle(name, at, persistent_load=None, budget=budget):
+        options = {"refused": refused, "path": file.path, "name": name, "size": file.size, "budget": budget}
+        return loads(file.data, at, persistent_load=persistent_load, **options)
+
+    magic, at = pickle("magic number", 0, budget=Budget(_NUMBER_STEPS))
+    version, at = pickle("version", at, budget=Budget(_NUMBER_STEPS))
     if magic != MAGIC or version != VERSION or type(version) is not int:
         raise error("not a checkpoint: the magic number or the version is not that of torch.save")
     # The facts on the machine say nothing that is needed: torch always wrote this container in little endian.

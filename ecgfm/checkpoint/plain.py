@@ -11,7 +11,10 @@ __all__ = ["BUILDERS", "INERT", "MAX_REFUSED", "Built", "Refused", "StorageType"
 
 MAX_REFUSED = 1000
 MAX_DEPTH = 100
-MAX_NODES = 20_000_000
+MAX_NODES = 1_000_000
+MAX_CHARACTERS = 8_000_000
+# Bytes that an entry of a dictionary or set, and one of a list, takes.
+_ENTRY, _ITEM = 100, 8
 
 _ARRAY_TYPES = re.compile(r"[<>|=]?(?:b1|\?|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,5})")
 
@@ -47,10 +50,10 @@ def _pairs(machine, args):
     if len(args) > 1:
         raise machine.error("a dictionary of several arguments that no checkpoint has")
     if args and isinstance(args[0], dict):
-        machine.charge(len(args[0]))
+        machine.charge(_ENTRY * len(args[0]))
         made.update(args[0])
     elif args:
-        machine.charge(len(args[0]))
+        machine.charge(_ENTRY * len(args[0]))
         for pair in args[0]:
             key, value = pair
             machine.fill(made, [key, value])
@@ -68,7 +71,7 @@ def _sequence(kind):
         (values,) = args
         if not isinstance(values, (list, tuple, set, frozenset, str, bytes)):
             raise TypeError
-        machine.charge(len(values))
+        machine.charge((_ENTRY if isinstance(values, str) else _ITEM) * len(values))
         return kind(machine.members(values) if kind in (set, frozenset) else values)
 
     return build
@@ -90,7 +93,7 @@ def _encode(machine, args):
     text, encoding = args if len(args) == 2 else (*args, "utf-8")
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "utf8", "ascii"):
         raise machine.error("text in an encoding that no checkpoint has")
-    machine.charge(len(text))
+    machine.charge(4 * len(text))
     return text.encode(encoding)
 
 
@@ -119,7 +122,7 @@ class Namespace(Built):
         if isinstance(state, tuple) and len(state) == 2:  # (__dict__, slots)
             state = state[0] or state[1]
         if isinstance(state, dict):
-            machine.charge(len(state))
+            machine.charge(_ENTRY * len(state))
             self.values.update(state)
 
     def content(self):
@@ -256,7 +259,7 @@ class Storage:
 def _tensor(machine, args):
     """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])."""
     storage, offset, shape, strides = args[:4]
-    machine.charge(64)
+    machine.charge(1000)
     if isinstance(storage, Refused):
         return machine.refuse("torch.Tensor of an unknown type")
     if not isinstance(storage, Storage) or not all(isinstance(sizes, (tuple, list)) for sizes in (shape, strides)):
@@ -369,12 +372,13 @@ INERT = {
 
 
 class TooDeep(ValueError):
-    """Data that holds itself, is nested too deeply, or repeats a part too often."""
+    """Data that holds itself, is nested too deeply, or is too much when every repeated part is counted each time."""
 
 
 def plain(value):
     """Plain data of what a pickle built: None, numbers, text, bytes, lists, tuples, sets, dictionaries, arrays, tensors
-    and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it.
+    and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it; written out in
+    full, it has at most `MAX_NODES` parts and `MAX_CHARACTERS` characters and bytes of text, so that anyone may do that.
 
     Raises
     ------
@@ -383,14 +387,16 @@ def plain(value):
     return _walk(value, 0, {})[0]
 
 
-_LEAVES = (str, int, float, bool, type(None), bytes, complex, np.ndarray, Tensor, Refused)
+_LEAVES = (int, float, bool, type(None), complex, np.ndarray, Tensor, Refused)
 _OPEN = object()
 
 
 def _walk(value, depth, seen):
-    """(plain value, nodes that it has when every repeated part is counted each time)."""
+    """(plain value, nodes, characters); what is repeated is counted each time."""
     if isinstance(value, _LEAVES):
-        return value, 1
+        return value, 1, 0
+    if isinstance(value, (str, bytes)):
+        return value, 1, len(value)
     if depth > MAX_DEPTH:
         raise TooDeep(f"the data is nested more than {MAX_DEPTH} deep")
     # `seen` keeps each visited object alive, so that its id stays its own.
@@ -398,28 +404,34 @@ def _walk(value, depth, seen):
     if found is not None:
         if found[1] is _OPEN:
             raise TooDeep("the data holds itself")
-        return found[1], found[2]
-    seen[id(value)] = (value, _OPEN, 0)
-    nodes = 1
-    if isinstance(value, dict):
-        made = {}
-        for key, item in value.items():
-            made[key], n = _walk(item, depth + 1, seen)
-            nodes += n
-    elif isinstance(value, (list, tuple)):
-        made = []
-        for item in value:
-            item, n = _walk(item, depth + 1, seen)
-            made.append(item)
-            nodes += n
-        made = made if isinstance(value, list) else tuple(made)
-    elif isinstance(value, (set, frozenset)):
-        made, nodes = value, 1 + len(value)
-    elif isinstance(value, Built):
-        made, nodes = _walk(value.content(), depth + 1, seen)
+        return found[1:]
+    seen[id(value)] = (value, _OPEN)
+    nodes, characters = 1, 0
+    if isinstance(value, Built):
+        made, nodes, characters = _walk(value.content(), depth + 1, seen)
+    elif isinstance(value, (dict, list, tuple, set, frozenset)):
+        parts = []
+        for item in value.values() if isinstance(value, dict) else value:
+            item, n, length = _walk(item, depth + 1, seen)
+            parts.append(item)
+            nodes, characters = nodes + n, characters + length
+            if nodes > MAX_NODES or characters > MAX_CHARACTERS:
+                raise TooDeep("the data is more than any checkpoint's, or repeats itself too often")
+        if isinstance(value, dict):
+            characters += sum(map(_length, value))
+            made = dict(zip(value, parts))
+        else:
+            made = value if isinstance(value, (set, frozenset)) else parts if isinstance(value, list) else tuple(parts)
     else:
         made = Refused(type(value).__name__)
-    if nodes > MAX_NODES:
-        raise TooDeep("the data repeats itself too often")
-    seen[id(value)] = (value, made, nodes)
-    return made, nodes
+    if characters > MAX_CHARACTERS:
+        raise TooDeep("the text in the data is more than any checkpoint's")
+    seen[id(value)] = (value, made, nodes, characters)
+    return made, nodes, characters
+
+
+def _length(key):
+    """Characters of a key of a dictionary: a number, text, bytes, or a tuple of those."""
+    if isinstance(key, tuple):
+        return sum(map(_length, key))
+    return len(key) if isinstance(key, (str, bytes)) else 0

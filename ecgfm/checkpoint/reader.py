@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from .._signals import min_samples, token_count
+from .._text import short, shown
 from .._threads import core
 from ..errors import CheckpointError, LabelError
 from . import config as configuration
@@ -156,12 +158,13 @@ def read(path, *, labels=None, config=None):
 def _locate(path):
     try:
         path = Path(path)
-        if not path.is_dir():
-            return path
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"not a path: {error}", path=repr(path)[:200]) from None
+    except TypeError:
+        what = f"not a path but of type {type(path).__name__}"
+        raise CheckpointError(what, path=shown(path), remedy="Give the name of a file") from None
+    if not os.path.isdir(path):
+        return path
     for name in FILES:
-        if (path / name).exists():
+        if os.path.lexists(path / name):
             return path / name
     raise CheckpointError(f"the directory has none of {', '.join(FILES)}", path=path)
 
@@ -192,7 +195,7 @@ def _read_file(file, config):
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         there = content if isinstance(content, dict) else [type(content).__name__]
         raise CheckpointError(
-            "there is no model in the file, only " + ", ".join(str(key)[:30] for key in list(there)[:8]),
+            "there is no model in the file, only " + ", ".join(map(_name, list(there)[:8])),
             path=file.path,
             field="model",
             remedy="Give a checkpoint as fairseq-signals saves it, with 'cfg' (or 'args') and 'model'",
@@ -207,6 +210,11 @@ def _read_file(file, config):
         found.info = ours["info"] if isinstance(ours.get("info"), dict) else {}
         found._stored_labels = ours.get("labels")
     return found
+
+
+def _name(key):
+    """A key of a dictionary, for a message."""
+    return short(key, 100) if isinstance(key, str) else shown(key)
 
 
 def _unknown(file, head):
@@ -232,19 +240,41 @@ def _assemble(file, format, model, settings, changes):
         )
     shapes = {name: tensor.shape for name, tensor in state.items()}
     config = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
+    _check_work(config, file.path)
     tensors = {name: state.pop(name) for name, _ in core().parameters(config, kind)}
     _check_values(tensors, file.path)
     return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
 
 
+def _check_work(config, path):
+    """Raise if a segment would take far more time or memory than that of any ECG-FM."""
+    layers, samples = config["conv_feature_layers"], configuration.SAMPLES
+    least = min_samples(config)
+    if least > configuration.MAX_SAMPLES:
+        message = f"a segment needs at least {shown(least)} samples, more than any recording has"
+        raise CheckpointError(message, path=path, field="cfg.model.conv_feature_layers")
+    values, tokens = 0, token_count(config, samples)
+    for i, (width, _, _) in enumerate(layers, 1):
+        values = max(values, width * token_count({"conv_feature_layers": layers[:i]}, samples))
+    values += tokens * (tokens * config["encoder_attention_heads"] + config["encoder_ffn_embed_dim"])
+    values += 4 * tokens * config["encoder_embed_dim"]
+    if 4 * values > configuration.MAX_WORK:
+        raise CheckpointError(
+            f"one segment of {samples} samples would take {4 * values:,} bytes, more than the {configuration.MAX_WORK:,}"
+            " that a model may take",
+            path=path,
+            field="cfg.model",
+        )
+
+
 def _state_dict(model, path):
     """{name: tensor} under today's names."""
     if len(model) > MAX_TENSORS:
-        raise CheckpointError(f"{len(model)} tensors are more than any checkpoint's", path=path, field="model")
+        raise CheckpointError(f"{len(model):,} tensors are more than any checkpoint's", path=path, field="model")
     state = {}
     for name, tensor in model.items():
         if not isinstance(name, str) or len(name) > 500 or not isinstance(tensor, Tensor):
-            raise CheckpointError("not a tensor by its name", path=path, field=f"model.{str(name)[:100]}")
+            raise CheckpointError("not a tensor by its name", path=path, field=f"model.{_name(name)}")
         for old, new in _RENAMED.items():
             if name.endswith(old):
                 name = name[: -len(old)] + new

@@ -1,17 +1,18 @@
 """The safetensors format: 8 bytes of length, a JSON header, the values."""
 
-import json
 import math
 
 import numpy as np
 
+from .._text import shown
 from ..errors import CheckpointError
-from .files import parse_json, replacing
+from .files import json_bytes, parse_json, replacing
 from .storage import Mapped, Tensor, raw_values
 
 __all__ = ["read_tensors", "write_tensors"]
 
 MAX_HEADER = 32 << 20
+MAX_VALUES = 1_500_000  # 14 for each of 100,000 tensors
 _KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -43,7 +44,7 @@ def read_tensors(file):
     length = int.from_bytes(file.data[:8], "little")
     if file.size < 8 or length > min(MAX_HEADER, file.size - 8):
         raise error(f"the header claims {length} bytes in a file of {file.size}")
-    header = parse_json(file.data[8 : 8 + length], path=file.path, field="header")
+    header = parse_json(file.data[8 : 8 + length], path=file.path, field="header", most=MAX_VALUES)
     if not isinstance(header, dict):
         raise error("the header is not an object")
     metadata = header.pop("__metadata__", {})
@@ -55,11 +56,11 @@ def read_tensors(file):
             raise error("the entry has other keys than dtype, shape and data_offsets", name[:200])
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in _KINDS:
-            raise error(f"values of type {str(code)[:30]}, not {', '.join(_KINDS)}", name[:200])
+            raise error(f"values of type {shown(code)}, not {', '.join(_KINDS)}", name[:200])
         if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
             raise error("the shape or the offsets are not lists of whole numbers", name[:200])
         if math.prod(shape) * _BYTES[code] != offsets[1] - offsets[0]:
-            raise error(f"shape {shape} of {code} does not fill the bytes {offsets[0]} to {offsets[1]}", name[:200])
+            raise error(f"shape {shown(shape)} of {code} does not fill the bytes {offsets[0]} to {offsets[1]}", name[:200])
         entries.append((offsets[0], offsets[1], name, code, shape))
     entries.sort(key=lambda entry: entry[:2])
     tensors, at, start = {}, 0, 8 + length
@@ -107,7 +108,7 @@ def write_tensors(path, tensors, metadata=None):
         end = at + math.prod(shape) * _BYTES[code]
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [at, end]}
         at = end
-    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    raw = json_bytes(header, separators=(",", ":"))
     raw += b" " * (-(8 + len(raw)) % _ALIGNMENT)
     with replacing(path) as file:
         file.write(len(raw).to_bytes(8, "little") + raw)

@@ -3,12 +3,12 @@
 import math
 import mmap
 import os
-import stat
 import zlib
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..storage.inputs import open_input
 
 __all__ = ["DTYPES", "Deflated", "File", "Mapped", "Tensor", "raw_values"]
 
@@ -30,6 +30,7 @@ DTYPES = {
 }
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 MAX_DIMENSIONS = 16
+_PIECE = 1 << 20
 
 
 class File:
@@ -48,26 +49,14 @@ class File:
 
     def __init__(self, path):
         self.path = path
-        try:
-            # A fifo without a writer must not hang.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise CheckpointError(f"cannot be opened: {error.strerror}", path=path) from None
-        except ValueError as error:  # a NUL in the name
-            raise CheckpointError(f"cannot be opened: {error}", path=path) from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError("not a regular file", path=path)
-            if status.st_size == 0:
+        with open_input(path, error=CheckpointError) as file:
+            self.size = os.fstat(file.fileno()).st_size
+            if self.size == 0:
                 raise CheckpointError("the file is empty", path=path)
-            self.size = status.st_size
             try:
-                self.data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError, OverflowError) as error:
                 raise CheckpointError(f"cannot be mapped into memory: {error}", path=path) from None
-        finally:
-            os.close(descriptor)
 
     def release(self, start, length):
         """Give the memory of these bytes back; they are read again from the file when they are next used."""
@@ -117,24 +106,48 @@ class Deflated:
             self._bytes = self._inflate()
         return memoryview(self._bytes)
 
+    def check(self):
+        """Inflate it piece by piece and raise CheckpointError if it is damaged; nothing is kept."""
+        crc = 0
+        for piece in self._pieces():
+            crc = zlib.crc32(piece, crc)
+        self._check_crc(crc)
+
     def _inflate(self):
-        inflater = zlib.decompressobj(-15)
+        made, at = bytearray(self.length), 0
+        for piece in self._pieces():
+            made[at : at + len(piece)] = piece
+            at += len(piece)
+        self._check_crc(zlib.crc32(made))
+        return made
+
+    def _pieces(self):
+        """The inflated bytes in pieces; at the end an error unless there were as many as the archive states."""
+        inflater, made, at, stop, pending = zlib.decompressobj(-15), 0, self.start, self.start + self.packed, b""
         try:
-            with memoryview(self.file.data) as whole, whole[self.start : self.start + self.packed] as packed:
-                found = inflater.decompress(packed, self.length + 1)
+            while not inflater.eof and made <= self.length and (pending or at < stop):
+                if not pending:
+                    pending = self.file.data[at : min(at + _PIECE, stop)]
+                    at += len(pending)
+                piece = inflater.decompress(pending, _PIECE)
+                pending, made = inflater.unconsumed_tail, made + len(piece)
+                yield piece
+            rest = inflater.flush() if made <= self.length and not pending else b""  # what it held back, a few bytes
+            yield rest
         except zlib.error as error:
             raise CheckpointError(
                 f"the compressed data is damaged: {error}", path=self.file.path, field=self.name
             ) from None
-        if len(found) != self.length or not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
+        if made + len(rest) != self.length or not inflater.eof or inflater.unused_data or pending or at != stop:
             raise CheckpointError(
                 f"the compressed data does not inflate to the {self.length} bytes that the archive states",
                 path=self.file.path,
                 field=self.name,
             )
-        if self.crc and zlib.crc32(found) != self.crc:
+
+    def _check_crc(self, found):
+        if self.crc and found != self.crc:
             raise CheckpointError("the checksum is wrong: the file is damaged", path=self.file.path, field=self.name)
-        return found
 
     def release(self, first=0, length=None):
         # Where many tensors are parts of one storage, it would be inflated again for each.

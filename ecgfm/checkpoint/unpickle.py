@@ -3,7 +3,7 @@
 A pickle is a program for a small stack machine. The dangerous part is that it may name any Python object and call it.
 Here a name is only looked up in a fixed table of constructors that build plain data; every other name becomes an inert
 placeholder that is recorded. The rest of the machine (protocols 0 to 5) is interpreted with bounds on everything that
-a file claims, and takes time and memory in proportion to the bytes of the file.
+a file claims. All pickles of a file share one `Budget` of steps and of memory.
 """
 
 import codecs
@@ -12,15 +12,17 @@ import struct
 from ..errors import CheckpointError
 from .plain import BUILDERS, INERT, MAX_REFUSED, Built, Refused
 
-__all__ = ["loads"]
+__all__ = ["Budget", "loads"]
 
-MAX_OPCODES = 4_000_000
-MAX_PICKLE = 256 << 20
+# A checkpoint of 24 layers with the state of its optimizer takes 100,000 steps and makes 2 MB.
+MAX_OPCODES = 1_000_000
+MAX_MADE = 128 << 20
+MAX_PICKLE = 64 << 20
 MAX_LINE = 1 << 20
 MAX_INTEGER_BYTES = 64
 MAX_TUPLE_KEYS = 1000
-# Work that constructors do on what they are given (elements, characters); each byte of a file needs it once.
-WORK_PER_BYTE = 4
+# Bytes that things take in memory, roughly: for each step, and for each object that is more than a number.
+_STEP, _OBJECT, _ENTRY = 16, 200, 100
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
 
@@ -29,7 +31,22 @@ _SCALARS = (str, int, float, bool, bytes, type(None))
 _END = object()
 
 
-def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name="pickle", size=None):
+class Budget:
+    """What all pickles of one file may take together.
+
+    Attributes
+    ----------
+    steps : int
+        Opcodes that are left.
+    made : int
+        Bytes of memory that are left, by estimate.
+    """
+
+    def __init__(self, steps=MAX_OPCODES, made=MAX_MADE):
+        self.steps, self.made = steps, made
+
+
+def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name="pickle", size=None, budget=None):
     """Interpret one pickle.
 
     Parameters
@@ -46,6 +63,8 @@ def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name=
         For messages: the file and the part of it.
     size : int, optional
         Where `data` ends.
+    budget : Budget, optional
+        Shared with the other pickles of the file.
 
     Returns
     -------
@@ -59,33 +78,34 @@ def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name=
     CheckpointError
         If the pickle is damaged, truncated, or beyond a limit.
     """
-    machine = _Machine(data, start, size, persistent_load, {} if refused is None else refused, path, name)
+    budget = Budget() if budget is None else budget
+    machine = _Machine(data, start, size, persistent_load, {} if refused is None else refused, path, name, budget)
     return machine.run(), machine.at
 
 
 class _Machine:
-    def __init__(self, data, start, size, persistent_load, refused, path, name):
+    def __init__(self, data, start, size, persistent_load, refused, path, name, budget):
         self.data, self.at, self.end = data, start, len(data) if size is None else size
         self.start = start
         self.persistent_load, self.refused, self.path, self.name = persistent_load, refused, path, name
         self.stack, self.marks, self.memo = [], [], {}
-        self.work, self.tuple_keys = 0, 0
+        self.budget, self.tuple_keys = budget, 0
 
     def error(self, message):
         field = f"{self.name}, byte {self.opcode_at - self.start}"
         return CheckpointError(message, path=self.path, field=field)
 
     def run(self):
-        opcodes = 0
+        budget = self.budget
         self.opcode_at = self.at
         table, data = _TABLE, self.data
         while True:
             self.opcode_at = self.at
             if self.at >= self.end:
                 raise self.error("the pickle ends in the middle: the file is truncated")
-            if opcodes >= MAX_OPCODES or self.at - self.start > MAX_PICKLE:
+            if budget.steps <= 0 or self.at - self.start > MAX_PICKLE:
                 raise self.error("the pickle is larger than any checkpoint's")
-            opcodes += 1
+            budget.steps -= 1
             step = table[data[self.at]]
             self.at += 1
             if step is None:
@@ -138,11 +158,12 @@ class _Machine:
         self.stack = self.marks.pop()
         return found
 
-    def charge(self, amount):
-        """Constructors may be called on the same large object again and again: that is paid from one budget."""
-        self.work += amount
-        if self.work > WORK_PER_BYTE * (self.at - self.start) + 1_000_000:
-            raise self.error("the pickle makes more data than a file of its size can hold")
+    def charge(self, size):
+        """Pay for memory before it is taken: one large object may be copied again and again, and small bytes of a file
+        make large objects."""
+        self.budget.made -= size
+        if self.budget.made < 0:
+            raise self.error("the pickle makes more data than any checkpoint's")
 
     # ---- objects --------------------------------------------------------------------------------
 
@@ -152,7 +173,8 @@ class _Machine:
         found = BUILDERS.get((module, name))
         if found is not None:
             return found
-        full = f"{module}.{name}"[:200]
+        self.charge(_OBJECT)
+        full = f"{module[:200]}.{name[:200]}"[:200]
         if (module, name) in INERT:
             return Refused(full)
         if len(self.refused) < MAX_REFUSED:
@@ -166,6 +188,7 @@ class _Machine:
             raise self.error("a call of something that is no constructor")
         if not isinstance(args, tuple):
             raise self.error("the arguments of a call are not a tuple: the file is damaged")
+        self.charge(_OBJECT)
         return builder.build(self, args)
 
     def refuse(self, name):
@@ -183,6 +206,7 @@ class _Machine:
         if isinstance(target, Refused):
             return
         if isinstance(target, list):
+            self.charge(_STEP * len(values))
             target.extend(values)
         elif not isinstance(target, Built):
             raise self.error("items are added to something that is no list: the file is damaged")
@@ -194,6 +218,7 @@ class _Machine:
             return
         if not isinstance(target, dict):
             raise self.error("a key is set on something that is no dictionary: the file is damaged")
+        self.charge(_ENTRY * len(pairs) // 2)
         for i in range(0, len(pairs), 2):
             if self.is_key(pairs[i]):
                 target[pairs[i]] = pairs[i + 1]
@@ -215,7 +240,17 @@ class _Machine:
         raise self.error(f"a key of type {type(key).__name__} that no checkpoint has")
 
     def members(self, values):
+        self.charge(_ENTRY * len(values))
         return [value for value in values if self.is_key(value)]
+
+    def text(self, raw, encoding, errors="strict"):
+        """Text of bytes; Python keeps a text with one wide character in four bytes for each."""
+        self.charge(len(raw) if raw.isascii() else 4 * len(raw))
+        return raw.decode(encoding, errors)
+
+    def remember(self, key):
+        self.charge(_ENTRY)
+        self.memo[key] = self.stack[-1]
 
 
 # ---- opcodes ------------------------------------------------------------------------------------------------------
@@ -251,6 +286,7 @@ def _stop(m):
 
 @_opcode("(")
 def _mark(m):
+    m.charge(_ENTRY)
     m.marks.append(m.stack)
     m.stack = []
 
@@ -343,30 +379,35 @@ def _string(m):
     line = m.line()
     if len(line) < 2 or line[:1] not in b"'\"" or line[:1] != line[-1:]:
         raise m.error("a string without quotes: the file is damaged")
-    m.push(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))
+    m.push(m.text(codecs.escape_decode(line[1:-1])[0], "latin-1"))
 
 
 @_opcode("T")
 def _binstring(m):
-    m.push(m.take(m.number(4)).decode("latin-1"))
+    m.push(m.text(m.take(m.number(4)), "latin-1"))
 
 
 @_opcode("U")
 def _short_binstring(m):
-    m.push(m.take(m.number(1)).decode("latin-1"))
+    m.push(m.text(m.take(m.number(1)), "latin-1"))
 
 
 @_opcode("V")
 def _unicode(m):
-    m.push(m.line().decode("raw-unicode-escape"))
+    m.push(m.text(m.line(), "raw-unicode-escape"))
 
 
 def _text(width):
-    return lambda m: m.push(m.take(m.number(width)).decode("utf-8", "surrogatepass"))
+    return lambda m: m.push(m.text(m.take(m.number(width)), "utf-8", "surrogatepass"))
 
 
 def _bytes(width):
-    return lambda m: m.push(bytes(m.take(m.number(width))))
+    def put(m):
+        raw = m.take(m.number(width))
+        m.charge(len(raw))
+        m.push(bytes(raw))
+
+    return put
 
 
 for _code, _width in (("\x8c", 1), ("X", 4), ("\x8d", 8)):
@@ -379,11 +420,13 @@ _opcode("\x96")(_bytes(8))
 
 @_opcode("]")
 def _empty_list(m):
+    m.charge(_ENTRY)
     m.push([])
 
 
 @_opcode("}")
 def _empty_dict(m):
+    m.charge(_ENTRY)
     m.push({})
 
 
@@ -394,47 +437,55 @@ def _empty_tuple(m):
 
 @_opcode("\x8f")
 def _empty_set(m):
+    m.charge(_OBJECT)
     m.push(set())
 
 
 @_opcode("l")
 def _list(m):
     found = m.items()
+    m.charge(_ENTRY + _STEP * len(found))
     m.push(found)
 
 
 @_opcode("t")
 def _tuple(m):
-    found = tuple(m.items())
-    m.push(found)
+    found = m.items()
+    m.charge(_ENTRY + _STEP * len(found))
+    m.push(tuple(found))
 
 
 @_opcode("d")
 def _dict(m):
     pairs, made = m.items(), {}
+    m.charge(_ENTRY)
     m.fill(made, pairs)
     m.push(made)
 
 
 @_opcode("\x91")
 def _frozenset(m):
+    m.charge(_OBJECT)
     made = frozenset(m.members(m.items()))
     m.push(made)
 
 
 @_opcode("\x85")
 def _tuple1(m):
+    m.charge(_ENTRY)
     m.push((m.pop(),))
 
 
 @_opcode("\x86")
 def _tuple2(m):
+    m.charge(_ENTRY)
     b, a = m.pop(), m.pop()
     m.push((a, b))
 
 
 @_opcode("\x87")
 def _tuple3(m):
+    m.charge(_ENTRY)
     c, b, a = m.pop(), m.pop(), m.pop()
     m.push((a, b, c))
 
@@ -474,22 +525,22 @@ def _additems(m):
 
 @_opcode("p")
 def _put(m):
-    m.memo[_decimal(m, m.line())] = m.stack[-1]
+    m.remember(_decimal(m, m.line()))
 
 
 @_opcode("q")
 def _binput(m):
-    m.memo[m.number(1)] = m.stack[-1]
+    m.remember(m.number(1))
 
 
 @_opcode("r")
 def _long_binput(m):
-    m.memo[m.number(4)] = m.stack[-1]
+    m.remember(m.number(4))
 
 
 @_opcode("\x94")
 def _memoize(m):
-    m.memo[len(m.memo)] = m.stack[-1]
+    m.remember(len(m.memo))
 
 
 @_opcode("g")
@@ -509,7 +560,7 @@ def _long_binget(m):
 
 @_opcode("c")
 def _global(m):
-    module, name = m.line().decode("utf-8"), m.line().decode("utf-8")
+    module, name = m.text(m.line(), "utf-8"), m.text(m.line(), "utf-8")
     m.push(m.find(module, name))
 
 
@@ -538,7 +589,7 @@ def _newobj_ex(m):
 
 @_opcode("i")
 def _inst(m):
-    module, name = m.line().decode("utf-8"), m.line().decode("utf-8")
+    module, name = m.text(m.line(), "utf-8"), m.text(m.line(), "utf-8")
     args = tuple(m.items())
     m.push(m.construct(m.find(module, name), args))
 
@@ -562,7 +613,7 @@ def _binpersid(m):
 
 @_opcode("P")
 def _persid(m):
-    _push_persistent(m, m.line().decode("utf-8"))
+    _push_persistent(m, m.text(m.line(), "utf-8"))
 
 
 def _push_persistent(m, key):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..ecg.expected import prepared_here
 from ..errors import Error
 from ..model import Output
 
@@ -62,8 +63,9 @@ class SharedModel:
 
 def serve(model, ranks):
     """Compute what rank 0's `SharedModel` sends, until it is closed."""
-    while (part := ranks.scatter(None)) is not None:
-        ranks.collect(_answer(model, part))
+    with prepared_here():  # what there is to say of the input, rank 0 says
+        while (part := ranks.scatter(None)) is not None:
+            ranks.collect(_answer(model, part))
 
 
 def _answer(model, part):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..ecg import SAMPLING_RATE, canonical_leads
+from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
 from ..ecg.record import checked_rate
 from ..errors import ConfigError, Error
@@ -263,7 +264,8 @@ def _run_batch(forward, waiting, batch_size):
     if not taken:
         return 0
     x = _joined([each.take(rows) for each, rows in taken])
-    outputs = forward(x, _padding_mask(taken, x.shape))
+    with prepared_here():
+        outputs = forward(x, _padding_mask(taken, x.shape))
     start = 0
     for each, rows in taken:
         end = start + rows.stop - rows.start

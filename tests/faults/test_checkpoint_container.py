@@ -186,10 +186,11 @@ def test_deflated_members_that_lie(path):
     place = entry(raw, DATA)
     fails(path, patched(raw, place + 16, "L", 1), "the checksum is wrong")
     pickle = entry(raw, "archive/data.pkl")
-    fails(path, patched(raw, pickle + 24, "L", 300 << 20), "at most")
+    fails(path, patched(raw, pickle + 24, "L", 300 << 20), "inflate to 314,572,800")
     fails(path, patched(raw, pickle + 24, "L", 100), "does not inflate to the 100 bytes")
     fails(path, patched(raw, pickle + 24, "L", 1 << 20), "does not inflate to the")
-    fails(path, patched(raw, place + 24, "L", 2**31), "claims")
+    fails(path, patched(raw, place + 24, "L", 1000), "claims")
+    fails(path, patched(raw, place + 24, "L", 2**31), "inflate to")
     for name in (DATA, "archive/data/0", "archive/data/1"):
         raw = patched(raw, entry(raw, name) + 24, "L", 2**31)
     fails(path, raw, "would inflate to")
@@ -198,7 +199,7 @@ def test_deflated_members_that_lie(path):
 def test_a_deflate_bomb(path):
     """A megabyte that would inflate to a gigabyte of pickle."""
     bomb = b"\x80\x02" + b"X" + struct.pack("<I", (300 << 20)) + b"a" * (300 << 20) + b"."
-    fails(path, files.zip_bytes([("archive/data.pkl", bomb)], zipfile.ZIP_DEFLATED), "at most")
+    fails(path, files.zip_bytes([("archive/data.pkl", bomb)], zipfile.ZIP_DEFLATED), "inflate to")
     assert path.stat().st_size < 1 << 20
 
 
@@ -307,7 +308,7 @@ NAME = "proj.weight"
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"dtype": "F8"}, "values of type F8"),
+        ({"dtype": "F8"}, "values of type 'F8'"),
         ({"dtype": 5}, "values of type 5"),
         ({"dtype": "F16"}, "does not fill"),
         ({"shape": [17, 33]}, "does not fill"),
@@ -439,12 +440,12 @@ def test_no_regular_files(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     fails(tmp_path / "fifo", None, "not a regular file")
     fails("/dev/zero", None, "not a regular file")
-    fails(tmp_path / "absent", None, "cannot be opened: No such file")
+    fails(tmp_path / "absent", None, "no such file")
     fails("a\0b", None, "")
     fails(5, None, "not a path")
     fails(None, None, "not a path")
     os.symlink("loop", tmp_path / "loop")
-    fails(tmp_path / "loop", None, "cannot be opened")
+    fails(tmp_path / "loop", None, "can't be read")
 
 
 def test_a_file_that_may_not_be_read(path):

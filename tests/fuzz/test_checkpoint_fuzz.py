@@ -137,7 +137,7 @@ def make(kind, seed, parts, folder):
 
 def attempt(path):
     """Read everything in the file; whether it could be read."""
-    start = time.monotonic()
+    start = time.process_time()
     try:
         with checkpoint.read(path) as found:
             found.verify()
@@ -150,7 +150,7 @@ def attempt(path):
         assert str(error)
         return False
     finally:
-        assert time.monotonic() - start < SECONDS
+        assert time.process_time() - start < SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
         ("encoder_attention_heads", 5, "cfg.model: encoder_embed_dim (32) must be a multiple of"),
         ("encoder_attention_heads", None, "cfg.model.encoder_attention_heads: the configuration lacks this key"),
         ("encoder_layers", "2", "cfg.model.encoder_layers: '2' is not a whole number"),
-        ("encoder_layers", True, "cfg.model.encoder_layers: 'True' is not a whole number"),
+        ("encoder_layers", True, "cfg.model.encoder_layers: True is not a whole number"),
         ("encoder_layers", -1, "cfg.model: encoder_layers is -1"),
         ("encoder_embed_dim", 10**30, "cfg.model: encoder_embed_dim is"),
         ("layer_norm_first", "no", "cfg.model.layer_norm_first: 'no' is not true or false"),

@@ -1,0 +1,133 @@
+"""What segments must look like for the model, and a word to who gives others."""
+
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputWarning
+from .prepare import SAMPLES, Segments
+
+__all__ = ["Expected", "prepared_here", "unprepared", "warn_unprepared"]
+
+_ROWS = 16  # segments that are looked at; all of them would cost more than the answer is worth
+# Of 123 raw recordings nine in ten leave less than this of II - I - III; of 1,630 prepared segments none less than twice.
+_ONE_UNIT = 0.01
+_prepared = ContextVar("ecgfm_prepared", default=False)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What prepared segments are like.
+
+    Attributes
+    ----------
+    samples : int
+        Of a segment.
+    least, most : float
+        Between these lies the standard deviation of a lead of prepared recordings, whose own is 1: a segment may be
+        quieter or louder than the rest of its recording.
+    mean : float
+        Beyond this no lead's mean lies.
+    """
+
+    samples: int = SAMPLES
+    least: float = 0.3
+    most: float = 3.0
+    mean: float = 1.0
+
+    def __str__(self):
+        return f"{self.samples} samples (5 s at 500 Hz), each lead with mean 0 and standard deviation 1 over its recording"
+
+
+ECG_FM = Expected()
+
+
+@contextmanager
+def prepared_here():
+    """Within this block segments come from `ecgfm.prepare`, and nothing is said of the few that are unusual."""
+    token = _prepared.set(True)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+def warn_unprepared(x, *, expected=ECG_FM, what="the model", stacklevel=2):
+    """Warn if segments are evidently not what the model was trained on, such as millivolts.
+
+    Parameters
+    ----------
+    x : Segments or array_like
+        (B, L, N). Segments are what `ecgfm.prepare` made and are not looked at.
+    expected : Expected, optional
+    what : str, optional
+        Who takes them, for the message.
+    stacklevel : int, optional
+        As of `warnings.warn`: 2 is the caller of this function.
+
+    Returns
+    -------
+    bool
+        Whether it warned.
+    """
+    if isinstance(x, Segments) or _prepared.get():
+        return False
+    came = unprepared(x, expected)
+    if came is None:
+        return False
+    warnings.warn(
+        f"{what} expects prepared segments: {expected}; what came has {came}. The results mean little. Prepare each "
+        "recording first: x = ecgfm.prepare(signal, sampling_rate)",
+        InputWarning,
+        stacklevel=stacklevel,
+    )
+    return True
+
+
+def unprepared(x, expected=ECG_FM):
+    """What about segments is evidently not as expected, in words; None if nothing is.
+
+    The median over a sample of the segments decides, of each the median over its leads, of each lead without its zeros:
+    so padded, masked and partly lost segments count by what there is of them, and a few odd ones don't count.
+    """
+    if not hasattr(x, "shape"):
+        x = np.asarray(x)
+    if len(x.shape) != 3 or 0 in x.shape or x.dtype.kind not in "iuf":
+        return None
+    said = [] if x.shape[2] == expected.samples else [f"{x.shape[2]} samples"]
+    scale, mean, rest = (_median(values) for values in zip(*map(_measures, _sample(x))))
+    if scale < expected.least or scale > expected.most:
+        said.append(f"a standard deviation of {scale:.3g}")
+    elif rest < _ONE_UNIT:
+        said.append("limb leads that still share one unit (II = I + III)")
+    if mean > expected.mean:
+        said.append(f"a mean of {mean:.3g}")
+    return " and ".join(said) or None
+
+
+def _sample(x):
+    """Some of the segments as float64, evenly taken; of long ones some of the samples."""
+    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS)).astype(int))
+    step = max(1, x.shape[2] // 5000)
+    return (np.asarray(x[row, :, ::step], dtype=np.float64) for row in rows)
+
+
+def _median(values):
+    values = [value for value in values if value == value]
+    return float(np.median(values)) if values else np.nan
+
+
+def _measures(segment):
+    """Of a segment: medians over its leads of the standard deviation and of the absolute mean, and what is left of
+    II - I - III compared with the largest of the three; NaN where nothing can be said."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        leads = [values for lead in segment if len(values := lead[lead != 0]) > 1]
+        scale, mean = _median([lead.std() for lead in leads]), _median([abs(lead.mean()) for lead in leads])
+        first = segment[:3]
+        if len(segment) < 3 or not (first != 0).any(axis=1).all():
+            return scale, mean, np.nan
+        most = first.std(axis=1).max()
+        return scale, mean, (first[1] - first[0] - first[2]).std() / most if most > 0 else np.nan
