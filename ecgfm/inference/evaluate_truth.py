@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from ..errors import Error, FormatError, LabelError, MissingExtraError
+from ..errors import Error, FormatError, LabelError
+from ..storage.mat import MatFile
 from ..table import Table
 
 __all__ = ["Truth", "group_name", "read_truth"]
@@ -214,16 +215,9 @@ def _read_csv(path):
 def _idx_of(path):
     """The number ``idx`` in a ``.mat`` file as text; None if it has none."""
     try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise MissingExtraError(
-            "scipy is not installed, which reads .mat files",
-            field="idx",
-            remedy="Install it with: pip install 'ecgfm[io]'",
-        ) from None
-    try:
-        found = loadmat(path, variable_names=["idx"]).get("idx")
-    except Exception:  # scipy raises almost anything on what is no .mat file; reading the signal will say more
+        with MatFile(path) as file:
+            found = file.read(["idx"])["idx"] if "idx" in file.variables else None
+    except FormatError:  # reading the signal says what is wrong with the file
         return None
     if found is None or found.size != 1 or found.dtype.kind not in "iu":
         return None

@@ -6,7 +6,7 @@ from datetime import datetime
 from xml.etree import ElementTree
 
 from ...ecg.readers import read
-from ...ecg.readers.muse import mended
+from ...ecg.readers.muse import muse_xml
 from ...errors import FormatError
 from .base import Recording, Source, save_name
 from .files import walk
@@ -67,12 +67,7 @@ def describe_muse(path):
     tables : dict
         ``lead_data`` (a row per stored lead of the rhythm waveform) and ``qrs_data`` (a row per beat).
     """
-    with open(path, "rb") as file:
-        content = mended(file.read())
-    try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        raise FormatError(f"no XML: {error}", path=path) from None
+    root = ElementTree.fromstring(muse_xml(path))
     meta, tables = {}, {}
     for section in root:
         if section.tag in _SECTIONS:

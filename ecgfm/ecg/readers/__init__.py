@@ -7,7 +7,7 @@ import os
 import stat
 
 from ...errors import Error, FormatError
-from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
+from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
 from .common import short
 
 __all__ = ["FORMATS", "find_format", "is_recording", "members", "read"]
@@ -23,6 +23,7 @@ FORMATS = (
     scp.FORMAT,
     muse.FORMAT,
     aecg.FORMAT,
+    xml_others.FORMAT,
     wfdb.FORMAT,
     table.FORMAT,
 )

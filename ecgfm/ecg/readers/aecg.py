@@ -1,26 +1,34 @@
-"""HL7 annotated ECG (``AnnotatedECG``): the first rhythm series. ecgdatakit parses, and refuses entities."""
+"""HL7 annotated ECG (``AnnotatedECG``): the first rhythm series. ecgdatakit parses."""
 
-from .common import Format, check_file_size
+from .common import Format
 from .kit import read_with
-from .muse import MAX_XML, starts_with_element
+from .xml import checked_file, first_element, foreign
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "MAX_XML"]
+
+#: Bytes of a file; what it holds is counted, too.
+MAX_XML = 1 << 25
+
+_ROOT = "AnnotatedECG"
 
 
 def _matches(head):
-    return starts_with_element(head, "AnnotatedECG")
+    return first_element(head) == _ROOT
 
 
 def _read(path, *, sampling_rate, leads):
-    check_file_size(path, MAX_XML)
-    return read_with(
-        "hl7_aecg.HL7aECGParser",
-        path,
-        "HL7 aECG",
-        lambda record: record.raw_metadata["rhythm_time"]["sampling_rate_exact"],
-        sampling_rate=sampling_rate,
-        leads=leads,
-    )
+    with checked_file(path, MAX_XML) as (root, instead):
+        if root != _ROOT:
+            raise foreign(root, path)
+        return read_with(
+            "hl7_aecg.HL7aECGParser",
+            path,
+            "HL7 aECG",
+            lambda record: record.raw_metadata["rhythm_time"]["sampling_rate_exact"],
+            sampling_rate=sampling_rate,
+            leads=leads,
+            instead=instead,
+        )
 
 
 FORMAT = Format("HL7 aECG", (".xml", ".aecg"), _matches, _read, side_files=True)

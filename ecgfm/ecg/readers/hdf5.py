@@ -3,20 +3,23 @@
 Such a file holds thousands of recordings; one is named ``exams_part0.hdf5::<exam_id>``.
 """
 
+import os
 from contextlib import contextmanager
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, SignalError
+from ...storage.inputs import open_input
 from ..record import LEADS
 from .common import Format, check_size, make_record, optional, parsing
+from .hdf5_values import Values, contents
 
 __all__ = ["FORMAT", "opened", "without_padding"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
-_MAX_CHUNK = 1 << 28  # HDF5 reads whole chunks
-_MAX_EXAMS = 10_000_000
+_MAX_EXAMS = 2_000_000
 
 
 def _matches(head):
@@ -60,7 +63,7 @@ def _row(ids, member, path):
         )
     rows = np.flatnonzero(ids == int(member)) if member.isdecimal() and len(member) < 19 else ()
     if len(rows) != 1 or not int(member):
-        raise SignalError(f"{len(rows)} recordings are called {member!r}", path=path, field="exam_id")
+        raise SignalError(f"{len(rows)} recordings are called {shown(member)}", path=path, field="exam_id")
     return int(rows[0])
 
 
@@ -77,48 +80,49 @@ def without_padding(signal):
 def opened(path):
     """The tracings and the exam numbers of a file, whose claims were checked."""
     library = optional("h5py", path, "HDF5 files")
+    size = _size(path)
     with parsing(path, "HDF5"), library.File(path, "r") as file:
-        tracings = _dataset(library, file, "tracings", path)
-        if tracings.ndim != 3 or tracings.shape[2] != len(LEADS) or tracings.dtype.kind not in "iuf":
+        if file.get("tracings", getlink=True) is None:
+            raise _other(library, file, path)
+        tracings = Values(library, file, "tracings", path)
+        shape = tracings.shape
+        if len(shape) != 3 or shape[2] != len(LEADS):
             raise FormatError(
-                f"{tracings.dtype} of shape {tracings.shape}, not numbers of shape (exams, samples, 12)",
+                f"{tracings.dtype} of shape {shape}, not numbers of shape (exams, samples, 12)",
                 path=path,
                 field="tracings",
             )
-        count = tracings.shape[0]
-        check_size(tracings.shape[1:], max(tracings.dtype.itemsize, 8), path=path, field="tracings")
-        if not 1 <= count <= _MAX_EXAMS:
-            raise FormatError(f"{count:,} exams; 1 to {_MAX_EXAMS:,} are read", path=path, field="tracings")
-        if "exam_id" not in file:
-            yield tracings, np.arange(1, count + 1)
-            return
-        numbers = _dataset(library, file, "exam_id", path)
-        if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
+        check_size(shape[1:], max(tracings.dtype.itemsize, 8), path=path, field="tracings")
+        if not 1 <= shape[0] <= min(_MAX_EXAMS, size):
             raise FormatError(
-                f"{numbers.dtype} of shape {numbers.shape} for {count:,} exams", path=path, field="exam_id"
+                f"{shape[0]:,} exams in {size:,} bytes; 1 to {_MAX_EXAMS:,} are read", path=path, field="tracings"
             )
-        yield tracings, numbers[()]
+        yield tracings, _numbers(library, file, shape[0], path)
 
 
-def _dataset(library, file, name, path):
-    """A data set that lies in the file itself: HDF5 can refer to any other file."""
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise FormatError(
-            f"the file holds no {name}; there are {', '.join(list(file)[:10]) or 'none'}", path=path, field=name
-        )
-    if not isinstance(link, library.HardLink) or not isinstance(file[name], library.Dataset):
-        raise FormatError("not a data set of this file", path=path, field=name)
-    found = file[name]
-    if found.is_virtual or found.external:
-        raise FormatError("the data lie in another file", path=path, field=name)
-    if found.chunks:
-        most = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize
-        if most > _MAX_CHUNK:
-            raise FormatError(
-                f"a chunk takes {most:,} bytes, more than the {_MAX_CHUNK:,} that are read", path=path, field=name
-            )
-    return found
+def _size(path):
+    with open_input(path) as file:  # a regular file, before HDF5 opens it
+        return os.fstat(file.fileno()).st_size
+
+
+def _numbers(library, file, count, path):
+    if file.get("exam_id", getlink=True) is None:
+        return np.arange(1, count + 1)
+    found = Values(library, file, "exam_id", path)
+    if found.shape != (count,) or found.dtype.kind not in "iu":
+        raise FormatError(f"{found.dtype} of shape {found.shape} for {count:,} exams", path=path, field="exam_id")
+    return found.all()
+
+
+def _other(library, file, path):
+    """The error that says what a file holds that isn't one of CODE-15%'s."""
+    return FormatError(
+        f"the file holds no tracings; there are {contents(library, file)}",
+        path=path,
+        field="tracings",
+        remedy="Only HDF5 files as CODE-15% has them are read; of others save the signal, (leads, samples) in"
+        " millivolts, with numpy.save('a.npy', h5py.File(path)[name][()]) and read that file with its sampling rate",
+    )
 
 
 FORMAT = Format("CODE-15 HDF5", (".hdf5", ".h5"), _matches, _read, members=_members)

@@ -22,7 +22,7 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
     rate_of : callable
         Takes the library's record; returns the sampling rate in Hz as the file states it, unrounded.
     instead : str, optional
-        A mended copy of the file, which is parsed in its place.
+        The path under which to read it, if it isn't `path`.
     """
     module, name = parser.split(".")
     module = optional(f"ecgdatakit.parsing.parsers.{module}", path, f"{what} files")

@@ -1,52 +1,38 @@
-"""The ``.mat`` stages of ECG-FM's preprocessing (MATLAB 5): ``org``, ``preprocessed``, ``segmented``.
-
-scipy parses. Since it takes the lengths in a file at their word, each is checked beforehand.
-"""
+"""The ``.mat`` stages of ECG-FM's preprocessing (MATLAB 5): ``org``, ``preprocessed``, ``segmented``."""
 
 import os
 import struct
-import zlib
 
+from ..._text import short
 from ...errors import FormatError
+from ...storage.inputs import open_input
+from ...storage.mat import MatFile
 from ..record import LEADS
-from .common import RATE_KEYS, SIGNAL_KEYS, Format, check_size, first_key, make_record, optional, parsing
+from .common import RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
 
-__all__ = ["FORMAT", "check_variables"]
+__all__ = ["FORMAT"]
 
-_COMPRESSED, _MATRIX = 15, 14
-_ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # type of stored numbers -> bytes
-_NUMERIC, _COMPLEX = range(6, 16), 0x0800  # classes of arrays: double ... uint64; flag of complex values
-_MAX_VARIABLES, _MAX_DIMENSIONS, _MAX_NAME = 4096, 8, 256
-_HEAD_BYTES = 1024  # holds the head of a variable: flags, dimensions, name, and the tag of its data
+_COUNTS = "val"  # of PhysioNet's Challenges: the signal file of a WFDB record
+_MAX_NAME = 64
 
 
 def _matches(head):
-    return _byte_order(head) is not None or head.startswith(b"MATLAB 7.3")
-
-
-def _byte_order(head):
-    return {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(head[124:128])
+    return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI") or head.startswith(b"MATLAB 7.3")
 
 
 def _read(path, *, sampling_rate, leads):
-    shapes = check_variables(path)
-    key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
-    if key is None:
-        raise FormatError(
-            f"no array is named {' or '.join(SIGNAL_KEYS)}; there are {', '.join(list(shapes)[:10]) or 'none'}",
-            path=path,
-            field="signal",
-        )
-    wanted = {key: None, rate_key: 1, "segment_i": 1, "mean": None, "std": None}
-    wanted = {name: size for name, size in wanted.items() if name in shapes}
-    found = _loadmat(path, list(wanted))
-    for name, size in wanted.items():
-        if found[name].dtype.kind not in "iuf" or (size and found[name].size != size):
-            raise FormatError(
-                f"not {'one number' if size else 'numbers'} but {found[name].dtype} of shape {found[name].shape}",
-                path=path,
-                field=name,
-            )
+    _refuse_version_4(path)
+    with MatFile(path) as file:
+        shapes = {name: found.shape for name, found in file.variables.items() if found.what == "numbers"}
+        key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
+        if key is None:
+            raise _no_signal(file.variables, path)
+        wanted = {key: None, rate_key: 1, "segment_i": 1, "mean": None, "std": None}
+        wanted = {name: size for name, size in wanted.items() if name in shapes}
+        for name, size in wanted.items():
+            if size == 1 and shapes[name] != (1, 1):
+                raise FormatError(f"not one number but an array of shape {shapes[name]}", path=path, field=name)
+        found = file.read(wanted)
     rate = found[rate_key].item() if rate_key else None
     if leads is None and shapes[key][0] == len(LEADS):
         leads = LEADS  # the order that every stage is written in
@@ -70,105 +56,50 @@ def _read(path, *, sampling_rate, leads):
     return record
 
 
-def _loadmat(path, names):
-    library = optional("scipy.io", path, ".mat files")
-    with parsing(path, ".mat"):
-        found = library.loadmat(path, variable_names=names)
-        return {name: found[name] for name in names}
+def _no_signal(variables, path):
+    """The error that says what a file holds instead."""
+    if _COUNTS in variables:
+        return _counts_alone(path, "the array 'val'")
+    some = [f"{short(v.name, _MAX_NAME)} ({v.what})" for v in list(variables.values())[:10] if v.name]
+    return FormatError(
+        f"no array is named {' or '.join(SIGNAL_KEYS)}; there are {', '.join(some) or 'none'}",
+        path=path,
+        field="signal",
+        remedy="Save the signal in millivolts as the array 'signal' (leads in rows), its rate in Hz as 'sampling_rate'",
+    )
 
 
-def check_variables(path):
-    """Name -> shape of the numeric arrays in a file whose every length was checked."""
-    size = os.path.getsize(path)
-    shapes = {}
-    with open(path, "rb") as file:
-        header = file.read(128)
-        if header.startswith(b"MATLAB 7.3"):
-            raise FormatError("MATLAB 7.3 is not read", path=path, remedy="Save it as version 7 (save -v7)")
-        order = _byte_order(header)
-        if order is None:
-            raise FormatError("not a MATLAB 5 file", path=path, remedy="Save it as version 7 (save -v7)")
-        position = 128
-        for _ in range(_MAX_VARIABLES):
-            if position == size:
-                return shapes
-            kind, length = _unpack(order + "II", file.read(8), path)
-            left = size - position - 8
-            if length > left:
-                raise FormatError(
-                    f"truncated: a variable at byte {position} takes {length:,} bytes, {left:,} are there", path=path
-                )
-            head, inside = _variable_head(file, kind, length, order, path)
-            variable = _Head(head, inside, order, path).variable()
-            if variable is not None:
-                shapes[variable[0]] = variable[1]
-            position += 8 + length
-            file.seek(position)
-    raise FormatError(f"more than {_MAX_VARIABLES} variables", path=path)
+def _counts_alone(path, what):
+    header = f"{os.path.splitext(path)[0]}.hea"
+    return FormatError(
+        f"{what}, as PhysioNet's Challenges have it: numbers whose unit, rate and leads stand in a WFDB header",
+        path=path,
+        field=_COUNTS,
+        remedy=f"Name its header, {header}" if os.path.isfile(header) else "Put its header (.hea) beside it and name that",
+    )
 
 
-def _unpack(form, data, path):
-    if len(data) < struct.calcsize(form):
-        raise FormatError("truncated within a tag", path=path)
-    return struct.unpack_from(form, data)
-
-
-def _variable_head(file, kind, length, order, path):
-    """The first bytes of a variable's content, inflated if need be, and the whole length that it claims."""
-    data = file.read(min(length, _HEAD_BYTES))
-    if kind == _COMPRESSED:
-        try:
-            data = zlib.decompressobj().decompress(data, _HEAD_BYTES)
-        except zlib.error as error:
-            raise FormatError(f"damaged compressed data: {error}", path=path) from None
-        kind, length = _unpack(order + "II", data, path)
-        data = data[8:]
-    if kind != _MATRIX:
-        raise FormatError(f"a variable of the unknown type {kind}", path=path)
-    return data, length
-
-
-class _Head:
-    """Reads the elements at the head of a variable."""
-
-    def __init__(self, data, length, order, path):
-        self.data, self.length, self.order, self.path = data, length, order, path
-        self.position = 0
-
-    def tag(self):
-        """Type of the next element's values, its length, and where it starts."""
-        first, second = _unpack(self.order + "II", self.data[self.position : self.position + 8], self.path)
-        if first >> 16:  # a small element: length and type in four bytes, the values in the other four
-            return first & 0xFFFF, first >> 16, self.position + 4
-        return first, second, self.position + 8
-
-    def element(self, most):
-        kind, length, start = self.tag()
-        if length > most or start + length > len(self.data) or (start == self.position + 4 and length > 4):
-            raise FormatError(f"an element of {length:,} bytes at the head of a variable", path=self.path)
-        self.position = start + 4 if start == self.position + 4 else start + (length + 7) // 8 * 8
-        return kind, self.data[start : start + length]
-
-    def variable(self):
-        """(name, shape), or None for what is no array of real numbers."""
-        _, flags = self.element(8)
-        (flags,) = _unpack(self.order + "I", flags, self.path)
-        if flags & 0xFF not in _NUMERIC or flags & _COMPLEX:
-            return None
-        _, dimensions = self.element(4 * _MAX_DIMENSIONS)
-        shape = struct.unpack(f"{self.order}{len(dimensions) // 4}i", dimensions[: len(dimensions) // 4 * 4])
-        _, name = self.element(_MAX_NAME)
-        name = name.decode("latin-1")
-        kind, length, start = self.tag()
-        if kind not in _ITEM_BYTES:
-            raise FormatError(f"values of the unknown type {kind}", path=self.path, field=name)
-        expected = check_size(shape, _ITEM_BYTES[kind], path=self.path, field=name)
-        check_size(shape, 8, path=self.path, field=name)
-        if length != expected or start + length > self.length:
-            raise FormatError(
-                f"the shape {shape} takes {expected:,} bytes, the file says {length:,}", path=self.path, field=name
-            )
-        return name, shape
+def _refuse_version_4(path):
+    """MATLAB 4 has no signature: a type, rows, columns, whether imaginary, and the length of the name that follows."""
+    with open_input(path) as file:
+        head = file.read(20 + _MAX_NAME)
+    for order in "<>":
+        if len(head) < 22:
+            return
+        kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
+        name = head[20 : 20 + max(length, 0)]
+        if not (0 <= kind < 5000 and rows > 0 and columns > 0 and imaginary in (0, 1) and 2 <= length <= _MAX_NAME):
+            continue
+        name = name.rstrip(b"\0").decode("ascii", "replace")
+        if not name.isidentifier():
+            continue
+        if name == _COUNTS:
+            raise _counts_alone(path, f"the array 'val' of shape ({rows}, {columns})")
+        raise FormatError(
+            f"a MATLAB 4 file with the array {name}; that version is not read",
+            path=path,
+            remedy="Save it as version 7 (save -v7)",
+        )
 
 
 FORMAT = Format("MATLAB 5 .mat", (".mat",), _matches, _read)
