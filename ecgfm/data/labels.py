@@ -304,7 +304,7 @@ def prepare_labels(
     meta = find_meta(meta, meta_splits)
     if not isinstance(labels, Labels):
         labels = read_labels(labels, meta or meta_splits)
-    splits, rows, records = None, 0, len(labels.idx) + len(labels.unlabeled)
+    splits, of, rows, records = None, {}, 0, len(labels.idx) + len(labels.unlabeled)
     if meta_splits is not None:
         of = _read_splits(meta_splits, meta)
         _check_names(labels, of, meta_splits)
@@ -319,7 +319,8 @@ def prepare_labels(
     _check_rows(max(rows, int(labels.idx.max()) + 1 if len(labels.idx) else 0), labels)
     never = write_label_files(output_dir, labels.idx, labels.y, labels.names, splits=splits, settings=settings,
                               labels=False, rows=rows, infinite=infinite)
-    known = {number: labels.save_file.get(number) for number in labels.idx.tolist()}
+    called = {number: name for number, (_, name) in of.items()} | labels.save_file
+    known = {number: called.get(number) for number in labels.idx.tolist()}
     for table, path in ((meta_splits, labeled_meta_splits_save_file),
                         (segmented_splits, labeled_segmented_splits_save_file)):
         if path is not None:
@@ -403,7 +404,7 @@ def _write_labeled(table, path, known):
             name = known[number]
             if name is not None and row.get("save_file", name) != name:
                 raise FormatError(
-                    f"line {line}: record {number} is {shown(row['save_file'])}, by the labels it is {shown(name)}",
+                    f"line {line}: record {number} is {shown(row['save_file'])}, elsewhere it is {shown(name)}",
                     path=table, field="save_file", remedy="The tables must come from the same preprocessing",
                 )
             yield row

@@ -123,7 +123,7 @@ def test_splits_by_name(root):
 
 def test_labeled_segments_of_another_preprocessing(root):
     (root / "seg.csv").write_text("idx,save_file,split,path\n0,files_x.mat,train,a_0.mat\n")
-    with pytest.raises(ecgfm.FormatError, match="line 2: record 0 is 'files_x.mat', by the labels it is 'files_p1"):
+    with pytest.raises(ecgfm.FormatError, match="line 2: record 0 is 'files_x.mat', elsewhere it is 'files_p1"):
         y_of(root, "idx,save_file,A\n0,files_p1_ecg.mat,1\n", segmented_splits=root / "seg.csv",
              labeled_segmented_splits_save_file=root / "s.csv")
 
