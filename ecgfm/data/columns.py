@@ -42,15 +42,17 @@ def whole_number(text, path, column, *, most=1 << 53):
 
     `column` says where the cell is: it becomes the error's field.
     """
+    what = "not a number"
     try:
         if len(text) > _MOST_DIGITS:
             raise ValueError
         value = int(text) if text.strip().isdecimal() else float(text)
+        what = "not a whole number from 0 up" if value < most else "too large a number"
         if value != int(value) or not 0 <= value < most:
             raise ValueError
         return int(value)
     except (ValueError, OverflowError):
-        raise FormatError(f"{shown(text)} is not a whole number from 0 to {most - 1:,}", path=path, field=column) from None
+        raise FormatError(f"{shown(text)} is {what}", path=path, field=column) from None
 
 
 def whole_numbers(texts, path, column):
