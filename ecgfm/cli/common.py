@@ -4,12 +4,15 @@ import atexit
 import os
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 
 from .._text import printable
-from ..errors import ConfigError, Error
+from ..errors import ConfigError, Error, InputWarning
 from ..inference.result import without_path
 
-__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "counted", "open_model", "reading"]
+__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "counted", "open_model", "reading",
+           "saying_warnings"]
 
 
 def counted(number, what):
@@ -99,6 +102,23 @@ def open_model(args):
     model = SharedModel(model, ranks)
     atexit.register(model.close)  # however the command ends
     return model
+
+
+@contextmanager
+def saying_warnings():
+    """What `ecgfm.InputWarning` says in the block is printed on stderr, a line each; other warnings stay as they are."""
+    shown = warnings.showwarning
+
+    def say(message, category, *where, **more):
+        if issubclass(category, InputWarning):
+            print(f"ecgfm: {printable(message)}", file=sys.stderr, flush=True)
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = say
+        yield
 
 
 class Skipped:

@@ -14,6 +14,8 @@ that have no labels (no report, an empty cell) are left out, which is reported; 
 import os
 import sys
 
+from .common import counted, saying_warnings
+
 __all__ = ["SOURCES", "add_arguments", "run"]
 
 
@@ -94,15 +96,20 @@ def physionet2021(args):
 
 def csv_arguments(parser):
     parser.add_argument("--labels", metavar="CSV", required=True,
-                        help="table with idx and a column of 1 and 0, or true and false, for each label")
+                        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number in "
+                        "meta.csv) or the record's name: save_file, path, file, record")
     parser.add_argument("--output_dir", metavar="DIR", required=True)
+    parser.add_argument("--meta", metavar="CSV", help="table with idx and names of the records (default: meta.csv beside "
+                        "--meta_splits, if there is one)")
     shared_arguments(parser)
 
 
 def csv(args):
-    from ..data.labels import read_labels
+    from ..data.labels import find_meta, read_labels
 
-    return finish(args, read_labels(args.labels), args.output_dir)
+    with saying_warnings():
+        labels = read_labels(args.labels, find_meta(args.meta, args.meta_splits) or args.meta_splits)
+    return finish(args, labels, args.output_dir)
 
 
 def labels_path_arguments(parser):
@@ -112,7 +119,8 @@ def labels_path_arguments(parser):
 
 
 def shared_arguments(parser):
-    parser.add_argument("--meta_splits", metavar="CSV", help="table with idx and split, such as meta_split.csv")
+    parser.add_argument("--meta_splits", metavar="CSV", help="table with split and idx, or a name, of each record, such "
+                        "as meta_split.csv")
     parser.add_argument("--segmented_splits", metavar="CSV",
                         help="the same of each segment, such as segmented_split.csv")
     parser.add_argument("--labeled_meta_splits_save_file", metavar="CSV",
@@ -137,12 +145,14 @@ def write(args, labels, *, words=False):
 def finish(args, labels, folder):
     from ..data.labels import prepare_labels
 
-    options = {name: getattr(args, name) for name in (
-        "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
+    options = {name: getattr(args, name, None) for name in (
+        "meta", "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
     settings = {name: value for name, value in vars(args).items() if name != "make"}
     done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings,
                           **options)
     print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")
+    if labels.unknown:
+        print(f"ecgfm: {counted(labels.unknown, 'row')} of labels left out: they are of no known record", file=sys.stderr)
     if done["never"]:
         weight = "1" if args.finite_weights else "inf"
         hint = "" if args.finite_weights else ", which training refuses; --finite_weights writes 1"
@@ -152,7 +162,7 @@ def finish(args, labels, folder):
     if missing:
         print(f"ecgfm: {missing} records have no labels: their rows in y.npy are 0; make manifests from the tables of "
               "--labeled_..._save_file", file=sys.stderr)
-    return 1 if missing else 0
+    return 1 if missing or labels.unknown else 0
 
 
 #: Source -> (help, what adds its arguments, what makes its labels and returns the exit status).

@@ -8,7 +8,9 @@ sample_size) and meta_split_args.json, which says the seed.
 
 import sys
 
+from .._text import printable, short, shown
 from ..data.splits import STRATEGIES
+from .common import counted, saying_warnings
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,8 +27,9 @@ def add_arguments(parser):
     add("--fractions", default="0.8,0.1,0.1", metavar="F,F,...", help="default 0.8,0.1,0.1; if they add up to less "
         "than 1, the rest is one more")
     add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
-    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id")
-    add("--date_col", metavar="COLUMN", help="dates; compared as numbers if all are, else as text")
+    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id; 15709 and 15709.0 are one")
+    add("--date_col", metavar="COLUMN", help="dates: 2015-03-28 (with or without a time), numbers, "
+        "or all in one other form that leaves no doubt")
     add("--grouped_temporal_filter_strategy", default="train", metavar="train|true|false", help="leave out records if "
         "either their own split or that of most of their group is this one and the other isn't (default train); true: "
         "if the two differ; false: none")
@@ -43,7 +46,8 @@ def run(args):
     strategy = options["grouped_temporal_filter_strategy"]
     known = {"true": True, "t": True, "false": False, "f": False}
     options["grouped_temporal_filter_strategy"] = known.get(strategy.lower(), strategy)
-    done = make_splits(args.processed_root, args.strategy, **options)
+    with saying_warnings():
+        done = make_splits(args.processed_root, args.strategy, **options)
     segments = done["segments"]
     for label, count in done["counts"].items():
         print(f"{label}: {count} records" + ("" if segments is None else f", {segments[label]} segments"))
@@ -52,6 +56,9 @@ def run(args):
     print(f"seed {args.seed}: {done['paths']['args']}")
     for reason, count in done["dropped"].items():
         print(f"ecgfm: left out {count} records {reason}", file=sys.stderr)
+    if done["merged"]:
+        count, ways = len(done["merged"]), " and ".join(map(shown, done["merged"][0]))
+        print(f"ecgfm: {counted(count, 'group')} written in several ways taken as one: {printable(short(ways))}", file=sys.stderr)
     if segments is None:
         print("ecgfm: no segmented.csv: only records are split", file=sys.stderr)
     return 0

@@ -2,13 +2,16 @@
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError, FormatError
 from .rows import read_rows
 
-__all__ = ["flags", "is_missing", "read_columns", "split_list", "whole_numbers"]
+__all__ = ["check_name", "flag", "flags", "is_missing", "read_columns", "split_list", "whole_number", "whole_numbers"]
 
 _MISSING = frozenset(["", "nan", "NaN", "NA", "N/A", "n/a", "<NA>", "None", "NULL", "null", "NaT"])
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_MOST_DIGITS = 400  # of a number in a cell: more than a float has
+_MOST_NAME = 150  # bytes of a file's name, apart from its ending
 
 
 def read_columns(path, needed):
@@ -21,16 +24,35 @@ def read_columns(path, needed):
     """
     needed = list(dict.fromkeys(needed))
     _, rows = read_rows(path, needed)
-    found = {name: [] for name in needed}
+    found, texts = {name: [] for name in needed}, {}
     for row in rows:
         for name in needed:
-            found[name].append(row[name])
+            text = row[name]
+            found[name].append(texts.setdefault(text, text) if len(text) < 16 else text)  # short ones repeat
     return found
 
 
 def is_missing(text):
     """Whether a cell is empty, or says so in words."""
-    return text.strip() in _MISSING
+    return text in _MISSING or (len(text) < 100 and text.strip() in _MISSING)
+
+
+def whole_number(text, path, column, *, most=1 << 53):
+    """A cell as a whole number from 0 up and below `most`; 12.0 is 12.
+
+    `column` says where the cell is: it becomes the error's field.
+    """
+    what = "not a number"
+    try:
+        if len(text) > _MOST_DIGITS:
+            raise ValueError
+        value = int(text) if text.strip().isdecimal() else float(text)
+        what = "not a whole number from 0 up" if value < most else "too large a number"
+        if value != int(value) or not 0 <= value < most:
+            raise ValueError
+        return int(value)
+    except (ValueError, OverflowError):
+        raise FormatError(f"{shown(text)} is {what}", path=path, field=column) from None
 
 
 def whole_numbers(texts, path, column):
@@ -38,26 +60,44 @@ def whole_numbers(texts, path, column):
     found = np.empty(len(texts), np.int64)
     for row, text in enumerate(texts):
         try:
-            value = int(text) if text.strip().isdecimal() else float(text)
-            if value != int(value) or not 0 <= value < 1 << 62:
-                raise ValueError
-            found[row] = int(value)
-        except (ValueError, OverflowError):
-            raise FormatError(
-                f"line {row + 2}: {text!r} is no whole number from 0 up", path=path, field=column
-            ) from None
+            found[row] = whole_number(text, path, column)
+        except FormatError as error:
+            error.message = f"line {row + 2}: {error.message}"
+            raise
     return found
+
+
+def flag(text, path, column, line, *, empty=None):
+    """A cell that says true or false (or 1 or 0); an empty one is `empty`, or an error if that is None."""
+    value = _FLAGS.get(text)
+    if value is not None:
+        return value
+    value = empty if is_missing(text) else _FLAGS.get(text.strip().lower()) if len(text) < 100 else None
+    if value is None:
+        raise FormatError(f"line {line}: {shown(text)} is neither true nor false", path=path, field=column)
+    return value
 
 
 def flags(texts, path, column, *, empty=None):
     """A column of true and false (or 1 and 0) as bool; an empty cell is `empty`, or an error if that is None."""
-    found = np.empty(len(texts), bool)
-    for row, text in enumerate(texts):
-        value = empty if is_missing(text) else _FLAGS.get(text.strip().lower())
-        if value is None:
-            raise FormatError(f"line {row + 2}: {text!r} is neither true nor false", path=path, field=column)
-        found[row] = value
-    return found
+    return np.array([flag(text, path, column, line, empty=empty) for line, text in enumerate(texts, 2)], bool)
+
+
+def check_name(name, what, *, path=None, field=None, error=FormatError):
+    """Refuse what can't be part of a file's name.
+
+    Parameters
+    ----------
+    name : str
+    what : str
+        What it would be the name of, such as "a split".
+    """
+    fits = name.strip() and name.isprintable() and not name.startswith(".") and "/" not in name and "\\" not in name
+    if not fits or len(name.encode("utf-8", "replace")) > _MOST_NAME:
+        raise error(
+            f"{shown(name)} can't be the name of {what}", path=path, field=field,
+            remedy=f"Give at most {_MOST_NAME} letters, without / and not beginning with a dot",
+        )
 
 
 def split_list(text, field):
@@ -65,5 +105,5 @@ def split_list(text, field):
     parts = text.split(",") if isinstance(text, str) else list(text)
     parts = [str(part).strip() for part in parts]
     if not parts or "" in parts:
-        raise ConfigError(f"{text!r} has an empty part", field=field)
+        raise ConfigError(f"{shown(text)} has an empty part", field=field)
     return parts

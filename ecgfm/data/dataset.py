@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._text import shown
 from ..ecg.record import LEADS
 from ..errors import ConfigError, FormatError, LabelError, LeadError, SignalError
+from ..storage.npy import map_array
 from .conditioning import clean, lead_numbers, lead_values, whole_or_none
 from .segments import SegmentArrays, open_segments, some
 
@@ -173,15 +175,13 @@ class Dataset:
         if isinstance(labels, (str, os.PathLike)):
             self._y_path = os.fsdecode(labels)
             try:
-                labels = np.load(self._y_path, mmap_mode="r", allow_pickle=False)
-            except OSError as error:
-                raise LabelError(f"can't be read: {error.strerror or error}", path=self._y_path) from None
-            except (ValueError, EOFError) as error:
-                raise LabelError(f"not an .npy file of numbers: {error}", path=self._y_path) from None
+                labels = map_array(self._y_path)
+            except FormatError as error:
+                raise LabelError(error.message, path=self._y_path, field="labels", remedy=error.remedy) from None
         self._y = np.asarray(labels) if not isinstance(labels, np.ndarray) else labels
         if self._y.ndim != 2 or self._y.dtype.kind not in "iufb" or 0 in self._y.shape:
             raise LabelError(
-                f"{self._y.dtype} of shape {self._y.shape} is no (records, labels) array of numbers", path=self._y_path
+                f"{self._y.dtype} of shape {shown(self._y.shape)} is no (records, labels) array of numbers", path=self._y_path
             )
         self.num_labels = self._y.shape[1]
         if self.segments.idx is not None and len(self.segments.idx):
@@ -275,6 +275,7 @@ class Dataset:
             except _DAMAGE as error:
                 if not self.training:
                     raise
+                error.__traceback__ = error.__context__ = error.__cause__ = None  # they would hold the segment
                 skipped.append((self.segments.name(i), error))
                 continue
             rows.append((item, i, x, segment))

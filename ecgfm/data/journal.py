@@ -3,21 +3,50 @@
 import fcntl
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager
 
 from .._files import replacing
+from .._text import shown
 from ..errors import ConfigError, Error, FormatError
 
-__all__ = ["Journal", "locked"]
+__all__ = ["Journal", "locked", "open_own"]
 
 _SYNC_S = 2.0
+_MOST_LINE = 1 << 26  # bytes: a recording's line also has the rows that it adds to further tables
+_MOST_NUMBER = 1 << 48  # of a recording, or a segment
+
+
+def open_own(path, make=False):
+    """Open a file of a run's own state to be read and written; with `make` it is made if it isn't there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none and it isn't to be made.
+    FormatError
+        If it is anything but an ordinary file: a link would lead elsewhere, a FIFO would wait for ever.
+    """
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+    try:
+        found = os.lstat(path)  # opening a device may do something by itself
+        if not stat.S_ISREG(found.st_mode):
+            raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
+    except FileNotFoundError:
+        if not make:
+            raise
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
+    return os.fdopen(descriptor, "r+b")
 
 
 @contextmanager
 def locked(path, what):
     """Hold a lock file; refuse if another process holds it. The lock ends with the process, however it ends."""
-    with open(path, "a") as file:
+    with open_own(path, make=True) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -55,8 +84,8 @@ class Journal:
                 )
             if grave:
                 raise ConfigError(
-                    "the folder holds a run with " + ", ".join(f"{key} {old.get(key)!r}" for key in grave)
-                    + "; now it is " + ", ".join(f"{head.get(key)!r}" for key in grave),
+                    "the folder holds a run with " + ", ".join(f"{key} {shown(old.get(key), 300)}" for key in grave)
+                    + "; now it is " + ", ".join(shown(head.get(key), 300) for key in grave),
                     path=os.path.dirname(path),
                     remedy="Use another folder, or remove this one's contents",
                 )
@@ -66,7 +95,7 @@ class Journal:
             with replacing(path) as temporary:
                 with open(temporary, "w", encoding="utf-8") as file:
                     file.write(json.dumps(head, sort_keys=True) + "\n")
-        self._file = open(path, "r+b")
+        self._file = open_own(path)
         self._load()
 
     @staticmethod
@@ -75,18 +104,23 @@ class Journal:
         return _head(path)
 
     def _load(self):
-        at = len(self._file.readline())
+        at = len(self._file.readline(_MOST_LINE))
         while True:
-            line = self._file.readline()
+            line = self._file.readline(_MOST_LINE)
             if not line.endswith(b"\n"):  # cut off in the middle of a line
+                if len(line) == _MOST_LINE:
+                    raise self._damaged("an endless line")
                 break
             try:
-                self.at[json.loads(line)["i"]] = at
-            except (ValueError, KeyError, TypeError):
-                raise FormatError("a damaged line", path=self.path, remedy="Remove it to begin anew") from None
+                self.at[_checked(json.loads(line))["i"]] = at
+            except (ValueError, RecursionError):
+                raise self._damaged("a damaged line") from None
             at += len(line)
         self._file.truncate(at)
         self._end = at
+
+    def _damaged(self, what):
+        return FormatError(what, path=self.path, remedy="Remove it to begin anew")
 
     def __contains__(self, number):
         return number in self.at
@@ -125,12 +159,42 @@ class Journal:
         self._file.close()
 
 
+def _checked(line):
+    """A line of the journal, if it is one: what it says is used without a further look."""
+    def all_of(found, kind):
+        return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
+
+    fits = isinstance(line, dict) and _is_number(line.get("i"))
+    if fits and "error" in line:
+        fits = isinstance(line["error"], str) and isinstance(line.get("stage", ""), str)
+    elif fits:
+        files, meta, tables = line.get("files"), line.get("meta"), line.get("tables", {})
+        fits = _is_number(line.get("segments")) and all_of(files, int) and (meta is None or all_of(meta, str))
+        fits = fits and all_of(tables, list) and all(isinstance(row, dict) for rows in tables.values() for row in rows)
+    if not fits:
+        raise ValueError
+    return line
+
+
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_NUMBER
+
+
 def _head(path):
     try:
-        with open(path, "rb") as file:
-            line = file.readline()
-        return json.loads(line) if line.endswith(b"\n") else None
+        with open_own(path) as file:
+            line = file.readline(_MOST_LINE)
+        if not line.endswith(b"\n"):
+            if len(line) == _MOST_LINE:
+                raise ValueError
+            return None
+        head = json.loads(line)
+        if not isinstance(head, dict) or not _is_number(head.get("offset")):
+            raise ValueError
+        return head
     except FileNotFoundError:
         return None
-    except ValueError:
+    except Error:
+        raise
+    except (ValueError, RecursionError):
         raise FormatError("a damaged first line", path=path, remedy="Remove it to begin anew") from None

@@ -5,15 +5,21 @@ What comes out: ``y.npy`` (float64, a row for each idx), ``label_def.csv`` (coun
 """
 
 import os
+import warnings
+from collections import Counter
 
 import numpy as np
 
-from ..errors import FormatError, LabelError
+from .._text import short, shown
+from ..errors import FormatError, InputWarning, LabelError
 from ..labeler.label_files import MAX_INDEX, write_label_files
-from .columns import flags, is_missing, read_columns, whole_numbers
+from .columns import check_name, flag, is_missing, read_columns, whole_number, whole_numbers
+from .keys import KEYS, Records, key_columns
 from .rows import read_rows, write_rows
 
-__all__ = ["CODE_15", "Labels", "code_15_labels", "physionet2021_labels", "prepare_labels", "read_labels"]
+__all__ = ["CODE_15", "Labels", "code_15_labels", "find_meta", "physionet2021_labels", "prepare_labels", "read_labels"]
+
+_MAX_BYTES = 1 << 31  # of y.npy
 
 #: The labels of CODE-15%, columns of its table.
 CODE_15 = ("is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
@@ -34,9 +40,14 @@ class Labels:
         Records whose row has an empty cell; they count as not labelled.
     path : path-like
         Where they come from.
+    save_file : dict
+        Number of a record -> its name, as far as the table says it.
+    unknown : int
+        Rows that are of no record that is known.
     """
 
-    def __init__(self, idx, y, names, *, unlabeled=(), path=None):
+    def __init__(self, idx, y, names, *, unlabeled=(), path=None, save_file=None, unknown=0):
+        self.save_file, self.unknown = save_file or {}, unknown
         self.idx, self.y, self.names = np.asarray(idx, np.int64), np.asarray(y, bool), list(names)
         self.unlabeled, self.path = np.asarray(unlabeled, np.int64), path
         order = np.argsort(self.idx, kind="stable")
@@ -46,9 +57,9 @@ class Labels:
             raise LabelError(f"the index {twice[0]} stands twice", path=path, field="idx")
         if len(self.idx) and self.idx[-1] >= MAX_INDEX:
             raise LabelError(f"{self.idx[-1]} is not below {MAX_INDEX:,}", path=path, field="idx")
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise LabelError(f"the label {name!r} stands twice", path=path, field="labels")
+        for name, count in Counter(self.names).items():
+            if count > 1:
+                raise LabelError(f"the label {shown(name)} stands twice", path=path, field="labels")
 
     def to_csv(self, path, *, words=False):
         """Write ``labels.csv``: idx and a column for each label, 1 and 0, or in words (True, False)."""
@@ -60,19 +71,40 @@ class Labels:
         write_rows(path, ["idx", *self.names], cells)
 
 
-def read_labels(path):
-    """Labels from a table with ``idx`` and a column of 1 and 0, or true and false, for each label.
+def read_labels(path, records=None):
+    """Labels from a table with a column of 1 and 0, or true and false, for each label.
+
+    Which record a row is of is said by ``idx``, or by its name: ``save_file``, ``path``, ``file``, ``record``. If
+    several of these are there they must agree.
+
+    Parameters
+    ----------
+    path : path-like
+    records : path-like, optional
+        A table with ``idx`` and the names of the records, such as ``meta.csv``. Needed if the labels have no ``idx``.
 
     Raises
     ------
     FormatError
-        If the table can't be read or a cell is something else.
+        If the table can't be read, a cell is something else, a name fits several records, or keys contradict each
+        other.
     LabelError
         If an index or a label stands twice, or there are none.
+
+    Warns
+    -----
+    InputWarning
+        If the names can't be checked, since none of them is known.
     """
-    header, _ = read_rows(path, ["idx"])
-    names = [name for name in header if name not in ("idx", "")]
-    return _from_columns(path, names)
+    header, _ = read_rows(path)
+    names = [name for name in header if name not in KEYS and name != ""]
+    keys = key_columns(header, path)
+    if records is None and "idx" not in keys:
+        raise FormatError(
+            "columns missing: idx", path=path, field="header",
+            remedy="To find records by name give a table of them, such as meta.csv",
+        )
+    return _from_columns(path, names, keys, None if records is None or keys == ["idx"] else Records(records))
 
 
 def code_15_labels(meta):
@@ -86,16 +118,73 @@ def code_15_labels(meta):
     return _from_columns(meta, list(CODE_15))
 
 
-def _from_columns(path, names):
-    columns = read_columns(path, ["idx", *names])
-    idx = whole_numbers(columns["idx"], path, "idx")
-    if not names or not len(idx):
+def _from_columns(path, names, keys=("idx",), records=None):
+    """Labels from the columns `names`; `records` finds the number of each row's record by `keys`."""
+    header, rows = read_rows(path, [*keys, *names])
+    find = _Finder(path, keys, records)
+    idx, y, unlabeled, save_file = [], bytearray(), [], {}
+    for line, row in enumerate(rows, 2):
+        number = find(row, line)
+        cells = [row[name] for name in names]
+        empty = any(map(is_missing, cells))
+        values = [flag(cell, path, name, line, empty=False) for name, cell in zip(names, cells)]
+        if number is None:
+            continue
+        if records is None and "save_file" in header:
+            save_file[number] = row["save_file"]
+        if empty:
+            unlabeled.append(number)
+        else:
+            idx.append(number)
+            y += bytes(values)
+    if not names or not find.rows:
         raise LabelError(f"the table has no {'rows' if names else 'column of labels'}", path=path)
-    empty = np.zeros(len(idx), bool)
-    for name in names:
-        empty |= np.array([is_missing(text) for text in columns[name]], bool)
-    y = np.column_stack([flags(columns[name], path, name, empty=False) for name in names])
-    return Labels(idx[~empty], y[~empty], names, unlabeled=idx[empty], path=path)
+    find.end()
+    y = np.frombuffer(bytes(y), bool).reshape(len(idx), len(names))
+    return Labels(idx, y, names, unlabeled=unlabeled, path=path, save_file=save_file, unknown=find.unknown)
+
+
+class _Finder:
+    """The number of each row's record, by ``idx`` alone or by all keys."""
+
+    def __init__(self, path, keys, records):
+        self.path, self.keys, self.records = path, list(keys), records
+        self.rows = self.unknown = self.agreed = 0
+        self.unchecked = None  # (line, name, number) of the first row whose names aren't known
+
+    def __call__(self, row, line):
+        self.rows += 1
+        if self.records is None:
+            return whole_number(row["idx"], self.path, f"idx, line {line}")
+        number, agreed = self.records.find(row, self.keys, self.path, line)
+        self.agreed += agreed
+        self.unknown += number is None
+        named = [row[key] for key in self.keys if key != "idx" and not is_missing(row[key])]
+        if named and not agreed and self.unchecked is None:
+            self.unchecked = line, named[0], number
+        return number
+
+    def end(self):
+        """Refuse, or say, what could not be found."""
+        if self.records is None or self.unchecked is None:
+            return
+        line, name, number = self.unchecked
+        table = os.fspath(self.records.path)
+        if number is None and not self.agreed:
+            raise LabelError(
+                f"line {line}: {shown(name)} is not a record of {table}, nor is any other", path=self.path,
+                remedy="Names must be those of the table, or their ends: folder/file",
+            )
+        if number is not None and self.agreed and number in self.records:
+            raise FormatError(
+                f"line {line}: {shown(name)} is not a record of {table}, but {number} is one, of another name",
+                path=self.path, field="idx", remedy="Remove the column idx if its numbers are your own",
+            )
+        if number is not None and not self.agreed:
+            warnings.warn(
+                f"{table} knows none of the names in {os.fspath(self.path)}: rows are taken by idx alone", InputWarning,
+                stacklevel=4,
+            )
 
 
 def physionet2021_labels(meta, weights, abbreviations, *, combined=True):
@@ -133,13 +222,14 @@ def physionet2021_labels(meta, weights, abbreviations, *, combined=True):
     for group, name in zip(codes, names):
         parts, called = group.split("|"), [name] if combined else name.split("|")
         if not combined and len(parts) != len(called):
-            raise LabelError(f"{name!r} are not the names of {group}", path=abbreviations, field="rows")
+            raise LabelError(f"{shown(name)} are not the names of {shown(group)}", path=abbreviations, field="rows")
         for i, code in enumerate(parts):
             if code.strip() in column_of:
-                raise LabelError(f"the code {code} stands twice", path=weights, field="rows")
+                raise LabelError(f"the code {short(code, 60)} stands twice", path=weights, field="rows")
             column_of[code.strip()] = len(labels) + (0 if combined else i)
         labels += called
-    columns = read_columns(meta, ["idx", "diagnosis"])
+    header, _ = read_rows(meta)
+    columns = read_columns(meta, ["idx", "diagnosis", *(["save_file"] if "save_file" in header else [])])
     idx = whole_numbers(columns["idx"], meta, "idx")
     y = np.zeros((len(idx), len(labels)), bool)
     for row, text in enumerate(columns["diagnosis"]):
@@ -147,7 +237,7 @@ def physionet2021_labels(meta, weights, abbreviations, *, combined=True):
             column = column_of.get(code.strip())
             if column is not None:
                 y[row, column] = True
-    return Labels(idx, y, labels, path=meta)
+    return Labels(idx, y, labels, path=meta, save_file=dict(zip(idx.tolist(), columns.get("save_file", ()))))
 
 
 def _first_column(path):
@@ -163,6 +253,7 @@ def prepare_labels(
     output_dir,
     meta_splits=None,
     *,
+    meta=None,
     segmented_splits=None,
     labeled_meta_splits_save_file=None,
     labeled_segmented_splits_save_file=None,
@@ -181,7 +272,10 @@ def prepare_labels(
     output_dir : path-like
         Folder to write to; made if need be.
     meta_splits : path-like, optional
-        Table with ``idx`` and ``split`` of each record.
+        Table with ``split`` and ``idx``, or a name, of each record.
+    meta : path-like, optional
+        Table with ``idx`` and the names of the records, by which rows of the others are found or checked. Default:
+        ``meta.csv`` beside `meta_splits` if it is there, else `meta_splits`.
     segmented_splits : path-like, optional
         The same of each segment.
     labeled_meta_splits_save_file, labeled_segmented_splits_save_file : path-like, optional
@@ -207,34 +301,92 @@ def prepare_labels(
     ):
         if wanted is not None and table is None:
             raise LabelError(f"{os.fspath(wanted)} is made from it", field=name, remedy=f"Give --{name}")
+    meta = find_meta(meta, meta_splits)
     if not isinstance(labels, Labels):
-        labels = read_labels(labels)
-    splits, rows, records = None, 0, len(labels.idx) + len(labels.unlabeled)
+        labels = read_labels(labels, meta or meta_splits)
+    splits, of, rows, records = None, {}, 0, len(labels.idx) + len(labels.unlabeled)
     if meta_splits is not None:
-        columns = read_columns(meta_splits, ["idx", "split"])
-        split_idx = whole_numbers(columns["idx"], meta_splits, "idx")
-        of = {i: "" if is_missing(name) else name for i, name in zip(split_idx.tolist(), columns["split"])}
-        if len(of) != len(split_idx):
-            raise FormatError("an index stands twice", path=meta_splits, field="idx")
-        records = sum(name != "" for name in of.values())
-        splits = [of.get(i, "") for i in labels.idx.tolist()]
+        of = _read_splits(meta_splits, meta)
+        _check_names(labels, of, meta_splits)
+        records = sum(split != "" for split, _ in of.values())
+        splits = [of.get(i, ("",))[0] for i in labels.idx.tolist()]
         if not any(splits):
             raise LabelError("no record has labels and a split", path=meta_splits, field="idx",
                              remedy=f"Check that {labels.path} belongs to the same data")
-        rows = int(split_idx.max()) + 1
+        rows = max(of) + 1
     if len(labels.unlabeled):
         rows = max(rows, int(labels.unlabeled.max()) + 1)
-    if rows > MAX_INDEX:
-        raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", path=meta_splits, field="idx")
+    _check_rows(max(rows, int(labels.idx.max()) + 1 if len(labels.idx) else 0), labels)
     never = write_label_files(output_dir, labels.idx, labels.y, labels.names, splits=splits, settings=settings,
                               labels=False, rows=rows, infinite=infinite)
-    known = set(labels.idx.tolist())
+    called = {number: name for number, (_, name) in of.items()} | labels.save_file
+    known = {number: called.get(number) for number in labels.idx.tolist()}
     for table, path in ((meta_splits, labeled_meta_splits_save_file),
                         (segmented_splits, labeled_segmented_splits_save_file)):
         if path is not None:
             _write_labeled(table, path, known)
     labeled = len(labels.idx) if splits is None else sum(name != "" for name in splits)
     return {"records": records, "labeled": labeled, "never": never}
+
+
+def find_meta(meta, meta_splits):
+    """The table of all records: as given, or ``meta.csv`` beside the splits, or None."""
+    if meta is not None or meta_splits is None:
+        return meta
+    beside = os.path.join(os.path.dirname(os.fspath(meta_splits)), "meta.csv")
+    return beside if os.path.isfile(beside) else None
+
+
+def _read_splits(path, meta):
+    """Number of each record of a table -> (its split, or an empty text; its name, if the table says it)."""
+    header, rows = read_rows(path, ["split"])
+    keys = key_columns(header, path)
+    if meta is None and "idx" not in keys:
+        raise FormatError(
+            "columns missing: idx", path=path, field="header",
+            remedy="To find records by name give a table of them, such as meta.csv",
+        )
+    records, of = None if meta is None or keys == ["idx"] else Records(meta), {}
+    for line, row in enumerate(rows, 2):
+        if records is None:
+            number = whole_number(row["idx"], path, f"idx, line {line}")
+        else:
+            number, _ = records.find(row, keys, path, line)
+        if number is None:
+            raise FormatError(f"line {line}: no record of {os.fspath(meta)} is called so", path=path, field=keys[-1])
+        if number in of:
+            raise FormatError(f"line {line}: the index {number} stands twice", path=path, field="idx")
+        split = row["split"]
+        if is_missing(split):
+            split = ""
+        else:
+            check_name(split, "a split", path=path, field=f"split, line {line}")
+        of[number] = split, row.get("save_file")
+    if not of:
+        raise FormatError("the table has no rows", path=path)
+    return of
+
+
+def _check_names(labels, of, path):
+    """Refuse splits that call a record other than the labels do."""
+    for number, name in labels.save_file.items():
+        other = of.get(number, ("", None))[1]
+        if other is not None and other != name:
+            raise FormatError(
+                f"record {number} is {shown(other)}, by {os.fspath(labels.path)} it is {shown(name)}", path=path,
+                field="save_file", remedy="Both tables must come from the same preprocessing",
+            )
+
+
+def _check_rows(rows, labels):
+    """Refuse an index that would make y.npy larger than is written."""
+    size = 8 * rows * len(labels.names)
+    if rows > MAX_INDEX or size > _MAX_BYTES:
+        raise LabelError(
+            f"the largest index is {rows - 1:,}: y.npy would have a row for each up to it, {size:,} bytes for"
+            f" {len(labels.names):,} labels, more than the {_MAX_BYTES:,} that are written",
+            path=labels.path, field="idx", remedy="Numbers must be those of preprocessing (idx in meta.csv)",
+        )
 
 
 def _write_labeled(table, path, known):
@@ -246,7 +398,15 @@ def _write_labeled(table, path, known):
 
     def kept():
         for line, row in enumerate(rows, 2):
-            if int(whole_numbers([row["idx"]], table, f"idx, line {line}")[0]) in known:
-                yield row
+            number = whole_number(row["idx"], table, f"idx, line {line}")
+            if number not in known:
+                continue
+            name = known[number]
+            if name is not None and row.get("save_file", name) != name:
+                raise FormatError(
+                    f"line {line}: record {number} is {shown(row['save_file'])}, elsewhere it is {shown(name)}",
+                    path=table, field="save_file", remedy="The tables must come from the same preprocessing",
+                )
+            yield row
 
     write_rows(path, columns, kept())

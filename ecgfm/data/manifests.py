@@ -3,8 +3,10 @@
 import os
 
 from .._files import write_text
+from .._text import shown
 from ..errors import ConfigError, FormatError
-from .columns import is_missing, split_list
+from .columns import check_name, is_missing, split_list, whole_number
+from .keys import path_column
 from .manifest_reading import read_manifest
 from .rows import read_rows
 
@@ -17,8 +19,8 @@ def make_manifests(split_file_paths, save_dir):
     Parameters
     ----------
     split_file_paths : str or sequence of path-like
-        Tables of segments (``segmented_split.csv``): columns ``split``, ``path``, ``sample_size``. Several are taken
-        together.
+        Tables of segments (``segmented_split.csv``): columns ``split``, ``path`` (or ``file``, ``record``),
+        ``sample_size``. Several are taken together.
     save_dir : path-like
         Folder to write to; made if need be.
 
@@ -30,28 +32,23 @@ def make_manifests(split_file_paths, save_dir):
     Raises
     ------
     FormatError
-        If a table can't be read, a segment stands twice, or a record is in two splits.
+        If a table can't be read, a segment stands twice, a record is in two splits, or two records have one number
+        (``idx``): then labels of one would count for the other.
     """
     tables = split_list(split_file_paths, "split_file_paths") if isinstance(split_file_paths, str) else split_file_paths
-    splits, of_record, seen = {}, {}, set()
+    splits, seen, records = {}, set(), _Records()
     for table in tables:
-        header, rows = read_rows(table, ["split", "path", "sample_size"])
-        has_record = "save_file" in header
+        header, rows = read_rows(table, ["split", "sample_size"])
+        where = path_column(header, table)
         for line, row in enumerate(rows, 2):
-            split, path = row["split"].strip(), row["path"]
+            split, path = row["split"].strip(), row[where]
             if is_missing(split):
                 continue
             _check_row(table, line, split, path, row["sample_size"])
             if path in seen:
-                raise FormatError(f"line {line}: {path} stands twice", path=table, field="path")
+                raise FormatError(f"line {line}: {shown(path)} stands twice", path=table, field=where)
             seen.add(path)
-            # records of two sources may have one name; what is above the segment's name tells them apart
-            record = (os.path.dirname(path), row["save_file"]) if has_record else None
-            if has_record and of_record.setdefault(record, split) != split:
-                raise FormatError(
-                    f"line {line}: segments of {row['save_file']} are in {of_record[record]} and in {split}",
-                    path=table, field="split", remedy="Give each record one split",
-                )
+            records.check(table, line, row, path, split)
             splits.setdefault(split, []).append((path, _whole(row["sample_size"])))
     if not splits:
         raise FormatError("no segment is in a split", path=tables[0] if tables else None, field="split")
@@ -64,18 +61,57 @@ def make_manifests(split_file_paths, save_dir):
     return {split: len(splits[split]) for split in sorted(splits)}
 
 
+class _Records:
+    """Holds the rows of a record to one split and one number, and a number to one record."""
+
+    def __init__(self):
+        self._split, self._number, self._of_number = {}, {}, {}
+
+    def check(self, table, line, row, path, split):
+        """Refuse a row that contradicts an earlier one."""
+        name = row.get("save_file")
+        # records of two sources may have one name; what is above the segment's name tells them apart
+        record = (os.path.dirname(path), _stem(path) if name is None else name)
+        known = self._split.setdefault(record, split)
+        if name is not None and known != split:
+            raise FormatError(
+                f"line {line}: segments of {shown(name)} are in {known} and in {split}",
+                path=table, field="split", remedy="Give each record one split",
+            )
+        if is_missing(row.get("idx", "")):
+            return
+        number = whole_number(row["idx"], table, f"idx, line {line}")
+        known = self._number.setdefault(record, number)
+        if known != number:
+            raise FormatError(
+                f"line {line}: segments of {shown(record[1])} are of record {known} and of {number}",
+                path=table, field="idx",
+            )
+        first, of = self._of_number.setdefault(number, (record, table))
+        if first != record:
+            raise FormatError(
+                f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels of "
+                "one would count for the other", path=table, field="idx",
+                remedy="Preprocess the sources with one --manifest_file, so that their numbers go on",
+            )
+
+
+def _stem(path):
+    """A segment's path without its number."""
+    return os.path.basename(path).rpartition("_")[0]
+
+
 def _check_row(table, line, split, path, size):
-    if not path.strip() or any(character in path for character in "\t\r\n"):
-        raise FormatError(f"line {line}: {path!r} can't stand in a manifest", path=table, field="path")
-    if "/" in split or split.startswith("."):
-        raise FormatError(f"line {line}: {split!r} is no name of a split", path=table, field="split")
+    if not path.strip() or any(character in path for character in "\t\r\n\0"):
+        raise FormatError(f"line {line}: {shown(path)} can't stand in a manifest", path=table, field="path")
+    check_name(split, "a split", path=table, field=f"split, line {line}")
     if _whole(size) is None:
-        raise FormatError(f"line {line}: {size!r} is no number of samples", path=table, field="sample_size")
+        raise FormatError(f"line {line}: {shown(size)} is not a number of samples", path=table, field="sample_size")
 
 
 def _whole(text):
     try:
-        value = float(text)
+        value = float(text[:400])
         return int(value) if value == int(value) and 0 < value < 1 << 53 else None
     except (ValueError, OverflowError):
         return None

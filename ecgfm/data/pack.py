@@ -2,7 +2,9 @@
 
 import os
 
+from .._text import shown
 from ..errors import ConfigError, FormatError
+from ..storage.inputs import unreadable
 from .manifest_reading import read_manifest
 from .mat import number, read_mat
 from .packed import index_path, open_packed, write_packed
@@ -47,20 +49,34 @@ def _segment(path):
     try:
         fields = read_mat(path)
     except OSError as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
+        raise unreadable(path, error) from None
     if "feats" not in fields:
         raise FormatError("the file holds no such array", path=path, field="feats")
-    part = int(number(fields, "segment_i", path)) if "segment_i" in fields else 0
+    if fields["feats"].dtype.kind not in "iuf":
+        raise FormatError(f"the values are of type {fields['feats'].dtype}", path=path, field="feats")
+    part = _whole(fields, "segment_i", path) if "segment_i" in fields else 0
     name = os.path.basename(path)
     about = {
-        "idx": int(number(fields, "idx", path)),
+        "idx": _whole(fields, "idx", path),
         "save_file": f"{name.removesuffix('.mat').removesuffix(f'_{part}')}.mat" if "segment_i" in fields else name,
         "segment_i": part,
-        "sample_rate": number(fields, "curr_sample_rate", path),
+        "sample_rate": _rate(fields, path),
     }
     return about, fields["feats"]
+
+
+def _whole(fields, name, path):
+    value = number(fields, name, path)
+    if not isinstance(value, (int, float)) or not 0 <= value < 1 << 53 or value != int(value):
+        raise FormatError(f"{shown(value)} is not a whole number from 0 up", path=path, field=name)
+    return int(value)
+
+
+def _rate(fields, path):
+    value = number(fields, "curr_sample_rate", path)
+    if not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise FormatError(f"{shown(value)} is not a rate in Hz", path=path, field="curr_sample_rate")
+    return value
 
 
 def pack_splits(packed, splits, save_dir):
@@ -71,7 +87,7 @@ def pack_splits(packed, splits, save_dir):
     packed : path-like
         Such as ``packed/all.npy``.
     splits : path-like
-        A table with ``save_file`` and ``split``, such as ``meta_split.csv``. Recordings that don't stand in it are left
+        A table with ``split`` and ``save_file``, ``idx`` or another key, such as ``meta_split.csv``. Recordings that don't stand in it are left
         out.
     save_dir : path-like
 
@@ -86,7 +102,7 @@ def pack_splits(packed, splits, save_dir):
         If a file is damaged, or the table names none of the recordings.
     """
     found, of = open_packed(packed), PackedSplits(False, splits)
-    split = [of(name) for name in found.save_file.tolist()]
+    split = [of({"save_file": name, "idx": idx}) for name, idx in zip(found.save_file.tolist(), found.idx.tolist())]
     if not any(split):
         raise FormatError("names none of the recordings", path=splits, field="save_file")
     targets = {name: _target(os.path.join(os.fspath(save_dir), f"{name}.npy")) for name in of.names}

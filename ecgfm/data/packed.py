@@ -10,7 +10,11 @@ import os
 import numpy as np
 
 from .._files import replacing, sync_folder
+from .._text import shown
 from ..errors import FormatError
+from ..storage.npy import map_array
+from .columns import whole_number
+from .journal import open_own
 from .rows import read_rows, write_rows
 
 __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
@@ -43,12 +47,9 @@ class Packed:
         (n,) float64, in Hz.
     """
 
-    def __init__(self, path, x, columns):
-        self.path, self.x = path, x
-        self.idx = np.array(columns["idx"], dtype=np.int64)
-        self.segment_i = np.array(columns["segment_i"], dtype=np.int64)
-        self.save_file = np.array(columns["save_file"])
-        self.sample_rate = np.array(columns["sample_rate"], dtype=np.float64)
+    def __init__(self, path, x, idx, save_file, segment_i, sample_rate):
+        self.path, self.x, self.idx, self.save_file = path, x, idx, save_file
+        self.segment_i, self.sample_rate = segment_i, sample_rate
 
     def __len__(self):
         return len(self.x)
@@ -78,23 +79,50 @@ def open_packed(path):
             "the file has no index beside it: it isn't finished", path=path, field=os.path.basename(index)
         )
     try:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise FormatError("no such file", path=path) from None
-    except (ValueError, EOFError) as error:
-        raise FormatError(f"not a packed file: {error}", path=path) from None
+        x = map_array(path)
+    except FormatError as error:
+        if error.message.startswith(("a damaged .npy", "truncated")):
+            error.message = f"not a packed file: {error.message}"
+        raise
     if x.dtype != np.float32 or x.ndim != 3 or not x.flags.c_contiguous:
-        raise FormatError(f"{x.dtype} of shape {x.shape}, not float32 (n, leads, samples)", path=path)
-    columns = {name: [] for name in INDEX}
-    for row in read_rows(index, INDEX)[1]:
-        for name, values in columns.items():
-            values.append(row[name])
-    if len(columns["idx"]) != len(x):
-        raise FormatError(f"{len(columns['idx']):,} rows for {len(x):,} segments", path=index)
+        raise FormatError(f"{x.dtype} of shape {shown(x.shape)}, not float32 (n, leads, samples)", path=path)
+    return Packed(path, x, *_read_index(index, len(x), x.shape[2]))
+
+
+def _read_index(path, count, samples):
+    """The columns of an index: idx, save_file, segment_i, sample_rate."""
+    idx, part, rate = (np.empty(count, dtype) for dtype in (np.int64, np.int64, np.float64))
+    names, texts, line = np.empty(count, object), {}, 1
+    for line, row in enumerate(read_rows(path, INDEX, errors="surrogateescape")[1], 2):
+        if line - 2 < count:
+            at = line - 2
+            idx[at] = whole_number(row["idx"], path, f"idx, line {line}")
+            part[at] = whole_number(row["segment_i"], path, f"segment_i, line {line}")
+            rate[at] = _rate(row["sample_rate"], path, line)
+            names[at] = texts.setdefault(row["save_file"], row["save_file"])
+            if whole_number(row["sample_size"], path, f"sample_size, line {line}") != samples:
+                raise FormatError(
+                    f"line {line}: {shown(row['sample_size'])} samples, the array has {samples}", path=path,
+                    field="sample_size",
+                )
+    if line - 1 != count:
+        raise FormatError(f"{line - 1:,} rows for {count:,} segments", path=path)
+    order = np.lexsort((part, idx))
+    twice = np.flatnonzero((np.diff(idx[order]) == 0) & (np.diff(part[order]) == 0))
+    if len(twice):
+        at = order[twice[0]]
+        raise FormatError(f"segment {part[at]} of record {idx[at]} stands twice", path=path, field="idx")
+    return idx, names, part, rate
+
+
+def _rate(text, path, line):
     try:
-        return Packed(path, x, columns)
-    except ValueError as error:
-        raise FormatError(f"not a number: {error}", path=index) from None
+        value = float(text[:100])
+        if 0 < value < 1e9:
+            return value
+    except ValueError:
+        pass
+    raise FormatError(f"line {line}: {shown(text)} is not a rate in Hz", path=path, field="sample_rate")
 
 
 def write_packed(path, items, shape):
@@ -176,12 +204,14 @@ class PackedWriter:
         self.count = len(rows)
 
     def _partial_rows(self):
+        none = np.empty((0, 2), dtype=np.int64)
         try:
-            data = np.fromfile(self.rows_part, dtype=np.int64)
-            held = max(os.path.getsize(self.part) - _HEADER, 0) // self.row_bytes
+            with open_own(self.rows_part) as rows, open_own(self.part) as data:
+                held = max(os.fstat(data.fileno()).st_size - _HEADER, 0) // self.row_bytes
+                held = min(held, os.fstat(rows.fileno()).st_size // 16)
+                return np.fromfile(rows, dtype=np.int64, count=2 * held).reshape(-1, 2)
         except FileNotFoundError:
-            return np.empty((0, 2), dtype=np.int64)
-        return data[: len(data) // 2 * 2].reshape(-1, 2)[:held]
+            return none
 
     def all_rows(self):
         """(n, 2) int64: number of the recording and of the segment, of each row that is there."""
@@ -211,15 +241,14 @@ class PackedWriter:
             _unlink(index_path(self.path))
             os.rename(self.path, self.part)
             self._finished = False
-        for path in (self.part, self.rows_part):
-            open(path, "ab").close()
-        self._data, self._rows = open(self.part, "r+b"), open(self.rows_part, "r+b")
+        self._data, self._rows = open_own(self.part, make=True), open_own(self.rows_part, make=True)
         self._data.truncate(_HEADER + self.count * self.row_bytes)
         self._rows.truncate(16 * self.count)
         self._rows.seek(0, os.SEEK_END)
 
     def _write_rows(self, rows):
-        with open(self.rows_part, "wb") as file:
+        with open_own(self.rows_part, make=True) as file:
+            file.truncate(0)
             file.write(rows.tobytes())
 
     def append(self, rows, source, first):
@@ -317,7 +346,8 @@ class PackedWriter:
         """Write the recordings' rows anew, in order, and go on with that file."""
         temporary = f"{self.part}.tmp"
         order = []
-        with open(temporary, "w+b") as target:
+        with open_own(temporary, make=True) as target:
+            target.truncate(0)
             at = _HEADER
             for start, count in _runs(first.tolist(), counts.tolist()):
                 _copy(self._data, _HEADER + start * self.row_bytes, target, at, count * self.row_bytes)

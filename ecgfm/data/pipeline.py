@@ -294,7 +294,7 @@ class _Run:
                 continue
             if number in self.duplicates:
                 row["error"] = self.duplicates[number]
-            row["_split"] = self.splits(row["save_file"])
+            row["_split"] = self.splits(row)
             yield number, row
         self.count = number + 1
 

@@ -1,43 +1,54 @@
 """Tables as CSV files of any length, a row at a time."""
 
+import codecs
 import csv
-import gzip
-import os
 import sys
+from collections import Counter
 
 from .._files import replacing
+from .._text import shown
 from ..errors import FormatError
+from ..storage.inputs import MAX_LINE, lines, open_text, unreadable
 
-__all__ = ["RowWriter", "read_rows", "write_rows"]
+__all__ = ["RowWriter", "inert", "read_rows", "write_rows"]
 
-csv.field_size_limit(1 << 24)
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # a row, which may have line ends in it, is held to this
+
+_NAMED = 5  # columns that a message names
 
 
-def read_rows(path, needed=()):
+def read_rows(path, needed=(), *, errors="strict"):
     """The columns of a CSV file (``.gz``: compressed), and an iterator over its rows as dicts of text.
+
+    Parameters
+    ----------
+    path : path-like
+    needed : sequence of str
+        Columns that it must have.
+    errors : str
+        What becomes of bytes that aren't UTF-8, as for `open`: ``surrogateescape`` for tables that `RowWriter` wrote.
 
     Raises
     ------
     FormatError
-        If there is no such file, a column is missing or named twice, or (while iterating) a row has another number of
-        fields.
+        If there is no such file, it isn't a regular one, a column is missing or named twice, or (while iterating) a row
+        has another number of fields or is too long, or compressed data are damaged or inflate endlessly.
     """
-    rows = _rows(os.fspath(path), tuple(needed))
+    rows = _rows(path, tuple(needed), errors)
     return next(rows), rows
 
 
-def _rows(path, needed):
+def _rows(path, needed, errors):
     try:
-        with gzip.open(path, "rt", **_TEXT) if path.endswith(".gz") else open(path, **_TEXT) as file:
-            reader = csv.reader(file)
+        with open_text(path, errors=errors) as file:
+            held = [0]  # characters of the row that is being read
+            reader = csv.reader(_counted(file, path, held))
             columns = next(reader, [])
-            twice = sorted({name for name in columns if columns.count(name) > 1})
-            missing = [name for name in needed if name not in columns]
-            if twice or missing:
-                what = f"named more than once: {', '.join(twice)}" if twice else f"missing: {', '.join(missing)}"
-                raise FormatError(f"columns {what}", path=path, field="header")
+            _check_header(columns, needed, path)
             yield columns
+            held[0] = 0
             for row in reader:
+                held[0] = 0
                 if len(row) != len(columns):
                     if not row:
                         continue
@@ -45,15 +56,58 @@ def _rows(path, needed):
                         f"{len(row)} fields for {len(columns)} columns", path=path, field=f"line {reader.line_num}"
                     )
                 yield dict(zip(columns, row))
-    except FileNotFoundError:
-        raise FormatError("no such file", path=path) from None
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise FormatError(f"not a CSV file: {error}", path=path) from None
     except OSError as error:
-        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
+        raise unreadable(path, error) from None
 
 
-_TEXT = {"encoding": "utf-8-sig", "newline": ""}
+def _counted(file, path, held):
+    """The lines of a file; those of one row are counted in `held`."""
+    for line in lines(file, path):
+        held[0] += len(line)
+        if held[0] > MAX_LINE:
+            raise FormatError(f"more than {MAX_LINE:,} characters in a row", path=path)
+        yield line
+
+
+def _check_header(columns, needed, path):
+    known = Counter(columns)
+    for what, names in (
+        ("named more than once", [name for name, count in known.items() if count > 1]),
+        ("missing", [name for name in needed if name not in known]),
+    ):
+        if names:
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            listed = ", ".join(name if len(name) < 60 else shown(name) for name in names[:_NAMED])
+            raise FormatError(f"columns {what}: {listed}{more}", path=path, field="header")
+
+
+def inert(text):
+    """Text of a recording as a cell that no spreadsheet takes for a formula: with an apostrophe before it.
+
+    Numbers, which may begin with a sign, stay what they are.
+    """
+    if text[:1] not in ("=", "+", "-", "@", "\t", "\r"):
+        return text
+    try:
+        float(text)
+        return text
+    except ValueError:
+        return "'" + text
+
+
+def _kept(error):
+    """What becomes of half a character (U+D800 to U+DFFF): a byte of a file's name stays that byte, another is named."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    if all("\udc80" <= character <= "\udcff" for character in found):
+        return found.encode("utf-8", "surrogateescape"), error.end
+    return found.encode("utf-8", "backslashreplace"), error.end
+
+
+codecs.register_error("ecgfm.kept", _kept)
 
 
 class RowWriter:
@@ -72,7 +126,7 @@ class RowWriter:
     def __enter__(self):
         temporary = self._replacing.__enter__()
         try:
-            self._file = open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="")
+            self._file = open(temporary, "w", encoding="utf-8", errors="ecgfm.kept", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")
             self._writer.writerow(self._columns)
         except BaseException:

@@ -87,8 +87,8 @@ class SegmentFiles:
             raise FormatError("the file holds no (leads, samples) array of numbers", path=path, field="feats")
         with np.errstate(over="ignore"):
             x = np.ascontiguousarray(x, dtype=np.float32)
-        idx = _number(fields, "idx")
-        idx = _number(fields, "patient_id") if idx is None else idx
+        idx = _number(fields, "idx", path)
+        idx = _number(fields, "patient_id", path) if idx is None else idx
         rate = fields.get("curr_sample_rate")
         label = fields.get("label")
         return Segment(
@@ -104,12 +104,15 @@ def some(count, most=16):
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
 
 
-def _number(fields, name):
+def _number(fields, name, path):
     """The whole number of that name, or None."""
     value = fields.get(name)
     if value is None or value.size != 1 or value.dtype.kind not in "iuf" or value.flat[0] % 1 != 0:
         return None
-    return int(value.flat[0])
+    number = int(value.flat[0])
+    if abs(number) >= 1 << 53:
+        raise FormatError(f"{number:.3g} is not a record's number", path=path, field=name)
+    return number
 
 
 class PackedSegments:
@@ -132,12 +135,10 @@ class PackedSegments:
             found = open_packed(path)
             self._file = open(path, "rb", buffering=0)  # reads say where, so that threads may share it
         except OSError as error:
-            if isinstance(error, FormatError):
-                raise
             raise FormatError(f"can't be read: {error.strerror}", path=path) from None
         self.path, self.idx = found.path, found.idx
         self._rates, self._records, self._numbers = found.sample_rate, found.save_file, found.segment_i
-        self._shape, self._offset = found.x.shape[1:], found.x.offset
+        self._shape, self._offset = found.x.shape[1:], getattr(found.x, "offset", 0)  # an empty one isn't mapped
         self._bytes = 4 * self._shape[0] * self._shape[1]
         samples = self._shape[1]
         order = _pair_order(found.save_file.tolist(), found.segment_i.tolist()) if pairs else np.arange(len(found))

@@ -18,7 +18,7 @@ def tables(tmp_path):
     for source, split in (("a", ["train", "train", "valid", "test", "train"]), ("b", ["valid"])):
         lines = ["idx,save_file,split,path,sample_size"]
         for record, of in enumerate(split):
-            stem = f"{record},r{record}.mat,{of},/data/{source}/seg/r{record}"
+            stem = f"{record + 9 * (source == 'b')},r{record}.mat,{of},/data/{source}/seg/r{record}"
             lines += [f"{stem}_{i}.mat,2500" for i in range(record + 1)]
         (tmp_path / f"{source}.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
