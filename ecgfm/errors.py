@@ -49,7 +49,9 @@ class Error(ValueError):
         """One line that a terminal can show, whatever the file holds that it speaks of."""
         where = ": ".join(part for part in (self.path and short_path(self.path), self.field) if part)
         text = f"{where}: {self.message}" if where else self.message
-        return printable(f"{text}. {self.remedy}." if self.remedy else text)
+        if not self.remedy:
+            return printable(text)
+        return printable(f"{text}. {self.remedy}{'' if self.remedy.endswith(('?', '!')) else '.'}")
 
     def __reduce__(self):
         return _rebuild, (type(self), self.message, self.path, self.field, self.remedy)

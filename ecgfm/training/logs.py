@@ -1,18 +1,24 @@
 """The log of a run: lines for people or programs, CSV files in the run's directory, and what plugs into them."""
 
 import csv
+import itertools
 import json
 import math
 import os
+import stat
 import sys
 import time
 
 from .._files import replacing
+from .._text import printable, short, shown
 from ..errors import ConfigError, FormatError, MissingExtraError
+from ..storage.inputs import lines, open_text
 
 __all__ = ["FORMATS", "CsvLog", "Log"]
 
 FORMATS = ("json", "simple", "csv", "tqdm", "none")
+_MOST, _MOST_LINE = 1 << 30, 1 << 16  # bytes of a log, characters of a line
+_MOST_SAID = 2_000
 
 
 class Log:
@@ -32,19 +38,34 @@ class Log:
         common = run["common"]
         self.format = common["log_format"] or "tqdm"
         if self.format not in FORMATS:
-            raise ConfigError(f"{self.format!r} is not known", field="common.log_format", remedy=f"Give {', '.join(FORMATS)}")
+            raise ConfigError(
+                f"{shown(self.format)} is not known", field="common.log_format", remedy=f"Give {', '.join(FORMATS)}"
+            )
         if self.format == "tqdm" and (common["no_progress_bar"] or not _terminal()):
             self.format = "simple"
         self.quiet = quiet
         self._csv = CsvLog(folder) if self.format == "csv" and not quiet else None
-        self._file = _opened(common["log_file"]) if common["log_file"] and not quiet else None
-        self._others = [] if quiet else _others(common, run)
+        self._file = _opened(run.path("common.log_file")) if common["log_file"] and not quiet else None
         self._bar = False
+        self._others = [] if quiet else self._make_others(common, run)
+
+    def _make_others(self, common, run):
+        """Functions of (tag, step, stats) for what else records a run."""
+        found = []
+        if common.get("tensorboard_logdir"):
+            found.append(_Tensorboard(run.path("common.tensorboard_logdir")))
+        if common["wandb_project"]:
+            try:
+                found.append(_Wandb(common, run))
+            except ImportError:
+                self.say("wandb is not installed: common.wandb_project is not used; pip install wandb")
+        return found
 
     def say(self, text, tag="ecgfm"):
         """One line."""
         if self.quiet:
             return
+        text = printable(short(text, _MOST_SAID))
         line = f"[{time.strftime('%Y-%m-%d %H:%M:%S')}][{tag}] - {text}"
         self._clear()
         print(line, flush=True)
@@ -122,47 +143,64 @@ class CsvLog:
 
     def write(self, tag, step, values):
         """Append a row; a value that the file has no column for is added as a new one."""
-        columns = self._columns.get(tag)
-        rows = None
+        path, columns = self.path(tag), self._columns.get(tag)
         if columns is None:
-            columns, rows = self._read(tag)
-        if columns is None:
-            columns, rows = ["step", *values], []
+            columns = self._read_columns(path)
+        there = columns is not None
+        columns = columns or ["step", *values]
         new = [name for name in values if name not in columns]
-        if new:
-            columns, rows = [*columns, *new], self._read(tag)[1] if rows is None else rows
+        columns = [*columns, *new]
         row = {"step": step, **{name: _cell(value) for name, value in values.items()}}
-        path = self.path(tag)
-        if new or not os.path.exists(path):
-            _rewrite(path, columns, [*(rows or []), row])
+        if new or not there:
+            _rewrite(path, columns, itertools.chain(self._rows(path) if there else (), [row]))
         else:
             with open(path, "a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, columns, restval="", lineterminator="\n").writerow(row)
         self._columns[tag] = columns
 
-    def forget_after(self, step):
-        """Drop all rows of later steps, and a line that was cut off in the middle."""
+    def forget_after(self, step, again=()):
+        """Drop all rows of later steps, and a line that was cut off in the middle.
+
+        Parameters
+        ----------
+        step : int
+        again : sequence of str
+            Tags whose row of `step` itself is dropped, too: it will be written again.
+        """
         for name in sorted(os.listdir(self._folder)) if os.path.isdir(self._folder) else ():
             tag, suffix = os.path.splitext(name)
-            if suffix != ".csv":
+            path = self.path(tag)
+            if suffix != ".csv" or not os.path.isfile(path):
                 continue
-            columns, rows = self._read(tag)
+            columns = self._read_columns(path)
             if columns is None or columns[0] != "step":
                 continue
-            kept = [row for row in rows if _step(row) is not None and _step(row) <= step and None not in row.values()]
-            if len(kept) < len(rows):
-                _rewrite(self.path(tag), columns, kept)
+            last = step - 1 if tag in again else step
 
-    def _read(self, tag):
+            def kept(row):
+                return _step(row) is not None and _step(row) <= last and None not in row.values()
+
+            if not all(map(kept, self._rows(path))):
+                _rewrite(path, columns, filter(kept, self._rows(path)))
+
+    def _read_columns(self, path):
+        if not os.path.lexists(path):
+            return None
+        for reader in self._reader(path):
+            return list(reader.fieldnames) if reader.fieldnames else None
+
+    def _rows(self, path):
+        """The rows that are as long as the header."""
+        for reader in self._reader(path):
+            yield from (row for row in reader if None not in row)
+
+    def _reader(self, path):
+        """One `csv.DictReader`, whose errors are those of the file."""
         try:
-            with open(self.path(tag), newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = [row for row in reader if None not in row]
-                return (list(reader.fieldnames) if reader.fieldnames else None), rows
-        except FileNotFoundError:
-            return None, []
+            with open_text(path, most=_MOST, encoding="utf-8") as file:
+                yield csv.DictReader(lines(file, path, most=_MOST_LINE))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise FormatError(f"not a log of ours: {error}", path=self.path(tag), remedy="Move it away") from None
+            raise FormatError(f"not a log of ours: {error}", path=path, remedy="Move it away") from None
 
 
 def _step(row):
@@ -204,19 +242,11 @@ def _terminal():
 
 def _opened(path):
     try:
-        return open(path, "a", encoding="utf-8")
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ConfigError("not a regular file", path=path, field="common.log_file")
+        return open(path, "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(f"can't be written: {error.strerror}", path=path, field="common.log_file") from None
-
-
-def _others(common, run):
-    """Functions of (tag, step, stats) for what else records a run."""
-    found = []
-    if common.get("tensorboard_logdir"):
-        found.append(_Tensorboard(common["tensorboard_logdir"]))
-    if common["wandb_project"]:
-        found.append(_Wandb(common, run))
-    return found
 
 
 class _Tensorboard:
@@ -244,12 +274,8 @@ class _Tensorboard:
 
 class _Wandb:
     def __init__(self, common, run):
-        try:
-            import wandb
-        except ImportError:
-            raise MissingExtraError(
-                "wandb is not installed", field="common.wandb_project", remedy="pip install wandb"
-            ) from None
+        import wandb
+
         self._wandb = wandb
         wandb.init(project=common["wandb_project"], entity=common["wandb_entity"], config=dict(run), reinit=False)
 

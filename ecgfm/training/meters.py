@@ -57,15 +57,20 @@ class Meters:
                 continue
             name, entry = item[1], item[3]
             numbers = [entry.get("sum"), entry.get("count")]
-            if item[2] == "AverageMeter" and all(isinstance(n, (int, float)) for n in numbers):
+            if item[2] == "AverageMeter" and isinstance(name, str) and all(map(_usable, numbers)):
                 val, digits = entry.get("val"), entry.get("round")
-                entries[str(name)] = {
-                    "val": val if isinstance(val, (int, float)) else None,
+                entries[name] = {
+                    "val": val if _usable(val) else None,
                     "sum": numbers[0],
                     "count": numbers[1],
-                    "round": digits if isinstance(digits, int) else None,
+                    "round": digits if isinstance(digits, int) and 0 <= digits < 20 else None,
                 }
         self._entries = entries
+
+
+def _usable(value):
+    """Whether it is a number that can be counted with."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 62)
 
 
 class MeterSet:

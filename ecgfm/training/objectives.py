@@ -1,6 +1,7 @@
 """What a run trains for: which numbers come of an update and of a validation, under fairseq-signals' names."""
 
 import csv
+import io
 import math
 import os
 import warnings
@@ -9,12 +10,14 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..inference.evaluate_metrics import scikit_learn
+from ..storage.inputs import read_input
 from .trainer import bce_sums
 
 __all__ = ["ChallengeScore", "Classification", "Pretraining"]
 
 _COUNTS = ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative")
 _SINUS_RHYTHM = "426783006"
+_MOST_WEIGHTS = 1 << 20  # bytes of a table
 
 
 class Classification:
@@ -51,8 +54,8 @@ class Classification:
         sums = {name: meters.sum(f"_{name}") for name in ("correct", "count", "exact", "rows")}
         hits, false, missed = (meters.sum(f"_{name}") for name in ("true_positive", "false_positive", "false_negative"))
         found = {
-            "loss": meters.mean("loss"),
-            "nsignals": meters.mean("nsignals"),
+            "loss": _mean(meters, "loss"),
+            "nsignals": _mean(meters, "nsignals"),
             "accuracy": _share(sums["correct"], sums["count"]),
             "em_accuracy": _share(sums["exact"], sums["rows"]),
             "precision": _share(hits, hits + false),
@@ -74,8 +77,9 @@ class Classification:
     def ranking(self, stats, logits, y, labels):
         """F1, AUROC and AUPRC of a whole subset.
 
-        ``auroc`` and ``auprc`` are over all cells as one problem (micro), whatever the original calls them; the means over
-        labels with both classes have ``_macro`` in their names.
+        ``auroc`` and ``auprc`` are over all cells as one problem (micro), whatever the original calls them; with one class
+        alone ``auroc`` is NaN and ``auprc`` 0 or 1, as the original has it. What is ours is NaN for one class: the values
+        of a label, and the means over labels with both classes, which have ``_macro`` in their names.
 
         Returns
         -------
@@ -96,7 +100,8 @@ class Classification:
         rows = []
         for i in range(truth.shape[1]):
             name = labels[i] if labels else f"label_{i}"
-            rows.append((name, int(truth[:, i].sum()), *_auc(truth[:, i], scores[:, i])))
+            auroc, auprc = _auc(truth[:, i], scores[:, i])
+            rows.append((name, int(truth[:, i].sum()), auroc, math.nan if math.isnan(auroc) else auprc))
         both = [row for row in rows if not math.isnan(row[2])]
         stats["auroc_macro"] = float(np.mean([row[2] for row in both])) if both else math.nan
         stats["auprc_macro"] = float(np.mean([row[3] for row in both])) if both else math.nan
@@ -122,22 +127,25 @@ class ChallengeScore:
     """
 
     def __init__(self, path):
-        self.path = os.fspath(path)
+        self.path, about = os.fspath(path), {"path": path, "field": "criterion.weights_file"}
+        raw = read_input(path, most=_MOST_WEIGHTS, error=ConfigError, field="criterion.weights_file")
         try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                rows = [row for row in csv.reader(file) if row]
-            self.classes = [set(row[0].split("|")) for row in rows[1:]]
-            self.weights = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
-        except OSError as error:
-            raise ConfigError(f"can't be read: {error.strerror}", path=path, field="criterion.weights_file") from None
-        except (ValueError, IndexError, csv.Error) as error:
-            raise ConfigError(f"not a table of weights: {error}", path=path, field="criterion.weights_file") from None
+            rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")) if row]
+        except (ValueError, csv.Error) as error:
+            raise ConfigError(f"not a table of weights: {error}", **about) from None
+        self.classes = [set(row[0].split("|")) for row in rows[1:]]
         count = len(self.classes)
-        if self.weights.shape != (count, count) or [set(name.split("|")) for name in rows[0][1:]] != self.classes:
-            raise ConfigError("its rows and columns are not the same classes", path=path, field="criterion.weights_file")
+        if not rows or any(len(row) != count + 1 for row in rows) or [set(name.split("|")) for name in rows[0][1:]] != self.classes:
+            raise ConfigError("its rows and columns are not the same classes", **about)
+        try:
+            self.weights = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]]).reshape(count, count)
+        except ValueError as error:
+            raise ConfigError(f"not a table of weights: {error}", **about) from None
+        if not np.isfinite(self.weights).all():
+            raise ConfigError("not a table of weights: a weight is not finite", **about)
         sinus = [i for i, codes in enumerate(self.classes) if _SINUS_RHYTHM in codes]
         if len(sinus) != 1:
-            raise ConfigError(f"it has no class {_SINUS_RHYTHM}, sinus rhythm", path=path, field="criterion.weights_file")
+            raise ConfigError(f"it has no class {_SINUS_RHYTHM}, sinus rhythm", **about)
         self._sinus = sinus[0]
 
     def sums(self, predicted, truth):
@@ -156,6 +164,11 @@ class ChallengeScore:
             return float((((truth @ self.weights) * predicted).sum(axis=1) / union).sum())
 
         return {"o_score": reward(predicted), "c_score": reward(truth), "i_score": reward(inactive)}
+
+
+def _mean(meters, name):
+    value = meters.mean(name)
+    return math.nan if value is None else value
 
 
 def _share(part, whole):
@@ -204,5 +217,4 @@ class Pretraining:
 
     def shown(self, meters):
         """The numbers of a line of the log, rounded."""
-        found = {name: meters.mean(name) for name in self.train_columns}
-        return {name: math.nan if value is None else value for name, value in found.items()}
+        return {name: _mean(meters, name) for name in self.train_columns}

@@ -8,10 +8,13 @@ import numpy as np
 
 from .. import checkpoint
 from .._files import sync_folder
+from .._text import shown
 from ..checkpoint.directory import plain_json, saved_settings
 from ..errors import CheckpointError
 
-__all__ = ["Keeper", "content", "restore"]
+__all__ = ["Keeper", "content", "model_settings", "restore"]
+
+_ANEW = "Say checkpoint.reset_optimizer=true to begin with a new optimizer"
 
 _JOB_LOGGING = {
     "version": 1,
@@ -43,8 +46,8 @@ def content(run, trainer, kind, criterion, place, meters, best, ours, *, optimiz
         Keep the moments of Adam.
     """
     state = trainer.state()
-    cfg = {"_name": None} | {group: plain_json(values) for group, values in run.items() if group != "ecgfm"}
-    cfg["model"] = saved_settings(kind, trainer.config, run["model"]) | {"args": None}
+    cfg = {"_name": None} | {group: plain_json(values) for group, values in run.of_fairseq_signals().items()}
+    cfg["model"] = model_settings(kind, trainer.config, run["model"])
     cfg["job_logging_cfg"] = _JOB_LOGGING
     lr = float(trainer.schedule(max(trainer.num_updates - 1, 0), trainer.epoch))
     history = {
@@ -75,6 +78,11 @@ def content(run, trainer, kind, criterion, place, meters, best, ours, *, optimiz
     return saved
 
 
+def model_settings(kind, architecture, settings):
+    """The group ``model`` of a run whose network has this architecture."""
+    return saved_settings(kind, architecture, settings) | {"args": None}
+
+
 def _optimizer_state(trainer, state, lr):
     """As torch's optimizers save theirs: tensors by their place among the model's."""
     names = list(state["parameters"])
@@ -100,19 +108,42 @@ def _optimizer_state(trainer, state, lr):
 
 
 class Restored:
-    """What a checkpoint says beside the weights and moments, which `restore` has given to the trainer."""
+    """What a checkpoint says beside the weights and moments, which `restore` has given to the trainer.
 
-    def __init__(self, extra, history):
+    Attributes
+    ----------
+    epoch, batches : int
+        The epoch to go on with, and how many of its batches are done.
+    best : float or None
+        The best score of the first subset.
+    bests : dict of str to float
+        The best score of each subset.
+    patience : list
+        The best score and the validations since.
+    due : dict or None
+        Set if the validation of the last update was put off: whether that update was the ``end`` of an epoch, and
+        whether to ``save`` afterwards.
+    seconds : float
+    metrics, ours : dict
+    """
+
+    def __init__(self, extra, path):
         iterator = extra.get("train_iterator")
         iterator = iterator if isinstance(iterator, dict) else {}
-        self.epoch = _whole(iterator.get("epoch"), 1)
-        self.batches = _whole(iterator.get("iterations_in_epoch"), 0)
+        self.epoch = _whole(iterator.get("epoch"), 1, path, "train_iterator.epoch")
+        self.batches = _whole(iterator.get("iterations_in_epoch"), 0, path, "train_iterator.iterations_in_epoch")
         self.best = _number(extra.get("best"))
-        self.val_loss = _number(extra.get("val_loss"))
         self.seconds = _number(extra.get("previous_training_time")) or 0.0
         self.metrics = extra.get("metrics") if isinstance(extra.get("metrics"), dict) else {}
         self.ours = extra.get("ecgfm") if isinstance(extra.get("ecgfm"), dict) else {}
-        self.criterion = history.get("criterion_name")
+        bests = self.ours.get("best")
+        bests = {name: _number(value) for name, value in bests.items()} if isinstance(bests, dict) else {}
+        self.bests = {name: value for name, value in bests.items() if value is not None}
+        patience = self.ours.get("patience")
+        patience = patience if isinstance(patience, (list, tuple)) and len(patience) == 2 else (None, 0)
+        self.patience = [_number(patience[0]), _whole(patience[1], 0, path, "ecgfm.patience")]
+        due = self.ours.get("due")
+        self.due = {name: due.get(name) is True for name in ("end", "save")} if isinstance(due, dict) else None
 
 
 def restore(path, trainer, criterion, *, optimizer=True):
@@ -139,17 +170,18 @@ def restore(path, trainer, criterion, *, optimizer=True):
         if optimizer:
             if history.get("criterion_name") not in (None, criterion):
                 raise CheckpointError(
-                    f"it was trained with {history['criterion_name']}, this run has {criterion}",
+                    f"it was trained with {shown(history['criterion_name'])}, this run has {criterion}",
                     path=path,
                     field="optimizer_history",
                     remedy="Say checkpoint.reset_optimizer=true, or checkpoint.finetune_from_model=FILE",
                 )
-            loaded["num_updates"] = _whole(history.get("num_updates"), 0)
+            loaded["num_updates"] = _whole(history.get("num_updates"), 0, path, "optimizer_history.num_updates")
             ours = (found.extra_state or {}).get("ecgfm")
-            loaded["skipped"] = _whole(ours.get("skipped"), 0) if isinstance(ours, dict) else 0
-            _take_moments(path, found, loaded)
+            loaded["skipped"] = _whole(ours.get("skipped"), 0, path, "ecgfm.skipped") if isinstance(ours, dict) else 0
+            _take_moments(path, found, loaded, history)
+        restored = Restored(found.extra_state or {}, path)
         trainer.load_state(loaded)
-        return Restored(found.extra_state or {}, history)
+        return restored
 
 
 def _check_same(path, found, own):
@@ -164,41 +196,66 @@ def _check_same(path, found, own):
             )
 
 
-def _take_moments(path, found, loaded):
+def _take_moments(path, found, loaded, history):
     saved = found.content.get("last_optimizer_state")
     saved = saved.get("state") if isinstance(saved, dict) else None
     if not isinstance(saved, dict):
         raise CheckpointError(
-            "the state of the optimizer is not in it",
+            "the state of the optimizer is not in it", path=path, field="last_optimizer_state", remedy=_ANEW
+        )
+    if "FP16" in str(history.get("optimizer_name"))[:100]:
+        raise CheckpointError(
+            "its FP16Optimizer keeps the moments of all tensors as one, which can't be taken apart",
             path=path,
             field="last_optimizer_state",
-            remedy="Say checkpoint.reset_optimizer=true to begin with a new one",
+            remedy=_ANEW,
         )
     for place, name in enumerate(found.tensors):
         entry = saved.get(place, saved.get(str(place)))
+        if entry is None or name not in loaded["exp_avg"]:
+            continue  # without updates so far, or frozen in this run
+        field = f"last_optimizer_state.state.{place}"
         if not isinstance(entry, dict):
-            continue
-        if name not in loaded["exp_avg"]:
-            continue  # frozen in this run
+            raise CheckpointError(f"{shown(entry)} is not a state of {name}", path=path, field=field, remedy=_ANEW)
         for part in ("exp_avg", "exp_avg_sq"):
-            values = np.asarray(entry.get(part), dtype=np.float32)
-            if values.shape != loaded[part][name].shape or not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"{part} of {name} does not fit", path=path, field=f"last_optimizer_state.state.{place}"
-                )
-            loaded[part][name] = values
+            loaded[part][name] = _moments(entry.get(part), loaded[part][name].shape, path, f"{field}.{part}", name)
         step = entry.get("step")
-        loaded["steps"][name] = _whole(step if not hasattr(step, "shape") else float(np.asarray(step)), 0)
+        if getattr(step, "shape", None) == ():
+            step = float(np.asarray(step))
+        loaded["steps"][name] = _whole(step, None, path, f"{field}.step", remedy=_ANEW)
 
 
-def _whole(value, default):
+def _moments(values, shape, path, field, name):
+    """A moment of a tensor, if it is one."""
+    there = getattr(values, "shape", None)
+    if there != shape:
+        what = shown(values) if not isinstance(there, tuple) else f"of shape {there}"
+        raise CheckpointError(f"it is {what}, {name} has the shape {shape}", path=path, field=field, remedy=_ANEW)
+    try:
+        values = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise CheckpointError("it is not numbers", path=path, field=field, remedy=_ANEW) from None
+    if not np.isfinite(values).all():
+        raise CheckpointError("a value is not finite", path=path, field=field, remedy=_ANEW)
+    return values
+
+
+def _whole(value, default, path, field, remedy=None):
+    """A whole number of a checkpoint; `default` where it is not there."""
+    if value is None and default is not None:
+        return default
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else default
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise CheckpointError(f"{shown(value)} is not a whole number from 0 up", path=path, field=field, remedy=remedy)
+    return value
 
 
 def _number(value):
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number of a checkpoint as a float; None for what is not one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+        return None
+    return float(value)
 
 
 class Keeper:
@@ -212,7 +269,7 @@ class Keeper:
 
     def __init__(self, run):
         self._c = run["checkpoint"]
-        self.folder = self._c["save_dir"]
+        self.folder = run.need("checkpoint.save_dir")
         self._suffix = self._c["checkpoint_suffix"] or ""
         self._larger = bool(self._c["maximize_best_checkpoint_metric"])
         self._metric = self._c["best_checkpoint_metric"]

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import signal
 import threading
 import time
@@ -11,18 +10,28 @@ from itertools import islice
 
 import numpy as np
 
+from .._text import shown
 from .._threads import set_num_threads
 from ..errors import CheckpointError, ConfigError
 from ..ranks import Alone
+from ..storage.inputs import read_input
 from .config import numbers
 from .logs import CsvLog, Log
 from .meters import Meters, MeterSet
-from .saving import Keeper, content, restore
-from .setting_up import load_dataset, load_loader, make_objective, make_trainer
+from .saving import Keeper, content, model_settings, restore
+from .setting_up import classifies, label_names_file, load_dataset, load_loader, make_objective, make_trainer
 
 __all__ = ["Session", "train"]
 
 DONE, INTERRUPTED, TERMINATED = 0, 130, 143
+_MOST_NAMES = 1 << 24  # bytes of a label_def.csv
+# Keys that follow another one, as in fairseq-signals, unless they have a value of their own.
+_REFERENCES = [
+    ("dataset", "max_tokens_valid", "dataset.max_tokens"),
+    ("dataset", "batch_size_valid", "dataset.batch_size"),
+    ("distributed_training", "fp16", "common.fp16"),
+    ("distributed_training", "memory_efficient_fp16", "common.memory_efficient_fp16"),
+]
 
 
 def train(run, ranks=None):
@@ -86,12 +95,16 @@ class Session:
         self.valid_loaders = {
             name: load_loader(run, each, ranks, valid=True) for name, each in self.valid.items()
         }
+        if self.first:
+            self._write_config()
         self.meters = MeterSet()
         self.epoch, self.batches = 1, 0
         self.best = {}  # subset -> its best score so far
         self.patience = [None, 0]  # best score, validations since
+        self.due = None  # {"end": of an epoch, "save": afterwards} if the validation of the last update was put off by a signal
         self._resume()
         self._stop_signal = None
+        self._waiting = 0  # batches since the last update
         self._counted = []  # sums of the batches since the last update, where the kernel's are not those to report
 
     # ---- before the first update --------------------------------------------------------------------
@@ -100,37 +113,51 @@ class Session:
         folder = self.keeper.folder
         try:
             os.makedirs(os.path.join(folder, ".hydra"), exist_ok=True)
-            self._write_config(os.path.join(folder, ".hydra"))
         except OSError as error:
             raise ConfigError(
                 f"can't be written to: {error.strerror}", path=folder, field="checkpoint.save_dir"
             ) from None
         if not os.access(folder, os.W_OK):
             raise ConfigError("can't be written to", path=folder, field="checkpoint.save_dir")
-        label_file = self.run["task"].get("label_file")
-        beside = os.path.join(os.path.dirname(label_file), "label_def.csv") if isinstance(label_file, str) else None
-        if beside and os.path.isfile(beside):
-            shutil.copyfile(beside, os.path.join(folder, "label_def.csv"))
 
-    def _write_config(self, folder):
+    def _write_config(self):
+        """What the run is, for people, for fairseq-signals and for a run like it: with the sizes of its network."""
         from omegaconf import OmegaConf
 
-        from .._files import write_text
+        from .._files import replacing, write_text
 
-        config = {"_name": None} | {group: dict(values) for group, values in self.run.items()}
-        write_text(os.path.join(folder, "config.yaml"), OmegaConf.to_yaml(OmegaConf.create(config)))
-        write_text(os.path.join(folder, "overrides.yaml"), OmegaConf.to_yaml(OmegaConf.create(self.run.overrides)))
+        folder = self.keeper.folder
+        config = {"_name": None} | self.run.of_fairseq_signals(changed=True)
+        kind = "classifier" if classifies(self.run) else "pretraining"
+        config["model"] = model_settings(kind, self.trainer.config, self.run["model"])
+        for group, key, other in _REFERENCES:
+            if config[group][key] == self.run.path(other):
+                config[group] = config[group] | {key: f"${{{other}}}"}
+        named = label_names_file(self.run)
+        try:
+            write_text(os.path.join(folder, ".hydra", "config.yaml"), OmegaConf.to_yaml(OmegaConf.create(config)))
+            write_text(
+                os.path.join(folder, ".hydra", "overrides.yaml"), OmegaConf.to_yaml(OmegaConf.create(self.run.overrides))
+            )
+            if named is not None:
+                text = read_input(named, most=_MOST_NAMES, field="task.label_file")
+                with replacing(os.path.join(folder, "label_def.csv")) as temporary, open(temporary, "wb") as file:
+                    file.write(text)
+        except OSError as error:
+            raise ConfigError(
+                f"can't be written to: {error.strerror}", path=folder, field="checkpoint.save_dir"
+            ) from None
 
     def _resume(self):
         c = self.run["checkpoint"]
         resets = [name for name in c if name.startswith("reset_") and c[name]]
-        name = c["restore_file"]
+        name = self.run.need("checkpoint.restore_file")
         own = name == "checkpoint_last.pt"
         path = self.keeper.path(f"checkpoint_last{c['checkpoint_suffix'] or ''}.pt") if own else name
         there = os.path.exists(path)
         if not own and not there:
             raise CheckpointError("there is no such file", path=path, field="checkpoint.restore_file")
-        if c["finetune_from_model"]:
+        if self.run.path("checkpoint.finetune_from_model"):
             if resets:
                 raise ConfigError("does not go together with " + ", ".join(resets), field="checkpoint.finetune_from_model")
             if not there:
@@ -138,10 +165,14 @@ class Session:
                 self.log.say(f"weights from {c['finetune_from_model']}")
         step = 0
         if there:
-            self._take(restore(path, self.trainer, self.objective.criterion, optimizer=not c["reset_optimizer"]), path)
+            saved = restore(path, self.trainer, self.objective.criterion, optimizer=not c["reset_optimizer"])
+            self._take(saved, path)
+            if saved.due is not None and not resets and self.subsets:
+                self.due = saved.due
             step = self.trainer.num_updates
         if self.first:
-            CsvLog(self.keeper.folder).forget_after(step)
+            again = () if self.due is None else [f"{name}{end}" for name in self.subsets for end in ("", "_labels")]
+            CsvLog(self.keeper.folder).forget_after(step, again)
 
     def _take(self, saved, path):
         c = self.run["checkpoint"]
@@ -151,13 +182,8 @@ class Session:
             self.meters.load(saved.metrics)
             if saved.best is not None and self.subsets:
                 self.best[self.subsets[0]] = saved.best
-            best = saved.ours.get("best")
-            if isinstance(best, dict):
-                known = {name: value for name, value in best.items() if isinstance(value, (int, float))}
-                self.best |= {name: float(value) for name, value in known.items() if name in self.subsets}
-            patience = saved.ours.get("patience")
-            if isinstance(patience, (list, tuple)) and len(patience) == 2 and isinstance(patience[1], int):
-                self.patience = [patience[0], patience[1]]
+            self.best |= {name: value for name, value in saved.bests.items() if name in self.subsets}
+            self.patience = saved.patience
         self.meters.previous_time = saved.seconds
         self.log.say(
             f"going on from {path}: epoch {self.epoch}, {self.batches} batches of it done, "
@@ -193,8 +219,9 @@ class Session:
         whole = sum(values.size for values in trainer.state_dict().values())
         self.log.say(f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {run['task']['data']}")
         begun = time.perf_counter()
+        self._lr = float(trainer.schedule(max(trainer.num_updates - 1, 0), self.epoch))  # until the first update
         with self._signals():
-            stop = False
+            stop = self._make_up() if self.due is not None else False
             while not stop:
                 trainer.epoch = self.epoch
                 if 0 < optimization["max_epoch"] < self.epoch:
@@ -233,15 +260,18 @@ class Session:
         steps, done, stop, saved_at = len(self.loader), self.batches, False, None
         if done == 0:
             self.meters.begin_epoch()
+        if done >= steps:  # another number of ranks: this rank's part of the epoch is over
+            self.epoch, self.batches = self.epoch + 1, 0
+            return False
         begun = time.perf_counter()
         for batch in self.loader.epoch(self.epoch, start=done):
             self._accumulate(batch)
             done += 1
             if done % freq and done < steps:
                 continue
-            self._update(begun)
+            trained = self._update(begun)
             self.batches = done
-            stop = self._after_update(done, steps)
+            stop = self._after_update(done, steps, trained)
             if stop:
                 break
             begun = time.perf_counter()
@@ -252,6 +282,7 @@ class Session:
             if hasattr(self.trainer, "accumulate_nothing"):
                 self.trainer.accumulate_nothing()
             return
+        self._waiting += 1
         if self.run["task"]["_name"] == "ecg_classification":
             self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
             if self.objective.needs_logits:
@@ -260,12 +291,17 @@ class Session:
             self.trainer.accumulate(batch.x, None if batch.segment is None else batch.idx, batch.padding_mask)
 
     def _update(self, begun):
+        """One update; whether it was applied."""
+        waiting, self._waiting = self._waiting, 0
+        if not any(self.ranks.gather(waiting)):
+            self.log.say("update skipped: all of its segments are damaged")
+            return False
         with _named("update"):
             result = self.trainer.update()
         if not result["applied"]:
             self._counted = []
             self.log.say(f"update skipped: the norm of the gradients is {result['gnorm']}")
-            return
+            return False
         log = self.meters.log
         self.objective.log(log, self._sums(result))
         log("gnorm", result["gnorm"], 1, 3)
@@ -274,6 +310,7 @@ class Session:
             log("clip", 100.0 if result["gnorm"] > clip else 0.0, 1, 1)
         self._lr = result["lr"]
         self.meters.update_done(time.perf_counter() - begun)
+        return True
 
     def _sums(self, result):
         """What the objective counts of an update."""
@@ -290,43 +327,63 @@ class Session:
         meters = self.meters.by_name[tag]
         stats = self.objective.shown(meters)
         clocks = self.meters.clocks(tag)
-        stats |= {"ups": clocks["ups"], "num_updates": self.trainer.num_updates, "lr": self._lr, "gnorm": meters.mean("gnorm")}
+        means = {name: math.nan if meters.mean(name) is None else meters.mean(name) for name in ("gnorm", "clip")}
+        stats |= {"ups": clocks["ups"], "num_updates": self.trainer.num_updates, "lr": self._lr, "gnorm": means["gnorm"]}
         if self.run["optimization"]["clip_norm"] > 0:
-            stats["clip"] = meters.mean("clip")
+            stats["clip"] = means["clip"]
         return stats | {"train_wall": clocks["train_wall"], "wall": clocks["wall"]}
 
-    def _after_update(self, done, steps):
-        """Log, validate, save; whether to stop."""
+    def _after_update(self, done, steps, trained):
+        """Log, validate, save, after an update that was applied or not; whether to stop."""
         run, updates = self.run, self.trainer.num_updates
-        c, dataset, optimization = run["checkpoint"], run["dataset"], run["optimization"]
-        if self.meters.since_inner and updates % max(run["common"]["log_interval"], 1) == 0:
+        if trained and self.meters.since_inner and updates % max(run["common"]["log_interval"], 1) == 0:
             self.log.inner(self._stats("train_inner"), self.epoch, done, steps)
             self.meters.begin_inner()
         end = done >= steps
-        stop = self._reached(optimization)
+        stop = self._reached(run["optimization"])
+        save, validate = self._what_is_due(end, stop, trained)
         interrupted = self._interrupted()
-        every = c["save_interval_updates"]
-        save = (end and self.epoch % max(c["save_interval"], 1) == 0) or stop or interrupted
-        save = save or (every > 0 and updates % every == 0 and updates >= dataset["validate_after_updates"])
-        validate = not dataset["disable_validation"] and not interrupted and self.valid
-        every = dataset["validate_interval_updates"]
-        validate = validate and (
-            (not end and save)
-            or (end and self.epoch % max(dataset["validate_interval"], 1) == 0)
-            or stop
-            or (every > 0 and updates % every == 0)
-        )
-        validate = validate and updates >= dataset["validate_after_updates"]
-        score = self._validate() if validate else None
+        self.due = {"end": end, "save": bool(save)} if validate and interrupted else None  # for the run that goes on
+        score = self._validate(self.epoch) if validate and not interrupted else None
         if score is not None and self._impatient(score):
-            self.log.say(f"stopping: {c['patience']} validations without a better {c['best_checkpoint_metric']}")
             stop = True
         if end:
             self.log.total("train", self._stats("train"), self.epoch)
             self.epoch, self.batches = self.epoch + 1, 0
-        if save or stop:
+        if save or stop or interrupted:
             self._save(end, score)
         return bool(stop or interrupted)
+
+    def _what_is_due(self, end, stop, trained):
+        """Whether to save and whether to validate after an update."""
+        c, dataset, updates = self.run["checkpoint"], self.run["dataset"], self.trainer.num_updates
+        ready = updates >= dataset["validate_after_updates"]
+
+        def every(updates_between):
+            return trained and updates_between > 0 and updates % updates_between == 0
+
+        save = (end and self.epoch % max(c["save_interval"], 1) == 0) or stop
+        save = save or (every(c["save_interval_updates"]) and ready)
+        validate = (
+            (not end and save)
+            or (end and self.epoch % max(dataset["validate_interval"], 1) == 0)
+            or stop
+            or every(dataset["validate_interval_updates"])
+        )
+        return save, bool(validate and ready and self.valid)
+
+    def _make_up(self):
+        """The validation that a signal put off, and what is saved after it; whether to stop."""
+        end, save, self.due = self.due["end"], self.due["save"], None
+        epoch = self.epoch - 1 if end else self.epoch
+        self.trainer.epoch = epoch
+        self.log.say(f"making up for the validation after {self.trainer.num_updates} updates")
+        stop = self._reached(self.run["optimization"])
+        score = self._validate(epoch)
+        stop = self._impatient(score) or stop
+        if save or stop:
+            self._save(end, score)
+        return stop
 
     def _reached(self, optimization):
         if 0 < optimization["max_update"] <= self.trainer.num_updates:
@@ -352,7 +409,10 @@ class Session:
         best, runs = self.patience
         better = best is None or (score > best if c["maximize_best_checkpoint_metric"] else score < best)
         self.patience = [score, 0] if better else [best, runs + 1]
-        return self.patience[1] >= c["patience"]
+        if self.patience[1] < c["patience"]:
+            return False
+        self.log.say(f"stopping: {c['patience']} validations without a better {c['best_checkpoint_metric']}")
+        return True
 
     def _save(self, end, score):
         if self.first:
@@ -368,7 +428,7 @@ class Session:
                     "skipped": trainer.skipped,
                     "items": len(self.data),
                     "ranks": self.ranks.size,
-                }
+                } | ({} if self.due is None else {"due": self.due})
                 return content(
                     run,
                     trainer,
@@ -394,8 +454,8 @@ class Session:
 
     # ---- validation ---------------------------------------------------------------------------------
 
-    def _validate(self):
-        """Validate on every subset; the score of the first."""
+    def _validate(self, epoch):
+        """Validate on every subset, after an update of an epoch; the score of the first."""
         metric, scores = self.run["checkpoint"]["best_checkpoint_metric"], []
         for name, loader in self.valid_loaders.items():
             stats, rows = validate(self.run, self.trainer, self.objective, loader, self.ranks)
@@ -409,7 +469,7 @@ class Session:
             if best is None or best != best or (score == score and self.keeper.better(score, best)):
                 self.best[name] = best = score
             stats |= {"num_updates": self.trainer.num_updates, f"best_{metric}": best}
-            self.log.total(name, stats, self.epoch)
+            self.log.total(name, stats, epoch)
             self.log.labels(name, self.trainer.num_updates, rows)
             scores.append(score)
         return scores[0]
@@ -465,28 +525,8 @@ def _of_epoch(values, epoch):
 
 def _check_loop(run):
     freq = numbers(run["optimization"]["update_freq"], "optimization.update_freq")
-    if not freq or any(value != int(value) or value < 1 for value in freq):
-        raise ConfigError(f"{freq} are not whole numbers from 1 up", field="optimization.update_freq")
-    for group, name in (
-        ("optimization", "max_epoch"),
-        ("optimization", "max_update"),
-        ("optimization", "stop_time_hours"),
-        ("optimization", "stop_min_lr"),
-        ("optimization", "clip_norm"),
-        ("checkpoint", "save_interval"),
-        ("checkpoint", "save_interval_updates"),
-        ("checkpoint", "keep_last_epochs"),
-        ("checkpoint", "keep_interval_updates"),
-        ("checkpoint", "keep_best_checkpoints"),
-        ("checkpoint", "patience"),
-        ("dataset", "validate_interval"),
-        ("dataset", "validate_interval_updates"),
-        ("dataset", "validate_after_updates"),
-        ("common", "log_interval"),
-    ):
-        value = run[group][name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(f"{value!r} is not a number", field=f"{group}.{name}")
+    if not freq or not all(1 <= value < 1 << 53 and value == int(value) for value in freq):
+        raise ConfigError(f"{shown(freq)} are not whole numbers from 1 up", field="optimization.update_freq")
     if run["optimization"]["max_epoch"] <= 0 and run["optimization"]["max_update"] <= 0:
         if run["optimization"]["stop_time_hours"] <= 0 and run["checkpoint"]["patience"] <= 0:
             if run["optimization"]["stop_min_lr"] < 0:
@@ -502,7 +542,7 @@ def _check_metric(run, objective):
     known = [*objective.valid_columns, *(f"{name}_macro" for name in ("auroc", "auprc") if name in objective.valid_columns)]
     if metric not in known:
         raise ConfigError(
-            f"{metric!r} is not known", field="checkpoint.best_checkpoint_metric", remedy=f"Choose from {', '.join(known)}"
+            f"{shown(metric)} is not known", field="checkpoint.best_checkpoint_metric", remedy=f"Choose from {', '.join(known)}"
         )
 
 
@@ -520,7 +560,7 @@ def _subsets(run):
         )
         if unused and names:
             raise ConfigError(
-                f"{', '.join(unused)} in {folder} is not in it",
+                f"{', '.join(unused[:10])} in {folder} is not in it",
                 field="dataset.valid_subset",
                 remedy="Name it, or say dataset.ignore_unused_valid_subsets=true",
             )

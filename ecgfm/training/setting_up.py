@@ -7,6 +7,7 @@ from ..checkpoint.config import conv_feature_layers
 from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
+from .._text import shown
 from ..errors import ConfigError, LabelError
 from .config import MISSING, numbers
 from .objectives import ChallengeScore, Classification, Pretraining
@@ -41,13 +42,23 @@ def make_objective(run):
     """What is trained for."""
     c = run["criterion"]
     if not classifies(run):
-        return Pretraining(c["_name"], tuple(c.get("log_keys") or ()))
+        return Pretraining(c["_name"], _log_keys(c.get("log_keys")))
     if c["weight"] is not None:
         raise ConfigError("weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight")
-    if not isinstance(c["threshold"], (int, float)) or not 0 < c["threshold"] < 1:
-        raise ConfigError(f"{c['threshold']!r} is not between 0 and 1", field="criterion.threshold")
+    if not 0 < c["threshold"] < 1:
+        raise ConfigError(f"{c['threshold']} is not between 0 and 1", field="criterion.threshold")
     challenge = ChallengeScore(run.need("criterion.weights_file")) if c["report_cinc_score"] else None
-    return Classification(float(c["threshold"]), bool(c["report_auc"]), challenge)
+    return Classification(c["threshold"], c["report_auc"], challenge)
+
+
+def _log_keys(given):
+    """What pretraining reports beside its losses."""
+    given = [given] if isinstance(given, str) else given or []
+    for name in given:
+        if name not in (*Pretraining.DIGITS, "logits", "target"):  # the last two fairseq-signals keeps to itself
+            remedy = f"Known are {', '.join(Pretraining.DIGITS)}"
+            raise ConfigError(f"{shown(name)} is not known", field="criterion.log_keys", remedy=remedy)
+    return tuple(name for name in Pretraining.DIGITS if name in given)
 
 
 def load_dataset(run, subset, *, training, labelled=True):
@@ -58,13 +69,13 @@ def load_dataset(run, subset, *, training, labelled=True):
     FormatError, LabelError, ConfigError
         If its manifest is missing or damaged, or the labels don't fit.
     """
-    t, labels = run["task"], None
-    if classifies(run) and labelled:
-        labels = t["label_file"] or "file"
-        if isinstance(labels, str) and labels == MISSING:
+    t, labels, classification = run["task"], None, classifies(run)
+    if classification and labelled:
+        labels = run.path("task.label_file") or "file"
+        if t["label_file"] == MISSING:
             raise ConfigError("it is not given", field="task.label_file")
     augment = None
-    if training and t["perturbation_mode"]:
+    if training and t["perturbation_mode"] and not classification:
         known = {name for _, names in PERTURBATIONS.values() for name in names}
         options = {name: t[name] for name in known if name in t}
         options |= {"freq": t["sample_rate"] or 500, "keep_one_lead": bool(run["ecgfm"]["keep_one_lead"])}
@@ -80,8 +91,8 @@ def load_dataset(run, subset, *, training, labelled=True):
         pad_leads=bool(t["enable_padding_leads"]),
         filter=bool(t["filter"]),
         normalize=bool(t["normalize"]),
-        mean_path=t["mean_path"],
-        std_path=t["std_path"],
+        mean_path=run.path("task.mean_path"),
+        std_path=run.path("task.std_path"),
         augment=augment,
         pad=bool(t["enable_padding"]),
         max_sample_size=t["max_sample_size"],
@@ -106,7 +117,7 @@ def load_loader(run, dataset, ranks, *, valid=False, shuffle=True, report=None):
         curriculum=d["curriculum"],
         rank=ranks.rank,
         ranks=ranks.size,
-        threads=min(int(d["num_workers"]), 8),
+        threads=min(d["num_workers"], 8),
         max_bad_segments=run["ecgfm"]["max_bad_segments"],
         report=report,
     )
@@ -124,6 +135,8 @@ def make_trainer(run, dataset, ranks):
     optimizer["adam_betas"] = numbers(optimizer["adam_betas"], "optimizer.adam_betas")
     optimizer["clip_norm"] = float(run["optimization"]["clip_norm"])
     schedule = dict(run["lr_scheduler"]) | {"lr": numbers(run["optimization"]["lr"], "optimization.lr")}
+    if schedule.get("phase_ratio") is not None:
+        schedule["phase_ratio"] = numbers(schedule["phase_ratio"], "lr_scheduler.phase_ratio")
     common = {
         "schedule": schedule,
         "optimizer": optimizer,
@@ -154,7 +167,9 @@ def _finetuning(run, dataset, common):
         model = Trainer(_architecture(m), loss="wav2vec2_with_cmsc", seed=common["seed"]).model()
     else:
         model = run.need("model.model_path")
-        _check_architecture(run, model)
+        with checkpoint.read(model) as found:
+            _check_architecture(run, found, model)
+            _check_signals(run, found, model)
     settings = {name: type(default)(m[name]) for name, default in FINETUNING.items()}
     names = _label_names(run, labels)
     return Trainer(model, num_labels=labels, labels=names, pos_weight=weights, **common, **settings)
@@ -162,11 +177,15 @@ def _finetuning(run, dataset, common):
 
 def _label_names(run, count):
     """From the ``label_def.csv`` beside the labels, if it is there."""
-    path = run["task"]["label_file"]
+    beside = label_names_file(run)
+    return None if beside is None else check_labels(beside, count)
+
+
+def label_names_file(run):
+    """The ``label_def.csv`` beside the labels of a run, if it is there."""
+    path = run["task"].get("label_file")
     beside = os.path.join(os.path.dirname(path), "label_def.csv") if isinstance(path, str) else None
-    if beside is None or not os.path.isfile(beside):
-        return None
-    return check_labels(beside, count)
+    return beside if beside is not None and os.path.isfile(beside) else None
 
 
 def _architecture(m):
@@ -177,21 +196,34 @@ def _architecture(m):
     return found
 
 
-def _check_architecture(run, path):
+def _check_architecture(run, found, path):
     """What the configuration says of the network must be so in the checkpoint."""
-    with checkpoint.read(path) as found:
-        for name in _SHAPE:
-            if f"model.{name}" not in run.given:
-                continue
-            said, there = run["model"][name], found.config[name]
-            if name == "conv_feature_layers":
-                said = conv_feature_layers(said)
-            if said != there:
-                raise ConfigError(
-                    f"it is {said!r} in the configuration and {there!r} in {path}",
-                    field=f"model.{name}",
-                    remedy="Leave it out: the architecture is the checkpoint's",
-                )
+    for name in _SHAPE:
+        if f"model.{name}" not in run.given:
+            continue
+        said, there = run["model"][name], found.config[name]
+        if name == "conv_feature_layers":
+            said = conv_feature_layers(said)
+        if said != there:
+            raise ConfigError(
+                f"it is {shown(said)} in the configuration and {shown(there)} in {path}",
+                field=f"model.{name}",
+                remedy="Leave it out: the architecture is the checkpoint's",
+            )
+
+
+def _check_signals(run, found, path):
+    """Signals must be normalised and filtered as in the run that made the checkpoint, as fairseq-signals demands."""
+    task = (found.cfg or {}).get("task")
+    for name in ("normalize", "filter"):
+        there = task.get(name) if isinstance(task, dict) else None
+        said = run["model"][name]
+        if isinstance(there, bool) and said != there:
+            raise ConfigError(
+                f"it is {str(said).lower()} here and was {str(there).lower()} in the run that made {path}",
+                field=f"task.{name}",
+                remedy=f"Say task.{name}={str(there).lower()}",
+            )
 
 
 def _pretraining(run, common):

@@ -32,7 +32,7 @@ def test_metrics_of_the_original(shared, case):
         assert stats[name] == pytest.approx(value, abs=1e-6 if name != "f1" else 1e-4), name
     each = recorded["metrics_sklearn_per_class"]
     for i, name in ((2, "auroc"), (3, "auprc")):
-        values = [math.nan if value is None else value for value in each[name]]
+        values = [math.nan if auroc is None else value for value, auroc in zip(each[name], each["auroc"])]
         np.testing.assert_allclose([row[i] for row in rows], values, atol=1e-7)
 
 
@@ -41,9 +41,17 @@ def test_one_class_is_left_out_of_means():
     logits, y = rng.standard_normal((40, 3)), (rng.random((40, 3)) < 0.5).astype(np.float32)
     y[:, 1] = 0
     stats, rows = stats_of(Classification(), logits, y)
-    assert math.isnan(rows[1][2]) and rows[1][3] == 0
+    assert math.isnan(rows[1][2]) and math.isnan(rows[1][3])  # of a label: ours
     assert stats["auroc_macro"] == pytest.approx((rows[0][2] + rows[2][2]) / 2)
     assert stats["auprc_macro"] == pytest.approx((rows[0][3] + rows[2][3]) / 2)
+
+
+def test_one_class_alone_is_as_in_the_original():
+    logits = np.random.default_rng(0).standard_normal((40, 1))
+    for value in (0, 1):
+        stats, rows = stats_of(Classification(), logits, np.full((40, 1), value, np.float32))
+        assert math.isnan(stats["auroc"]) and stats["auprc"] == value  # the original's columns
+        assert math.isnan(stats["auroc_macro"]) and math.isnan(stats["auprc_macro"]) and math.isnan(rows[0][3])
 
 
 WEIGHTS = ",111|222,426783006,333\n111|222,1,0.3,0.5\n426783006,0.3,1,0.4\n333,0.5,0.4,1\n"
