@@ -36,6 +36,7 @@ def add_reading(parser):
     """How recordings are read, and how fast."""
     parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="for files that don't state it")
     parser.add_argument("--leads", metavar="I,II,...", help="names of the rows, for files that don't state them")
+    parser.add_argument("--unit", choices=("mV", "uV", "V"), help="of the values, for files that don't state it")
     parser.add_argument(
         "--missing-leads",
         choices=("error", "zero"),
@@ -69,6 +70,7 @@ def reading(args):
     return {
         "sampling_rate": args.sampling_rate,
         "leads": args.leads,
+        "unit": args.unit,
         "missing_leads": args.missing_leads,
         "short": args.short,
         "only_leads": args.only_leads,

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._text import shown
 from ..errors import FormatError
+from ..storage.inputs import check_inflation, lines, open_text
 
 __all__ = ["Manifest", "read_manifest"]
+
+_MAX_SIZE, _MAX_NAME = 1 << 30, 4096  # bytes of a manifest, and characters of a file's name
 
 
 @dataclass(eq=False)
@@ -68,32 +72,35 @@ def read_manifest(path, *, pairs=False, min_sample_size=None):
         If there is no such file, a line hasn't the fields of its kind, or nothing is left.
     """
     path = os.fsdecode(path)
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            lines = file.read().split("\n")
-    except OSError as error:
-        raise FormatError(
-            f"the manifest can't be read: {error.strerror}", path=path, remedy="ecgfm manifests writes manifests"
-        ) from None
-    lines = [line.rstrip("\r") for line in lines]
-    if lines[-1] == "":
-        lines.pop()
+    text = _lines(path)
     head = 2 if pairs else 1
-    if len(lines) < head:
+    if len(text) < head:
         raise FormatError("the manifest is empty", path=path)
     read = _pairs if pairs else _plain
-    names, counts, sizes, kept = read(path, lines, -1 if min_sample_size is None else int(min_sample_size))
+    names, counts, sizes, kept = read(path, text, -1 if min_sample_size is None else int(min_sample_size))
     if not sizes:
         raise FormatError("the manifest lists nothing that can be used", path=path)
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return Manifest(
-        path, lines[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64)
+        path, text[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64)
     )
 
 
-def _plain(path, lines, least):
+def _lines(path):
+    """The lines of the file."""
+    try:
+        with open_text(path, most=_MAX_SIZE, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            return [line.rstrip("\n").rstrip("\r") for line in lines(file, path)]
+    except FormatError as error:
+        if error.field is None:
+            error.message = f"the manifest can't be read: {error.message}"
+            error.remedy = "ecgfm manifests writes manifests"
+        raise
+
+
+def _plain(path, text, least):
     names, sizes, kept = [], [], []
-    for number, line in enumerate(lines[1:]):
+    for number, line in enumerate(text[1:]):
         name, size = _fields(path, number + 2, line, 2)
         if size >= least:
             names.append(name)
@@ -102,20 +109,23 @@ def _plain(path, lines, least):
     return names, [1] * len(names), sizes, kept
 
 
-def _pairs(path, lines, least):
-    extension = lines[1].strip()
-    if not extension or "\t" in lines[1]:
+def _pairs(path, text, least):
+    extension = text[1].strip()
+    if not 0 < len(extension) <= _MAX_NAME or "\t" in text[1]:
         raise FormatError(
             "not a manifest of pairs: its second line is no extension",
             path=path,
             remedy="ecgfm manifests --cmsc makes one from a plain manifest",
         )
     names, counts, sizes, kept = [], [], [], []
-    for number, line in enumerate(lines[2:]):
+    read = made = 0
+    for number, line in enumerate(text[2:]):
         stem, size, numbers = _fields(path, number + 3, line, 4)
         if size < least or len(numbers) < 2:
             continue
         numbers = numbers[: len(numbers) // 2 * 2]
+        read, made = read + len(line), made + len(numbers) * (len(stem) + len(extension))
+        check_inflation(read, made, path=path, field=f"line {number + 3}")
         names += [f"{stem}_{i}.{extension}" for i in numbers]
         counts.append(len(numbers))
         sizes.append(size)
@@ -126,11 +136,11 @@ def _pairs(path, lines, least):
 def _fields(path, number, line, count):
     parts = line.strip().split("\t")
     try:
-        if len(parts) == count and parts[0] and 0 < int(parts[1]) < 1 << 40:
+        if len(parts) == count and 0 < len(parts[0]) <= _MAX_NAME and 0 < int(parts[1]) < 1 << 40:
             if count == 2:
                 return parts[0], int(parts[1])
             return parts[0], int(parts[1]), [int(i) for i in parts[3].split(",")]
     except ValueError:
         pass
     wanted = "name TAB samples" if count == 2 else "stem TAB samples TAB 0 TAB i,j"
-    raise FormatError(f"{line[:200]!r} is not {wanted!r}", path=path, field=f"line {number}")
+    raise FormatError(f"{shown(line)} is not {wanted!r}", path=path, field=f"line {number}")

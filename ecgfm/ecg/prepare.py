@@ -5,14 +5,28 @@ constant leads to zero, standardise each lead over the whole recording, cut into
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import ConfigError, LeadError, SignalError
 from .leads import DERIVED, derive
+from .named import named_rows
 from .quality import findings
-from .record import LEADS, Record, canonical_leads, checked_rate, checked_signal
+from .record import (
+    LEADS,
+    UNIT_ASSUMED,
+    Record,
+    agreed_leads,
+    canonical_leads,
+    checked_rate,
+    checked_signal,
+    checked_unit,
+    is_lead,
+    listed,
+    millivolts_per,
+    names_lead,
+)
 from .resampling import BLOCK, Resampled, resample, resampled_length
 
 __all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "prepare_lazily", "resample"]
@@ -68,7 +82,15 @@ class Segments:
 
 
 def prepare(
-    record, sampling_rate=None, leads=None, *, missing_leads="error", short="error", only_leads=None, overlap_s=0.0
+    record,
+    sampling_rate=None,
+    leads=None,
+    *,
+    missing_leads="error",
+    short="error",
+    only_leads=None,
+    overlap_s=0.0,
+    unit=None,
 ):
     """Cut a recording into the segments that the model takes.
 
@@ -79,13 +101,14 @@ def prepare(
     ----------
     record : Record or array_like
         A recording, or an array (leads, samples) of real numbers of any type, byte order and layout. It is not changed.
-        The unit does not matter, since each lead is standardised, as long as the standard deviation of the signal is
+        Of what carries names (a DataFrame, a structured or labelled array, a dict) the leads are taken by name, be they
+        rows or columns; names that are no lead's are an error unless `leads` says what they are. The unit does not matter, since each lead is standardised, as long as the standard deviation of the signal is
         far above 1e-8 (in volts it still is).
     sampling_rate : float
         In Hz. Needed for an array and not allowed for a Record, which has its own.
     leads : sequence of str, optional
         Names of an array's rows, in any order and usual spelling; more than the 12 are allowed. Without names an array
-        must have 12 rows, which are taken to be in the order of `LEADS`.
+        must have 12 rows, which are taken to be in the order of `LEADS`; that is noted.
     missing_leads : {"error", "zero"}
         What happens if a lead is missing (or holds nothing but NaN) and can't be calculated. A lead of zeros is what
         the model saw in training where leads were masked.
@@ -97,6 +120,9 @@ def prepare(
         matter whether they are there.
     overlap_s : float
         Seconds that each segment shares with the next, from 0 to 4.9, rounded to a sample at 500 Hz.
+    unit : {"mV", "uV", "V"}, optional
+        Of an array's values, or of those of a file that states none. By default they are taken to be in millivolts,
+        which is noted; what `ecgfm.ecg.quality` says of amplitudes rests on it.
 
     Returns
     -------
@@ -116,7 +142,8 @@ def prepare(
     All arithmetic is float64, the result is rounded to float32 once. A record that is marked as standardised is only
     resampled (if its rate is not 500 Hz) and cut; nothing is calculated from its leads.
     """
-    return _prepared(record, sampling_rate, leads, check_choices(missing_leads, short, only_leads, overlap_s), False)
+    choices = check_choices(missing_leads, short, only_leads, overlap_s, unit)
+    return _prepared(record, sampling_rate, leads, choices, False)
 
 
 def prepare_lazily(record, sampling_rate=None, leads=None, **choices):
@@ -133,19 +160,44 @@ def _prepared(record, sampling_rate, leads, choices, lazily):
             raise SignalError(
                 "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
             )
+        if choices.unit is not None:
+            record = replace(record, signal=record.signal.copy() if None in record.units else record.signal)
+            record.set_unit(choices.unit)
         return _prepare(record.signal, record, choices, lazily)
-    signal = checked_signal(record)
+    signal, names, left = named_rows(record, names_lead)
+    signal = checked_signal(signal)
     if sampling_rate is None:
         raise SignalError(
             "an array has no sampling rate of its own", field="sampling_rate", remedy="Give it in Hz: sampling_rate=500"
         )
-    notes = ()
-    if leads is None:
-        leads, notes = _assumed_leads(signal), ("leads assumed in the order I II III aVR aVL aVF V1-V6",)
-    about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=notes)
+    notes = [f"not read: {listed(left)}"] if left else []
+    if names is not None:
+        leads = _named_leads(names, leads)
+    elif leads is None:
+        leads = _assumed_leads(signal)
+        notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
+    if choices.unit is None:
+        notes.append(UNIT_ASSUMED)
+    elif millivolts_per(choices.unit) != 1:
+        signal = signal * np.result_type(signal, np.float32).type(millivolts_per(choices.unit))
+    about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=tuple(notes))
     if len(about.leads) != len(signal):
         raise LeadError(f"{len(about.leads)} lead names for {len(signal)} rows of signal", field="leads")
     return _prepare(signal, about, choices, lazily)
+
+
+def _named_leads(names, given):
+    """The leads of what carries names: those, unless they are no lead's; then they must be given."""
+    names = canonical_leads(names)
+    if given is not None:
+        return agreed_leads(names, canonical_leads(given))
+    if not any(map(is_lead, names)):
+        raise LeadError(
+            f"named {listed(names)}: none is a lead",
+            field="leads",
+            remedy="Say which leads they are, in their order: leads=['I', 'II', ...]",
+        )
+    return names
 
 
 @dataclass(frozen=True)
@@ -154,14 +206,15 @@ class _Choices:
     pad: bool
     used: tuple  # the leads that the model may see
     step: int = SAMPLES  # from the start of a segment to that of the next, in samples at 500 Hz
+    unit: str = None
 
 
-def check_choices(missing_leads="error", short="error", only_leads=None, overlap_s=0.0):
+def check_choices(missing_leads="error", short="error", only_leads=None, overlap_s=0.0, unit=None):
     """Find out before any recording is read whether these options of `prepare` can be.
 
     Raises
     ------
-    ConfigError, LeadError
+    ConfigError, LeadError, SignalError
         If an option is not known, or `only_leads` names another lead or none.
     """
     if missing_leads not in ("error", "zero"):
@@ -176,7 +229,8 @@ def check_choices(missing_leads="error", short="error", only_leads=None, overlap
             field="only_leads",
             remedy=f"Choose from {', '.join(LEADS)}",
         )
-    return _Choices(missing_leads == "zero", short == "pad", used, SAMPLES - _checked_overlap(overlap_s))
+    step = SAMPLES - _checked_overlap(overlap_s)
+    return _Choices(missing_leads == "zero", short == "pad", used, step, checked_unit(unit))
 
 
 def _checked_overlap(overlap_s):
@@ -378,7 +432,7 @@ class _Rows:
 
 
 def _missing(names, empty, about):
-    why = f"the recording has {', '.join(about.leads)}"
+    why = f"the recording has {listed(about.leads)}"
     nothing = [name for name in names if name in empty]
     if nothing:
         why = f"holding nothing but NaN: {', '.join(nothing)}" if nothing != names else "holding nothing but NaN"

@@ -1,4 +1,4 @@
-"""What people hand to predict: files, directories, recordings, arrays; one after the other."""
+"""What people hand to predict: files, directories, lists of files, recordings, arrays; one after the other."""
 
 import os
 import re
@@ -6,30 +6,39 @@ import re
 import numpy as np
 
 from ..ecg import Record, Segments, read
+from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
-from ..ecg.readers import is_recording, members
+from ..ecg.readers import PART, left_out, members
+from ..ecg.record import names_lead
 from ..errors import ConfigError, Error, FormatError, SignalError
+from ..storage.inputs import open_input
+from .lists import PATH_COLUMNS, listed_files
 
 __all__ = ["expand", "manifest_files", "segments_of"]
 
 _MANIFEST = re.compile(r"\t*[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
+_HEAD_BYTES = 1 << 14
 
 
-def expand(inputs):
+def expand(inputs, ignored=None):
     """Iterate over (name, input) of each single recording, in the order given.
 
     What has no name of its own is called record_0 and so on, by its place in `inputs`. A directory gives its recordings
-    in the order of their names, then those of its subdirectories; side files and hidden files are passed over; what is
-    wrong with a directory comes as an Error in place of an input. A file of several recordings gives each of them, as
-    ``file::name``, and a manifest of fairseq-signals (``.tsv``) those that it lists. An array of three dimensions gives
-    its rows.
+    in the order of their names, then those of its subdirectories; links to directories are followed, and each directory
+    is looked into once. What is wrong with a directory comes as an Error in place of an input. A file of several
+    recordings gives each of them, as ``file::name``; a manifest of fairseq-signals (``.tsv``) and a list of files
+    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists. An array of three dimensions gives its rows; a
+    column of paths (a Series, an array of text, a DataFrame with a column ``path``) its elements.
+
+    Parameters
+    ----------
+    inputs : path, Record, Segments, array_like, or an iterable of them
+    ignored : callable, optional
+        Called as ``ignored(path, reason)`` for each file of a directory that was left out, and each link to a directory
+        that was looked into before. Hidden files, and what belongs to a recording beside it, are passed over.
     """
-    if isinstance(inputs, (str, os.PathLike, Record, Segments)):
-        inputs = [inputs]
-    elif hasattr(inputs, "__array__") and np.ndim(inputs) <= 2:
-        inputs = [np.asarray(inputs)]
     try:
-        iterator = iter(inputs)
+        iterator = iter(_several(inputs))
     except TypeError:
         raise ConfigError(
             f"{type(inputs).__name__} is no recording", field="files", remedy="Give files, Records or arrays"
@@ -40,26 +49,83 @@ def expand(inputs):
             continue
         path = os.fsdecode(one)
         if os.path.isdir(path):
-            yield from _directory(path)
+            yield from _directory(path, ignored)
         elif _is_manifest(path):
             yield from ((file, file) for file in manifest_files(path))
+        elif (files := listed_files(path)) is not None:
+            yield from ((name, name) for file in files for name, _ in _recordings(file))
         else:
             yield from _recordings(path)
 
 
-def _directory(top):
+def _several(inputs):
+    """The inputs as an iterable of single ones."""
+    if isinstance(inputs, (str, os.PathLike, Record, Segments)):
+        return [inputs]
+    columns = columns_of(inputs)
+    if columns is not None:
+        return _of_table(inputs, columns)
+    if not hasattr(inputs, "__array__"):
+        return inputs
+    if getattr(getattr(inputs, "dtype", None), "names", None) or hasattr(inputs, "dims"):
+        return [inputs] if np.ndim(inputs) <= 2 else inputs  # it may name its leads
+    array = inputs if isinstance(inputs, np.ndarray) else np.asarray(inputs)  # a masked one stays masked
+    if array.dtype.kind in "SUO" and array.ndim <= 1:
+        return [os.fsdecode(one) if isinstance(one, bytes) else one for one in array.reshape(-1).tolist()]
+    return [array] if array.ndim <= 2 else array
+
+
+def _of_table(table, columns):
+    """A table is a recording, whose leads it names, or has a column of paths."""
+    name = next((name for name in PATH_COLUMNS if name in columns), None)
+    if name is None and len(columns) == 1 and np.asarray(table[columns[0]]).dtype.kind in "UO":
+        name = columns[0]
+    if name is not None:
+        return np.asarray(table[name]).reshape(-1).tolist()
+    if named_rows(table, names_lead)[1] is None and getattr(table, "ndim", 2) != 2:
+        raise ConfigError("a table of neither leads nor paths", field="files", remedy="Give its column of paths")
+    return [table]
+
+
+def _directory(top, ignored):
     refused, found = [], False
-    for folder, subfolders, names in os.walk(top, onerror=refused.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            if not name.startswith(".") and is_recording(path):
-                found = True
-                yield from _recordings(path)
+    for path in _files(top, refused, ignored):
+        reason = left_out(path)
+        if reason is None:
+            found = True
+            yield from _recordings(path)
+        elif ignored is not None and reason != PART:
+            ignored(path, reason)
     for error in refused:
         yield error.filename, FormatError(f"the directory can't be listed: {error.strerror}", path=error.filename)
     if not found and not refused:
         yield top, FormatError("the directory holds no recordings", path=top)
+
+
+def _files(top, refused, ignored):
+    """The paths of the files below a directory that are not hidden; links to directories are followed, once each."""
+    seen = set()
+    for folder, subfolders, names in os.walk(top, onerror=refused.append, followlinks=True):
+        if not _is_first(folder, seen):
+            subfolders.clear()
+            if ignored is not None:
+                ignored(folder, "a link to a directory that is read already")
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_first(folder, seen):
+    """Whether this directory is met for the first time, by whatever path."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return True
+    identity = found.st_dev, found.st_ino
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
 
 
 def _recordings(path):
@@ -111,9 +177,9 @@ def _is_manifest(path):
     if not path.lower().endswith(".tsv"):
         return False
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            return bool(_MANIFEST.match(file.read(1 << 14)))
-    except (OSError, ValueError):  # reading it will say what is wrong
+        with open_input(path) as file:
+            return bool(_MANIFEST.match(file.read(_HEAD_BYTES).decode("utf-8", errors="replace")))
+    except (OSError, FormatError):  # reading it will say what is wrong
         return False
 
 
@@ -137,12 +203,11 @@ def segments_of(one, sampling_rate, leads, **choices):
         return prepare_lazily(one, **choices)
     if isinstance(one, str):
         try:
-            return prepare_lazily(read(one, sampling_rate=sampling_rate, leads=leads), **choices)
+            record = read(one, sampling_rate=sampling_rate, leads=leads, unit=choices.get("unit"))
+            return prepare_lazily(record, **choices)
         except Error as error:
             error.path = error.path or one
             raise
-    try:
-        array = np.asarray(one)
-    except ValueError as error:
-        raise SignalError(f"not an array: {error}", field="signal") from None
-    return prepare_lazily(array, sampling_rate=sampling_rate, leads=leads, **choices)
+    if one is None or (isinstance(one, float) and one != one):
+        raise SignalError("there is neither a path nor a recording", field="files", remedy="Leave out empty cells")
+    return prepare_lazily(one, sampling_rate=sampling_rate, leads=leads, **choices)

@@ -25,6 +25,7 @@ def predict(
     short="error",
     only_leads=None,
     overlap_s=0.0,
+    unit=None,
     readers=2,
     on_error="skip",
     progress=None,
@@ -36,8 +37,9 @@ def predict(
     model : Model
         A classifier, from `ecgfm.load`.
     inputs : path, Record, Segments, array_like, or an iterable of them
-        Files are read with `ecgfm.read`, directories and manifests (``.tsv``) stand for the recordings in them, arrays
-        are (leads, samples), and an array of three dimensions is several recordings.
+        Files are read with `ecgfm.read`, directories, manifests (``.tsv``) and lists of files (``.txt``, ``.csv``) stand
+        for the recordings in them, arrays are (leads, samples), and an array of three dimensions is several recordings.
+        A DataFrame is one recording, whose leads it names, or has a column ``path``.
     batch_size : int
         Segments that go through the model at a time, of one recording or of several. It changes speed and memory, and
         results by no more than rounding.
@@ -50,6 +52,8 @@ def predict(
     missing_leads, short, only_leads, overlap_s
         What happens to recordings that lack leads or are shorter than 5 s, which leads the model may see, and how much
         of a segment the next one repeats; see `ecgfm.prepare`.
+    unit : {"mV", "uV", "V"}, optional
+        Of the values of arrays and of files that don't state it.
     readers : int
         Threads that read and prepare the next files while the model computes; 0 reads each file when it is due.
     on_error : {"skip", "raise"} or callable
@@ -73,6 +77,7 @@ def predict(
     check_method(aggregate)
     reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads, "overlap_s": overlap_s}
+    reading["unit"] = unit
     done, failed = collect(outcomes(model, inputs, batch_size=batch_size, **reading), on_error, progress)
     return Result.of(model, done, failed, aggregate)
 

@@ -477,6 +477,6 @@ def test_records_from_files_keep_what_the_reader_noted(tmp_path):
     np.save(tmp_path / "a.npy", simulate(6, 500).signal.T)
     found = predict(FakeModel(), tmp_path / "a.npy", sampling_rate=500)
     assert found.records["notes"][0] == (
-        "transposed from (samples, leads); leads assumed in the order I II III aVR aVL aVF V1-V6"
+        "transposed from (samples, leads); leads assumed in the order I II III aVR aVL aVF V1-V6; unit assumed: mV"
     )
     assert isinstance(Record(np.zeros((1, 2)), 500, ["I"]).notes, tuple)

@@ -105,8 +105,8 @@ def test_what_was_done_is_told():
     }
     assert not found.x[:, 3].any() and found.source == "r.mat"
     notes = prepare(x, sampling_rate=500).provenance["notes"]
-    assert notes == ["leads assumed in the order I II III aVR aVL aVF V1-V6"]
-    assert prepare(x, sampling_rate=500, leads=LEADS).provenance["notes"] == []
+    assert notes == ["leads assumed in the order I II III aVR aVL aVF V1-V6", "unit assumed: mV"]
+    assert prepare(x, sampling_rate=500, leads=LEADS, unit="mV").provenance["notes"] == []
 
 
 def test_standardised_records_are_only_cut():

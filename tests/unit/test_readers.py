@@ -48,7 +48,7 @@ def test_npy(tmp_path, version, dtype, order):
     assert record.signal.dtype == np.float32 and np.array_equal(record.signal, x)
     assert record.signal.flags.writeable and record.signal.flags.c_contiguous
     assert record.sampling_rate == 400 and record.leads == LEADS and record.source == str(tmp_path / "a.npy")
-    assert record.notes == ("leads assumed in the order I II III aVR aVL aVF V1-V6",)
+    assert record.notes == ("leads assumed in the order I II III aVR aVL aVF V1-V6", "unit assumed: mV")
 
 
 def test_npy_by_columns_and_with_names(tmp_path):
@@ -137,7 +137,7 @@ def test_npz(tmp_path, save, signal_key, rate_key):
     save(tmp_path / "a.npz", **{signal_key: X, rate_key: np.array([[400]]), "leads": LEADS, "other": np.zeros(3)})
     record = read(tmp_path / "a.npz")
     assert np.array_equal(record.signal, X) and record.sampling_rate == 400 and record.leads == LEADS
-    assert record.notes == () and record.signal.flags.writeable
+    assert record.notes == ("unit assumed: mV",) and record.signal.flags.writeable
 
 
 def test_npz_of_one_array_and_names_in_bytes(tmp_path):
@@ -227,7 +227,7 @@ def test_other_zips(tmp_path):
 def test_csv(tmp_path, delimiter):
     record = read(save_csv(tmp_path / "a.csv", delimiter=delimiter))
     np.testing.assert_allclose(record.signal, X, rtol=1e-6)
-    assert record.sampling_rate == 500 and record.leads == LEADS and record.notes == ()
+    assert record.sampling_rate == 500 and record.leads == LEADS and record.notes == ("unit assumed: mV",)
 
 
 def test_csv_with_everything(tmp_path):
@@ -238,7 +238,7 @@ def test_csv_with_everything(tmp_path):
     record = read(path)
     assert record.leads == ("I", "II", "V1", "aVR") and record.sampling_rate == 250
     np.testing.assert_allclose(record.signal, [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, -1, -2]])
-    assert record.notes == ("columns not read: HR",)
+    assert record.notes == ("columns not read: HR", "unit assumed: mV")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_csv_with_nan_is_read_and_named_later(tmp_path):
         ("time,I,II\n0,1,2\nnan,1,2\n", "don't rise evenly"),
         ("time,I,II\n0,1,2\n1,1,2\n", "sampling rate 1.0 is not"),
         ("I,II,i\n1,2,3\n", "more than once: I"),
-        ("I,II" + "," * 70_000, "without an end"),
+        ("I,II" + "," * 70_000, "4,097 columns; at most 4,096"),
         ("a,b\n1,2\n", "names no leads"),
     ],
 )
@@ -468,7 +468,7 @@ def test_files_that_are_none(tmp_path):
         ("pipe.npy", "not a regular file"),
         ("absent.npy", "no such file"),
         (".", "a directory"),
-        ("a.xyz/b.npy", "Not a directory"),
+        ("a.xyz/b.npy", "no such file"),
         ("n" * 300, "name too long"),
         ("nul\0.npy", "not a file name"),
     ):
@@ -497,7 +497,7 @@ def test_side_files(tmp_path):
     (tmp_path / "labels.csv").write_text("name,age\n1,2\n")
     (tmp_path / "raw.npy").write_bytes(b"\0" * 64)
     (tmp_path / "empty.mat").write_bytes(b"")
-    (tmp_path / "readme.txt").write_text("I,II\n")
+    (tmp_path / "readme.txt").write_text("I, too, am II\n")
     found = {name.name for name in tmp_path.iterdir() if is_recording(str(name))}
     assert found == {"a.npy", "b.csv", "raw.npy", "empty.mat"}
 

@@ -4,13 +4,14 @@ A format is one module with a `Format` in it; a new one is added to `FORMATS` an
 """
 
 import os
-import stat
+from contextlib import contextmanager
 
 from ...errors import Error, FormatError
+from ...storage.inputs import open_input, unreadable
+from ..named import columns_of
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
-from .common import short
 
-__all__ = ["FORMATS", "find_format", "is_recording", "members", "read"]
+__all__ = ["FORMATS", "PART", "find_format", "is_recording", "left_out", "members", "read", "with_ending"]
 
 #: Formats in the order in which a file's content is shown to them: those with a signature come before text.
 FORMATS = (
@@ -28,11 +29,24 @@ FORMATS = (
     table.FORMAT,
 )
 
+#: What `left_out` says of a file that belongs to a recording beside it.
+PART = "a part of a recording"
+
+_UNREAD = {
+    ".gz": "a compressed file: inflate it first",
+    ".bz2": "a compressed file: inflate it first",
+    ".xz": "a compressed file: inflate it first",
+    ".zip": "a compressed file: inflate it first",
+    ".parquet": "Parquet is not read: ecgfm.prepare takes its DataFrame",
+    ".feather": "Feather is not read: ecgfm.prepare takes its DataFrame",
+    ".xlsx": "spreadsheets are not read: save it as CSV",
+    ".ods": "spreadsheets are not read: save it as CSV",
+}
 _MEMBER = "::"  # between a file and one of the recordings in it
 _HEAD_BYTES = 4096  # what a format sees of a file to recognise it
 
 
-def read(path, sampling_rate=None, leads=None):
+def read(path, sampling_rate=None, leads=None, unit=None):
     """Read a recording from a file.
 
     The format is recognised by the file's content, and by its name where the content says nothing:
@@ -40,16 +54,17 @@ def read(path, sampling_rate=None, leads=None):
     - ``.npy``: an array (leads, samples);
     - ``.npz``: ``signal`` (or ``feats``, ``x``, ``data``, ``ecg``) and, if it is there, ``sampling_rate`` (or
       ``curr_sample_rate``, ``sample_rate``, ``fs``) and ``leads`` (or ``lead_names``);
-    - CSV: one column per lead, named in the first line, and either a column ``time`` (seconds) or a line
-      ``# sampling_rate: 500``;
+    - CSV: one column per lead, named in the first line, and either a column ``time`` (seconds, or date and time) or a
+      line ``# sampling_rate: 500``;
     - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
-    - WFDB: the header ``.hea``, beside which its signal files lie;
+    - WFDB: the header ``.hea``, beside which its signal files lie; its name may be given without the ending;
     - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
-    All but NumPy's files and CSV need the extra ``[io]``. Values come in millivolts; from files that state no unit
-    (NumPy, ``.mat``, HDF5, CSV without one) they come as stored. Where a format usually stores I, II and V1-V6 alone
-    (MUSE, SCP-ECG, aECG), the other four are calculated from I and II.
+    All but NumPy's files and CSV need the extra ``[io]``. Values come in millivolts; of files that state no unit
+    (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says otherwise, which is
+    noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other four are calculated from
+    I and II.
 
     Parameters
     ----------
@@ -57,7 +72,10 @@ def read(path, sampling_rate=None, leads=None):
     sampling_rate : float, optional
         In Hz, for files that don't state it. It must not contradict a file that does.
     leads : sequence of str or str, optional
-        Names of the rows (or columns), for files that don't state them; as text they are parted by commas.
+        Names of the rows (or columns), for files that don't state them or have names that are no lead's (``lead_1``); as
+        text they are parted by commas. They must not contradict the lead names of a file.
+    unit : {"mV", "uV", "V"}, optional
+        Of the values, for files that don't state it. It must not contradict a file that does.
 
     Returns
     -------
@@ -73,19 +91,49 @@ def read(path, sampling_rate=None, leads=None):
     MissingExtraError
         If the format needs a library that isn't installed.
     """
-    path, member = _split(os.fsdecode(path))
+    path, member = _split(with_ending(_text(path)))
     found = find_format(path)
     if member is not None and found.members is None:
         raise FormatError(f"a {found.name} file is one recording", path=path, remedy=f"Leave out {_MEMBER}{member}")
-    try:
-        return found.read(
+    with _reading(path, found):
+        record = found.read(
             path, sampling_rate=sampling_rate, leads=leads, **({} if member is None else {"member": member})
         )
-    except Error as error:
-        error.message = short(error.message)
+        record.set_unit(unit)
+    return record
+
+
+@contextmanager
+def _reading(path, form):
+    """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause."""
+    try:
+        yield
+    except (Error, MemoryError, Warning):
         raise
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
+    except Exception as error:
+        raise FormatError(
+            f"cannot be read: {type(error).__name__} in the {form.name} reader; if the file is right, this is a defect"
+            " of ecgfm: --debug shows it",
+            path=path,
+        ) from error
+
+
+def _text(path):
+    """A path as text."""
+    try:
+        return os.fsdecode(path)
+    except (TypeError, ValueError):
+        kind = type(path).__name__
+        table = columns_of(path) is not None or hasattr(path, "__array__")
+        remedy = "ecgfm.prepare takes signals, ecgfm.predict many files" if table else "Give the name of a file"
+        raise FormatError(f"a {kind} is not a path", field="path", remedy=remedy) from None
+
+
+def with_ending(path):
+    """The path of a WFDB record that is named without its ending, as PhysioNet does, with it; any other as it is."""
+    return f"{path}.hea" if not os.path.isfile(path) and os.path.isfile(f"{path}.hea") else path
 
 
 def members(path):
@@ -98,12 +146,14 @@ def members(path):
     Error
         If such a file can't be read.
     """
-    path = os.fsdecode(path)
+    path = _text(path)
     suffix = os.path.splitext(path)[1].lower()
     if any(form.members and suffix in form.suffixes for form in FORMATS):
         found = find_format(path)
-        names = found.members(path) if found.members else ()
-        if len(names) > 1:
+        with _reading(path, found):
+            names = found.members(path) if found.members else ()
+            several = len(names) > 1
+        if several:
             yield from (f"{path}{_MEMBER}{name}" for name in names)
             return
     yield path
@@ -129,62 +179,74 @@ def find_format(path):
     if header:
         raise FormatError("a signal file of a WFDB record", path=path, remedy=f"Name its header, {header}")
     if found is None:
+        reason = _UNREAD.get(_suffix(path))
         raise FormatError(
-            "not a recording in a format that is known",
+            reason or "not a recording in a format that is known",
             path=path,
-            remedy=f"Known are {', '.join(form.name for form in FORMATS)}",
+            remedy=None if reason else f"Known are {', '.join(form.name for form in FORMATS)}",
         )
     return found
 
 
 def is_recording(path):
-    """Whether a file found in a directory is a recording: its name ends as one and its content agrees.
+    """Whether a file found in a directory is a recording; see `left_out`."""
+    return left_out(path) is None
 
-    A file that can't be read counts as one, so that it is reported and not passed over. Of a name without an ending,
-    as archives of DICOM files have them, the content decides alone. Files and segments of a WFDB record are none.
+
+def left_out(path):
+    """Why a file found in a directory is no recording; None if it is one.
+
+    It is one if its name ends as one and its content agrees. A file that can't be read counts as one, so that it is
+    reported and not passed over. Of a name without an ending, as archives of DICOM files have them, the content decides
+    alone.
+
+    Returns
+    -------
+    str or None
+        `PART` for signal files, annotations and segments of a WFDB record.
     """
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = _suffix(path)
     if suffix and not any(suffix in form.suffixes for form in FORMATS):
-        return False
+        if wfdb.is_part(path):
+            return PART
+        return _UNREAD.get(suffix, "not the name of a recording")
     try:
         head = _head(path)
-    except FormatError:
-        return bool(suffix)
-    found = _match(head, path)
+    except FormatError as error:
+        return None if suffix else error.message
+    try:
+        found = _match(head, path)
+    except FormatError:  # reading it will say what is wrong
+        return None
     if found is None:
-        return False
+        return PART if wfdb.is_part(path) else "not a recording in a format that is known"
     if found is wfdb.FORMAT:
-        return not wfdb.is_segment(path)
-    return found.matches(head) or not (found.side_files or wfdb.header_beside(path))
+        return PART if wfdb.is_segment(path) else None
+    if found.matches(head):
+        return None
+    if wfdb.header_beside(path):
+        return PART
+    return (found.unlike or f"its content is not {found.name}") if found.side_files else None
+
+
+def _suffix(path):
+    return os.path.splitext(path)[1].lower()
 
 
 def _match(head, path):
     for form in FORMATS:
-        if form.matches(head):
-            return form
-    suffix = os.path.splitext(path)[1].lower()
-    return next((form for form in FORMATS if suffix in form.suffixes), None)
+        with _reading(path, form):
+            if form.matches(head):
+                return form
+    return next((form for form in FORMATS if _suffix(path) in form.suffixes), None)
 
 
 def _head(path):
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise FormatError("a directory, not a file" if stat.S_ISDIR(mode) else "not a regular file", path=path)
-        with open(path, "rb") as file:
+    with open_input(path) as file:
+        try:
             head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    except ValueError as error:
-        if isinstance(error, Error):
-            raise
-        raise FormatError(f"not a file name: {error}", path=repr(path)) from None  # a NUL in it
+        except OSError as error:
+            raise unreadable(path, error) from None
     if not head:
         raise FormatError("the file is empty", path=path)
     return head
-
-
-def _unreadable(path, error):
-    if isinstance(error, FileNotFoundError):
-        return FormatError("no such file", path=path)
-    return FormatError(f"can't be read: {error.strerror or error}", path=path)

@@ -12,8 +12,19 @@ import numpy as np
 
 from ..._text import short
 from ...errors import Error, FormatError, LeadError, MissingExtraError, SignalError
+from ...storage.inputs import open_input
 from ...storage.npy import MAX_BYTES, check_size
-from ..record import LEADS, Record, canonical_leads, checked_rate, checked_signal
+from ..record import (
+    LEADS,
+    UNIT_ASSUMED,
+    Record,
+    agreed_leads,
+    canonical_leads,
+    checked_rate,
+    checked_signal,
+    listed,
+    millivolts_per,
+)
 
 __all__ = [
     "LEAD_KEYS",
@@ -37,12 +48,8 @@ SIGNAL_KEYS = ("signal", "feats", "x", "data", "ecg")
 RATE_KEYS = ("sampling_rate", "curr_sample_rate", "sample_rate", "fs")
 LEAD_KEYS = ("leads", "lead_names")
 
-_MOST_NAME = 64  # characters of a lead's name that are passed on
-
 _NOTES, _NOTE = 5, 200  # warnings of a library that a Record keeps, and how much of each
 _LOCK = threading.Lock()  # warnings are caught for the whole process
-
-_MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "nv": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Format:
         Takes the path, and ``sampling_rate`` and ``leads`` as the user gave them; returns a Record.
     side_files : bool
         True if many files with these endings are something else, so that in a directory the content decides.
+    unlike : str
+        What is then said of a file that is something else.
     members : callable or None
         For a format that holds several recordings in a file: takes the path, gives the name of each. `read` then takes
         ``member`` too, one of them or None.
@@ -71,6 +80,7 @@ class Format:
     matches: Callable
     read: Callable
     side_files: bool = False
+    unlike: str = ""
     members: Callable = None
 
 
@@ -99,7 +109,7 @@ def parsing(path, what):
     """Turns what a library raises on a damaged file, which may be anything, into a FormatError."""
     try:
         yield
-    except (Error, MemoryError):
+    except (Error, MemoryError, Warning):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk and not of the file's content
@@ -118,23 +128,16 @@ def warned():
     notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in told[:_NOTES])
 
 
-def millivolts_per(unit):
-    """How many millivolts a unit of voltage is (in any case), or None if it is none."""
-    return _MILLIVOLTS.get(str(unit).strip().lower())
-
-
 def check_file_size(path, most):
-    """The size of a file in bytes.
+    """The size of a regular file in bytes.
 
     Raises
     ------
     FormatError
-        If it is larger than is read.
+        If it is larger than is read, or no regular file.
     """
-    size = os.path.getsize(path)
-    if size > most:
-        raise FormatError(f"the file has {size:,} bytes, more than the {most:,} that are read", path=path)
-    return size
+    with open_input(path, most=most) as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def first_key(keys, present):
@@ -142,23 +145,27 @@ def first_key(keys, present):
     return next((key for key in keys if key in present), None)
 
 
-def make_record(array, path, *, field, rate, given_rate, leads, given_leads, notes=(), **other):
+def make_record(array, path, *, field, rate, given_rate, leads, given_leads, units=(), notes=(), **other):
     """A Record from what a file says and what the user gave.
 
     Parameters
     ----------
     array : ndarray
-        (leads, samples), or (samples, leads) if its other side fits the lead names; that is noted.
+        (leads, samples), or (samples, leads) if its other side fits the lead names; that is noted. In millivolts,
+        unless no unit is stated.
     rate, leads
         What the file says, or None.
     given_rate, given_leads
-        What the user says, or None.
+        What the user says, or None. Names that are given replace those of the file that are no lead's.
+    units : sequence or str or None
+        What the file states the values of each lead (or of all) to be in; None where it states none. By default it
+        states it, and they were converted.
     **other
         Further fields of the Record.
     """
     notes = list(notes)
     array = checked_signal(array, path=path, field=field)
-    leads = _agreed_leads(leads, given_leads, path)
+    leads, names = _agreed_leads(leads, given_leads, path), leads
     count = len(LEADS) if leads is None else len(leads)
     if array.shape[0] != count and array.shape[1] == count:
         array = array.T
@@ -173,19 +180,22 @@ def make_record(array, path, *, field, rate, given_rate, leads, given_leads, not
             )
         leads = LEADS
         notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
+    elif names is not None and given_leads is not None and leads != canonical_leads(names):
+        notes.append(f"leads as given; the file names them {listed(names)}")
     rate = _agreed_rate(rate, given_rate, path)
-    leads = [short(name, _MOST_NAME) for name in leads]
-    return Record(array, rate, leads, source=path, notes=tuple(map(short, notes)), **other)
+    if units is None or isinstance(units, str):
+        units = (units,) * len(leads)
+    elif len(units) == 0:
+        units = ("a unit of its own",) * len(leads)
+    if None in units and not other.get("standardised"):
+        notes.append(UNIT_ASSUMED)
+    return Record(array, rate, leads, source=path, units=units, notes=tuple(map(short, notes)), **other)
 
 
 def _agreed_leads(leads, given, path):
     leads = None if leads is None else canonical_leads(leads, path=path)
     given = None if given is None else canonical_leads(given, path=path)
-    if leads is not None and given is not None and leads != given:
-        raise LeadError(
-            f"the file says {', '.join(leads)}; given was {', '.join(given)}", path=path, field="leads"
-        )
-    return given if leads is None else leads
+    return agreed_leads(leads, given, path=path)
 
 
 def _agreed_rate(rate, given, path):

@@ -19,7 +19,7 @@ def _read(path, *, sampling_rate, leads):
     with open_input(path) as file:
         array = read_array(file, os.fstat(file.fileno()).st_size, path=path, field="signal")
     return make_record(
-        array, path, field="signal", rate=None, given_rate=sampling_rate, leads=None, given_leads=leads
+        array, path, field="signal", rate=None, given_rate=sampling_rate, leads=None, given_leads=leads, units=None
     )
 
 

@@ -6,26 +6,30 @@ its lengths at their word, both are checked before.
 
 import os
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, LeadError, SignalError
-from ..record import LEADS, canonical_lead
+from ...storage.inputs import check_inflation, read_input
+from ..record import LEADS, canonical_lead, listed
 from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
 from .wfdb_plain import PlainRecord, read_plain
 
-__all__ = ["FORMAT", "header_beside", "is_segment", "read_values"]
+__all__ = ["FORMAT", "header_beside", "is_part", "is_segment", "read_values"]
 
-_MAX_HEADER, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 512, 50_000
-_RECORD = re.compile(r"[\w-]+(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
-_RATE = re.compile(r"\d+\.?\d*(/.*)?$|\.\d+(/.*)?$", re.ASCII)
+_MAX_HEADER, _MAX_LINE, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 1024, 512, 50_000
+_MAX_SIGNAL_FILE = 1 << 42  # a claim for the disk, not for memory: what is read of it is held against its size
+_RECORD = re.compile(r"[\w-]+(?:\.\w+)?(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
+_RATE = re.compile(r"(\d+(\.\d*)?|\.\d+)(/.*)?$", re.ASCII)
 _SIGNAL = re.compile(r"[\w~.-]+[ \t]+\d+(x\d+)?(:\d+)?(\+\d+)?([ \t]|$)", re.ASCII)
 _SEGMENT = re.compile(r"[\w~-]+[ \t]+\d+\s*$", re.ASCII)
 _PLAIN = re.compile(r"\w[\w.-]*$", re.ASCII)
 _BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 32 / 3, "311": 32 / 3}
 _PACKED_BITS = {"508": 8, "516": 16, "524": 24}  # FLAC
 _BLOCK = 1 << 20  # samples
-_MAX_RATIO, _FREE_BYTES = 200, 1 << 24  # signals don't compress further than this
+_MAX_BASELINE = 1 << 40
 
 
 def _matches(head):
@@ -45,6 +49,12 @@ def header_beside(path):
     return header if any(line.split()[:1] == [name] for line in _lines(header)[1:]) else None
 
 
+def is_part(path):
+    """Whether a file lies beside a header of its name, or one that names it: signals, annotations."""
+    header = os.path.splitext(path)[0] + ".hea"
+    return header != path and os.path.isfile(header)
+
+
 def is_segment(path):
     """Whether a header is that of a segment of the record beside it (``r_0001.hea`` and ``r_layout.hea`` of ``r``)."""
     master = re.sub(r"_(\d+|layout)\.hea$", ".hea", path)
@@ -54,9 +64,8 @@ def is_segment(path):
 
 def _lines(path):
     try:
-        with open(path, encoding="ascii", errors="ignore") as file:
-            lines = file.read(_MAX_HEADER).splitlines()
-    except (OSError, ValueError):
+        lines = read_input(path, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()
+    except FormatError:
         return []
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
@@ -78,7 +87,8 @@ def _read(path, *, sampling_rate, leads):
         given_rate=sampling_rate,
         leads=[names[i] for i in chosen],
         given_leads=leads,
-        notes=(f"signals not read: {', '.join(ignored)}",) if ignored else (),
+        units=[about.units[i] for i in chosen],
+        notes=(f"signals not read: {listed(ignored)}",) if ignored else (),
     )
 
 
@@ -156,7 +166,7 @@ def _states_rate(path):
     """Whether the record line states a rate; the library takes 250 Hz where it doesn't, or what it can't read."""
     fields = _lines(path)[0].split()
     if len(fields) > 2 and not _RATE.match(fields[2]):
-        raise FormatError(f"{fields[2]!r} is no sampling rate", path=path, field="record line")
+        raise FormatError(f"{shown(fields[2])} is no sampling rate", path=path, field="record line")
     return len(fields) > 2
 
 
@@ -171,7 +181,7 @@ def _voltages(names, units, path):
         if i not in chosen and canonical_lead(name) in LEADS:
             raise SignalError(f"the unit {units[i]!r} is no voltage", path=path, field=f"lead {name}")
     if not chosen:
-        raise LeadError(f"none of the signals is a voltage: {', '.join(names)}", path=path, field="leads")
+        raise LeadError(f"none of the signals is a voltage: {listed(names)}", path=path, field="leads")
     return chosen
 
 
@@ -186,16 +196,17 @@ def _check_claims(library, path):
     header = _header(library, path, path)
     segments = getattr(header, "seg_name", None)
     if segments is None:
-        return _check_files(header, path, path), bool(header.sig_len)
+        return _check_files(header, path, path)[0], bool(header.sig_len)
     if not 1 <= len(segments) <= _MAX_SEGMENTS or len(segments) != header.n_seg:
         raise FormatError(f"{header.n_seg} segments, {len(segments)} described", path=path, field="segments")
-    total, lengths = 0, {}
+    total, lengths, stored = 0, {}, 0
     for name, claimed in zip(segments, header.seg_len):
         total += claimed
         if name == "~":
             continue
         if name not in lengths:
-            lengths[name] = _segment_length(library, name, path)
+            lengths[name], size = _segment_length(library, name, path)
+            stored += size
         if lengths[name] != claimed:
             raise FormatError(
                 f"{claimed:,} samples, its own header says {lengths[name]:,}", path=path, field=f"segment {name}"
@@ -203,24 +214,36 @@ def _check_claims(library, path):
     if header.sig_len not in (None, 0, total):
         raise FormatError(f"{header.sig_len:,} samples in segments of {total:,}", path=path, field="segments")
     check_size((header.n_sig, total), 8, path=path, field="number of samples")
+    # Gaps, and segments that are named again and again, are nowhere stored.
+    check_inflation(stored, 4 * header.n_sig * total, path=path, field="segments")
     return total, True
 
 
 def _segment_length(library, name, path):
+    """Samples of a segment, and the bytes that its signals take."""
     file = _beside(path, f"{name}.hea", "segments")
     try:
         segment = _header(library, file, path)
-    except OSError as error:
-        if isinstance(error, FormatError):
+    except FormatError as error:
+        if error.path != file:
             raise
-        raise FormatError(f"its header can't be read: {error.strerror}", path=path, field=f"segment {name}") from None
+        raise FormatError(
+            f"its header can't be read: {error.message}",
+            path=path,
+            field=f"segment {name}",
+            remedy="Get all segments, or read one of them by its own header",
+        ) from None
     if getattr(segment, "seg_name", None) is not None:
         raise FormatError("a segment that consists of segments", path=path, field=f"segment {name}")
     return _check_files(segment, file, path)
 
 
 def _header(library, file, path):
-    check_file_size(file, _MAX_HEADER)
+    """The library's header of a file whose text was looked at before."""
+    for number, line in enumerate(read_input(file, most=_MAX_HEADER).splitlines()):
+        if len(line) > _MAX_LINE and not line.lstrip().startswith(b"#"):
+            raise FormatError(f"{len(line):,} characters; at most {_MAX_LINE:,} are read", path=path,
+                              field=f"line {number + 1}")
     with parsing(path, "WFDB"):
         header = library.rdheader(_base(file))
     if not 0 <= header.n_sig <= _MAX_SIGNALS:
@@ -229,54 +252,108 @@ def _header(library, file, path):
     return header
 
 
+@dataclass
+class _Claim:
+    """What a header says of a signal file."""
+
+    form: str
+    start: int  # bytes before the first sample
+    bits: float = 0  # of a sample of all its signals
+    skew: int = 0  # samples that the latest of its signals lags
+
+    @property
+    def packed(self):
+        return self.form in _PACKED_BITS
+
+    def bytes(self, samples):
+        return self.start + int(samples * self.bits // 8)
+
+
 def _check_files(header, file, path):
-    """Each signal file must lie beside the header and hold what it says. Returns the number of samples."""
+    """Each signal file must lie beside the header and hold what it says.
+
+    Returns
+    -------
+    tuple
+        The number of samples, and the bytes of the signal files.
+    """
+    claims = _claims(header, file, path)
+    samples = header.sig_len or 0  # 0 says: as many as the file holds
+    held, stored = [], 0
+    for name, claim in claims.items():
+        field = f"signal file {name}"
+        size = _size_beside(file, name, path)
+        stored += size
+        if claim.packed and not samples:
+            raise FormatError("a compressed signal of no stated length", path=path, field=field)
+        held.append(int(max(size - claim.start, 0) * 8 // claim.bits))
+        expected = claim.bytes(samples)
+        if claim.packed:
+            check_inflation(size, expected, path=path, field=field)
+        elif expected > size:
+            raise FormatError(
+                f"truncated: {samples:,} samples take {expected:,} bytes, the file has {size:,}",
+                path=path,
+                field=field,
+            )
+        if claim.skew and claim.skew >= (samples or held[-1]):
+            raise FormatError(f"a signal lags by {claim.skew:,} samples, more than there are", path=path, field=field)
+    samples = samples or min(held, default=0)
+    check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
+    return samples, stored
+
+
+def _claims(header, file, path):
+    """Name of each signal file -> `_Claim`."""
     names = header.file_name or []
     if not names or header.fmt is None:
         raise FormatError("the header describes no signals", path=path, field=os.path.basename(file))
     if len(names) != header.n_sig:
         raise FormatError(f"{header.n_sig} signals, {len(names)} described", path=path, field=os.path.basename(file))
-    samples = header.sig_len or 0  # 0 says: as many as the file holds
-    held = []
-    claims = {}  # file -> (bits of one sample of all its signals, bytes before the first, is compressed)
+    claims = {}
     for i, (name, form) in enumerate(zip(names, header.fmt)):
+        field = f"signal {i}"
+        gain, baseline = header.adc_gain[i], header.baseline[i]
+        if gain is not None and not (np.isfinite(gain) and gain):
+            raise FormatError(f"a gain of {shown(gain)}", path=path, field=field)
+        if baseline is not None and abs(baseline) > _MAX_BASELINE:
+            raise FormatError(f"a baseline of {shown(baseline)}", path=path, field=field)
         if name == "~" and form == "0":  # a layout names signals and has no file
             continue
         bits = _BITS.get(form) or _PACKED_BITS.get(form)
         if bits is None:
-            raise FormatError(f"the storage format {form} is not known", path=path, field=f"signal {i}")
+            raise FormatError(f"the storage format {shown(form)} is not known", path=path, field=field)
         frame = header.samps_per_frame[i] or 1
-        check_size((max(samples, 1), frame), 8, path=path, field=f"signal {i}")
-        total, start, _ = claims.get(name, (0, header.byte_offset[i] or 0, None))
-        claims[name] = total + bits * frame, start, form in _PACKED_BITS
-    for name, (bits, start, packed) in claims.items():
-        try:
-            size = os.path.getsize(_beside(file, name, "signal file"))
-        except OSError as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"can't be read: {error.strerror}", path=path, field=f"signal file {name}") from None
-        if packed and not samples:
-            raise FormatError("a compressed signal of no stated length", path=path, field=f"signal file {name}")
-        held.append(int(max(size - start, 0) * 8 // bits))
-        expected = start + int(samples * bits // 8)
-        if packed and expected > _FREE_BYTES and expected > _MAX_RATIO * size:
-            raise FormatError(f"{size:,} bytes are said to hold {expected:,}", path=path, field=f"signal file {name}")
-        if not packed and expected > size:
+        check_size((max(header.sig_len or 0, 1), frame), 8, path=path, field=field)
+        claim = claims.setdefault(name, _Claim(form, header.byte_offset[i] or 0))
+        if (claim.form, claim.start) != (form, header.byte_offset[i] or 0):
             raise FormatError(
-                f"truncated: {samples:,} samples take {expected:,} bytes, the file has {size:,}",
+                f"a signal file in two formats: {claim.form}+{claim.start} and {form}+{header.byte_offset[i] or 0}",
                 path=path,
                 field=f"signal file {name}",
             )
-    samples = samples or min(held, default=0)
-    check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
-    return samples
+        claim.bits += bits * frame
+        claim.skew = max(claim.skew, header.skew[i] or 0)
+    return claims
+
+
+def _size_beside(file, name, path):
+    """The size of a signal file."""
+    found = _beside(file, name, "signal file")
+    try:
+        return check_file_size(found, _MAX_SIGNAL_FILE)
+    except FormatError as error:
+        if error.path != found:
+            raise
+        raise FormatError(error.message, path=path, field=f"signal file {name}") from None
 
 
 def _beside(path, name, field):
     """The path of a file that a header names; it must lie in the header's directory."""
     if not _PLAIN.match(name):
-        raise FormatError(f"the name {name!r} is not that of a file beside the header", path=path, field=field)
+        raise FormatError(
+            f"the name {shown(name)} is not that of a file beside the header", path=path, field=field
+        )
     return os.path.join(os.path.dirname(path), name)
 
 

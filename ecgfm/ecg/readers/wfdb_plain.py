@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...storage.inputs import open_input, read_input
+
 __all__ = ["PlainRecord", "read_plain"]
 
 _MAX_HEADER, _MAX_SIGNALS = 1 << 16, 64
@@ -21,8 +23,12 @@ _RECORD = re.compile(
     r"(?:[ \t]+(\d\d?):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:[ \t]+(\d\d)/(\d\d)/(\d{4}))?)?$",
     re.ASCII,
 )
+_RECORD_2020 = re.compile(  # of the Challenge 2020, whose records are named as files; the date is not looked at
+    r"[-\w]+\.(?:mat|dat|hea)[ \t]+(\d{1,3})[ \t]+(\d{1,6}(?:\.\d{1,9})?)[ \t]+(\d{1,9})(?:[ \t].*)?$",
+    re.ASCII,
+)
 _SIGNAL = re.compile(
-    r"([-\w]+\.\w+)[ \t]+16(?:\+(\d{1,6}))?[ \t]+(\d{1,9}(?:\.\d{1,18})?)(?:\((-?\d{1,6})\))?(?:/([a-zA-Z]+))?"
+    r"([-\w]+\.\w+)[ \t]+16(?:x1)?(?:\+(\d{1,6}))?[ \t]+(\d{1,9}(?:\.\d{1,18})?)(?:\((-?\d{1,6})\))?(?:/([a-zA-Z]+))?"
     r"[ \t]+\d+[ \t]+(-?\d{1,6})[ \t]+-?\d+[ \t]+-?\d+[ \t]+\d+[ \t]+(\w[^\t\r\n\f\v]*)$",
     re.ASCII,
 )
@@ -67,9 +73,7 @@ def read_plain(path):
     PlainRecord or None
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read(_MAX_HEADER + 1)
-        return _parsed(os.path.dirname(path), text) if len(text) <= _MAX_HEADER else None
+        return _parsed(os.path.dirname(path), read_input(path, most=_MAX_HEADER))
     except (OSError, ValueError):  # a date that is none, a file that can't be read
         return None
 
@@ -78,7 +82,7 @@ def _parsed(folder, text):
     lines = [line.strip() for line in text.decode("ascii", errors="ignore").splitlines()]
     comments = [line.strip(" \t#") for line in lines if line.startswith("#")]
     lines = [line for line in lines if line and not line.startswith("#")]
-    record = _RECORD.match(lines[0]) if lines else None
+    record = (_RECORD.match(lines[0]) or _RECORD_2020.match(lines[0])) if lines else None
     if record is None:
         return None
     count, samples = int(record[1]), int(record[3])
@@ -97,11 +101,7 @@ def _parsed(folder, text):
     if stored.min() == _INVALID:
         values[stored == _INVALID] = np.nan
     rate = float(record[2])
-    time = date = None
-    if record[4]:
-        time = datetime.time(*map(int, record.group(4, 5, 6)), int((record[7] or "0").ljust(6, "0")))
-    if record[8]:
-        date = datetime.date(int(record[10]), int(record[9]), int(record[8]))
+    time, date = _began(record) if record.re is _RECORD else (None, None)
     return PlainRecord(
         int(rate) if round(rate, 8) == int(rate) else rate,
         [signal[7] for signal in signals],
@@ -111,6 +111,16 @@ def _parsed(folder, text):
         time,
         date,
     )
+
+
+def _began(record):
+    """Time and date of a record line, each None if it is not stated."""
+    time = date = None
+    if record[4]:
+        time = datetime.time(*map(int, record.group(4, 5, 6)), int((record[7] or "0").ljust(6, "0")))
+    if record[8]:
+        date = datetime.date(int(record[10]), int(record[9]), int(record[8]))
+    return time, date
 
 
 def _stored(folder, signals, samples):
@@ -126,7 +136,8 @@ def _stored(folder, signals, samples):
             groups.append([name, offset, 1])
     parts = []
     for name, offset, count in groups:
-        part = np.fromfile(os.path.join(folder, name), "<i2", samples * count, offset=offset)
+        with open_input(os.path.join(folder, name)) as file:
+            part = np.fromfile(file, "<i2", samples * count, offset=offset)
         if len(part) != samples * count:
             return None
         parts.append(part.reshape(samples, count))

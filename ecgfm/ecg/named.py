@@ -1,0 +1,139 @@
+"""Signals that carry names, such as a DataFrame: their rows by name, whichever way round they lie.
+
+Nothing is imported for it: what an object can do tells what it is.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import LeadError, SignalError
+
+__all__ = ["columns_of", "named_rows"]
+
+
+def named_rows(values, known):
+    """The leads of what carries names, as rows.
+
+    Parameters
+    ----------
+    values : object
+        Anything. Names have: tables (of pandas, polars, pyarrow, or an `ecgfm.Table`) by their columns or by their
+        index, mappings of name to values, structured arrays by their fields, and labelled arrays (xarray) by the
+        coordinates of a dimension. Numbers and times are no names.
+    known : callable
+        Takes a name; True if it is that of a lead.
+
+    Returns
+    -------
+    tuple
+        (leads, samples) array, the names of its rows, and the names that were left out since they are not those of
+        leads; or `values` itself, None and () if it carries no names.
+
+    Raises
+    ------
+    LeadError
+        If a name is there twice, or both columns and rows are named as leads.
+    SignalError
+        If a lead's values are not numbers, or leads have different lengths.
+    """
+    columns = columns_of(values)
+    if columns is not None:
+        rows = _texts(getattr(values, "index", None))
+        columns = _texts(columns)
+        if _by_rows(columns, rows, known):
+            return _chosen(np.asarray(values), rows, known)
+        return (values, None, ()) if columns is None else _of_columns(values, columns, known)
+    fields = getattr(getattr(values, "dtype", None), "names", None)
+    if fields is not None:
+        return _of_columns(values, list(fields), known)
+    first, second = _coordinates(values)
+    if first is None and second is None:
+        return values, None, ()
+    array = np.asarray(values)
+    return _chosen(array, first, known) if _by_rows(second, first, known) else _chosen(array.T, second, known)
+
+
+def columns_of(values):
+    """The columns of a table or the keys of a mapping, as a list; None for anything else."""
+    if isinstance(values, Mapping):
+        return list(values)
+    columns = getattr(values, "column_names", None)  # pyarrow
+    if columns is None:
+        columns = getattr(values, "columns", None)
+    if columns is None or not hasattr(values, "__getitem__") or callable(columns) or isinstance(columns, str):
+        return None
+    return list(columns)
+
+
+def _texts(names):
+    """The names as text; None if they are not all text."""
+    if names is None or callable(names):
+        return None
+    names = list(names)
+    return [str(name) for name in names] if names and all(isinstance(name, str) for name in names) else None
+
+
+def _coordinates(values):
+    """The names along both dimensions of a labelled array, each None if there are none."""
+    dims, coords = getattr(values, "dims", None), getattr(values, "coords", None)
+    if coords is None or not isinstance(dims, tuple) or len(dims) != 2:
+        return None, None
+    found = []
+    for dim in dims:
+        try:
+            found.append(_texts(np.asarray(coords[dim]).tolist()))
+        except (KeyError, TypeError, ValueError):
+            found.append(None)
+    return tuple(found)
+
+
+def _by_rows(columns, rows, known):
+    """Whether the rows and not the columns are the leads."""
+    counts = [sum(map(known, names or ())) for names in (columns, rows)]
+    if all(counts):
+        raise LeadError(
+            "both the rows and the columns are named as leads", field="leads", remedy="Give an array and leads=[...]"
+        )
+    return bool(counts[1]) or (columns is None and rows is not None)
+
+
+def _chosen(array, names, known):
+    """Of an array whose rows are named those that are leads, or all if none is."""
+    kept = [i for i, name in enumerate(names) if known(name)] or list(range(len(names)))
+    if len(kept) < len(names):
+        array = array[kept]
+    if array.dtype.kind == "O":
+        array = _numbers(array, "signal")
+    left = sorted(set(range(len(names))) - set(kept))
+    return array, [names[i] for i in kept], tuple(names[i] for i in left)
+
+
+def _of_columns(values, columns, known):
+    kept = [name for name in columns if known(name)] or columns
+    twice = sorted({name for name in kept if kept.count(name) > 1}) if len(set(kept)) < len(kept) else ()
+    if twice:
+        raise LeadError(f"named more than once: {twice[0]}", field="leads", remedy="Give each lead one name")
+    rows = [_numbers(values[name], f"lead {name}") for name in kept]
+    if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
+        raise SignalError("the leads have different lengths, or more than one dimension", field="signal")
+    return np.stack(rows), list(kept), tuple(name for name in columns if name not in kept)
+
+
+def _numbers(column, field):
+    """A column as an array of numbers; what stands for a missing value becomes NaN."""
+    if np.ma.is_masked(column):
+        raise SignalError("the array has masked values", field=field, remedy="Fill or cut them out first")
+    try:
+        array = np.asarray(column)
+        if array.dtype.kind == "O":
+            convert = getattr(column, "to_numpy", None)
+            try:
+                array = np.asarray(column, dtype=np.float64)
+            except TypeError:  # pandas' NA is no number
+                array = column.to_numpy(dtype=np.float64, na_value=np.nan) if convert else array
+    except (TypeError, ValueError):
+        raise SignalError("the values are not real numbers", field=field) from None
+    if array.dtype.kind not in "iuf":
+        raise SignalError(f"the values are of type {array.dtype}, not real numbers", field=field)
+    return array
