@@ -13,7 +13,7 @@ from ecgfm.ecg.readers import is_recording
 
 FILES = {
     "s0010_re.hea": "wfdb",
-    "waveform_ecg.dcm": "pydicom",
+    "waveform_ecg.dcm": "numpy",
     "muse_1.xml": "ecgdatakit",
     "muse_2.xml": "ecgdatakit",
     "example.scp": "ecgdatakit",

@@ -1,16 +1,18 @@
 """EDF and BDF (with their ``+``): the signals that are named as ECG leads. edfio parses."""
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 
+from ..._text import shown
 from ...errors import FormatError, LeadError, SignalError
+from ...storage.inputs import open_input
 from ..record import LEADS, canonical_lead
 from .common import (
     MAX_BYTES,
     Format,
-    check_file_size,
     check_size,
     make_record,
     millivolts_per,
@@ -86,7 +88,7 @@ def _millivolts(signal, path):
     field = f"lead {signal.label}"
     factor = millivolts_per(signal.physical_dimension)
     if factor is None:
-        raise SignalError(f"the unit {signal.physical_dimension!r} is no voltage", path=path, field=field)
+        raise SignalError(f"the unit {shown(signal.physical_dimension)} is no voltage", path=path, field=field)
     ends = np.array([*signal.digital_range, *signal.physical_range], dtype=np.float64)
     if not np.isfinite(ends).all() or ends[0] >= ends[1] or ends[2] == ends[3]:
         raise FormatError(
@@ -97,8 +99,8 @@ def _millivolts(signal, path):
 
 def _check_claims(path):
     """Hold the header against the size of the file; return "EDF" or "BDF"."""
-    size = check_file_size(path, MAX_BYTES)
-    with open(path, "rb") as file:
+    with open_input(path, most=MAX_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
         head = file.read(_FIXED)
         if not _matches(head):
             raise FormatError("not an EDF header", path=path)
@@ -110,7 +112,7 @@ def _check_claims(path):
         file.seek(_FIXED + 216 * signals)
         counts = [_integer(file.read(8)) for _ in range(signals)]
     if records is None or records < -1 or records == 0:
-        raise FormatError(f"{head[236:244]!r} is no number", path=path, field="number of data records")
+        raise FormatError(f"{shown(head[236:244])} is no number", path=path, field="number of data records")
     if any(count is None or count < 1 for count in counts):
         raise FormatError("a signal without a number of samples", path=path, field="samples per data record")
     width = 2 if head[:8] == _EDF else 3

@@ -69,7 +69,8 @@ def _row(ids, member, path):
 
 def without_padding(signal):
     """The signal without the samples at its ends where all leads are zero, and how many these are."""
-    used = np.flatnonzero(signal.any(axis=0))
+    with np.errstate(invalid="ignore"):
+        used = np.flatnonzero(signal.any(axis=0))
     if not len(used):
         return signal, 0
     kept = signal[:, used[0] : used[-1] + 1]

@@ -18,4 +18,4 @@ def _read(path, *, sampling_rate, leads):
         raise foreign(first_element(file.read(_HEAD_BYTES)), path)
 
 
-FORMAT = Format("XML of Philips, CardioSoft or Schiller (named, not read)", (".xml",), _matches, _read, side_files=True)
+FORMAT = Format("Philips, CardioSoft or Schiller XML (named, not read)", (".xml",), _matches, _read, side_files=True)
