@@ -16,6 +16,8 @@ _ROOT = "RestingECG"
 _UTF16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks
 _BARE = re.compile(rb"&(?!#?\w{1,100};)")  # MUSE writes the & in texts such as "ST & T" as it is, which is no XML
 
+_MOST_AMPERSANDS = 10_000
+
 
 def _matches(head):
     return first_element(head) == _ROOT
@@ -53,8 +55,8 @@ def muse_xml(path):
 
 
 def _mended(content):
-    """The bytes of a file with each bare & escaped; the same object if there is none."""
-    if content.startswith(_UTF16) or not _BARE.search(content):
+    """The bytes of a file with each bare & escaped; the same object if there is none, or more than texts have."""
+    if content.startswith(_UTF16) or content.count(b"&") > _MOST_AMPERSANDS or not _BARE.search(content):
         return content
     return _BARE.sub(b"&amp;", content)
 

@@ -9,12 +9,13 @@ import tempfile
 from contextlib import contextmanager
 from xml.parsers import expat
 
-from ...errors import FormatError
+from ..._text import short
+from ...errors import Error, FormatError
 from ...storage.inputs import read_input
 
 __all__ = ["OTHERS", "checked_file", "checked_xml", "first_element", "foreign"]
 
-_MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 250_000, 2_000_000, 200  # elements and attributes; words of text
+_MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 150_000, 2_000_000, 200  # elements and attributes; words of text
 _MAX_TAG, _MAX_NAMESPACE = 1 << 20, 1000  # bytes of a tag (or comment), characters of a namespace's name
 _PIECE = 1 << 16
 _UTF16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks
@@ -100,15 +101,23 @@ def checked_xml(path, most, mend=None):
     """
     whole = read_input(path, most=most)
     content = whole if mend is None else mend(whole)
-    try:
-        root = _Count(path).over(content)
-    except expat.ExpatError:
+    root, wrong = _counted(content, path)
+    if wrong:
         content = _decoded(content).encode("utf-8", "replace")
-        try:
-            root = _Count(path).over(content)
-        except expat.ExpatError as error:
-            raise FormatError(f"damaged XML: {error}", path=path) from None
+        root, wrong = _counted(content, path)
+    if wrong:
+        raise FormatError(f"damaged XML: {wrong}", path=path)
     return root, content, content is not whole
+
+
+def _counted(content, path):
+    """The first element's name, and what expat finds wrong with the text, or None."""
+    try:
+        return _Count(path).over(content), None
+    except Error:
+        raise
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two of encodings
+        return None, short(str(error), 200)
 
 
 def _decoded(content):
@@ -131,7 +140,7 @@ class _Count:
         self._nodes = self._values = self._depth = 0
 
     def over(self, content):
-        """str: the first element's name. Raises FormatError, or ExpatError for what is no XML."""
+        """str: the first element's name. Raises FormatError, or what expat does for what is no XML."""
         parser = expat.ParserCreate(namespace_separator="}")
         parser.buffer_text, parser.buffer_size = True, _PIECE
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
