@@ -20,6 +20,7 @@ __all__ = ["Values", "contents"]
 
 _DEFLATE, _SHUFFLE = 1, 2
 _MAX_CHUNK, _MAX_CHUNKS = 1 << 26, 100_000  # bytes of one, and how many are read at once
+_FEW_CHUNKS = 16
 _MOST_NAMES = 10
 
 
@@ -117,6 +118,8 @@ class Values:
         if prod(map(len, corners)) > _MAX_CHUNKS:
             raise self._wrong(f"more than {_MAX_CHUNKS:,} chunks have to be read")
         check_inflation(self._size, prod(shape) * self.dtype.itemsize, path=self._path, field=self._name)
+        if not self._filters:
+            self._check_sizes(list(itertools.islice(itertools.product(*corners), _FEW_CHUNKS + 1)), size)
         found, packed, inflated = np.empty(shape, self.dtype), 0, 0
         room = np.empty(min(2 * size + 1024, self._size), np.uint8)
         for corner in itertools.product(*corners):
@@ -131,6 +134,25 @@ class Values:
                 of.append(slice(start - at, stop - at))
             found[tuple(into)] = values[tuple(of)]
         return found
+
+    def _check_sizes(self, corners, size):
+        """Hold the stored sizes of chunks without filters against what they must be.
+
+        HDF5 says that each has that size, and reads as many bytes as the file says. A few are looked up one by one,
+        which takes as long as there are chunks before them; of more, all chunks of the data set are gone through.
+        """
+        data = self._data.id
+
+        def wrong(info):
+            if info.size not in (0, size):  # 0: never written
+                return f"the chunk at {info.chunk_offset} has {info.size:,} bytes, not {size:,}"
+
+        if len(corners) > _FEW_CHUNKS:
+            found = data.chunk_iter(wrong)
+        else:
+            found = next(filter(None, (wrong(data.get_chunk_info_by_coord(corner)) for corner in corners)), None)
+        if found:
+            raise self._wrong(found)
 
     def _raw(self, corner, room):
         """The bytes of a chunk as they are stored, and which filters were left out."""
