@@ -118,10 +118,12 @@ class Values:
         if prod(map(len, corners)) > _MAX_CHUNKS:
             raise self._wrong(f"more than {_MAX_CHUNKS:,} chunks have to be read")
         check_inflation(self._size, prod(shape) * self.dtype.itemsize, path=self._path, field=self._name)
+        if prod(shape) and not self._data.id.get_storage_size():
+            raise self._wrong(f"never written: the shape {self.shape}")
         if not self._filters:
             self._check_sizes(list(itertools.islice(itertools.product(*corners), _FEW_CHUNKS + 1)), size)
         found, packed, inflated = np.empty(shape, self.dtype), 0, 0
-        room = np.empty(min(2 * size + 1024, self._size), np.uint8)
+        room = np.empty(min(2 * size + 1024, self._size) if self._filters else size, np.uint8)
         for corner in itertools.product(*corners):
             raw, mask = self._raw(corner, room)
             packed, inflated = packed + len(raw), inflated + size
