@@ -140,7 +140,7 @@ def test_hdf5_that_lies(tmp_path):
         "long_inside.h5": (chunk(zlib.compress(bytes(10**7)), compression="gzip"), "takes more bytes|where it should"),
         "no_deflate.h5": (chunk(b"ab" * 1000, compression="gzip"), "damaged compressed data"),
         "cut_deflate.h5": (chunk(zlib.compress(bytes(240_000))[:-9], compression="gzip"), "damaged compressed data"),
-        "unwritten_chunk.h5": (chunk(None), "was never written"),
+        "unwritten_chunk.h5": (chunk(None), "never written"),
         "unwritten.h5": (of((1, 5000, 12)), "never written"),
         "unwritten_day.h5": (of((1, 43_200_000, 12), chunks=(1, 10_000, 12), fillvalue=1), "inflate|never written"),
         "unwritten_whole.h5": (of((1, 43_200_000, 12)), "never written"),
@@ -174,7 +174,8 @@ def test_hdf5_bombs(tmp_path):
     """Zeros in deflated chunks: of the tracings, and of the numbers of exams."""
 
     def zeros(file, h5py):
-        found = file.create_dataset("tracings", (1, 43_200_000, 12), "<f4", chunks=(1, 432_000, 12), compression="gzip")
+        options = {"chunks": (1, 432_000, 12), "compression": "gzip"}
+        found = file.create_dataset("tracings", (1, 43_200_000, 12), "<f4", **options)
         raw = zlib.compress(bytes(432_000 * 48), 9)
         for i in range(50):
             found.id.write_direct_chunk((0, 432_000 * i, 0), raw)
@@ -219,7 +220,6 @@ def test_xml_that_lies(tmp_path):
             "muse_wide.xml": (muse(tmp_path, wide), "more than 150,000 elements and attributes"),
             "aecg_wide.xml": (aecg(tmp_path, wide), "more than 150,000 elements and attributes"),
             "attributes.xml": (aecg(tmp_path, "<a b='' c='' d='' e=''/>" * 40_000), "elements and attributes"),
-            "attributes_of_one.xml": (aecg(tmp_path, f"<a {' '.join(f'a{i}=_' for i in range(9**6))}/>"), "damaged|tag"),
             "tag.xml": (aecg(tmp_path, "<a " + " ".join(f"a{i}=''" for i in range(900_000)) + "/>"), "a tag of more"),
             "muse_deep.xml": (muse(tmp_path, deep), "nested more than 200 deep"),
             "aecg_deep.xml": (aecg(tmp_path, deep), "nested more than 200 deep"),
@@ -391,7 +391,8 @@ def codes(*, samples=1, lead=65_534, leads=12, tables=struct.pack("<H", 19999), 
         tail = struct.pack("<HIBB6s", number, 16 + len(body), 20, 20, b"SCPECG" if number == 0 else b"") + body
         return struct.pack("<H", binascii.crc_hqx(tail, 0xFFFF)) + tail
 
-    definition = bytes([leads, 0x05 if beats else 0x04]) + b"".join(struct.pack("<IIB", 1, samples, i % 12 + 1) for i in range(leads))
+    definition = bytes([leads, 0x05 if beats else 0x04])
+    definition += b"".join(struct.pack("<IIB", 1, samples, i % 12 + 1) for i in range(leads))
     rhythm = struct.pack("<HHBB", 5000, 2000, 0, 0) + struct.pack("<H", lead) * leads + bytes(lead * leads)
     sections = {2: tables, 3: definition, 4: beats, 5: beat, 6: rhythm}
     sections = {number: section(number, body) if body else b"" for number, body in sections.items()}

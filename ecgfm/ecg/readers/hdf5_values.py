@@ -55,7 +55,8 @@ class Values:
         stored = found.id.get_type()
         if self.shape is None or not self.shape or self.dtype.kind not in "iuf":
             raise self._wrong(f"{short(str(self.dtype), 60)} of shape {self.shape}, not an array of numbers")
-        if stored.get_class() not in (library.h5t.INTEGER, library.h5t.FLOAT) or stored != library.h5t.py_create(self.dtype):
+        plain = stored.get_class() in (library.h5t.INTEGER, library.h5t.FLOAT)
+        if not plain or stored != library.h5t.py_create(self.dtype):
             raise self._wrong("numbers of a kind that no processor has")
         self._filters = self._known_filters(found.id.get_create_plist())
         if found.chunks and prod(found.chunks) * self.dtype.itemsize > _MAX_CHUNK:

@@ -75,7 +75,7 @@ def _counts_alone(path, what):
         f"{what}, as PhysioNet's Challenges have it: numbers whose unit, rate and leads stand in a WFDB header",
         path=path,
         field=_COUNTS,
-        remedy=f"Name its header, {header}" if os.path.isfile(header) else "Put its header (.hea) beside it and name that",
+        remedy=f"Name its header, {header}" if os.path.isfile(header) else "Put its header (.hea) beside it; name that",
     )
 
 
