@@ -1,0 +1,87 @@
+"""Wordings that follow from the phrases of a definition: their number, and hyphens within them."""
+
+import re
+
+from .definitions import ENTITY
+
+__all__ = ["compounds", "numbers"]
+
+WORDS = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)+").fullmatch
+# Adjectives by their endings, and short ones that have none.
+ADJECTIVE = re.compile(r".*(?:al|ar|ary|ic|ed|ive|ous|ant|ent|able|ible|ature|tiple)|low|high|tall|poor|wide|narrow|broad|"
+                       r"short|long|early|late|minor|deep|flat|left|right|old|new").fullmatch
+MULTIPLE = "Multiple"
+
+
+def compounds(patterns):
+    """Phrases in which a hyphen may stand for a space, and what becomes of each.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+
+    Returns
+    -------
+    dict of str to str
+        A phrase of which both parts are phrases, too, is left out: "sinus-rhythm" is read as it stands, a rhythm that
+        is sinus. After "non" the hyphens stay, for then it is another finding.
+    """
+    texts = {pattern.text for pattern in patterns}
+    made = {}
+    for text in texts:
+        if not WORDS(text):
+            continue
+        words = text.split(" ")
+        parts = ((" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words)))
+        if not any(left in texts and right in texts for left, right in parts):
+            made[text] = text
+            made[f"non {text}"] = "non-" + "-".join(words)
+    return made
+
+
+def numbers(patterns):
+    """Phrases with an adjective whose last word stands in the other number, where the definition has one number only.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+
+    Returns
+    -------
+    dict of str to str
+        "low voltages" -> "low voltage". Not where the end of the phrase has a meaning of its own ("complexes" in "wide
+        complexes"), and no singular becomes a plural that says that there are several.
+    """
+    texts = {pattern.text for pattern in patterns}
+    made = {}
+    for pattern in patterns:
+        words = pattern.text.split(" ")
+        if pattern.kind != ENTITY or not WORDS(pattern.text) or not ADJECTIVE(words[0]):
+            continue
+        single, last = singular(words[-1]), plural(words[-1])
+        if single is not None:
+            if any(MULTIPLE in own for _, own in pattern.use):
+                continue
+            last = single
+        other = [*words[:-1], last]
+        if not any(" ".join(other[i:]) in texts for i in range(len(other))):
+            made[" ".join(other)] = pattern.text
+    return made
+
+
+def singular(word):
+    """The singular of a plural, None for a word that is none."""
+    if word == "stimuli":
+        return "stimulus"
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("xes", "ches", "shes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else None
+
+
+def plural(word):
+    """The plural of a singular."""
+    if word.endswith("y") and word[-2:-1] not in "aeou":
+        return word[:-1] + "ies"
+    return word + ("es" if word.endswith(("x", "ch", "sh", "s")) else "s")
