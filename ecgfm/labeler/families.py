@@ -2,7 +2,7 @@
 
 import re
 
-from .definitions import ENTITY
+from .definitions import BEFORE, ENTITY
 
 __all__ = ["compounds", "numbers"]
 
@@ -10,32 +10,34 @@ WORDS = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)+").fullmatch
 # Adjectives by their endings, and short ones that have none.
 ADJECTIVE = re.compile(r".*(?:al|ar|ary|ic|ed|ive|ous|ant|ent|able|ible|ature|tiple)|low|high|tall|poor|wide|narrow|broad|"
                        r"short|long|early|late|minor|deep|flat|left|right|old|new").fullmatch
+NOUN = re.compile(r"(?!.*ed$)[a-z]{4,}").fullmatch  # shorter ones are letters of waves, leads and the like
 MULTIPLE = "Multiple"
 
 
-def compounds(patterns):
+def compounds(patterns, entities):
     """Phrases in which a hyphen may stand for a space, and what becomes of each.
 
     Parameters
     ----------
     patterns : sequence of Pattern
+    entities : dict of str to Entity
 
     Returns
     -------
     dict of str to str
-        A phrase of which both parts are phrases, too, is left out: "sinus-rhythm" is read as it stands, a rhythm that
-        is sinus. After "non" the hyphens stay, for then it is another finding.
+        After "non" the hyphens stay, for then it is another finding. They stay, too, between a descriptor and a finding
+        that is a label only with a descriptor: "sinus-rhythm" says as it stands that the rhythm is sinus.
     """
-    texts = {pattern.text for pattern in patterns}
+    general = {pattern.text for pattern in patterns if pattern.kind == ENTITY
+               and any(entities[name].require_descriptors for name, _ in pattern.use)}
+    before = {pattern.text for pattern in patterns if pattern.kind == BEFORE}
     made = {}
-    for text in texts:
-        if not WORDS(text):
-            continue
-        words = text.split(" ")
-        parts = ((" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words)))
-        if not any(left in texts and right in texts for left, right in parts):
-            made[text] = text
-            made[f"non {text}"] = "non-" + "-".join(words)
+    for text in (pattern.text for pattern in patterns):
+        if WORDS(text):
+            words = text.split(" ")
+            if not (len(words) == 2 and words[0] in before and words[1] in general):
+                made[text] = text
+                made[f"non {text}"] = "non-" + "-".join(words)
     return made
 
 
@@ -56,7 +58,7 @@ def numbers(patterns):
     made = {}
     for pattern in patterns:
         words = pattern.text.split(" ")
-        if pattern.kind != ENTITY or not WORDS(pattern.text) or not ADJECTIVE(words[0]):
+        if pattern.kind != ENTITY or not WORDS(pattern.text) or not ADJECTIVE(words[0]) or not NOUN(words[-1]):
             continue
         single, last = singular(words[-1]), plural(words[-1])
         if single is not None:

@@ -64,7 +64,7 @@ class Labeler:
         if self._normalizer is None:
             folder = self.definitions.path
             path = None if self._rules is None or folder is None else folder / FILE
-            self._normalizer = Normalizer(self._rules, path=path, patterns=self.definitions.patterns)
+            self._normalizer = Normalizer(self._rules, path=path, definitions=self.definitions)
         return self._normalizer
 
     def engine(self, mode):

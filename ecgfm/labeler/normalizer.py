@@ -74,8 +74,9 @@ class Normalizer:
         Words that are right in addition to those of the rules, and are not taken for misspellings.
     path : path-like, optional
         Where the rules came from; errors name it.
-    patterns : sequence of Pattern
-        Those of a definition: their words are right, too, and texts are brought to their number and out of hyphens.
+    definitions : Definitions, optional
+        The words of its patterns are right, too, and texts are brought to the number of these patterns and out of
+        hyphens.
 
     Raises
     ------
@@ -83,7 +84,7 @@ class Normalizer:
         If a section of the rules has the wrong shape or makes too much.
     """
 
-    def __init__(self, rules=None, words=(), path=None, patterns=()):
+    def __init__(self, rules=None, words=(), path=None, definitions=None):
         self._wording = wording = Wording(rules, path)
         self._path = path or PACKAGED / FILE
         self.rules = wording.rules
@@ -93,8 +94,9 @@ class Normalizer:
         acronyms = sorted(map(re.escape, self._acronyms), key=len, reverse=True)
         self._find_acronyms = re.compile(rf"(?<![\w])(?:{'|'.join(acronyms)})(?![\w])").sub if acronyms else None
         forms = wording.forms
+        patterns = definitions.patterns if definitions else ()
         self._passes = [trie(wording.abbreviations), trie({**numbers(patterns), **forms})]
-        self._hyphens = trie(compounds(patterns))
+        self._hyphens = trie(compounds(patterns, definitions.entities) if definitions else {})
         self._spelling = dict(wording.spelling)
         known = set(wording.words)
         for text in [*self._spelling.values(), *wording.abbreviations, *wording.abbreviations.values(), *forms,
