@@ -9,7 +9,7 @@ import os
 from collections import namedtuple
 from pathlib import Path
 
-from .._text import shown
+from .._text import shown, table_cell
 from ..errors import ConfigError
 from .graph import find_cycle, paths_up
 from .json_files import kind_of, read_json, write_json
@@ -197,8 +197,9 @@ class Definitions:
     def _name(self, section, i):
         """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
         name = self.sections[section][i]["name"]
-        if len(name) > MAX_NAME or not name.isprintable():
-            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, and none that can't be printed")
+        if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
+            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, none that can't be printed, and not "
+                                   "begin as a formula of a spreadsheet does")
         return name
 
     def _boolean(self, section, i, key):
