@@ -24,8 +24,8 @@ def compounds(patterns, entities):
 
     Returns
     -------
-    dict of str to str
-        After "non" the hyphens stay, for then it is another finding. They stay, too, between a descriptor and a finding
+    dict of str to (str or None)
+        After "non" the hyphens stay (None), for then it is another finding. They stay, too, between a descriptor and a finding
         that is a label only with a descriptor: "sinus-rhythm" says as it stands that the rhythm is sinus.
     """
     general = {pattern.text for pattern in patterns if pattern.kind == ENTITY
@@ -37,7 +37,7 @@ def compounds(patterns, entities):
             words = text.split(" ")
             if not (len(words) == 2 and words[0] in before and words[1] in general):
                 made[text] = text
-                made[f"non {text}"] = "non-" + "-".join(words)
+                made[f"non {text}"] = None
     return made
 
 

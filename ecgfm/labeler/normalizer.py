@@ -19,6 +19,7 @@ MAX_KNOWN = 300_000  # letters of all known words: each makes an entry of the ta
 SHORTEST = 5  # shorter words are too alike to be corrected by their letters
 LONGEST = 24
 KEPT_WORDS = 1 << 16  # corrections in memory
+KEPT = ["kept"]  # the replacement that leaves the tokens of a phrase as they are
 
 LEAD = r"(?:iii|ii|i|av[rlf]|v[1-6])"
 LEADS = rf"({LEAD}\b(?:(?:\s*,\s*|\s+and\s+|\s+){LEAD}\b)*)"
@@ -96,7 +97,9 @@ class Normalizer:
         forms = wording.forms
         patterns = definitions.patterns if definitions else ()
         self._passes = [trie(wording.abbreviations), trie({**numbers(patterns), **forms})]
-        self._hyphens = trie(compounds(patterns, definitions.entities) if definitions else {})
+        hyphens = compounds(patterns, definitions.entities) if definitions else {}
+        self._hyphens = trie(hyphens)
+        self._neighbours = {pair for words in map(str.split, hyphens) for pair in zip(words, words[1:])}
         self._spelling = dict(wording.spelling)
         known = set(wording.words)
         for text in [*self._spelling.values(), *wording.abbreviations, *wording.abbreviations.values(), *forms,
@@ -157,7 +160,7 @@ class Normalizer:
         tokens = self._spell(tokenize(text))
         for phrases in self._passes:
             tokens = substitute(tokens, phrases, most)
-        if "-" in tokens:
+        if "-" in tokens and self._hyphenated(tokens):
             tokens = substitute(tokens, self._hyphens, most)
         text = "".join(tokens)
         if len(text) > most:
@@ -176,6 +179,18 @@ class Normalizer:
             for pattern, clause in CLAUSES:
                 text = pattern.sub(lambda m, clause=clause: "; ".join(map(clause.format, one_lead(m[1]))), text)
         return text
+
+    def _hyphenated(self, tokens):
+        """Whether a hyphen joins two words that stand side by side in a phrase."""
+        known, at, last = self._neighbours, tokens.index("-"), len(tokens) - 1
+        while at < last:
+            if at and (tokens[at - 1], tokens[at + 1]) in known:
+                return True
+            try:
+                at = tokens.index("-", at + 1)
+            except ValueError:
+                return False
+        return False
 
     def _spell(self, tokens):
         words, known = self._words, self._known
@@ -242,7 +257,7 @@ def one_slip(a, b):
 
 
 def trie(phrases):
-    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens.
+    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens (of None: what stands there stays).
 
     A hyphen between two words counts as a space, here and in texts; one with spaces around it doesn't.
     """
@@ -251,7 +266,7 @@ def trie(phrases):
         node = root
         for token in plain(phrase):
             node = node.setdefault(token, {})
-        node[None] = tokenize(result)
+        node[None] = KEPT if result is None else tokenize(result)
     return root
 
 
@@ -285,7 +300,7 @@ def substitute(tokens, root, most):
         if result is None:
             made.append(tokens[at])
         else:
-            made += result
+            made += tokens[at:end] if result is KEPT else result
             if len(made) > most:
                 raise TooLong
         at = end
