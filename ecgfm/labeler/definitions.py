@@ -198,8 +198,8 @@ class Definitions:
         """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
         name = self.sections[section][i]["name"]
         if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
-            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, none that can't be printed, and not "
-                                   "begin as a formula of a spreadsheet does")
+            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
+                                   "not begin as a formula of a spreadsheet does")
         return name
 
     def _boolean(self, section, i, key):
@@ -241,7 +241,8 @@ class Definitions:
             if not isinstance(value, str):
                 self._fail(section, i, f"a descriptor must be a name or an object with 'tem', not {kind_of(value)}")
             if value not in self.descriptors and value not in self._splits:
-                self._fail(section, i, f"there is no descriptor {shown(value)}", f"Add it to {self._home('descriptor')}")
+                self._fail(section, i, f"there is no descriptor {shown(value)}",
+                           f"Add it to {self._home('descriptor')}")
             names += self._splits.get(value, (value,))
         return tuple(names)
 
@@ -273,8 +274,8 @@ class Definitions:
         for i, (paths, steps) in enumerate(paths_up(supers)):
             together += steps
             if paths > MAX_PATHS or together > MAX_STEPS:
-                self._fail(section, i, f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have more "
-                                       f"than {MAX_STEPS:,} steps")
+                self._fail(section, i, f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have "
+                                       f"more than {MAX_STEPS:,} steps")
 
     def _read_descriptors(self):
         self.descriptors = {}
@@ -293,7 +294,8 @@ class Definitions:
         text = sum(map(len, self.entities)) * descriptors + sum(map(len, self.descriptors)) * entities
         if entities * descriptors > MAX_LABELS or text > MAX_LABEL_TEXT:
             raise ConfigError(f"{entities:,} entities and {descriptors:,} descriptors make more than "
-                              f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels", path=self._file(section))
+                              f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
+                              path=self._file(section))
         self._splits = {}
         section = "split_desc_tem"
         for i in range(len(self.sections[section])):
@@ -303,7 +305,8 @@ class Definitions:
             parts = self._names(section, i, "split")
             for part in parts:
                 if part not in self.descriptors:
-                    self._fail(section, i, f"there is no descriptor {shown(part)} to split into", "Add it to desc_tem.json")
+                    self._fail(section, i, f"there is no descriptor {shown(part)} to split into",
+                               "Add it to desc_tem.json")
             self._names(section, i, "patterns")
             self._splits[name] = parts
         for name in self.uncertainty:

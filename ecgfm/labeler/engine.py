@@ -28,7 +28,8 @@ class Engine:
 
     def __init__(self, definitions, mode, matcher=None):
         if mode not in MODES:
-            raise ConfigError(f"there is no mode {shown(mode)}", field="mode", remedy=f"The modes are {', '.join(MODES)}")
+            raise ConfigError(f"there is no mode {shown(mode)}", field="mode",
+                              remedy=f"The modes are {', '.join(MODES)}")
         self.mode = mode
         self.definitions = definitions
         self.matcher = matcher or Matcher(definitions)

@@ -65,8 +65,8 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
         raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", field="idx")
     length = max(rows, int(idx.max()) + 1 if len(idx) else 0)
     if length * len(names) > FREE_CELLS and length > MAX_RATIO * max(rows, len(idx)):
-        raise LabelError(f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up to it",
-                         field="idx", remedy="Number the records from 0")
+        raise LabelError(f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up "
+                         "to it", field="idx", remedy="Number the records from 0")
     if len(np.unique(idx)) != len(idx):
         values, counts = np.unique(idx, return_counts=True)
         raise LabelError(f"the index {values[counts > 1][0]} stands twice", field="idx")

@@ -136,7 +136,8 @@ class Labeler:
         Yields
         ------
         Result
-            Of the next ``chunk_size`` reports (fewer of very long ones), in order. Memory does not grow with the number of reports.
+            Of the next ``chunk_size`` reports (fewer of very long ones), in order. Memory does not grow with the
+            number of reports.
         """
         if chunk_size < 1:
             raise ConfigError(f"must be at least 1, not {chunk_size}", field="chunk_size")

@@ -257,7 +257,7 @@ def one_slip(a, b):
 
 
 def trie(phrases):
-    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens (of None: what stands there stays).
+    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens (None: what is there stays).
 
     A hyphen between two words counts as a space, here and in texts; one with spaces around it doesn't.
     """

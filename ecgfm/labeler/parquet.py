@@ -89,6 +89,7 @@ def _values(column, path, name, most):
 
         longest = pyarrow.compute.max(pyarrow.compute.binary_length(dictionary)).as_py()
         if longest is not None and longest > most:
-            raise FormatError(f"a cell of {longest:,} bytes, more than the {most:,} that are read", path=path, field=name)
+            raise FormatError(f"a cell of {longest:,} bytes, more than the {most:,} that are read", path=path,
+                              field=name)
     values = dictionary.to_pylist()
     return [None if i is None else values[i] for i in column.indices.to_pylist()]

@@ -105,8 +105,8 @@ class Reports:
         if self.path == "-":
             content = sys.stdin.buffer.read(MAX_STANDARD_INPUT + 1)
             if len(content) > MAX_STANDARD_INPUT:
-                raise FormatError(f"more than {MAX_STANDARD_INPUT >> 20} MiB of Parquet on standard input", path=self.path,
-                                  remedy="Write it to a file and name that")
+                raise FormatError(f"more than {MAX_STANDARD_INPUT >> 20} MiB of Parquet on standard input",
+                                  path=self.path, remedy="Write it to a file and name that")
             file = io.BytesIO(content)
         else:
             file = open_input(self.path)
@@ -140,7 +140,9 @@ class Reports:
                 names = [name for _, name in parts]
         missing = [name for name in [*names, *self._keep] if name not in place]
         if missing or not names:
-            what = f"there is no column {shown(missing[0])}" if missing else "it is not clear which column holds the text"
+            what = "it is not clear which column holds the text"
+            if missing:
+                what = f"there is no column {shown(missing[0])}"
             names = ", ".join(map(shown, header[:30])) + (", ..." if len(header) > 30 else "")
             raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {names}")
         return [place[name] for name in names], [place[name] for name in self._keep]
@@ -161,7 +163,8 @@ def table_rows(stream, path, delimiter=","):
         for line in lines(stream, path, most=MAX_ROW):
             room -= len(line)
             if room < 0:
-                raise FormatError(f"more than {MAX_ROW:,} characters in a row", path=path, field=f"line {rows.line_num}")
+                raise FormatError(f"more than {MAX_ROW:,} characters in a row", path=path,
+                                  field=f"line {rows.line_num}")
             yield line
 
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
@@ -169,7 +172,8 @@ def table_rows(stream, path, delimiter=","):
     try:
         for row in rows:
             if MAX_ROW - room > MAX_CELL and max(map(len, row), default=0) > MAX_CELL:
-                raise FormatError(f"more than {MAX_CELL:,} characters in a cell", path=path, field=f"line {rows.line_num}")
+                raise FormatError(f"more than {MAX_CELL:,} characters in a cell", path=path,
+                                  field=f"line {rows.line_num}")
             room = MAX_ROW
             yield row
     except csv.Error as error:

@@ -98,8 +98,8 @@ class Wording:
             phrases += count
             characters += count * sum(self._longest(item[k], names, groups) for k in ("from", "to"))
             if phrases > MAX_PHRASES or characters > MAX_CHARACTERS:
-                self._fail(f"the templates stand for more than {MAX_PHRASES:,} phrases, or {MAX_CHARACTERS:,} characters",
-                           where)
+                self._fail(f"the templates stand for more than {MAX_PHRASES:,} phrases, or {MAX_CHARACTERS:,} "
+                           "characters", where)
             for left, right in expanded(item, names, groups):
                 if not left or len(right) > MAX_GROWTH * len(left):
                     self._fail(f"the result is more than {MAX_GROWTH} times as long as the text", where)

@@ -64,16 +64,19 @@ MULTIPLY = {
     "nested": {"entity_pat": [{"pattern": " ".join(["a"] * n), "entities": ["Sinus"]} for n in range(1, 100)]},
     "long_patterns": {"entity_pat": [{"pattern": f"{i} " + ". " * 2000, "entities": ["Sinus"]} for i in range(900)]},
     "many_findings": {"entity_tem": entities(60_000)},
-    "many_labels": {"entity_tem": [{"name": "Sinus"}, *entities(3000)], "desc_tem": [{"name": f"d{i}"} for i in range(900)]},
+    "many_labels": {"entity_tem": [{"name": "Sinus"}, *entities(3000)],
+                    "desc_tem": [{"name": f"d{i}"} for i in range(900)]},
     "label_text": {"entity_tem": [{"name": "Sinus"}, *({"name": f"{i:0300}"} for i in range(2000))],
                    "desc_tem": [{"name": f"d{i}"} for i in range(200)]},
     "ladder": {"entity_tem": [{"name": "Sinus"}, *ladder(3000)]},
     "chain": {"entity_tem": [{"name": "Sinus"}, {"name": "0"},
                              *({"name": f"{i}", "sup": [f"{i - 1}"]} for i in range(1, 9000))]},
-    "circle": {"entity_tem": [{"name": "Sinus"}, *({"name": f"e{i}", "sup": [f"e{(i + 1) % 9000}"]} for i in range(9000))]},
+    "circle": {"entity_tem": [{"name": "Sinus"},
+                              *({"name": f"e{i}", "sup": [f"e{(i + 1) % 9000}"]} for i in range(9000))]},
     "many_of_a_pattern": {"entity_pat": [{"pattern": "sinus", "entities": ["Sinus"] * 100_000}]},
     "compounds": {"compound_tem": [{"entity": "Sinus", "including": ["Sinus"]}] * 5000},
-    "rows": {"entity_tem": [{"name": "Sinus"}, *({"name": f"{i}", "sup": [f"{i - 1}"] if i else []} for i in range(150))],
+    "rows": {"entity_tem": [{"name": "Sinus"},
+                            *({"name": f"{i}", "sup": [f"{i - 1}"] if i else []} for i in range(150))],
              "desc_tem": [{"name": "Old"}],
              "entity_pat": [{"pattern": "sinus", "entities": [{"tem": "Sinus", "descriptors": ["Old"]}]}],
              "attached_desc_tem": [{"resulting_entity": "149", "entity": "Sinus", "descriptor": "Old"}] * 2000},
@@ -137,7 +140,8 @@ def test_reports_that_never_end_or_are_damaged(tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
     good = gzip.compress("".join(f"{i} sinus rhythm {i * i}\n" for i in range(20_000)).encode(), mtime=0)
     for ending in ("txt", "csv", "tsv"):
-        (tmp_path / f"damaged.{ending}.gz").write_bytes(good[:4000] + bytes(b ^ 255 for b in good[4000:4100]) + good[4100:])
+        damaged = good[:4000] + bytes(b ^ 255 for b in good[4000:4100]) + good[4100:]
+        (tmp_path / f"damaged.{ending}.gz").write_bytes(damaged)
         (tmp_path / f"cut.{ending}.gz").write_bytes(good[:-100])
         (tmp_path / f"none.{ending}.gz").write_bytes(b"not compressed")
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -170,14 +174,17 @@ def test_what_is_no_file(tmp_path):
 
 def test_tables_of_studies_that_lie(tmp_path):
     cases = []
-    contents = {"digits": f"idx,study_id\n{'9' * 5000},1\n", "large": "idx,study_id\n1e300,1\n", "huge": "idx,study_id\n1,1e19\n",
-                "far": "idx,study_id\n99999999,1\n", "nan": "idx,study_id\nnan,1\n", "cell": f"idx,study_id\n{'1' * 900_000},1\n",
-                "escape": "idx,study_id\n\x1b[31m,1\n", "columns": f"{'a,' * 80_000}b\n1,2\n", "short": "idx,study_id\n1\n"}
+    contents = {"digits": f"idx,study_id\n{'9' * 5000},1\n", "large": "idx,study_id\n1e300,1\n",
+                "huge": "idx,study_id\n1,1e19\n",
+                "far": "idx,study_id\n99999999,1\n", "nan": "idx,study_id\nnan,1\n",
+                "cell": f"idx,study_id\n{'1' * 900_000},1\n",
+                "escape": "idx,study_id\n\x1b[31m,1\n", "columns": f"{'a,' * 80_000}b\n1,2\n",
+                "short": "idx,study_id\n1\n"}
     (tmp_path / "machine.csv").write_text("study_id,report_0\n1,sinus rhythm\n")
     for name, text in contents.items():
         (tmp_path / f"{name}.csv").write_text(text)
-        cases.append(("labels", "mimic_iv_ecg", "--output_dir", "labels", "--machine_measurements", "machine.csv", "--meta",
-                      f"{name}.csv"))
+        cases.append(("labels", "mimic_iv_ecg", "--output_dir", "labels", "--machine_measurements", "machine.csv",
+                      "--meta", f"{name}.csv"))
     (tmp_path / "bytes.csv").write_bytes(b"idx,study_id\n\xff\xfe,1\n")
     cases.append((*cases[0][:-1], "bytes.csv"))
     refuse(tmp_path, cases)
@@ -211,7 +218,8 @@ def test_parquet_that_lies(tmp_path):
 def test_what_is_written_is_safe(tmp_path):
     """Nothing of a report makes a terminal obey or a spreadsheet calculate."""
     rows = ["=cmd()", "+1+1", "@x", "-2", "\x1b[31mred", "a\u202eb", "7"]
-    (tmp_path / "r.csv").write_text("id,text\n" + "".join(f"{row},sinus rhythm {row}\n" for row in rows), encoding="utf-8")
+    lines = [f"{row},sinus rhythm {row}\n" for row in rows]
+    (tmp_path / "r.csv").write_text("id,text\n" + "".join(lines), encoding="utf-8")
     os.rename(tmp_path / "r.csv", tmp_path / "=r.csv")
     for form in ("long", "wide", "jsonl", "text"):
         ended = attack(f"command('label', '=r.csv', '=r.csv', '--id', 'id', '--column', 'text', '--format', {form!r}, "

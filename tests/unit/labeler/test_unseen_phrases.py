@@ -1,4 +1,4 @@
-"""Phrases that nobody listed, made from the definitions' own: each must have the labels of the phrase that it stands for.
+"""Phrases that nobody listed, made from the definitions' own: each must have the labels of what it stands for.
 
 What is expected is never written down here: it is what the definition says of its own wording, without normalisation.
 """
@@ -57,7 +57,8 @@ def phrases_of(own, kind="e"):
     """The definition's phrases of several words that normalisation leaves alone."""
     texts = [pattern.text for pattern in own.definitions.patterns
              if pattern.kind == kind and re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)+", pattern.text)]
-    return [text for text, made in zip(texts, own.normalize([f"x {text} x" for text in texts])) if made == f"x {text} x"]
+    made = own.normalize([f"x {text} x" for text in texts])
+    return [text for text, same in zip(texts, made) if same == f"x {text} x"]
 
 
 def test_hyphens_between_known_words(own):
@@ -138,8 +139,9 @@ def test_number_after_an_adjective(own):
     """Where the definition knows one number only, and the end of the phrase means nothing by itself."""
     uses = {pattern.text: pattern.use for pattern in own.definitions.patterns}
     phrases = []
-    for one, many in (("voltage", "voltages"), ("wave", "waves"), ("abnormality", "abnormalities"), ("defect", "defects"),
-                      ("pathway", "pathways"), ("block", "blocks"), ("infarct", "infarcts"), ("beat", "beats"),
+    for one, many in (("voltage", "voltages"), ("wave", "waves"), ("abnormality", "abnormalities"),
+                      ("defect", "defects"), ("pathway", "pathways"), ("block", "blocks"),
+                      ("infarct", "infarcts"), ("beat", "beats"),
                       ("response", "responses"), ("rhythm", "rhythms"), ("delay", "delays")):
         for text in phrases_of(own):
             for last, other in ((one, many), (many, one)):
@@ -157,7 +159,8 @@ def test_number_after_an_adjective(own):
 def test_two_findings_after_a_slash(own):
     phrases = []
     tasks = {"capture": "capture", "sense": "sensing"}
-    for fail in ("failure to", "failure of", "fails to", "failing to", "failed to", "does not", "lack of", "failure-to-"):
+    for fail in ("failure to", "failure of", "fails to", "failing to", "failed to", "does not", "lack of",
+                 "failure-to-"):
         for (one, first), (two, second) in itertools.permutations(tasks.items()):
             phrases += [(f"{fail} {one}{slash}{two}".replace("- ", "-"), f"loss of {first} loss of {second}")
                         for slash in ("/", " / ", "/ ")]
@@ -181,7 +184,8 @@ def test_synonyms_of_ectopy_in_the_plural(own):
 
 
 def test_with_aberrant_conduction(own):
-    rhythms = [text for text in phrases_of(own) if re.search(r"(rhythm|tachycardia|fibrillation|flutter|beats?)$", text)]
+    ends = re.compile(r"(rhythm|tachycardia|fibrillation|flutter|beats?)$")
+    rhythms = [text for text in phrases_of(own) if ends.search(text)]
     phrases = [(f"{rhythm} with {words}", f"{rhythm} with aberrancy") for rhythm in rhythms for words in (
         "aberrant conduction", "aberrant ventricular conduction", "aberrated conduction", "ventricular aberration",
         "aberrant intraventricular conduction", "QRS aberrancy", "aberration", "aberrant-conduction")]
