@@ -16,6 +16,7 @@ import sys
 from contextlib import contextmanager
 
 from .._files import replacing
+from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
 
 __all__ = ["add_arguments", "run"]
@@ -48,6 +49,8 @@ def run(args):
     if args.explain and args.format not in ("jsonl", "text"):
         raise ConfigError("explanations need --format jsonl or text", field="--explain")
     labeler = load(args.definitions)
+    if not args.normalized:
+        _ = labeler.normalizer  # what is wrong with its rules is said before anything is written
     names = wanted_labels(args.labels, labeler, args.mode)
     if args.format == "wide" and names is None:
         names = wanted_labels("final", labeler, args.mode)
@@ -102,7 +105,7 @@ def wanted_labels(text, labeler, mode):
     known = set(labeler.engine(mode).rules.labels)
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise LabelError(f"the definitions have no label {unknown[0]!r}" if unknown else "no label is named",
+        raise LabelError(f"the definitions have no label {shown(unknown[0])}" if unknown else "no label is named",
                          field="--labels")
     return list(dict.fromkeys(names))
 
@@ -117,6 +120,7 @@ class Writer:
         self._head = (["file"] if self._many else []) + ["row"] + ([args.id] if args.id else [])
         self._csv = csv.writer(stream, lineterminator="\n")
         self._rest = None if rest is None else csv.writer(rest, lineterminator="\n")
+        self._cells = {name: table_cell(name) for name in labeler.engine(args.mode).rules.labels}
         self._write = getattr(self, f"_{args.format}")
         self._begun = False
 
@@ -126,7 +130,8 @@ class Writer:
         heads = [([path] if self._many else []) + [row, *values] for row, (values, _) in enumerate(rows, first)]
         self._write(heads, rows, result)
         if self._rest is not None:
-            self._rest.writerows([*head, rest] for head, rest in zip(heads, result.unmatched["stripped"].tolist()))
+            for head, rest in zip(heads, result.unmatched["stripped"].tolist()):
+                self._rest.writerow([*map(cell, head), rest])
         self._stream.flush()
 
     def _begin(self):
@@ -136,9 +141,9 @@ class Writer:
         self._begun = True
         if self._args.format in ("long", "wide"):
             columns = ["label", "probability"] if self._args.format == "long" else self._names
-            self._csv.writerow([*self._head, *columns])
+            self._csv.writerow([*map(cell, self._head), *map(cell, columns)])
         if self._rest is not None:
-            self._rest.writerow([*self._head, "unmatched"])
+            self._rest.writerow([*map(cell, self._head), "unmatched"])
 
     def finish(self):
         """A table without rows has its head all the same."""
@@ -151,11 +156,12 @@ class Writer:
 
     def _long(self, heads, rows, result):
         for head, labels in zip(heads, self._labels(result)):
-            self._csv.writerows([*head, name, shown(prob)] for name, prob in labels.items())
+            head = [*map(cell, head)]
+            self._csv.writerows([*head, self._cells[name], digits(prob)] for name, prob in labels.items())
 
     def _wide(self, heads, rows, result):
         for head, labels in zip(heads, self._labels(result)):
-            self._csv.writerow([*head, *(shown(labels.get(name, 0.0)) for name in self._names)])
+            self._csv.writerow([*map(cell, head), *(digits(labels.get(name, 0.0)) for name in self._names)])
 
     def _jsonl(self, heads, rows, result):
         for head, labels, (_, text), normalized in zip(heads, self._labels(result), rows, result.texts["text"]):
@@ -166,12 +172,10 @@ class Writer:
             self._stream.write(json.dumps(item, default=str) + "\n")
 
     def _text(self, heads, rows, result):
-        from .._text import printable
-
         for head, (_, text), normalized in zip(heads, rows, result.texts["text"]):
             where = ", ".join(f"{name} {value}" for name, value in zip(self._head, head))
             lines = str(self._explain(text, normalized)).splitlines()
-            self._stream.write("\n".join([where, *map(printable, lines), "", ""]))
+            self._stream.write("\n".join([*map(printable, (where, *lines)), "", ""]))
 
     def _explain(self, text, normalized):
         from ..labeler.explain import Explanation
@@ -183,7 +187,12 @@ class Writer:
         return explanation
 
 
-def shown(prob):
+def cell(value):
+    """A value as a cell of a CSV file."""
+    return table_cell(value) if isinstance(value, str) else value
+
+
+def digits(prob):
     """A probability in the fewest digits that say it to nine places."""
     return repr(round(prob, 9)).removesuffix(".0")
 

@@ -5,13 +5,14 @@ kept as it was read, extra keys included, so that what is saved is what was load
 form that the other modules use is built beside it.
 """
 
-import json
 import os
 from collections import namedtuple
 from pathlib import Path
 
-from .._files import write_text
+from .._text import shown, table_cell
 from ..errors import ConfigError
+from .graph import find_cycle, paths_up
+from .json_files import kind_of, read_json, write_json
 
 __all__ = ["Definitions", "PACKAGED"]
 
@@ -31,10 +32,17 @@ SECTIONS = {
     "traveling_desc_tem": (False, "entity"),
 }
 MAP = "uncertainty_map"
-MAX_BYTES = 64 << 20  # of one file: the published ones are below 64 KiB
-MAX_PATTERN = 4096  # characters of one pattern
-MAX_PATHS = 10_000  # ways up from one entity: each is a row in the tables
-MAX_LABELS = 5_000_000  # entities times descriptors: each pair is a possible label
+# What a definition may make; the published one has 320 entities, 58 descriptors, 506 patterns.
+MAX_ITEMS = 20_000  # of a section
+MAX_COMPOUNDS = 200  # each is tried in each report; traveling templates likewise
+MAX_NAMES = 64  # of a list within an item
+MAX_NAME = 300  # characters of a name
+MAX_PATTERN = 4096  # characters of one pattern, ...
+MAX_PATTERNS = 500_000  # ... and of all together: each may be a state of the automaton
+MAX_PATHS = 2_000  # ways up from one entity: each is a row in the tables, ...
+MAX_STEPS = 1_000_000  # ... and the steps of all ways of all entities together
+MAX_LABELS = 500_000  # entities times descriptors: each pair is a possible label, ...
+MAX_LABEL_TEXT = 50_000_000  # ... and their names have so many characters together
 
 # Kinds of a pattern, as the tables name them.
 ENTITY, BEFORE, AFTER, BOTH, CONNECTIVE, BOUNDARY = "e", "b", "a", "ab", "c", "s"
@@ -86,7 +94,7 @@ class Definitions:
         self.sections = {}
         for name in sections:
             if name not in SECTIONS and name != MAP:
-                raise ConfigError(f"there is no section {name!r}", path=self._file(name), field=name,
+                raise ConfigError(f"there is no section {shown(name)}", path=self._file(name), field=name,
                                   remedy="The sections are " + ", ".join([*SECTIONS, MAP]))
         for name, (required, key) in SECTIONS.items():
             items = sections.get(name)
@@ -106,12 +114,12 @@ class Definitions:
     def load(cls, folder=None):
         """Read a directory of JSON files; without ``folder``, the definitions that come with the package."""
         folder = PACKAGED if folder is None else Path(folder)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ConfigError("there is no such directory", path=folder, field="definitions")
         sections = {}
         for name in [*SECTIONS, MAP]:
             file = folder / f"{name}.json"
-            if file.is_file():
+            if os.path.lexists(file):
                 sections[name] = read_json(file)
         return cls(sections, path=folder)
 
@@ -140,13 +148,17 @@ class Definitions:
         where = f"item {item}"
         content = self.sections.get(section) or []
         if item < len(content) and isinstance(content[item], dict) and isinstance(content[item].get(key), str):
-            where += f" ({key} {content[item][key]!r})"
+            where += f" ({key} {shown(content[item][key])})"
         raise ConfigError(message, path=self._file(section), field=where, remedy=remedy)
 
     def _items(self, section, key, items):
         if not isinstance(items, (list, tuple)):
             raise ConfigError(f"the file holds {kind_of(items)}, not a list", path=self._file(section), field=section)
         items = list(items)
+        most = MAX_COMPOUNDS if section in ("compound_tem", "traveling_desc_tem") else MAX_ITEMS
+        if len(items) > most:
+            raise ConfigError(f"{len(items):,} items, more than the {most:,} that are read", path=self._file(section),
+                              field=section)
         for i, item in enumerate(items):
             if not isinstance(item, dict):
                 raise ConfigError(f"the item is {kind_of(item)}, not an object", path=self._file(section),
@@ -164,7 +176,8 @@ class Definitions:
         for name, value in content.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value <= 1:
-                raise ConfigError(f"{value!r} is not a probability between 0 and 1", path=self._file(MAP), field=name)
+                raise ConfigError(f"{shown(value)} is not a probability between 0 and 1", path=self._file(MAP),
+                                  field=name)
         return {name: float(value) for name, value in content.items()}
 
     def _names(self, section, i, key):
@@ -174,7 +187,20 @@ class Definitions:
             return ()
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
             self._fail(section, i, f"{key!r} must be a list of texts")
-        return tuple(value)
+        return tuple(self._bounded(section, i, key, value))
+
+    def _bounded(self, section, i, key, value):
+        if len(value) > MAX_NAMES:
+            self._fail(section, i, f"{key!r} has {len(value):,} entries, more than the {MAX_NAMES} that are read")
+        return value
+
+    def _name(self, section, i):
+        """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
+        name = self.sections[section][i]["name"]
+        if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
+            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
+                                   "not begin as a formula of a spreadsheet does")
+        return name
 
     def _boolean(self, section, i, key):
         value = self.sections[section][i].get(key)
@@ -190,7 +216,7 @@ class Definitions:
             return ()
         if not isinstance(value, (list, tuple)):
             self._fail(section, i, f"{key!r} must be a list")
-        return value
+        return self._bounded(section, i, key, value)
 
     def _reference(self, section, i, value, known, what):
         """A name, or ``{"tem": name, "descriptors": [...]}``; both become (name, descriptors)."""
@@ -199,11 +225,12 @@ class Definitions:
             descriptors = value.get("descriptors") or ()
             if not isinstance(descriptors, (list, tuple)):
                 self._fail(section, i, "'descriptors' must be a list")
+            self._bounded(section, i, "descriptors", descriptors)
             value = value.get("tem")
         if not isinstance(value, str):
             self._fail(section, i, f"an entry must be a name or an object with 'tem', not {kind_of(value)}")
         if value not in known:
-            self._fail(section, i, f"there is no {what} {value!r}", f"Add it to {self._home(what)}")
+            self._fail(section, i, f"there is no {what} {shown(value)}", f"Add it to {self._home(what)}")
         return value, self._descriptor_names(section, i, descriptors)
 
     def _descriptor_names(self, section, i, values):
@@ -214,7 +241,8 @@ class Definitions:
             if not isinstance(value, str):
                 self._fail(section, i, f"a descriptor must be a name or an object with 'tem', not {kind_of(value)}")
             if value not in self.descriptors and value not in self._splits:
-                self._fail(section, i, f"there is no descriptor {value!r}", f"Add it to {self._home('descriptor')}")
+                self._fail(section, i, f"there is no descriptor {shown(value)}",
+                           f"Add it to {self._home('descriptor')}")
             names += self._splits.get(value, (value,))
         return tuple(names)
 
@@ -226,8 +254,8 @@ class Definitions:
     def _read_entities(self):
         self.entities = {}
         section = "entity_tem"
-        for i, item in enumerate(self.sections[section]):
-            name = item["name"]
+        for i in range(len(self.sections[section])):
+            name = self._name(section, i)
             if name in self.entities:
                 self._fail(section, i, "this entity name stands twice")
             self.entities[name] = Entity(name, self._names(section, i, "sup"),
@@ -235,41 +263,50 @@ class Definitions:
         for i, entity in enumerate(self.entities.values()):
             for sup in entity.sup:
                 if sup not in self.entities:
-                    self._fail(section, i, f"its super-entity {sup!r} does not exist")
-        cycle = find_cycle({name: entity.sup for name, entity in self.entities.items()})
+                    self._fail(section, i, f"its super-entity {shown(sup)} does not exist")
+        supers = {name: entity.sup for name, entity in self.entities.items()}
+        cycle = find_cycle(supers)
         if cycle:
             i = list(self.entities).index(cycle[0])
-            self._fail(section, i, "the super-entities go in a circle: " + " -> ".join(cycle))
-        paths = {}
-        for i, name in enumerate(self.entities):
-            if count_paths(name, self.entities, paths) > MAX_PATHS:
-                self._fail(section, i, f"more than {MAX_PATHS} paths lead up from this entity")
+            way = " -> ".join(map(shown, cycle[:8])) + (f" ... ({len(cycle) - 1:,} entities)" if len(cycle) > 8 else "")
+            self._fail(section, i, f"the super-entities go in a circle: {way}")
+        together = 0
+        for i, (paths, steps) in enumerate(paths_up(supers)):
+            together += steps
+            if paths > MAX_PATHS or together > MAX_STEPS:
+                self._fail(section, i, f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have "
+                                       f"more than {MAX_STEPS:,} steps")
 
     def _read_descriptors(self):
         self.descriptors = {}
         section = "desc_tem"
-        for i, item in enumerate(self.sections[section]):
-            if item["name"] in self.descriptors:
+        for i in range(len(self.sections[section])):
+            name = self._name(section, i)
+            if name in self.descriptors:
                 self._fail(section, i, "this descriptor name stands twice")
             created = self._names(section, i, "create_entities")
-            for name in created:
-                if name not in self.entities:
-                    self._fail(section, i, f"there is no entity {name!r} to create", "Add it to entity_tem.json")
+            for entity in created:
+                if entity not in self.entities:
+                    self._fail(section, i, f"there is no entity {shown(entity)} to create", "Add it to entity_tem.json")
             self._names(section, i, "patterns")
-            self.descriptors[item["name"]] = created
-        if len(self.descriptors) * len(self.entities) > MAX_LABELS:
-            raise ConfigError(f"{len(self.entities)} entities and {len(self.descriptors)} descriptors make more than "
-                              f"{MAX_LABELS} labels", path=self._file(section))
+            self.descriptors[name] = created
+        entities, descriptors = len(self.entities), len(self.descriptors)
+        text = sum(map(len, self.entities)) * descriptors + sum(map(len, self.descriptors)) * entities
+        if entities * descriptors > MAX_LABELS or text > MAX_LABEL_TEXT:
+            raise ConfigError(f"{entities:,} entities and {descriptors:,} descriptors make more than "
+                              f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
+                              path=self._file(section))
         self._splits = {}
         section = "split_desc_tem"
-        for i, item in enumerate(self.sections[section]):
-            name = item["name"]
+        for i in range(len(self.sections[section])):
+            name = self._name(section, i)
             if name in self.descriptors or name in self._splits:
                 self._fail(section, i, "this descriptor name stands twice")
             parts = self._names(section, i, "split")
             for part in parts:
                 if part not in self.descriptors:
-                    self._fail(section, i, f"there is no descriptor {part!r} to split into", "Add it to desc_tem.json")
+                    self._fail(section, i, f"there is no descriptor {shown(part)} to split into",
+                               "Add it to desc_tem.json")
             self._names(section, i, "patterns")
             self._splits[name] = parts
         for name in self.uncertainty:
@@ -280,14 +317,19 @@ class Definitions:
     def _read_patterns(self):
         self.patterns = []
         seen = {}
+        room = MAX_PATTERNS
 
         def add(text, kind, use, section, i, early=False, carry=()):
+            nonlocal room
             if not isinstance(text, str) or not text or len(text) > MAX_PATTERN:
                 self._fail(section, i, f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
             if text in seen:
                 first = seen[text]
-                self._fail(section, i, f"the pattern {text!r} stands twice; first in {first.section}.json, "
+                self._fail(section, i, f"the pattern {shown(text)} stands twice; first in {first.section}.json, "
                                        f"item {first.item}")
+            room -= len(text)
+            if room < 0 or len(self.patterns) >= MAX_ITEMS:
+                self._fail(section, i, f"more than {MAX_ITEMS:,} patterns, or {MAX_PATTERNS:,} characters of patterns")
             seen[text] = Pattern(text, kind, early, use, carry, section, i)
             self.patterns.append(seen[text])
 
@@ -299,7 +341,7 @@ class Definitions:
         for i, item in enumerate(self.sections[section]):
             kind = item.get("before_after", BEFORE)
             if kind not in (BEFORE, AFTER, BOTH):
-                self._fail(section, i, f"'before_after' must be \"b\", \"a\" or \"ab\", not {kind!r}")
+                self._fail(section, i, f"'before_after' must be \"b\", \"a\" or \"ab\", not {shown(kind)}")
             use = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
             add(item["pattern"], kind, use, section, i, self._boolean(section, i, "parse_before_entities"))
         for section in ("desc_tem", "split_desc_tem"):
@@ -340,79 +382,5 @@ class Definitions:
     def _known(self, section, i, key):
         value = self.sections[section][i].get(key)
         if value not in self.entities if isinstance(value, str) else True:
-            self._fail(section, i, f"{key!r}: there is no entity {value!r}", "Add it to entity_tem.json")
+            self._fail(section, i, f"{key!r}: there is no entity {shown(value)}", "Add it to entity_tem.json")
         return value
-
-
-def find_cycle(edges):
-    """A path that ends where it began in a mapping of node to nodes, or None. Iterative: any depth is safe."""
-    state = {}
-    for root in edges:
-        if root in state:
-            continue
-        path, stack = [], [(root, iter(edges[root]))]
-        state[root] = 1
-        path.append(root)
-        while stack:
-            node, rest = stack[-1]
-            for nxt in rest:
-                if state.get(nxt) == 1:
-                    return path[path.index(nxt):] + [nxt]
-                if nxt not in state:
-                    state[nxt] = 1
-                    path.append(nxt)
-                    stack.append((nxt, iter(edges.get(nxt, ()))))
-                    break
-            else:
-                state[node] = 2
-                path.pop()
-                stack.pop()
-    return None
-
-
-def count_paths(name, entities, known):
-    """How many paths lead up from an entity of an acyclic definition; ``known`` keeps the counts."""
-    stack = [name]
-    while stack:
-        top = stack[-1]
-        unknown = [sup for sup in entities[top].sup if sup not in known]
-        if unknown:
-            stack += unknown
-        else:
-            known[top] = sum(1 + known[sup] for sup in entities[top].sup)
-            stack.pop()
-    return known[name]
-
-
-def kind_of(value):
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    return names.get(type(value), "a number")
-
-
-def read_json(file):
-    """The content of a JSON file; a :class:`ConfigError` that names it if it can't be read."""
-    try:
-        if os.path.getsize(file) > MAX_BYTES:
-            raise ConfigError(f"the file is larger than {MAX_BYTES >> 20} MiB", path=file)
-        with open(file, encoding="utf-8-sig") as stream:
-            return json.load(stream)
-    except RecursionError:
-        raise ConfigError("the JSON is nested too deeply", path=file) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8 text ({error.reason} at byte {error.start})", path=file) from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", path=file, field=f"line {error.lineno}") from None
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", path=file) from None
-
-
-def write_json(file, content):
-    """Write JSON so that the file is whole or as before; a list has an item a line."""
-    if isinstance(content, list):
-        text = "[\n" + ",\n".join(" " + json.dumps(item, ensure_ascii=False) for item in content) + "\n]\n"
-    else:
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_text(file, text)

@@ -4,6 +4,7 @@ from array import array
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError
 from .matching import Matcher
 from .rules import Rules
@@ -11,6 +12,7 @@ from .rules import Rules
 __all__ = ["Engine", "MODES"]
 
 MODES = ("documented", "reference")
+MANY = 64  # parts of a report, of which none has so many that differ
 
 
 class Engine:
@@ -26,7 +28,8 @@ class Engine:
 
     def __init__(self, definitions, mode, matcher=None):
         if mode not in MODES:
-            raise ConfigError(f"there is no mode {mode!r}", field="mode", remedy=f"The modes are {', '.join(MODES)}")
+            raise ConfigError(f"there is no mode {shown(mode)}", field="mode",
+                              remedy=f"The modes are {', '.join(MODES)}")
         self.mode = mode
         self.definitions = definitions
         self.matcher = matcher or Matcher(definitions)
@@ -64,6 +67,8 @@ class Engine:
                 numbers.extend(part.numbers)
                 probs.extend(part.probs)
                 continue
+            if len(parts) > MANY:
+                parts = dict.fromkeys(parts)  # the same once
             best = {}
             for part in parts:
                 if not part.certain:

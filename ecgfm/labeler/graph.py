@@ -1,8 +1,9 @@
 """The graph of a definition's entities: what is a kind of what."""
 
+from .._text import shown
 from ..errors import ConfigError, MissingExtraError
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "find_cycle", "paths_up"]
 
 
 class Graph:
@@ -23,7 +24,7 @@ class Graph:
 
     def _reach(self, name, edges):
         if name not in self._up:
-            raise ConfigError(f"there is no entity {name!r}", path=self._path, field="entity")
+            raise ConfigError(f"there is no entity {shown(name)}", path=self._path, field="entity")
         found, queue = {}, [name]
         for node in queue:
             for nxt in edges[node]:
@@ -86,3 +87,53 @@ class Graph:
         ax.set_ylim(-tallest / 2 - 0.5, tallest / 2 + 0.5)
         ax.set_axis_off()
         return ax
+
+
+def find_cycle(edges):
+    """A path that ends where it began in a mapping of node to nodes, or None. Iterative: any depth is safe."""
+    state = {}
+    for root in edges:
+        if root in state:
+            continue
+        path, stack = [], [(root, iter(edges[root]))]
+        state[root] = 1
+        path.append(root)
+        while stack:
+            node, rest = stack[-1]
+            for nxt in rest:
+                if state.get(nxt) == 1:
+                    return path[path.index(nxt):] + [nxt]
+                if nxt not in state:
+                    state[nxt] = 1
+                    path.append(nxt)
+                    stack.append((nxt, iter(edges.get(nxt, ()))))
+                    break
+            else:
+                state[node] = 2
+                path.pop()
+                stack.pop()
+    return None
+
+
+def paths_up(edges):
+    """How many paths lead up from each node of a mapping without cycles, and how many steps they have together.
+
+    Yields
+    ------
+    paths, steps : int
+        In the order of the mapping.
+    """
+    known = {}
+    for root in edges:
+        stack = [root]
+        while stack:
+            top = stack[-1]
+            unknown = [sup for sup in edges[top] if sup not in known]
+            if unknown and top not in known:
+                stack += unknown
+            else:
+                below = [known[sup] for sup in edges[top]]
+                paths = sum(1 + paths for paths, _ in below)
+                known[top] = paths, paths + sum(steps for _, steps in below)
+                stack.pop()
+        yield known[root]

@@ -13,7 +13,9 @@ from .arrays import shares
 
 __all__ = ["write_label_files"]
 
-MAX_INDEX = 100_000_000  # y.npy has a row for each index up to the largest
+MAX_INDEX = 100_000_000  # y.npy has a row for each index up to the largest, ...
+MAX_RATIO = 1000  # ... which may be so many times as many as there are records, ...
+FREE_CELLS = 1 << 25  # ... where y.npy has more cells than this
 
 
 def write_label_files(folder, idx, y, names, *, splits=None, extra=None, settings=None, labels=True, rows=0,
@@ -61,11 +63,15 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
         raise LabelError(f"labels of shape {y.shape} for {len(idx)} records and {len(names)} names", field="y")
     if len(idx) and not (0 <= idx.min() and idx.max() < MAX_INDEX):
         raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", field="idx")
+    length = max(rows, int(idx.max()) + 1 if len(idx) else 0)
+    if length * len(names) > FREE_CELLS and length > MAX_RATIO * max(rows, len(idx)):
+        raise LabelError(f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up "
+                         "to it", field="idx", remedy="Number the records from 0")
     if len(np.unique(idx)) != len(idx):
         values, counts = np.unique(idx, return_counts=True)
         raise LabelError(f"the index {values[counts > 1][0]} stands twice", field="idx")
     folder.mkdir(parents=True, exist_ok=True)
-    array = np.zeros((max(rows, int(idx.max()) + 1 if len(idx) else 0), len(names)))
+    array = np.zeros((length, len(names)))
     array[idx] = y
     write_npy(folder / "y.npy", array)
     if labels:

@@ -7,23 +7,27 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError, Error
 from .cull import cull
-from .definitions import Definitions, read_json, write_json
+from .definitions import Definitions
 from .engine import MODES, Engine
 from .explain import Explanation
 from .graph import Graph
-from .normalizer import FILE, Normalizer, clean
+from .json_files import read_json, write_json
+from .normalizer import Normalizer, clean
 from .result import Result
+from .wording import FILE
 
 __all__ = ["Labeler", "load", "label", "normalize", "default"]
 
-CHUNK = 4096  # reports labeled at a time
+CHUNK = 4096  # reports labeled at a time, ...
+CHUNK_TEXT = 1 << 23  # ... fewer where they have more characters than this together
+MAX_PROCESSES = 1024
 
 
 class Labeler:
@@ -58,7 +62,9 @@ class Labeler:
     def normalizer(self):
         """Normalizer: the rules of normalisation; the words of the definitions are not taken for misspellings."""
         if self._normalizer is None:
-            self._normalizer = Normalizer(self._rules, words=[p.text for p in self.definitions.patterns])
+            folder = self.definitions.path
+            path = None if self._rules is None or folder is None else folder / FILE
+            self._normalizer = Normalizer(self._rules, path=path, definitions=self.definitions)
         return self._normalizer
 
     def engine(self, mode):
@@ -130,13 +136,14 @@ class Labeler:
         Yields
         ------
         Result
-            Of the next ``chunk_size`` reports, in order. Memory does not grow with the number of reports.
+            Of the next ``chunk_size`` reports (fewer of very long ones), in order. Memory does not grow with the
+            number of reports.
         """
         if chunk_size < 1:
             raise ConfigError(f"must be at least 1, not {chunk_size}", field="chunk_size")
         engine = self.engine(mode)
         processes = count_processes(processes)
-        chunks = iter(lambda it=iter(texts): list(islice(it, chunk_size)), [])
+        chunks = chunked(texts, chunk_size)
         if processes == 1:
             for chunk in chunks:
                 made = [clean(text) for text in chunk] if normalized else self.normalizer(chunk)
@@ -228,10 +235,26 @@ def as_list(texts):
     return texts.tolist() if hasattr(texts, "tolist") else list(texts)
 
 
+def chunked(texts, size):
+    """The texts in lists of ``size``, fewer of very long ones."""
+    chunk, room = [], CHUNK_TEXT
+    for text in texts:
+        chunk.append(text)
+        if isinstance(text, str):
+            room -= len(text)
+        if len(chunk) >= size or room < 0:
+            yield chunk
+            chunk, room = [], CHUNK_TEXT
+    if chunk:
+        yield chunk
+
+
 def count_processes(processes):
     """The number of processes that is meant; 0 stands for one per core that this process may use."""
     if processes < 0:
-        raise ConfigError(f"must be 0 or more, not {processes}", field="processes")
+        raise ConfigError(f"must be 0 or more, not {shown(processes)}", field="processes")
+    if processes > MAX_PROCESSES:
+        raise ConfigError(f"must be at most {MAX_PROCESSES}, not {shown(processes)}", field="processes")
     if processes:
         return processes
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -283,7 +306,10 @@ def load(folder=None):
     if folder is None:
         return default()
     rules = Path(folder) / FILE
-    return Labeler(Definitions.load(folder), read_json(rules) if rules.is_file() else None)
+    labeler = Labeler(Definitions.load(folder), read_json(rules) if os.path.lexists(rules) else None)
+    if labeler._rules is not None:
+        _ = labeler.normalizer  # what is wrong in them is said at once
+    return labeler
 
 
 @lru_cache(maxsize=1)

@@ -12,11 +12,15 @@ That takes as long as finding the right ones over words does (``benchmarks/label
 import re
 from collections import namedtuple
 
+from .._text import shown
+from ..errors import ConfigError
 from .definitions import BOUNDARY, CONNECTIVE, ENTITY
 
 __all__ = ["Automaton", "Matcher", "Match"]
 
 tokenize = re.compile(r"[^\W_]+|[\W_]").findall
+
+MAX_NESTED = 16  # patterns that may end at one word of a text: all are found before one is chosen
 
 LEVELS = {ENTITY: 1, CONNECTIVE: 3, BOUNDARY: 4}  # descriptor patterns are 2, those to be parsed first 0
 
@@ -30,6 +34,11 @@ class Automaton:
     ----------
     patterns : sequence of str
         The patterns; an occurrence is reported by its pattern's position in the sequence.
+
+    Raises
+    ------
+    ConfigError
+        If too many patterns end with one another, as "a", "a a", "a a a", ... do: a text would hold very many of them.
     """
 
     def __init__(self, patterns):
@@ -53,6 +62,10 @@ class Automaton:
                 while link and token not in goto[link]:
                     link = fail[link]
                 fail[after] = goto[link].get(token, 0)
+                if len(out[after]) + len(out[fail[after]]) > MAX_NESTED:
+                    number = (out[after] or out[fail[after]])[0][0]
+                    raise ConfigError(f"more than {MAX_NESTED} patterns end with one another, this one among them",
+                                      field=f"pattern {shown(patterns[number])}")
                 out[after] += out[fail[after]]
                 queue.append(after)
         self._goto, self._fail, self._out = goto, fail, out
@@ -103,7 +116,11 @@ class Matcher:
         order = sorted(range(len(patterns)), key=lambda i: rank(patterns[i]))
         self.patterns = [patterns[i] for i in order]  # by precedence: the number of a pattern is its rank
         texts = [pattern.text for pattern in self.patterns]
-        self._automaton = Automaton(texts)
+        try:
+            self._automaton = Automaton(texts)
+        except ConfigError as error:
+            error.path = None if definitions.path is None else str(definitions.path)
+            raise
         self._left = [text[0].isalnum() for text in texts]
         self._right = [text[-1].isalnum() for text in texts]
 

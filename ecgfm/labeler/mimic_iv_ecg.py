@@ -1,14 +1,13 @@
 """Labels of MIMIC-IV-ECG from its machine reports, joined to the records by study."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 
+from .._text import shown
 from ..errors import FormatError, LabelError
+from ..storage.inputs import open_text
 from .label_files import write_label_files
 from .labeler import load
-from .reports import Reports
+from .reports import Reports, table_rows
 
 __all__ = ["make_labels"]
 
@@ -71,7 +70,7 @@ def make_labels(measurements, meta, folder, *, names, splits=None, definitions=N
             if row is None:
                 continue
             if labeled[row]:
-                raise FormatError(f"study {study} has two reports (line {line})", path=measurements, field=STUDY)
+                raise FormatError(f"study {shown(study)} has two reports (line {line})", path=measurements, field=STUDY)
             labeled[row] = True
             rows.append(row)
             yield text
@@ -95,7 +94,7 @@ def make_labels(measurements, meta, folder, *, names, splits=None, definitions=N
 
 def read_meta(path):
     """The columns idx and study_id, as arrays of int64."""
-    rows = list(table_rows(path, "idx", STUDY))
+    rows = list(read_columns(path, "idx", STUDY))
     if not rows:
         raise FormatError("the table has no rows", path=path)
     return tuple(np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
@@ -103,25 +102,29 @@ def read_meta(path):
 
 def read_splits(path):
     """idx -> split."""
-    return {i: split for i, split in table_rows(path, "idx", "split")}
+    return {i: split for i, split in read_columns(path, "idx", "split")}
 
 
-def table_rows(path, *columns):
-    """The columns of a CSV table: whole numbers, split as text."""
-    path = Path(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+def read_columns(path, *columns):
+    """Columns of a CSV table: whole numbers, split as text."""
+    with open_text(path) as stream:
+        rows = table_rows(stream, path)
+        try:
+            header = next(rows, [])
+            missing = [name for name in columns if name not in header]
             if missing:
                 raise FormatError("there is no such column", path=path, field=missing[0],
-                                  remedy=f"The columns are {', '.join(reader.fieldnames or ['none'])}")
-            for line, row in enumerate(reader, 2):
-                yield tuple(row[name] if name == "split" else whole(row[name], path, line, name) for name in columns)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(f"not a table: {error}", path=path) from None
-    except OSError as error:
-        raise FormatError(f"can't be read: {error.strerror}", path=path) from None
+                                  remedy=f"The columns are {', '.join(map(shown, header[:30])) or 'none'}")
+            places = [header.index(name) for name in columns]
+            for line, row in enumerate(rows, 2):
+                if row:
+                    values = [row[i] if i < len(row) else "" for i in places]
+                    yield tuple(value if name == "split" else whole(value, path, line, name)
+                                for name, value in zip(columns, values))
+        except UnicodeDecodeError as error:
+            raise FormatError(f"not UTF-8 text: {error.reason}", path=path) from None
+        except OSError as error:
+            raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
 
 
 def whole(value, path, line, column):
@@ -132,4 +135,4 @@ def whole(value, path, line, column):
             return int(number)
     except (TypeError, ValueError, OverflowError, AttributeError):
         pass
-    raise FormatError(f"line {line}: {value!r} is not a whole number", path=path, field=column)
+    raise FormatError(f"line {line}: {shown(value)} is not a whole number", path=path, field=column)

@@ -8,15 +8,18 @@ place, so that the time does not depend on the number of rules.
 import re
 
 from ..errors import ConfigError
-from .definitions import PACKAGED, read_json
+from .definitions import PACKAGED
+from .families import compounds, numbers
 from .matching import tokenize
+from .wording import FILE, MAX_GROWTH, Wording, plain
 
 __all__ = ["Normalizer", "clean"]
 
-FILE = "normalization.json"
+MAX_KNOWN = 300_000  # letters of all known words: each makes an entry of the table for corrections
 SHORTEST = 5  # shorter words are too alike to be corrected by their letters
 LONGEST = 24
 KEPT_WORDS = 1 << 16  # corrections in memory
+KEPT = ["kept"]  # the replacement that leaves the tokens of a phrase as they are
 
 LEAD = r"(?:iii|ii|i|av[rlf]|v[1-6])"
 LEADS = rf"({LEAD}\b(?:(?:\s*,\s*|\s+and\s+|\s+){LEAD}\b)*)"
@@ -72,78 +75,41 @@ class Normalizer:
         Words that are right in addition to those of the rules, and are not taken for misspellings.
     path : path-like, optional
         Where the rules came from; errors name it.
+    definitions : Definitions, optional
+        The words of its patterns are right, too, and texts are brought to the number of these patterns and out of
+        hyphens.
 
     Raises
     ------
     ConfigError
-        If a section of the rules has the wrong shape.
+        If a section of the rules has the wrong shape or makes too much.
     """
 
-    def __init__(self, rules=None, words=(), path=None):
+    def __init__(self, rules=None, words=(), path=None, definitions=None):
+        self._wording = wording = Wording(rules, path)
         self._path = path or PACKAGED / FILE
-        self.rules = rules = read_json(self._path) if rules is None else rules
-        if not isinstance(rules, dict):
-            raise ConfigError("the file must hold an object", path=self._path)
-        cut = self._list("cut")
-        self._cut = None
-        if cut:
-            longest_first = sorted(cut, key=len, reverse=True)
-            self._cut = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
-        self._acronyms = self._table("acronyms")
+        self.rules = wording.rules
+        longest_first = sorted(wording.cut, key=len, reverse=True)
+        self._cut = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        self._acronyms = wording.acronyms
         acronyms = sorted(map(re.escape, self._acronyms), key=len, reverse=True)
         self._find_acronyms = re.compile(rf"(?<![\w])(?:{'|'.join(acronyms)})(?![\w])").sub if acronyms else None
-        spelling, abbreviations, forms = (self._table(name) for name in ("spelling", "abbreviations", "forms"))
-        forms = {**self._expand_templates(), **forms}
-        self._passes = [trie(abbreviations), trie(forms)]
-        self._spelling = dict(spelling)
-        known = set(self._list("words"))
-        for text in [*spelling.values(), *abbreviations, *abbreviations.values(), *forms, *forms.values(),
-                     *self._acronyms.values(), *words]:
+        forms = wording.forms
+        patterns = definitions.patterns if definitions else ()
+        self._passes = [trie(wording.abbreviations), trie({**numbers(patterns), **forms})]
+        hyphens = compounds(patterns, definitions.entities) if definitions else {}
+        self._hyphens = trie(hyphens)
+        self._neighbours = {pair for words in map(str.split, hyphens) for pair in zip(words, words[1:])}
+        self._spelling = dict(wording.spelling)
+        known = set(wording.words)
+        for text in [*self._spelling.values(), *wording.abbreviations, *wording.abbreviations.values(), *forms,
+                     *forms.values(), *self._acronyms.values(), *words, *(pattern.text for pattern in patterns)]:
             known.update(tokenize(text.lower()))
+        if sum(map(len, known)) > MAX_KNOWN:
+            raise ConfigError(f"the words of the rules have more than {MAX_KNOWN:,} letters together", path=self._path)
         self._known = known
         self._fragments = fragments(known)
         self._words = {}
-
-    # The rules as they were read.
-
-    def _list(self, name):
-        value = self.rules.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-            raise ConfigError("must be a list of texts", path=self._path, field=name)
-        return value
-
-    def _table(self, name):
-        value = self.rules.get(name, {})
-        if not isinstance(value, dict) or not all(k and isinstance(v, str) for k, v in value.items()):
-            raise ConfigError("must be an object of text to text", path=self._path, field=name)
-        return value
-
-    def _expand_templates(self):
-        """Every spelling that the templates stand for: "{x} wave" with each entry of group x in its place."""
-        groups = self.rules.get("groups", {})
-        templates = self.rules.get("templates", [])
-        if not isinstance(groups, dict) or not isinstance(templates, list):
-            raise ConfigError("groups must be an object and templates a list", path=self._path, field="templates")
-        made = {}
-        for number, item in enumerate(templates):
-            where = f"templates, item {number}"
-            if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("from", "to")):
-                raise ConfigError("must be an object with the texts 'from' and 'to'", path=self._path, field=where)
-            rows = [(item["from"], item["to"])]
-            for name in dict.fromkeys(re.findall(r"\{(\w+)\}", item["from"])):
-                group = groups.get(name)
-                if not isinstance(group, dict):
-                    raise ConfigError(f"there is no group {name!r}", path=self._path, field=where)
-                mark = "{" + name + "}"
-                rows = [(left.replace(mark, spelling), right.replace(mark, str(standard)))
-                        for left, right in rows for spelling, standard in group.items()]
-                if len(rows) > 100_000:
-                    raise ConfigError("stands for more than 100000 phrases", path=self._path, field=where)
-            for left, right in rows:
-                if made.setdefault(left, right) != right:
-                    raise ConfigError(f"{left!r} would become both {made[left]!r} and {right!r}", path=self._path,
-                                      field=where)
-        return made
 
     # Texts.
 
@@ -162,8 +128,21 @@ class Normalizer:
         Returns
         -------
         str
+
+        Raises
+        ------
+        ConfigError
+            If the rules make the text far longer than it was.
         """
+        try:
+            return self._text(value)
+        except TooLong:
+            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was",
+                              path=self._path) from None
+
+    def _text(self, value):
         text = clean(value)
+        most = MAX_GROWTH * len(text) + 1000
         if self._cut:
             found = self._cut.search(text)
             if found:
@@ -180,8 +159,12 @@ class Normalizer:
             text = WAVE.sub(lambda m: f"{m[1]} wave" + ("s" if m[0].endswith("s") else ""), text)
         tokens = self._spell(tokenize(text))
         for phrases in self._passes:
-            tokens = substitute(tokens, phrases)
+            tokens = substitute(tokens, phrases, most)
+        if "-" in tokens and self._hyphenated(tokens):
+            tokens = substitute(tokens, self._hyphens, most)
         text = "".join(tokens)
+        if len(text) > most:
+            raise TooLong
         if "?" in text:
             for pattern, result in QUESTIONS:
                 text = pattern.sub(result, text)
@@ -196,6 +179,18 @@ class Normalizer:
             for pattern, clause in CLAUSES:
                 text = pattern.sub(lambda m, clause=clause: "; ".join(map(clause.format, one_lead(m[1]))), text)
         return text
+
+    def _hyphenated(self, tokens):
+        """Whether a hyphen joins two words that stand side by side in a phrase."""
+        known, at, last = self._neighbours, tokens.index("-"), len(tokens) - 1
+        while at < last:
+            if at and (tokens[at - 1], tokens[at + 1]) in known:
+                return True
+            try:
+                at = tokens.index("-", at + 1)
+            except ValueError:
+                return False
+        return False
 
     def _spell(self, tokens):
         words, known = self._words, self._known
@@ -262,21 +257,28 @@ def one_slip(a, b):
 
 
 def trie(phrases):
-    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens.
+    """Phrases as nested dictionaries of tokens; under None the replacement, in tokens (None: what is there stays).
 
     A hyphen between two words counts as a space, here and in texts; one with spaces around it doesn't.
     """
     root = {}
     for phrase, result in phrases.items():
         node = root
-        for token in tokenize(re.sub(r"(?<=[^\s-])-(?=[^\s-])", " ", phrase)):
+        for token in plain(phrase):
             node = node.setdefault(token, {})
-        node[None] = tokenize(result)
+        node[None] = KEPT if result is None else tokenize(result)
     return root
 
 
-def substitute(tokens, root):
-    """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase."""
+class TooLong(Exception):
+    """A text grows beyond all measure."""
+
+
+def substitute(tokens, root, most):
+    """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase.
+
+    Raises :class:`TooLong` beyond ``most`` tokens.
+    """
     made = []
     at, count = 0, len(tokens)
     while at < count:
@@ -298,6 +300,8 @@ def substitute(tokens, root):
         if result is None:
             made.append(tokens[at])
         else:
-            made += result
+            made += tokens[at:end] if result is KEPT else result
+            if len(made) > most:
+                raise TooLong
         at = end
     return made

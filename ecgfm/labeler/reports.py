@@ -6,14 +6,19 @@ import os
 import re
 import sys
 
+from .._text import shown
 from ..errors import FormatError, MissingExtraError
+from ..storage.inputs import lines, open_input, open_text
+from .parquet import parquet_batches
 
-__all__ = ["Reports", "FORMATS"]
+__all__ = ["FORMATS", "Reports", "table_rows"]
 
 FORMATS = ("csv", "tsv", "parquet", "lines")
-MAX_CELL = 64 << 20  # characters of one cell
+MAX_CELL = 1 << 18  # characters of one cell, or of one line of text: the longest reports have a few thousand
+MAX_ROW = 1 << 22  # characters of one row
+MAX_STANDARD_INPUT = 256 << 20  # bytes of Parquet, which can't be read as they come
 GUESSES = ("text", "report", "machine_report", "reports", "report_text", "interpretation", "statement", "statements")
-PART = re.compile(r"report_(\d+)$")
+PART = re.compile(r"report_([0-9]{1,9})")
 BATCH = 4096
 
 
@@ -52,7 +57,7 @@ class Reports:
             name = str(self.path).lower().removesuffix(".gz")
             format = next((kind for kind in FORMATS if name.endswith("." + kind)), "lines")
         if format not in FORMATS:
-            raise FormatError(f"there is no format {format!r}", path=self.path, field="format",
+            raise FormatError(f"there is no format {shown(format)}", path=self.path, field="format",
                               remedy=f"The formats are {', '.join(FORMATS)}")
         self.format = format
         self._columns = [column] if isinstance(column, str) else list(column or ())
@@ -62,68 +67,61 @@ class Reports:
                               remedy="Say what the file is with the input format csv, tsv or parquet")
 
     def __iter__(self):
-        if self.format == "lines":
-            with self._open() as stream:
-                for line in stream:
-                    yield (), line.rstrip("\r\n")
-        elif self.format == "parquet":
-            yield from self._parquet()
-        else:
-            yield from self._csv()
+        try:
+            if self.format == "lines":
+                with self._open() as stream:
+                    for line in lines(stream, self.path, most=MAX_CELL):
+                        yield (), line.rstrip("\r\n")
+            elif self.format == "parquet":
+                yield from self._parquet()
+            else:
+                yield from self._csv()
+        except OSError as error:
+            raise FormatError(f"can't be read: {error.strerror or error}", path=self.path) from None
 
     def _open(self):
         """The file as text; what is not UTF-8 is read as replacement characters."""
-        if self.path == "-":
-            raw = getattr(sys.stdin, "buffer", None)
-            if raw is None:  # a stand-in for standard input that holds text
-                return io.StringIO(sys.stdin.read(), newline="")
-            return io.TextIOWrapper(os.fdopen(os.dup(raw.fileno()), "rb") if _has_descriptor(raw) else raw,
-                                    encoding="utf-8-sig", errors="replace", newline="")
-        if str(self.path).lower().endswith(".gz"):
-            import gzip
-
-            return gzip.open(self.path, "rt", encoding="utf-8-sig", errors="replace", newline="")
-        return open(self.path, encoding="utf-8-sig", errors="replace", newline="")
+        if self.path != "-":
+            return open_text(self.path, errors="replace")
+        raw = getattr(sys.stdin, "buffer", None)
+        if raw is None:  # a stand-in for standard input that holds text
+            return io.StringIO(sys.stdin.read(), newline="")
+        return io.TextIOWrapper(os.fdopen(os.dup(raw.fileno()), "rb") if _has_descriptor(raw) else raw,
+                                encoding="utf-8-sig", errors="replace", newline="")
 
     def _csv(self):
-        csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
-        try:
-            with self._open() as stream:
-                rows = csv.reader(stream, delimiter="\t" if self.format == "tsv" else ",")
-                header = next(rows, None)
-                if header is None:
-                    raise FormatError("the file is empty", path=self.path)
-                texts, keep = self._places(header)
-                for row in rows:
-                    if row or len(header) == 1:  # a blank line is an empty report where there is one column
-                        get = lambda i: row[i] if i < len(row) else ""  # noqa: E731, B023 - used in this turn only
-                        yield tuple(map(get, keep)), join(map(get, texts))
-        except (csv.Error, EOFError) as error:
-            raise FormatError(f"not a table: {error}", path=self.path) from None
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror or error}", path=self.path) from None
+        with self._open() as stream:
+            rows = table_rows(stream, self.path, "\t" if self.format == "tsv" else ",")
+            header = next(rows, None)
+            if header is None:
+                raise FormatError("the file is empty", path=self.path)
+            texts, keep = self._places(header)
+            for row in rows:
+                if row or len(header) == 1:  # a blank line is an empty report where there is one column
+                    get = lambda i: row[i] if i < len(row) else ""  # noqa: E731, B023 - used in this turn only
+                    yield tuple(map(get, keep)), join(map(get, texts))
 
     def _parquet(self):
-        try:
-            from pyarrow import ArrowException, parquet
-        except ImportError:
-            raise MissingExtraError("reading Parquet needs pyarrow", path=self.path,
-                                    remedy="Install it with: pip install 'ecgfm[tables]'") from None
-        try:
-            source = io.BytesIO(sys.stdin.buffer.read()) if self.path == "-" else self.path
-            with parquet.ParquetFile(source) as file:
-                header = file.schema_arrow.names
-                texts, keep = self._places(header)
-                wanted = [header[i] for i in dict.fromkeys([*keep, *texts])]
-                for batch in file.iter_batches(BATCH, columns=wanted):
-                    columns = {name: batch.column(name).to_pylist() for name in wanted}
-                    for i in range(batch.num_rows):
-                        get = lambda j: columns[header[j]][i]  # noqa: E731, B023
-                        yield tuple(map(get, keep)), join(map(get, texts))
-        except ArrowException as error:
-            raise FormatError(f"not a Parquet file: {str(error).splitlines()[0]}", path=self.path) from None
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror or error}", path=self.path) from None
+        if self.path == "-":
+            content = sys.stdin.buffer.read(MAX_STANDARD_INPUT + 1)
+            if len(content) > MAX_STANDARD_INPUT:
+                raise FormatError(f"more than {MAX_STANDARD_INPUT >> 20} MiB of Parquet on standard input",
+                                  path=self.path, remedy="Write it to a file and name that")
+            file = io.BytesIO(content)
+        else:
+            file = open_input(self.path)
+        with file:
+            for batch in parquet_batches(file, self.path, self._columns_of, MAX_CELL):
+                texts, keep = self._places_read
+                for row in batch:
+                    yield tuple(row[i] for i in keep), join(row[i] for i in texts)
+
+    def _columns_of(self, header):
+        """The positions of the wanted columns; where each stands among them is kept."""
+        texts, keep = self._places(header)
+        wanted = list(dict.fromkeys([*keep, *texts]))
+        self._places_read = [wanted.index(i) for i in texts], [wanted.index(i) for i in keep]
+        return wanted
 
     def _places(self, header):
         """The positions of the text columns and of the kept ones."""
@@ -132,7 +130,7 @@ class Reports:
             place.setdefault(name, i)
         names = self._columns
         if not names:
-            parts = sorted((int(found[1]), name) for name in place if (found := PART.match(name)))
+            parts = sorted((int(found[1]), name) for name in place if (found := PART.fullmatch(name)))
             lower = {name.lower(): name for name in reversed(header)}
             if len(header) == 1:
                 names = list(header)
@@ -142,10 +140,44 @@ class Reports:
                 names = [name for _, name in parts]
         missing = [name for name in [*names, *self._keep] if name not in place]
         if missing or not names:
-            what = f"there is no column {missing[0]!r}" if missing else "it is not clear which column holds the text"
-            shown = ", ".join(map(repr, header[:30])) + (", ..." if len(header) > 30 else "")
-            raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {shown}")
+            what = "it is not clear which column holds the text"
+            if missing:
+                what = f"there is no column {shown(missing[0])}"
+            names = ", ".join(map(shown, header[:30])) + (", ..." if len(header) > 30 else "")
+            raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {names}")
         return [place[name] for name in names], [place[name] for name in self._keep]
+
+
+def table_rows(stream, path, delimiter=","):
+    """The rows of a CSV table, each and its cells within the limits.
+
+    Raises
+    ------
+    FormatError
+        If a cell or row is too long, or the text is not CSV.
+    """
+    room = MAX_ROW
+
+    def bounded():
+        nonlocal room
+        for line in lines(stream, path, most=MAX_ROW):
+            room -= len(line)
+            if room < 0:
+                raise FormatError(f"more than {MAX_ROW:,} characters in a row", path=path,
+                                  field=f"line {rows.line_num}")
+            yield line
+
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
+    rows = csv.reader(bounded(), delimiter=delimiter)
+    try:
+        for row in rows:
+            if MAX_ROW - room > MAX_CELL and max(map(len, row), default=0) > MAX_CELL:
+                raise FormatError(f"more than {MAX_CELL:,} characters in a cell", path=path,
+                                  field=f"line {rows.line_num}")
+            room = MAX_ROW
+            yield row
+    except csv.Error as error:
+        raise FormatError(f"not a table: {error}", path=path, field=f"line {rows.line_num}") from None
 
 
 def join(parts):

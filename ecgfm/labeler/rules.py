@@ -5,6 +5,8 @@ excepted. It is computed once per pattern and descriptors (as :class:`Expansion`
 a report is a look-up per entity pattern and a merge.
 """
 
+from .._text import shown
+from ..errors import ConfigError
 from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY
 
 __all__ = ["Rules", "Expansion", "attribute"]
@@ -13,7 +15,10 @@ ABSENCE = "Absence"
 CORRELATION = "Needs clinical correlation"
 SUPER_STEP = 0.3  # a super-entity is this share of the missing certainty more certain than its kind
 MAX_KEPT = 1 << 16  # expansions in memory; a new generation starts when they are used up
+MAX_KEPT_ROWS = 1 << 20  # rows of all that are kept
 MAX_KEPT_DESCRIPTORS = 16  # an expansion with more descriptors is not worth keeping
+MAX_DESCRIPTORS = 256  # of one entity; where a text has more, each counts once
+MAX_ROWS = 20_000  # of one expansion
 
 
 def attribute(patterns, ranks):
@@ -127,7 +132,11 @@ class Rules:
         for entity, descriptor, result in definitions.attached:
             self._attached.setdefault((entity, descriptor), []).append(result)
         self._supers = {}
-        self._traveling = [(name, frozenset(descriptors), self._below(name))
+        kinds = {}
+        for name, entity in self._entities.items():
+            for sup in entity.sup:
+                kinds.setdefault(sup, []).append(name)
+        self._traveling = [(name, frozenset(descriptors), below(name, kinds))
                            for name, descriptors in definitions.traveling]
         # Labels are numbered in the order of their names, so that sorting numbers sorts names.
         names = set(definitions.entities)
@@ -150,7 +159,7 @@ class Rules:
             self._by_entity.setdefault(name, []).append((descriptors, 1 << bit))
         self._compound_expansions = [self._expand_compound(number, compound)
                                      for number, (_, _, compound) in enumerate(self._compounds)]
-        self._kept = {}
+        self._kept, self._kept_rows = {}, 0
 
     def expansions(self, patterns, ranks):
         """The expansions of a report: one per entity in text order, then one per compound.
@@ -177,9 +186,11 @@ class Rules:
             if made is None:
                 made = tuple(self._expand(name, (*own, *descriptors)) for name, own in patterns[rank].use)
                 if len(descriptors) <= MAX_KEPT_DESCRIPTORS:
-                    if len(kept) >= MAX_KEPT:
+                    if len(kept) >= MAX_KEPT or self._kept_rows >= MAX_KEPT_ROWS:
                         kept.clear()
+                        self._kept_rows = 0
                     kept[key] = made
+                    self._kept_rows += sum(len(part.entities) + len(part.descriptors) for part in made)
             parts += made
         has = 0
         for part in parts:
@@ -189,10 +200,6 @@ class Rules:
                 if has & including == including and not has & excluding:
                     parts.append(self._compound_expansions[number])
         return parts
-
-    def _below(self, name):
-        """The entity and all that are a kind of it."""
-        return frozenset(other for other in self._entities if other == name or name in self._ancestors(other))
 
     def _ancestors(self, name):
         found, stack = set(), [name]
@@ -227,9 +234,17 @@ class Rules:
                     raised += (1.0 - raised) * SUPER_STEP
                     steps += 1
                 entities.append((sup, ("sup", path, number), raised))
+            self._check_rows(entities, entities[0][0])
+
+    def _check_rows(self, rows, name):
+        if len(rows) > MAX_ROWS:
+            raise ConfigError(f"the entity {shown(name)} with its descriptors stands for more than {MAX_ROWS:,} rows",
+                              path=self._definitions.path)
 
     def _expand(self, name, descriptors):
         """What one entity with its descriptors, its own and the attached ones, yields."""
+        if len(descriptors) > MAX_DESCRIPTORS:
+            descriptors = tuple(dict.fromkeys(descriptors))
         part = Expansion()
         part.name = name
         part.text_descriptors = descriptors
@@ -248,6 +263,7 @@ class Rules:
             for name in self._created.get(descriptor, ()):
                 prob = 1.0 if name == CORRELATION else entities[row][2]
                 entities.append((name, ("created", descriptor, row), prob))
+            self._check_rows(entities, entities[0][0])
 
     def _travel(self, entities, descriptors):
         text = list(descriptors)
@@ -259,6 +275,7 @@ class Rules:
                 for other, (name, _, _) in enumerate(entities):
                     if other != row and name in below and name in above:
                         descriptors.append((other, descriptor, ("propagated", row)))
+                self._check_rows(descriptors, entities[0][0])
 
     def _attach(self, entities, descriptors):
         if not descriptors:
@@ -267,6 +284,7 @@ class Rules:
         for row, descriptor in dict.fromkeys((row, descriptor) for row, descriptor, _ in descriptors):
             for name in self._attached.get((entities[row][0], descriptor), ()):
                 entities.append((name, ("attached", entities[row][0], descriptor, row), entities[row][2]))
+            self._check_rows(entities, entities[0][0])
         self._add_supers(entities, first)
 
     def _expand_compound(self, number, compound):
@@ -304,3 +322,14 @@ class Rules:
                 if required <= described.get(name, frozenset()):
                     part.has |= bit
         return part
+
+
+def below(name, kinds):
+    """An entity and all that are a kind of it."""
+    found, stack = {name}, [name]
+    while stack:
+        for kind in kinds.get(stack.pop(), ()):
+            if kind not in found:
+                found.add(kind)
+                stack.append(kind)
+    return frozenset(found)

@@ -151,7 +151,7 @@ def test_errors_are_one_line(run, table, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "entity_tem.json").write_text("{")
     for argv, words in (
-        (["label", tmp_path / "no.csv"], ["no.csv", "No such file"]),
+        (["label", tmp_path / "no.csv"], ["no.csv", "no such file"]),
         (["label", table], ["reports.csv", "not clear", "'note'"]),
         (["label", table, "--column", "text"], ["no column 'text'", "'study', 'who', 'note'"]),
         (["label", table, "--column", "note", "--definitions", tmp_path / "bad"], ["entity_tem.json", "not JSON"]),

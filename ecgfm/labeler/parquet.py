@@ -1,0 +1,95 @@
+"""Columns of a Parquet file, some rows at a time, with no cell larger than is allowed."""
+
+from ..errors import FormatError, MissingExtraError
+from ..storage.inputs import check_inflation
+
+__all__ = ["parquet_batches"]
+
+BATCH = 4096
+BYTES_OF_ROW = 100  # what a row counts as, for a file may say of any number of rows that they are like the one before
+
+
+def parquet_batches(stream, path, choose, most):
+    """The rows of some columns.
+
+    Parameters
+    ----------
+    stream : file
+        Opened for reading bytes.
+    path : str
+        Errors name it.
+    choose : callable
+        Is given the names of all columns, and returns the positions of those that are wanted.
+    most : int
+        Bytes of a cell.
+
+    Yields
+    ------
+    list of tuple
+        Rows; a text that is stored once is one object, however often it stands.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, inflates too far, or holds larger cells or columns of other than plain values.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    try:
+        from pyarrow import ArrowException, parquet, types
+    except ImportError:
+        raise MissingExtraError("reading Parquet needs pyarrow", path=path,
+                                remedy="Install it with: pip install 'ecgfm[tables]'") from None
+    try:
+        with parquet.ParquetFile(stream) as file:
+            schema = file.schema_arrow
+            wanted = choose(schema.names)
+            for i in wanted:
+                if types.is_nested(schema.field(i).type):
+                    raise FormatError("the column holds lists or structures", path=path, field=schema.names[i])
+                if schema.names.count(schema.names[i]) > 1:
+                    raise FormatError("the column stands twice", path=path, field=schema.names[i])
+            names = [schema.names[i] for i in wanted]
+            texts = [name for name, i in zip(names, wanted) if _is_text(types, schema.field(i).type)]
+            size = stream.seek(0, 2)
+            check_inflation(size, BYTES_OF_ROW * file.metadata.num_rows, path=path)
+            _check_sizes(file.metadata, names, path)
+        stream.seek(0)
+        with parquet.ParquetFile(stream, read_dictionary=texts) as file:
+            for batch in file.iter_batches(BATCH, columns=names):
+                yield list(zip(*(_values(batch.column(name), path, name, most) for name in names)))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"a text is not UTF-8: {error.reason}", path=path) from None
+    except ArrowException as error:
+        raise FormatError(f"not a Parquet file: {str(error)[:500].splitlines()[0]}", path=path) from None
+
+
+def _is_text(types, kind):
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _check_sizes(metadata, names, path):
+    """What the wanted columns are said to inflate to, a group of rows at a time."""
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
+        for i in range(rows.num_columns):
+            column = rows.column(i)
+            if column.path_in_schema in names:
+                check_inflation(column.total_compressed_size, column.total_uncompressed_size, path=path,
+                                field=column.path_in_schema)
+
+
+def _values(column, path, name, most):
+    """The values of a column; of a dictionary, each value is made once."""
+    dictionary = getattr(column, "dictionary", None)
+    if dictionary is None:
+        return column.to_pylist()
+    if any(buffer is not None and buffer.size > most for buffer in dictionary.buffers()):
+        import pyarrow.compute
+
+        longest = pyarrow.compute.max(pyarrow.compute.binary_length(dictionary)).as_py()
+        if longest is not None and longest > most:
+            raise FormatError(f"a cell of {longest:,} bytes, more than the {most:,} that are read", path=path,
+                              field=name)
+    values = dictionary.to_pylist()
+    return [None if i is None else values[i] for i in column.indices.to_pylist()]
