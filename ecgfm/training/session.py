@@ -475,8 +475,11 @@ class Session:
         return scores[0]
 
 
-def validate(run, trainer, objective, loader, ranks):
+def validate(run, trainer, objective, loader, ranks, *, all_signals=False):
     """What validation on a subset gives, the same on all ranks.
+
+    ``nsignals`` is, as in fairseq-signals, the mean over batches in a run of training, and in ``ecgfm-hydra-validate``,
+    where `all_signals` says so, that of the subset.
 
     Returns
     -------
@@ -484,13 +487,13 @@ def validate(run, trainer, objective, loader, ranks):
     rows : list of (str, int, float, float)
         Per label, of a classifier.
     """
-    classifies = run["task"]["_name"] == "ecg_classification"
+    is_classifier = classifies(run)
     limit = run["dataset"]["max_valid_steps"]
     mine = []
     for batch in islice(loader.epoch(1), limit):
         if not len(batch):
             mine.append(None)
-        elif classifies:
+        elif is_classifier:
             logits = trainer.logits(batch.x, batch.padding_mask)
             mine.append((objective.sums(logits, batch.y, trainer._pos_weight), logits, batch.y))
         else:
@@ -504,7 +507,9 @@ def validate(run, trainer, objective, loader, ranks):
     for each in found:
         objective.log(meters.log, each[0])
     stats = objective.shown(meters)
-    if not classifies:
+    if all_signals:
+        stats["nsignals"] = meters.sum("nsignals")
+    if not is_classifier:
         return stats, []
     logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
     return objective.ranking(stats, logits, y, trainer.labels)
