@@ -189,6 +189,9 @@ _KINDS = {
     "model.conv_feature_layers": _layers,
     "model.num_labels": _whole(1, 1 << 20),
     "model.latent_temp": _numbers(3),
+    "model.num_negatives": _whole(0, 1 << 16),
+    "model.cross_sample_negatives": _whole(0, 1 << 16),
+    "model.codebook_negatives": _whole(0, 1 << 16),
     "model.freeze_finetune_updates": _COUNT,
     "criterion.weight": _any,
     "criterion.loss_weights": _numbers(2),
@@ -277,7 +280,11 @@ def checked(field, value, default):
 
 def is_placeholder(value):
     """Whether a text stands where somebody took a path or a name out of a file: ``<REDACTED>``."""
-    return isinstance(value, str) and re.fullmatch(r"\s*<[A-Za-z _-]{1,40}>\s*", value[:60]) is not None and len(value) < 60
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"\s*<[A-Za-z _-]{1,40}>\s*", value[:60]) is not None
+        and len(value) < 60
+    )
 
 
 def settings_of_text(value, field):

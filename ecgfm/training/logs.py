@@ -94,7 +94,9 @@ class Log:
         if self.quiet:
             return
         if self.format == "json":
-            self.say(json.dumps({"epoch": epoch, **{f"{tag}_{name}": text for name, text in _texts(stats).items()}}), tag)
+            self.say(
+                json.dumps({"epoch": epoch, **{f"{tag}_{name}": text for name, text in _texts(stats).items()}}), tag
+            )
         elif self.format != "none":
             self.say(f"epoch {epoch:03d} | {_joined(stats)}", tag)
         self._record(tag, stats)
@@ -104,7 +106,9 @@ class Log:
         if self._csv is None:
             return
         for name, positives, auroc, auprc in rows:
-            self._csv.write(f"{tag}_labels", step, {"label": name, "positives": positives, "auroc": auroc, "auprc": auprc})
+            self._csv.write(
+                f"{tag}_labels", step, {"label": name, "positives": positives, "auroc": auroc, "auprc": auprc}
+            )
 
     def _record(self, tag, stats):
         stats = dict(stats)

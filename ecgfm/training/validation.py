@@ -16,7 +16,7 @@ from .config_values import checked, settings_of_text
 from .logs import Log
 from .meters import Meters
 from .saving import restore
-from .session import validate as validate_subset
+from .scoring import validate as validate_subset
 from .setting_up import classifies, load_dataset, load_loader, make_objective, make_trainer
 
 __all__ = ["EXTRACT", "infer", "validate"]
@@ -153,7 +153,11 @@ class _Evaluation:
         if said is not None:
             self.run.notices.append(
                 f"task.label_file={said} is used: "
-                + ("the checkpoint names none" if value is None else f"that of the checkpoint is not there, {shown(value)}")
+                + (
+                    "the checkpoint names none"
+                    if value is None
+                    else f"that of the checkpoint is not there, {shown(value)}"
+                )
             )
         return said is None
 
@@ -350,8 +354,8 @@ def _checked_overrides(run):
                 break
         else:
             raise ConfigError(
-                f"{shown(key)} is not the name of the file of labels or of a setting of the criterion: the model is that of "
-                "the checkpoint",
+                f"{shown(key)} is not the name of the file of labels or of a setting of the criterion: "
+                "the model is that of the checkpoint",
                 field=field,
                 remedy="Leave it out",
             )
@@ -368,7 +372,9 @@ def _checked_extract(run, labelled):
     for name in given if isinstance(given, list) else [given]:
         if name not in EXTRACT:
             raise ConfigError(
-                f"{shown(name)} can't be extracted", field="common_eval.extract", remedy=f"Known are {', '.join(EXTRACT)}"
+                f"{shown(name)} can't be extracted",
+                field="common_eval.extract",
+                remedy=f"Known are {', '.join(EXTRACT)}",
             )
     return tuple(given)
 

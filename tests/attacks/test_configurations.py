@@ -20,7 +20,10 @@ TENFOLD = "\n".join("a%d: [%s]" % (i, ",".join(["'${a%d}'" % (i - 1)] * 10)) for
 # Name -> the text of a.yaml, words of the error.
 FILES = {
     "aliases": ("a0: &a0 [x, x]\n" + "\n".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "values"),
-    "merged": ("a0: &a0 {x: 1}\n" + "\n".join(f"a{i}: &a{i} {{b: *a{i - 1}, c: *a{i - 1}}}" for i in range(1, 40)), "values"),
+    "merged": (
+        "a0: &a0 {x: 1}\n" + "\n".join(f"a{i}: &a{i} {{b: *a{i - 1}, c: *a{i - 1}}}" for i in range(1, 40)),
+        "values",
+    ),
     "alias of itself": ("a: &a [*a]\n", "the alias 'a'"),
     "alias of nothing": ("a: *b\n", "alias"),
     "bytes": (b"common:\n  seed: \xff\xfe\n", "not UTF-8 text: byte 16 is 0xff"),
@@ -140,11 +143,15 @@ def test_overrides(tmp_path):
     code = "from ecgfm.training.config import compose\nheld = 0\n"
     for name, words in OVERRIDES.items():
         code += f"try: compose('diagnosis', [{words}])\n"
-        code += f"except ecgfm.Error as error: assert len(str(error)) < 1500, str(error)\nelse: print('taken:', {name!r})\n"
+        code += (
+            f"except ecgfm.Error as error: assert len(str(error)) < 1500, str(error)\nelse: print('taken:', {name!r})\n"
+        )
     ended = attack(code, tmp_path)
     ended.bounded(cpu_s=20)
     assert ended.raised is None, ended.text
-    assert ended.out.split() == ["taken:", "an", "object", "with", "a", "list", "as", "key"], ended.out  # refused when read
+    assert ended.out.split() == ["taken:", "an", "object", "with", "a", "list", "as", "key"], (
+        ended.out
+    )  # refused when read
 
 
 @pytest.mark.parametrize("what", ["fifo", "device", "bomb", "damaged", "text"])

@@ -151,19 +151,35 @@ def test_a_file_of_labels_that_the_checkpoint_lacks(made, command, tmp_path):
 def test_the_published_file(made, command, tmp_path):
     """A YAML file in which paths were taken out: those that are not read don't matter, the others are named."""
     text = open(os.path.join(os.path.dirname(hydra.__file__), "..", "training", "configs", "diagnosis.yaml")).read()
-    text = text.replace("label_file: null", "label_file: <REDACTED>").replace("model_path: ???", "model_path: <REDACTED>")
-    text = text.replace("save_dir: checkpoints", "save_dir: <REDACTED>").replace("weights_file: null", "weights_file: ???")
+    text = text.replace("label_file: null", "label_file: <REDACTED>").replace(
+        "model_path: ???", "model_path: <REDACTED>"
+    )
+    text = text.replace("save_dir: checkpoints", "save_dir: <REDACTED>").replace(
+        "weights_file: null", "weights_file: ???"
+    )
     text = text.replace("  report_cinc_score", "  pos_weight: [9.0, 9.0, 9.0]\n  report_cinc_score")
     (tmp_path / "published.yaml").write_text(text)
     own = command("validate", "common.log_format=simple")
     found = command("validate", "common.log_format=simple", "--config-dir", str(tmp_path), config="published")
     assert found.status == 0 and found.out[found.out.index("loss=") :] == own.out[own.out.index("loss=") :], found.err
-    assert command("inference", "--config-dir", str(tmp_path), "common_eval.results_path=.", config="published").status == 0
+    assert (
+        command("inference", "--config-dir", str(tmp_path), "common_eval.results_path=.", config="published").status
+        == 0
+    )
     for name in ("checkpoint.save_dir", "task.label_file", "model.model_path"):
-        said = command("train", "dataset.train_subset=test", "--config-dir", str(tmp_path), "model.num_labels=3", *(
-            f"{other}={value}" for other, value in {"checkpoint.save_dir": "run", "task.label_file": f"{made[0]}/y.npy"}.items()
-            if other != name
-        ), config="published")
+        said = command(
+            "train",
+            "dataset.train_subset=test",
+            "--config-dir",
+            str(tmp_path),
+            "model.num_labels=3",
+            *(
+                f"{other}={value}"
+                for other, value in {"checkpoint.save_dir": "run", "task.label_file": f"{made[0]}/y.npy"}.items()
+                if other != name
+            ),
+            config="published",
+        )
         assert said.status == 2 and f"{name}: '<REDACTED>' stands in its place" in said.err, said.err
 
 

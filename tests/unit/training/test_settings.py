@@ -100,7 +100,9 @@ def test_numbers_and_flags_may_be_text():
     assert numbers(run["optimization"]["update_freq"], "update_freq") == [1, 2]
 
 
-@pytest.mark.parametrize("value", ["{[]: 1}", "[" * 3000, "9" * 30_000, [10**400], [None], {"a": 1}, "[True]", object(), None])
+@pytest.mark.parametrize(
+    "value", ["{[]: 1}", "[" * 3000, "9" * 30_000, [10**400], [None], {"a": 1}, "[True]", object(), None]
+)
 def test_no_list_of_numbers(value):
     with pytest.raises(ConfigError, match="is not a list of numbers") as caught:
         numbers(value, "optimization.lr")
