@@ -232,7 +232,7 @@ def _check_signals(run, found, path):
     task = (found.cfg or {}).get("task")
     for name in ("normalize", "filter"):
         there = task.get(name) if isinstance(task, dict) else None
-        said = run["model"][name]
+        said = run["task"][name]
         if isinstance(there, bool) and said != there:
             raise ConfigError(
                 f"it is {str(said).lower()} here and was {str(there).lower()} in the run that made {path}",
