@@ -51,7 +51,7 @@ class Error(ValueError):
         text = f"{where}: {self.message}" if where else self.message
         if not self.remedy:
             return printable(text)
-        return printable(f"{text}. {self.remedy}{'' if self.remedy.endswith(('?', '!')) else '.'}")
+        return printable(f"{text}. {self.remedy}{'' if self.remedy.endswith(('?', '!', '...')) else '.'}")
 
     def __reduce__(self):
         return _rebuild, (type(self), self.message, self.path, self.field, self.remedy)

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from .._text import shown
 from ..ecg.record import LEADS, canonical_lead
 from ..errors import ConfigError, FormatError, LeadError, MissingExtraError
 
@@ -31,8 +32,8 @@ def lead_numbers(leads, field="leads_to_load"):
     if isinstance(leads, str):
         try:
             leads = ast.literal_eval(leads)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise LeadError(f"{leads!r} is no list", field=field, remedy=remedy) from None
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise LeadError(f"{shown(leads)} is not a list", field=field, remedy=remedy) from None
     if isinstance(leads, (str, bytes)) or not hasattr(leads, "__iter__"):
         leads = [leads]
     numbers = []
@@ -43,7 +44,7 @@ def lead_numbers(leads, field="leads_to_load"):
         elif isinstance(lead, (int, np.integer)) and not isinstance(lead, bool) and 0 <= lead < len(LEADS):
             numbers.append(int(lead))
         else:
-            raise LeadError(f"{lead!r} is no lead", field=field, remedy=remedy)
+            raise LeadError(f"{shown(lead)} is not a lead", field=field, remedy=remedy)
     if not numbers or len(set(numbers)) != len(numbers):
         raise LeadError("a lead stands twice" if numbers else "no lead is named", field=field, remedy=remedy)
     return numbers

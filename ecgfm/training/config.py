@@ -1,4 +1,4 @@
-"""The configuration of a run, as fairseq-signals names it: groups, keys, defaults, YAML files and overrides of hydra."""
+"""The configuration of a run, as fairseq-signals names it: groups, keys, defaults, YAML files and overrides."""
 
 import difflib
 import os
@@ -60,7 +60,6 @@ class Run(dict):
         if is_placeholder(value):
             raise ConfigError(f"{shown(value)} stands in its place", field=key, remedy=f"Say {key}=...")
         return None if value == MISSING else value
-
 
     def of_fairseq_signals(self, *, changed=False):
         """Group -> key -> value, without the keys that fairseq-signals refuses; those of them that have another value

@@ -19,8 +19,9 @@ __all__ = ["composed"]
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
 MAX_VALUES = 5_000  # of a file with its aliases expanded, and of all of a configuration
-MAX_OVERRIDES = 1_000
+MAX_OVERRIDE, MAX_OVERRIDES = 8_000, 40_000  # characters of one and of all
 MAX_INCLUDES = 32
+_IN_A_FILE = "Put it into a YAML file, and give its folder by --config-dir"
 MAX_DIGITS = 400
 _DIGITS = set("0123456789abcdefABCDEFxXoO_:+-.")
 _TAGS = {"!"} | {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -54,7 +55,9 @@ def composed(name, overrides, folder):
         ) from None
     path = os.path.join(folder, f"{name}.yaml")
     if not os.path.lexists(path):
-        there = sorted(file[:-5] for file in os.listdir(folder) if file.endswith(".yaml")) if os.path.isdir(folder) else []
+        there = (
+            sorted(file[:-5] for file in os.listdir(folder) if file.endswith(".yaml")) if os.path.isdir(folder) else []
+        )
         raise ConfigError(
             f"there is no {name}.yaml",
             path=folder,
@@ -146,8 +149,13 @@ def _parsed(overrides):
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if len(overrides) > MAX_OVERRIDES:
-        raise ConfigError(f"{len(overrides):,} overrides are more than the {MAX_OVERRIDES:,} that are read")
+    length = sum(map(len, overrides))
+    if length > MAX_OVERRIDES:
+        raise ConfigError(
+            f"{length:,} characters are more than the {MAX_OVERRIDES:,} that are read",
+            field="overrides",
+            remedy=_IN_A_FILE,
+        )
     parser, changes, removed = OverridesParser.create(), [], []
     for text in overrides:
         _check_override(text)
@@ -169,9 +177,10 @@ def _parsed(overrides):
 
 
 def _check_override(text):
-    remedy = "Put it into a YAML file, and give its folder by --config-dir"
-    if len(text) > MAX_TEXT:
-        raise ConfigError(f"{len(text):,} characters are more than the {MAX_TEXT:,} that are read", field=text, remedy=remedy)
+    if len(text) > MAX_OVERRIDE:
+        raise ConfigError(
+            f"{len(text):,} characters are more than the {MAX_OVERRIDE:,} that are read", field=text, remedy=_IN_A_FILE
+        )
     depth = 0
     for letter in text:
         depth += (letter in "[{(") - (letter in "]})")

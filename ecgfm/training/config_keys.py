@@ -342,7 +342,7 @@ NO_MEANING = {
         "inferred_3kg_config": "it is derived from the model",
     },
     "ecg_classification": {
-        "perturbation_mode": "fairseq-signals perturbs in pretraining only; ecgfm.Dataset(augment=...) does it in Python",
+        "perturbation_mode": "fairseq-signals perturbs in pretraining only; in Python ecgfm.Dataset takes augment=...",
     },
     "criterion": {
         "auc_average": "auroc and auprc are over all cells, auroc_macro and auprc_macro means over labels",

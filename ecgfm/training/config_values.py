@@ -9,7 +9,7 @@ from ..checkpoint.config import conv_feature_layers
 from ..errors import ConfigError
 from .config_keys import MISSING
 
-__all__ = ["checked", "is_placeholder", "numbers"]
+__all__ = ["checked", "is_placeholder", "numbers", "settings_of_text"]
 
 MAX_TEXT = 20_000  # characters of a value
 _LARGEST = 1 << 53
@@ -100,7 +100,8 @@ def _texts(value):
 
 def _leads(value):
     for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, bool) or not isinstance(one, (int, str)) or (isinstance(one, str) and len(one) > MAX_TEXT):
+        number = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 12
+        if not number and not (isinstance(one, str) and len(one) <= 900):
             raise _Wrong("a list of names or numbers of leads")
     return value
 
@@ -188,6 +189,9 @@ _KINDS = {
     "model.conv_feature_layers": _layers,
     "model.num_labels": _whole(1, 1 << 20),
     "model.latent_temp": _numbers(3),
+    "model.num_negatives": _whole(0, 1 << 16),
+    "model.cross_sample_negatives": _whole(0, 1 << 16),
+    "model.codebook_negatives": _whole(0, 1 << 16),
     "model.freeze_finetune_updates": _COUNT,
     "criterion.weight": _any,
     "criterion.loss_weights": _numbers(2),
@@ -276,7 +280,30 @@ def checked(field, value, default):
 
 def is_placeholder(value):
     """Whether a text stands where somebody took a path or a name out of a file: ``<REDACTED>``."""
-    return isinstance(value, str) and re.fullmatch(r"\s*<[A-Za-z _-]{1,40}>\s*", value[:60]) is not None and len(value) < 60
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"\s*<[A-Za-z _-]{1,40}>\s*", value[:60]) is not None
+        and len(value) < 60
+    )
+
+
+def settings_of_text(value, field):
+    """A dict, or the text of one: ``"{'label_file': 'y.npy'}"``; none for null and an empty text.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else.
+    """
+    if value in (None, "", "{}"):
+        return {}
+    try:
+        found = ast.literal_eval(value.strip()) if isinstance(value, str) and len(value) <= MAX_TEXT else value
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{shown(value)} is not a group of settings, such as {{'label_file': 'y.npy'}}", field=field)
+    return found
 
 
 def numbers(value, field):

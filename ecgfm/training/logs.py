@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from contextlib import contextmanager
 
 from .._files import replacing
 from .._text import printable, short, shown
@@ -45,16 +46,17 @@ class Log:
             self.format = "simple"
         self.quiet = quiet
         self._csv = CsvLog(folder) if self.format == "csv" and not quiet else None
-        self._file = _opened(run.path("common.log_file")) if common["log_file"] and not quiet else None
+        path = run.path("common.log_file")
+        self._file = _opened(path) if path and not quiet else None
         self._bar = False
         self._others = [] if quiet else self._make_others(common, run)
 
     def _make_others(self, common, run):
         """Functions of (tag, step, stats) for what else records a run."""
         found = []
-        if common.get("tensorboard_logdir"):
+        if run.path("common.tensorboard_logdir"):
             found.append(_Tensorboard(run.path("common.tensorboard_logdir")))
-        if common["wandb_project"]:
+        if run.path("common.wandb_project"):
             try:
                 found.append(_Wandb(common, run))
             except ImportError:
@@ -92,7 +94,9 @@ class Log:
         if self.quiet:
             return
         if self.format == "json":
-            self.say(json.dumps({"epoch": epoch, **{f"{tag}_{name}": text for name, text in _texts(stats).items()}}), tag)
+            self.say(
+                json.dumps({"epoch": epoch, **{f"{tag}_{name}": text for name, text in _texts(stats).items()}}), tag
+            )
         elif self.format != "none":
             self.say(f"epoch {epoch:03d} | {_joined(stats)}", tag)
         self._record(tag, stats)
@@ -102,7 +106,9 @@ class Log:
         if self._csv is None:
             return
         for name, positives, auroc, auprc in rows:
-            self._csv.write(f"{tag}_labels", step, {"label": name, "positives": positives, "auroc": auroc, "auprc": auprc})
+            self._csv.write(
+                f"{tag}_labels", step, {"label": name, "positives": positives, "auroc": auroc, "auprc": auprc}
+            )
 
     def _record(self, tag, stats):
         stats = dict(stats)
@@ -186,21 +192,23 @@ class CsvLog:
     def _read_columns(self, path):
         if not os.path.lexists(path):
             return None
-        for reader in self._reader(path):
+        with _reader(path) as reader:
             return list(reader.fieldnames) if reader.fieldnames else None
 
     def _rows(self, path):
         """The rows that are as long as the header."""
-        for reader in self._reader(path):
+        with _reader(path) as reader:
             yield from (row for row in reader if None not in row)
 
-    def _reader(self, path):
-        """One `csv.DictReader`, whose errors are those of the file."""
-        try:
-            with open_text(path, most=_MOST, encoding="utf-8") as file:
-                yield csv.DictReader(lines(file, path, most=_MOST_LINE))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise FormatError(f"not a log of ours: {error}", path=path, remedy="Move it away") from None
+
+@contextmanager
+def _reader(path):
+    """A `csv.DictReader`, whose errors are those of the file."""
+    try:
+        with open_text(path, most=_MOST, encoding="utf-8") as file:
+            yield csv.DictReader(lines(file, path, most=_MOST_LINE))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"not a log of ours: {error}", path=path, remedy="Move it away") from None
 
 
 def _step(row):

@@ -77,9 +77,9 @@ class Classification:
     def ranking(self, stats, logits, y, labels):
         """F1, AUROC and AUPRC of a whole subset.
 
-        ``auroc`` and ``auprc`` are over all cells as one problem (micro), whatever the original calls them; with one class
-        alone ``auroc`` is NaN and ``auprc`` 0 or 1, as the original has it. What is ours is NaN for one class: the values
-        of a label, and the means over labels with both classes, which have ``_macro`` in their names.
+        ``auroc`` and ``auprc`` are over all cells as one problem (micro), whatever the original calls them; with one
+        class alone ``auroc`` is NaN and ``auprc`` 0 or 1, as the original has it. What is ours is NaN for one class:
+        the values of a label, and the means over labels with both classes, which have ``_macro`` in their names.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Classification:
 
 
 class ChallengeScore:
-    """The score of the PhysioNet/CinC Challenge 2021: rewards of predictions, from 0 for sinus rhythm always to 1.
+    """The score of the PhysioNet/CinC Challenge 2021: rewards of predictions; 0 for sinus rhythm always, 1 at best.
 
     A prediction of class k for a record of class j earns ``weights[j, k]``, divided by the number of classes that the
     record has or is predicted to have.
@@ -117,8 +117,8 @@ class ChallengeScore:
     Parameters
     ----------
     path : path-like
-        The challenge's ``weights.csv``: the codes of the classes, ``|`` between those that count as one, in the first row
-        and the first column.
+        The challenge's ``weights.csv``: the codes of the classes, ``|`` between those that count as one, in the first
+        row and the first column.
 
     Raises
     ------
@@ -135,7 +135,11 @@ class ChallengeScore:
             raise ConfigError(f"not a table of weights: {error}", **about) from None
         self.classes = [set(row[0].split("|")) for row in rows[1:]]
         count = len(self.classes)
-        if not rows or any(len(row) != count + 1 for row in rows) or [set(name.split("|")) for name in rows[0][1:]] != self.classes:
+        if (
+            not rows
+            or any(len(row) != count + 1 for row in rows)
+            or [set(name.split("|")) for name in rows[0][1:]] != self.classes
+        ):
             raise ConfigError("its rows and columns are not the same classes", **about)
         try:
             self.weights = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]]).reshape(count, count)

@@ -190,7 +190,8 @@ def _check_same(path, found, own):
             raise CheckpointError("the checkpoint is of another network: it lacks this tensor", path=path, field=name)
         if tuple(found.tensors[name].shape) != values.shape:
             raise CheckpointError(
-                f"the checkpoint is of another network: its shape is {tuple(found.tensors[name].shape)}, not {values.shape}",
+                "the checkpoint is of another network: "
+                f"its shape is {tuple(found.tensors[name].shape)}, not {values.shape}",
                 path=path,
                 field=name,
             )

@@ -6,32 +6,30 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from itertools import islice
 
-import numpy as np
-
-from .._text import shown
 from .._threads import set_num_threads
 from ..errors import CheckpointError, ConfigError
 from ..ranks import Alone
-from ..storage.inputs import read_input
 from .config import numbers
 from .logs import CsvLog, Log
-from .meters import Meters, MeterSet
-from .saving import Keeper, content, model_settings, restore
-from .setting_up import classifies, label_names_file, load_dataset, load_loader, make_objective, make_trainer
+from .meters import MeterSet
+from .run_folder import make_folder, write_config
+from .saving import Keeper, content, restore
+from .scoring import validate
+from .setting_up import (
+    check_data,
+    check_loop,
+    check_metric,
+    load_dataset,
+    load_loader,
+    make_objective,
+    make_trainer,
+    valid_subsets,
+)
 
 __all__ = ["Session", "train"]
 
 DONE, INTERRUPTED, TERMINATED = 0, 130, 143
-_MOST_NAMES = 1 << 24  # bytes of a label_def.csv
-# Keys that follow another one, as in fairseq-signals, unless they have a value of their own.
-_REFERENCES = [
-    ("dataset", "max_tokens_valid", "dataset.max_tokens"),
-    ("dataset", "batch_size_valid", "dataset.batch_size"),
-    ("distributed_training", "fp16", "common.fp16"),
-    ("distributed_training", "memory_efficient_fp16", "common.memory_efficient_fp16"),
-]
 
 
 def train(run, ranks=None):
@@ -73,80 +71,39 @@ class Session:
         self.run, self.ranks = run, ranks
         self.first = ranks.rank == 0
         self.keeper = Keeper(run)
-        _check_loop(run)
+        check_loop(run)
         if run["ecgfm"]["threads"] is not None:
             set_num_threads(run["ecgfm"]["threads"])
         if self.first:
-            self._make_folder()
+            make_folder(self.keeper.folder)
         ranks.barrier()
         self.log = Log(run, self.keeper.folder, quiet=not self.first)
         for notice in run.notices:
             self.log.say(notice)
         self.objective = make_objective(run)
-        _check_metric(run, self.objective)
-        self.subsets = _subsets(run)
+        check_metric(run, self.objective)
+        self.subsets = valid_subsets(run)
         dataset = run["dataset"]
         self.data = load_dataset(run, dataset["train_subset"], training=True)
         self.valid = {name: load_dataset(run, name, training=False) for name in self.subsets}
         self.trainer = make_trainer(run, self.data, ranks)
         for each in (self.data, *self.valid.values()):
-            _check_data(each, self.trainer)
+            check_data(each, self.trainer)
         self.loader = load_loader(run, self.data, ranks, report=self._damaged)
-        self.valid_loaders = {
-            name: load_loader(run, each, ranks, valid=True) for name, each in self.valid.items()
-        }
+        self.valid_loaders = {name: load_loader(run, each, ranks, valid=True) for name, each in self.valid.items()}
         if self.first:
-            self._write_config()
+            write_config(run, self.trainer, self.keeper.folder)
         self.meters = MeterSet()
         self.epoch, self.batches = 1, 0
         self.best = {}  # subset -> its best score so far
         self.patience = [None, 0]  # best score, validations since
-        self.due = None  # {"end": of an epoch, "save": afterwards} if the validation of the last update was put off by a signal
+        self.due = None  # {"end": of an epoch, "save": afterwards} if a signal put the last update's validation off
         self._resume()
         self._stop_signal = None
         self._waiting = 0  # batches since the last update
         self._counted = []  # sums of the batches since the last update, where the kernel's are not those to report
 
     # ---- before the first update --------------------------------------------------------------------
-
-    def _make_folder(self):
-        folder = self.keeper.folder
-        try:
-            os.makedirs(os.path.join(folder, ".hydra"), exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"can't be written to: {error.strerror}", path=folder, field="checkpoint.save_dir"
-            ) from None
-        if not os.access(folder, os.W_OK):
-            raise ConfigError("can't be written to", path=folder, field="checkpoint.save_dir")
-
-    def _write_config(self):
-        """What the run is, for people, for fairseq-signals and for a run like it: with the sizes of its network."""
-        from omegaconf import OmegaConf
-
-        from .._files import replacing, write_text
-
-        folder = self.keeper.folder
-        config = {"_name": None} | self.run.of_fairseq_signals(changed=True)
-        kind = "classifier" if classifies(self.run) else "pretraining"
-        config["model"] = model_settings(kind, self.trainer.config, self.run["model"])
-        for group, key, other in _REFERENCES:
-            if config[group][key] == self.run.path(other):
-                config[group] = config[group] | {key: f"${{{other}}}"}
-        named = label_names_file(self.run)
-        try:
-            write_text(os.path.join(folder, ".hydra", "config.yaml"), OmegaConf.to_yaml(OmegaConf.create(config)))
-            write_text(
-                os.path.join(folder, ".hydra", "overrides.yaml"), OmegaConf.to_yaml(OmegaConf.create(self.run.overrides))
-            )
-            if named is not None:
-                text = read_input(named, most=_MOST_NAMES, field="task.label_file")
-                with replacing(os.path.join(folder, "label_def.csv")) as temporary, open(temporary, "wb") as file:
-                    file.write(text)
-        except OSError as error:
-            raise ConfigError(
-                f"can't be written to: {error.strerror}", path=folder, field="checkpoint.save_dir"
-            ) from None
 
     def _resume(self):
         c = self.run["checkpoint"]
@@ -159,7 +116,9 @@ class Session:
             raise CheckpointError("there is no such file", path=path, field="checkpoint.restore_file")
         if self.run.path("checkpoint.finetune_from_model"):
             if resets:
-                raise ConfigError("does not go together with " + ", ".join(resets), field="checkpoint.finetune_from_model")
+                raise ConfigError(
+                    "does not go together with " + ", ".join(resets), field="checkpoint.finetune_from_model"
+                )
             if not there:
                 restore(c["finetune_from_model"], self.trainer, self.objective.criterion, optimizer=False)
                 self.log.say(f"weights from {c['finetune_from_model']}")
@@ -217,7 +176,9 @@ class Session:
         optimization = run["optimization"]
         trained = sum(values.size for values in trainer.state()["exp_avg"].values())
         whole = sum(values.size for values in trainer.state_dict().values())
-        self.log.say(f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {run['task']['data']}")
+        self.log.say(
+            f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {run['task']['data']}"
+        )
         begun = time.perf_counter()
         self._lr = float(trainer.schedule(max(trainer.num_updates - 1, 0), self.epoch))  # until the first update
         with self._signals():
@@ -257,7 +218,7 @@ class Session:
     def _train_epoch(self):
         """One epoch, or what is left of it; whether to stop."""
         freq = _of_epoch(self.run["optimization"]["update_freq"], self.epoch)
-        steps, done, stop, saved_at = len(self.loader), self.batches, False, None
+        steps, done, stop = len(self.loader), self.batches, False
         if done == 0:
             self.meters.begin_epoch()
         if done >= steps:  # another number of ranks: this rank's part of the epoch is over
@@ -328,7 +289,12 @@ class Session:
         stats = self.objective.shown(meters)
         clocks = self.meters.clocks(tag)
         means = {name: math.nan if meters.mean(name) is None else meters.mean(name) for name in ("gnorm", "clip")}
-        stats |= {"ups": clocks["ups"], "num_updates": self.trainer.num_updates, "lr": self._lr, "gnorm": means["gnorm"]}
+        stats |= {
+            "ups": clocks["ups"],
+            "num_updates": self.trainer.num_updates,
+            "lr": self._lr,
+            "gnorm": means["gnorm"],
+        }
         if self.run["optimization"]["clip_norm"] > 0:
             stats["clip"] = means["clip"]
         return stats | {"train_wall": clocks["train_wall"], "wall": clocks["wall"]}
@@ -475,41 +441,6 @@ class Session:
         return scores[0]
 
 
-def validate(run, trainer, objective, loader, ranks):
-    """What validation on a subset gives, the same on all ranks.
-
-    Returns
-    -------
-    stats : dict
-    rows : list of (str, int, float, float)
-        Per label, of a classifier.
-    """
-    classifies = run["task"]["_name"] == "ecg_classification"
-    limit = run["dataset"]["max_valid_steps"]
-    mine = []
-    for batch in islice(loader.epoch(1), limit):
-        if not len(batch):
-            mine.append(None)
-        elif classifies:
-            logits = trainer.logits(batch.x, batch.padding_mask)
-            mine.append((objective.sums(logits, batch.y, trainer._pos_weight), logits, batch.y))
-        else:
-            ids = None if batch.segment is None else batch.idx
-            mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))
-    parts = ranks.gather(mine)
-    found = [part[step] for step in range(max(map(len, parts))) for part in parts if part[step] is not None]
-    if not found:
-        raise ConfigError("the subset has no segments", path=loader.dataset.path, field="dataset.valid_subset")
-    meters = Meters()
-    for each in found:
-        objective.log(meters.log, each[0])
-    stats = objective.shown(meters)
-    if not classifies:
-        return stats, []
-    logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
-    return objective.ranking(stats, logits, y, trainer.labels)
-
-
 @contextmanager
 def _named(what):
     try:
@@ -521,57 +452,3 @@ def _named(what):
 def _of_epoch(values, epoch):
     values = [int(value) for value in numbers(values, "optimization.update_freq")]
     return values[min(epoch, len(values)) - 1]
-
-
-def _check_loop(run):
-    freq = numbers(run["optimization"]["update_freq"], "optimization.update_freq")
-    if not freq or not all(1 <= value < 1 << 53 and value == int(value) for value in freq):
-        raise ConfigError(f"{shown(freq)} are not whole numbers from 1 up", field="optimization.update_freq")
-    if run["optimization"]["max_epoch"] <= 0 and run["optimization"]["max_update"] <= 0:
-        if run["optimization"]["stop_time_hours"] <= 0 and run["checkpoint"]["patience"] <= 0:
-            if run["optimization"]["stop_min_lr"] < 0:
-                raise ConfigError("the run would never end", field="optimization.max_epoch", remedy="Give max_epoch")
-    if run["dataset"]["combine_valid_subsets"]:
-        raise ConfigError(
-            "subsets are not combined", field="dataset.combine_valid_subsets", remedy="Name them in dataset.valid_subset"
-        )
-
-
-def _check_metric(run, objective):
-    metric = run["checkpoint"]["best_checkpoint_metric"]
-    known = [*objective.valid_columns, *(f"{name}_macro" for name in ("auroc", "auprc") if name in objective.valid_columns)]
-    if metric not in known:
-        raise ConfigError(
-            f"{shown(metric)} is not known", field="checkpoint.best_checkpoint_metric", remedy=f"Choose from {', '.join(known)}"
-        )
-
-
-def _subsets(run):
-    dataset = run["dataset"]
-    names = [name.strip() for name in (dataset["valid_subset"] or "").split(",") if name.strip()]
-    if dataset["disable_validation"]:
-        return []
-    folder = run.need("task.data")
-    if not dataset["ignore_unused_valid_subsets"] and os.path.isdir(folder):
-        unused = sorted(
-            name
-            for name, suffix in map(os.path.splitext, os.listdir(folder))
-            if suffix == ".tsv" and name.startswith("valid") and name not in names and name != dataset["train_subset"]
-        )
-        if unused and names:
-            raise ConfigError(
-                f"{', '.join(unused[:10])} in {folder} is not in it",
-                field="dataset.valid_subset",
-                remedy="Name it, or say dataset.ignore_unused_valid_subsets=true",
-            )
-    return names
-
-
-def _check_data(data, trainer):
-    """What is wrong with all of a data set, found by reading a few of its items."""
-    if len(data) == 0:
-        raise ConfigError("there are no segments in it", path=data.path, field="task.data")
-    data.check()
-    wanted = int(trainer.config["in_d"])
-    if data.num_leads != wanted:
-        raise ConfigError(f"segments have {data.num_leads} leads, the model takes {wanted}", path=data.path, field="model.in_d")

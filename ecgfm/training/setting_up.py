@@ -15,9 +15,24 @@ from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE
 from .trainer import SETTINGS as FINETUNING
 from .trainer import Trainer
 
-__all__ = ["load_dataset", "load_loader", "make_objective", "make_trainer"]
+__all__ = [
+    "check_data",
+    "check_loop",
+    "check_metric",
+    "classifies",
+    "label_names_file",
+    "load_dataset",
+    "load_loader",
+    "make_objective",
+    "make_trainer",
+    "valid_subsets",
+]
 
-_SHAPE = [name for name in ARCHITECTURE if name not in ("latent_vars", "latent_groups", "latent_dim", "final_dim", "target_glu")]
+_SHAPE = [
+    name
+    for name in ARCHITECTURE
+    if name not in ("latent_vars", "latent_groups", "latent_dim", "final_dim", "target_glu")
+]
 _CRITERION = ("temp", "loss_weights", "cmsc_weights", "infonce")
 
 
@@ -32,9 +47,7 @@ def classifies(run):
     same = [named[group] == name for group, name in wanted.items()]
     if any(same) and not all(same):
         odd = next(group for group, fits in zip(wanted, same) if fits != same[0])
-        raise ConfigError(
-            f"{named[odd]} does not go together with the task {named['task']}", field=f"{odd}._name"
-        )
+        raise ConfigError(f"{named[odd]} does not go together with the task {named['task']}", field=f"{odd}._name")
     return same[0]
 
 
@@ -44,7 +57,9 @@ def make_objective(run):
     if not classifies(run):
         return Pretraining(c["_name"], _log_keys(c.get("log_keys")))
     if c["weight"] is not None:
-        raise ConfigError("weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight")
+        raise ConfigError(
+            "weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight"
+        )
     if not 0 < c["threshold"] < 1:
         raise ConfigError(f"{c['threshold']} is not between 0 and 1", field="criterion.threshold")
     challenge = ChallengeScore(run.need("criterion.weights_file")) if c["report_cinc_score"] else None
@@ -217,7 +232,7 @@ def _check_signals(run, found, path):
     task = (found.cfg or {}).get("task")
     for name in ("normalize", "filter"):
         there = task.get(name) if isinstance(task, dict) else None
-        said = run["model"][name]
+        said = run["task"][name]
         if isinstance(there, bool) and said != there:
             raise ConfigError(
                 f"it is {str(said).lower()} here and was {str(there).lower()} in the run that made {path}",
@@ -241,3 +256,72 @@ def _pretraining(run, common):
     architecture = _architecture(m)
     settings["cmsc_all_ranks"] = bool(run["ecgfm"]["cmsc_all_ranks"])
     return Trainer(architecture, loss=loss, perturbation_mode=None, **common, **settings)
+
+
+# ---- what can be wrong with all of a run -----------------------------------------------------------------------
+
+
+def check_loop(run):
+    """The run must end, and take whole numbers of batches for an update."""
+    freq = numbers(run["optimization"]["update_freq"], "optimization.update_freq")
+    if not freq or not all(1 <= value < 1 << 53 and value == int(value) for value in freq):
+        raise ConfigError(f"{shown(freq)} are not whole numbers from 1 up", field="optimization.update_freq")
+    if run["optimization"]["max_epoch"] <= 0 and run["optimization"]["max_update"] <= 0:
+        if run["optimization"]["stop_time_hours"] <= 0 and run["checkpoint"]["patience"] <= 0:
+            if run["optimization"]["stop_min_lr"] < 0:
+                raise ConfigError("the run would never end", field="optimization.max_epoch", remedy="Give max_epoch")
+    if run["dataset"]["combine_valid_subsets"]:
+        raise ConfigError(
+            "subsets are not combined",
+            field="dataset.combine_valid_subsets",
+            remedy="Name them in dataset.valid_subset",
+        )
+
+
+def check_metric(run, objective):
+    """The metric by which checkpoints are compared must be one that validation gives."""
+    metric = run["checkpoint"]["best_checkpoint_metric"]
+    known = [
+        *objective.valid_columns,
+        *(f"{name}_macro" for name in ("auroc", "auprc") if name in objective.valid_columns),
+    ]
+    if metric not in known:
+        raise ConfigError(
+            f"{shown(metric)} is not known",
+            field="checkpoint.best_checkpoint_metric",
+            remedy=f"Choose from {', '.join(known)}",
+        )
+
+
+def valid_subsets(run):
+    """The names of the subsets to validate on; none without validation."""
+    dataset = run["dataset"]
+    names = [name.strip() for name in (run.path("dataset.valid_subset") or "").split(",") if name.strip()]
+    if dataset["disable_validation"]:
+        return []
+    folder = run.need("task.data")
+    if not dataset["ignore_unused_valid_subsets"] and os.path.isdir(folder):
+        unused = sorted(
+            name
+            for name, suffix in map(os.path.splitext, os.listdir(folder))
+            if suffix == ".tsv" and name.startswith("valid") and name not in names and name != dataset["train_subset"]
+        )
+        if unused and names:
+            raise ConfigError(
+                f"{', '.join(unused[:10])} in {folder} is not in it",
+                field="dataset.valid_subset",
+                remedy="Name it, or say dataset.ignore_unused_valid_subsets=true",
+            )
+    return names
+
+
+def check_data(data, trainer):
+    """What is wrong with all of a data set, found by reading a few of its items."""
+    if len(data) == 0:
+        raise ConfigError("there are no segments in it", path=data.path, field="task.data")
+    data.check()
+    wanted = int(trainer.config["in_d"])
+    if data.num_leads != wanted:
+        raise ConfigError(
+            f"segments have {data.num_leads} leads, the model takes {wanted}", path=data.path, field="model.in_d"
+        )

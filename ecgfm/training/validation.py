@@ -5,19 +5,27 @@ import os
 import numpy as np
 
 from .. import checkpoint
-from ..errors import ConfigError, Error, FormatError, LabelError
+from .._text import shown
+from ..errors import CheckpointError, ConfigError, Error, FormatError, LabelError
 from ..inference.shared import SharedModel
 from ..inference.stores import Stores
 from ..model import load
 from ..ranks import Alone
-from .config import Run, numbers
+from .config import NAMED_GROUPS, Run, numbers
+from .config_values import checked, settings_of_text
 from .logs import Log
 from .meters import Meters
 from .saving import restore
-from .session import validate as validate_subset
+from .scoring import validate as validate_subset
 from .setting_up import classifies, load_dataset, load_loader, make_objective, make_trainer
 
 __all__ = ["EXTRACT", "infer", "validate"]
+
+# Group -> keys that are those of the checkpoint's own run, all where none is named.
+_OWN = {
+    "criterion": (),
+    "task": ("label_file", "min_sample_size", "max_sample_size", "leads_bucket", "bucket_selection"),
+}
 
 #: What ``common_eval.extract`` may name.
 EXTRACT = ("output", "encoder_out", "saliency")
@@ -30,8 +38,8 @@ def validate(run, ranks=None):
     ----------
     run : Run
         ``common_eval.path``: the checkpoint; ``task.data`` and ``dataset``: the subsets; ``common_eval.extract`` of
-        `EXTRACT` and ``common_eval.results_path``: stores. Labels and the weights of positive cells are those of the
-        checkpoint's own run where this one names none.
+        `EXTRACT` and ``common_eval.results_path``: stores. The criterion and the file of labels are those of the
+        checkpoint's own run.
     ranks : Ranks, optional
         Of pretraining, each rank calls this. Of a classifier, rank 0 does: the others `ecgfm.inference.shared.serve` a
         model of this checkpoint.
@@ -68,18 +76,16 @@ class _Evaluation:
     """A checkpoint and the subsets to run through it."""
 
     model = None
+    labelled = False
     loading = Alone()  # which ranks read
 
     def __init__(self, run, ranks):
         _check_ranks(run, ranks)
         self.ranks = ranks
         run.need("common_eval.path")
-        if run["common_eval"]["model_overrides"] not in (None, "", "{}", {}):
-            raise ConfigError(
-                "the model is that of the checkpoint", field="common_eval.model_overrides", remedy="Leave it out"
-            )
+        self.overrides = _checked_overrides(run)
         self.run = Run({group: dict(values) for group, values in run.items()})
-        self.run.given, self.run.notices, self.run.overrides = run.given, run.notices, run.overrides
+        self.run.given, self.run.notices, self.run.overrides = run.given, list(run.notices), run.overrides
         self.results = self.updates = None
 
     def open_subsets(self, labelled):
@@ -94,18 +100,66 @@ class _Evaluation:
             self.loaders[name] = load_loader(self.run, each, self.loading, shuffle=False)
 
     def take_settings(self, source):
-        """What the run leaves open is that of the checkpoint's own run."""
+        """Take what is the checkpoint's: its network, the criterion and the file of labels, as fairseq-signals does."""
         with checkpoint.read(source) as found:
             own, history = found.cfg or {}, found.content.get("optimizer_history")
-            settings = {**found.settings, **found.config, "_name": self.run["model"]["_name"]}
-            self.run["model"] |= {key: value for key, value in settings.items() if key in self.run["model"]}
-        for group, key in (("task", "label_file"), ("criterion", "pos_weight")):
+            settings = {} if found.kind == "classifier" else found.settings
+            for key, value in settings.items():
+                if value is not None and key in self.run["model"] and key not in ("_name", "args", *found.config):
+                    self.run["model"][key] = self._value_of(source, "model", key, value)
+            self.run["model"] |= {key: value for key, value in found.config.items() if key in self.run["model"]}
+        for group, keys in _OWN.items():
             values = own.get(group)
-            if key in self.run[group] and self.run[group][key] is None and isinstance(values, dict):
-                self.run[group][key] = values.get(key)
+            same = isinstance(values, dict) and values.get("_name") in (None, self.run[group]["_name"])
+            values = {key: values[key] for key in keys or values if key in values} if same else {}
+            if same and not keys:
+                values = NAMED_GROUPS[group][self.run[group]["_name"]] | values  # the whole group is the checkpoint's
+            for key, value in (values | self.overrides[group]).items():
+                if key != "_name" and key in self.run[group]:
+                    self._take(source, group, key, value)
         last = history[-1] if isinstance(history, list) and history else {}
         updates = last.get("num_updates") if isinstance(last, dict) else None
         self.updates = updates if isinstance(updates, int) else 0
+
+    def _value_of(self, source, group, key, value):
+        """A value of the checkpoint's own run, if it is one that a run can have."""
+        try:
+            return checked(f"{group}.{key}", value, NAMED_GROUPS[group][self.run[group]["_name"]][key])
+        except ConfigError as error:
+            raise CheckpointError(error.message, path=source, field=f"cfg.{group}.{key}") from None
+
+    def _take(self, source, group, key, value):
+        """Put a value of the checkpoint's own run in the place of this run's."""
+        field, said = f"{group}.{key}", self.run[group][key]
+        value = self._value_of(source, group, key, value)
+        if key == "label_file" and not self._readable(value, said, source):
+            return
+        if field in self.run.given and said is not None and said != value:
+            self.run.notices.append(f"{field}={shown(said)} is not used: that of the checkpoint is {shown(value)}")
+        self.run[group][key] = value
+
+    def _readable(self, value, said, source):
+        """Whether the checkpoint's file of labels is to be read, and not that which this run names."""
+        if not self.labelled or (isinstance(value, str) and os.path.exists(value)):
+            return self.labelled
+        said = self.run.path("task.label_file")
+        if said is None and value is not None:
+            raise ConfigError(
+                f"that of the checkpoint, {shown(value)}, is not there",
+                path=source,
+                field="task.label_file",
+                remedy="Say task.label_file=...",
+            )
+        if said is not None:
+            self.run.notices.append(
+                f"task.label_file={said} is used: "
+                + (
+                    "the checkpoint names none"
+                    if value is None
+                    else f"that of the checkpoint is not there, {shown(value)}"
+                )
+            )
+        return said is None
 
     def work(self):
         """Every subset in turn."""
@@ -144,7 +198,9 @@ class _Pretraining(_Evaluation):
         self.trainer.num_updates = self.updates
 
     def subset(self, name, log):
-        stats, _ = validate_subset(self.run, self.trainer, self.objective, self.loaders[name], self.ranks)
+        stats, _ = validate_subset(
+            self.run, self.trainer, self.objective, self.loaders[name], self.ranks, all_signals=True
+        )
         stats["num_updates"] = self.updates
         log.total(name, stats, 1)
         return stats
@@ -164,7 +220,6 @@ class _Classifier(_Evaluation):
         self.labelled = labelled
         self.extract = _checked_extract(run, labelled)
         self.results = _checked_results(run) if self.extract else None
-        self.objective = make_objective(run) if labelled else None
         self.model = load(run["common_eval"]["path"])
         if ranks.size > 1:
             self.model = SharedModel(self.model, ranks)
@@ -176,6 +231,7 @@ class _Classifier(_Evaluation):
                 remedy="Give a finetuned checkpoint, or ecgfm-hydra-inference with common_eval.extract=[encoder_out]",
             )
         self.take_settings(self.model.source)
+        self.objective = make_objective(self.run) if labelled else None
         self.open_subsets(labelled)
         for data in self.subsets.values():
             self._check_data(data)
@@ -227,8 +283,9 @@ class _Classifier(_Evaluation):
             log.say(f"written: {', '.join(stores.paths)}", name)
         if not self.labelled:
             return stores.paths
-        shown, labels = self.objective.shown(meters), self.model.labels
-        stats, rows = self.objective.ranking(shown, np.concatenate(logits), np.concatenate(y), labels)
+        stats, labels = self.objective.shown(meters), self.model.labels
+        stats["nsignals"] = meters.sum("nsignals")
+        stats, rows = self.objective.ranking(stats, np.concatenate(logits), np.concatenate(y), labels)
         stats["num_updates"] = self.updates
         log.total(name, stats, 1)
         log.labels(name, self.updates, rows)
@@ -286,15 +343,38 @@ class _Nothing:
         pass
 
 
+def _checked_overrides(run):
+    """Group -> key -> value of ``common_eval.model_overrides``, which changes what is the checkpoint's."""
+    field = "common_eval.model_overrides"
+    found = {group: {} for group in _OWN}
+    for key, value in settings_of_text(run["common_eval"]["model_overrides"], field).items():
+        for group, keys in _OWN.items():
+            if isinstance(key, str) and key != "_name" and key in (keys or run[group]):
+                found[group][key] = value
+                break
+        else:
+            raise ConfigError(
+                f"{shown(key)} is not the name of the file of labels or of a setting of the criterion: "
+                "the model is that of the checkpoint",
+                field=field,
+                remedy="Leave it out",
+            )
+    return found
+
+
 def _checked_extract(run, labelled):
     given = run["common_eval"]["extract"]
+    if given is None and run["common_eval"]["save_outputs"]:
+        given = "output"
     if given is None:
         return () if labelled else ("output",)
     given = [part.strip() for part in given.split(",")] if isinstance(given, str) else given
     for name in given if isinstance(given, list) else [given]:
         if name not in EXTRACT:
             raise ConfigError(
-                f"{name!r} can't be extracted", field="common_eval.extract", remedy=f"Known are {', '.join(EXTRACT)}"
+                f"{shown(name)} can't be extracted",
+                field="common_eval.extract",
+                remedy=f"Known are {', '.join(EXTRACT)}",
             )
     return tuple(given)
 

@@ -15,6 +15,7 @@ import made_segments  # noqa: E402
 import weights  # noqa: E402
 
 import ecgfm  # noqa: E402
+from ecgfm import checkpoint  # noqa: E402
 from ecgfm.checkpoint import write_pt  # noqa: E402
 from ecgfm.cli import hydra  # noqa: E402
 from ecgfm.inference import open_store  # noqa: E402
@@ -94,26 +95,97 @@ def test_metrics_of_validate(made, command, tmp_path):
     with open("out/test.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert ",".join(row) == "step,loss,nsignals,accuracy,em_accuracy,precision,recall,f1,auroc,auprc"
-    assert row["step"] == "7" and float(row["nsignals"]) == 6
+    assert row["step"] == "7" and float(row["nsignals"]) == 12  # of the subset, not of a batch
     assert float(row["loss"]) == pytest.approx(loss, abs=6e-4)
     assert float(row["accuracy"]) == pytest.approx(right.mean(), abs=1e-5)
     assert float(row["em_accuracy"]) == pytest.approx(right.all(axis=1).mean(), abs=1e-5)
     assert "auroc_macro=" in found.out
     with open("out/test_labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["positives"] for row in rows] == ["6", "6", "0"] and rows[2]["auroc"] == ""
+    assert [row["positives"] for row in rows] == ["6", "6", "0"]
+    assert rows[2]["auroc"] == rows[2]["auprc"] == "" and rows[1]["auprc"]
 
 
-def test_what_is_left_open_is_the_checkpoints_own(command):
-    """Labels and pos_weight come from its configuration: the loss is that with the weights given."""
+def test_labels_and_criterion_are_the_checkpoints_own(command, tmp_path):
+    """As in fairseq-signals, whatever the file of this run and the command line say; that is said."""
+    np.save(tmp_path / "other.npy", np.ones((16, 3)))
     own = command("validate", "common.log_format=simple")
-    given = command("validate", "common.log_format=simple", "criterion.pos_weight=[1,2,3]")
-    other = command("validate", "common.log_format=simple", "criterion.pos_weight=[1,1,1]")
 
-    def loss(found):
-        return found.out.split("loss=")[1].split(",")[0]
+    def metrics(found):
+        assert found.status == 0, found.err
+        return found.out[found.out.index("loss=") :]
 
-    assert loss(own) == loss(given) != loss(other)
+    for override in ("criterion.pos_weight=[1,1,1]", "criterion.threshold=0.9", "task.label_file=other.npy"):
+        other = command("validate", "common.log_format=simple", override)
+        assert metrics(other) == metrics(own)
+        assert f"{override.split('=')[0]}=" in other.out and "is not used: that of the checkpoint is" in other.out
+    for override in ("{'pos_weight':[1,1,1]}", "{'label_file':'other.npy'}"):
+        changed = command("validate", "common.log_format=simple", f'common_eval.model_overrides="{override}"')
+        assert metrics(changed) != metrics(own)
+
+
+def checkpoint_of(made, folder, **task):
+    """A copy of the model whose run had these settings of the group ``task``."""
+    with checkpoint.read(made[0] / "model.pt") as found:
+        tensors = {name: np.array(tensor) for name, tensor in found.tensors.items()}
+        cfg = found.cfg | {"task": task}
+    write_pt(folder / "model.pt", {"cfg": cfg, "model": tensors, "optimizer_history": [], "extra_state": {}})
+    return f"common_eval.path={folder}/model.pt"
+
+
+def test_a_file_of_labels_that_the_checkpoint_lacks(made, command, tmp_path):
+    """Taken out of a published file, or of another machine: this run's is read, and that is said."""
+    own = command("validate", "common.log_format=simple")
+    for label_file in ("<REDACTED>", "/absent/y.npy", None):
+        path = checkpoint_of(made, tmp_path, label_file=label_file)
+        found = command("validate", "common.log_format=simple", path, f"task.label_file={made[0]}/y.npy")
+        assert found.status == 0 and "y.npy is used" in found.out, found.err
+        assert found.out[found.out.index("loss=") :].split(", num_updates")[0] in own.out
+        missing = command("validate", path, "task.label_file='<REDACTED>'")
+        assert missing.status == 2 and "task.label_file: '<REDACTED>' stands in its place" in missing.err
+        if label_file is not None:
+            missing = command("validate", path)
+            assert missing.status == 2 and "task.label_file: that of the checkpoint" in missing.err
+
+
+def test_the_published_file(made, command, tmp_path):
+    """A YAML file in which paths were taken out: those that are not read don't matter, the others are named."""
+    text = open(os.path.join(os.path.dirname(hydra.__file__), "..", "training", "configs", "diagnosis.yaml")).read()
+    text = text.replace("label_file: null", "label_file: <REDACTED>").replace(
+        "model_path: ???", "model_path: <REDACTED>"
+    )
+    text = text.replace("save_dir: checkpoints", "save_dir: <REDACTED>").replace(
+        "weights_file: null", "weights_file: ???"
+    )
+    text = text.replace("  report_cinc_score", "  pos_weight: [9.0, 9.0, 9.0]\n  report_cinc_score")
+    (tmp_path / "published.yaml").write_text(text)
+    own = command("validate", "common.log_format=simple")
+    found = command("validate", "common.log_format=simple", "--config-dir", str(tmp_path), config="published")
+    assert found.status == 0 and found.out[found.out.index("loss=") :] == own.out[own.out.index("loss=") :], found.err
+    assert (
+        command("inference", "--config-dir", str(tmp_path), "common_eval.results_path=.", config="published").status
+        == 0
+    )
+    for name in ("checkpoint.save_dir", "task.label_file", "model.model_path"):
+        said = command(
+            "train",
+            "dataset.train_subset=test",
+            "--config-dir",
+            str(tmp_path),
+            "model.num_labels=3",
+            *(
+                f"{other}={value}"
+                for other, value in {"checkpoint.save_dir": "run", "task.label_file": f"{made[0]}/y.npy"}.items()
+                if other != name
+            ),
+            config="published",
+        )
+        assert said.status == 2 and f"{name}: '<REDACTED>' stands in its place" in said.err, said.err
+
+
+def test_an_older_name_for_extracting_the_output(command, tmp_path):
+    assert command("validate", "common_eval.save_outputs=true", "common_eval.results_path=.").status == 0
+    assert {"outputs_test.npy", "targets_test.npy"} < set(os.listdir())
 
 
 def test_stores_of_inference(made, command, tmp_path):
@@ -170,11 +242,12 @@ def test_tokens_of_a_pretrained_model(made, command, tmp_path):
         (["common_eval.path=absent.pt"], "absent.pt"),
         (["common_eval.path=null"], "common_eval.path: it is not given"),
         (["dataset.batch_size=null"], "dataset.batch_size"),
-        (["task.label_file=absent.npy"], "absent.npy"),
-        (["task.label_file=few.npy"], "few.npy"),
-        (["task.label_file=wide.npy"], "4 labels, the checkpoint has 3"),
-        (["criterion.pos_weight=[1,2]"], "2 weights"),
-        (["criterion.pos_weight=[1,2,inf]"], "not finite"),
+        (["common_eval.model_overrides=\"{'label_file':'few.npy'}\""], "few.npy"),
+        (["common_eval.model_overrides=\"{'label_file':'wide.npy'}\""], "4 labels, the checkpoint has 3"),
+        (["common_eval.model_overrides=\"{'pos_weight':[1,2]}\""], "2 weights"),
+        (["common_eval.model_overrides=\"{'pos_weight':[1,2,1e999]}\""], "not finite"),
+        (["common_eval.model_overrides=\"{'pos_weight':{[]:1}}\""], "common_eval.model_overrides"),
+        (["common_eval.model_overrides=7"], "common_eval.model_overrides"),
         (["criterion.pos_weight=[1,2,a]"], "criterion.pos_weight"),
         (["common_eval.extract=[output]"], "common_eval.results_path"),
         (["common_eval.extract=[output]", "common_eval.results_path=absent"], "no such directory"),
@@ -256,7 +329,7 @@ def test_a_finetuned_checkpoint(made, tmp_path, monkeypatch, capsys):
     assert hydra.validate([f"task.data={folder}", *VALIDATE, "--config-name", "diagnosis"]) == 0
     found = shown(capsys.readouterr().out)
     assert found["num_updates"] == logged["step"]
-    for name in ("loss", "nsignals", "accuracy", "em_accuracy", "recall", "auroc", "auprc"):
+    for name in ("loss", "accuracy", "em_accuracy", "recall", "auroc", "auprc"):
         assert found[name] == pytest.approx(logged[name], rel=1e-5, abs=1e-3 if name == "loss" else 1e-5), name
 
 
@@ -273,7 +346,7 @@ def test_a_pretrained_checkpoint(tmp_path, monkeypatch, capsys):
     assert hydra.validate(argv) == 0
     found = shown(capsys.readouterr().out)
     assert {"loss_0", "loss_3", "code_perplexity"} <= set(found)
-    for name in set(found) - {"num_updates"}:
+    for name in set(found) - {"num_updates", "nsignals"}:
         assert found[name] == logged[name], name
     (tmp_path / "out").mkdir()
     assert hydra.validate([*argv, "common_eval.extract=[encoder_out]", "common_eval.results_path=out"]) == 2

@@ -16,10 +16,13 @@ import ecgfm
 import weights
 from ecgfm import checkpoint
 from ecgfm.cli.hydra import train
+from ecgfm.ranks import Alone
 from ecgfm.training.config import compose
+from ecgfm.training.session import Session
 
 pytest.importorskip("hydra", reason="needs the extra [train]")
 pytest.importorskip("sklearn", reason="needs the extra [train]")
+yaml = pytest.importorskip("yaml", reason="needs the extra [train]")
 
 CLOCKS = ("ups", "wall", "train_wall")
 SMALL = {"encoder_layers": 1, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 4}
@@ -38,7 +41,11 @@ def rows(path):
 def original(shared, tmp_path, monkeypatch):
     """A folder in which the names of the original's runs lead to the reference data; the folder of these."""
     root = shared
-    for name, target in {"data/code_15": "code_15", "manifests": "golden/cli/manifests", "labels": "golden/cli/labels"}.items():
+    for name, target in {
+        "data/code_15": "code_15",
+        "manifests": "golden/cli/manifests",
+        "labels": "golden/cli/labels",
+    }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(root / target)
     (tmp_path / "ckpts").mkdir()
@@ -58,7 +65,10 @@ def test_the_finetuning_of_the_original(original, capsys):
     config = pretrained.config | {"num_labels": 17}
     initial = {name[5:]: recorded[name] for name in recorded if name.startswith("init/")}
     ecgfm.Model.from_state_dict(config, initial).save("ckpts/init.pt")
-    assert train(["--config-name", "diagnosis", *overrides_of(original, "finetune_run"), "model.model_path=ckpts/init.pt"]) == 0
+    assert (
+        train(["--config-name", "diagnosis", *overrides_of(original, "finetune_run"), "model.model_path=ckpts/init.pt"])
+        == 0
+    )
     folder = Path("run_ft1/checkpoints")
     files = {"checkpoint1.pt", "checkpoint2.pt", "checkpoint_best.pt", "checkpoint_last.pt"}
     assert files <= {path.name for path in folder.iterdir()}
@@ -123,12 +133,17 @@ def test_the_structure_of_checkpoints(original, kind):
         assert {"default", "train", "train_inner"} <= set(ours["metrics"])
         entry = ours["metrics"]["train"][0]
         assert entry[:3] == extra["metrics"]["train"][0][:3] and list(entry[3]) == list(extra["metrics"]["train"][0][3])
-        group, expected = content["last_optimizer_state"]["param_groups"][0], theirs["last_optimizer_state"]["param_groups"][0]
+        group, expected = (
+            content["last_optimizer_state"]["param_groups"][0],
+            theirs["last_optimizer_state"]["param_groups"][0],
+        )
         assert list(group) == list(expected) and len(group["params"]) == len(found.tensors)
         state = content["last_optimizer_state"]["state"]
         for place, values in theirs["last_optimizer_state"]["state"].items():
             own = state[int(place)]
-            assert own["step"] == values["step"] and list(own["exp_avg"].shape) == json.loads(values["exp_avg"][6:].split("]")[0] + "]")
+            assert own["step"] == values["step"] and list(own["exp_avg"].shape) == json.loads(
+                values["exp_avg"][6:].split("]")[0] + "]"
+            )
         for group_name, values in theirs["cfg"].items():
             if isinstance(values, dict) and group_name != "job_logging_cfg":
                 assert set(values) <= set(content["cfg"][group_name]), group_name
@@ -283,6 +298,286 @@ def test_a_run_that_is_killed_and_goes_on(data, kind):
     assert len(leftover) <= 3
 
 
+class Signalled:
+    """`Session.train` with a signal during the k-th update, as a user's Ctrl-C."""
+
+    def __init__(self, monkeypatch):
+        self.at = None
+        original = Session._update
+
+        def update(session, begun):
+            trained = original(session, begun)
+            if self.at is not None and session.trainer.num_updates == self.at:
+                self.at = None
+                os.kill(os.getpid(), signal.SIGTERM)
+            return trained
+
+        monkeypatch.setattr(Session, "_update", update)
+
+
+def all_of(folder):
+    """The names of checkpoints with what each says of scores."""
+    found = {}
+    for path in folder.glob("*.pt"):
+        with checkpoint.read(path) as one:
+            extra = one.extra_state
+            found[path.name] = (one.content["optimizer_history"], extra["val_loss"], extra["best"], extra["ecgfm"])
+    return found
+
+
+DUE = {
+    "each epoch": [],
+    "within an epoch": ["dataset.validate_interval_updates=2", "optimization.update_freq=[1]"],
+    "not saved": ["checkpoint.save_interval=2", "optimization.max_epoch=4", "dataset.validate_interval_updates=3"],
+    "saved within": ["checkpoint.save_interval_updates=2", "checkpoint.keep_interval_updates=2"],
+    "patience": ["checkpoint.patience=2", "optimization.lr=[0.0]", "optimization.max_epoch=6"],
+    "the last one": ["optimization.max_update=5"],
+}
+
+
+@pytest.mark.parametrize("kind, case", [("pretraining", "each epoch"), *(("finetuning", case) for case in DUE)])
+def test_a_signal_before_a_validation_that_is_due(data, monkeypatch, kind, case):
+    """Put off, saved as due and made up for: nothing differs from a run that was left alone."""
+    more = [*DUE[case], "checkpoint.best_checkpoint_metric=loss", "checkpoint.keep_best_checkpoints=2"]
+    signalled = Signalled(monkeypatch)
+    assert train(KINDS[kind](*more, folder="whole")) == 0
+    expected, due = all_of(data / "whole"), {int(row["step"]) for row in rows("whole/valid.csv")}
+    for at in sorted({1, 3, *due}):
+        folder = f"at{at}"
+        signalled.at = at
+        assert train(KINDS[kind](*more, folder=folder)) == 143
+        signalled.at = None
+        assert train(KINDS[kind](*more, folder=folder)) == 0
+        same_run(data / "whole", data / folder)
+        assert all_of(data / folder) == expected, at
+        if kind == "finetuning":
+            assert rows(f"{folder}/valid_labels.csv") == rows("whole/valid_labels.csv")
+
+
+def test_a_kill_while_a_validation_is_made_up_for(data, monkeypatch):
+    """The row that it wrote before it was saved is not there twice."""
+    signalled = Signalled(monkeypatch)
+    assert train(finetuning(folder="whole")) == 0
+    signalled.at = 4  # the last update of the first epoch
+    assert train(finetuning(folder="parts")) == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_save", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Session(compose("diagnosis", finetuning(folder="parts")[2:]), Alone()).train()
+    assert [row["step"] for row in rows("parts/valid.csv")] == ["4"]
+    assert train(finetuning(folder="parts")) == 0
+    same_run(data / "whole", data / "parts")
+
+
+# ---- nothing to train on ----
+
+
+def test_a_batch_whose_segments_are_all_damaged(data, capsys):
+    x = np.load("data/train.npy")
+    x[[2, 13], 3, 7] = np.nan
+    np.save("data/train.npy", x)
+    more = [
+        "dataset.batch_size=1",
+        "ecgfm.max_bad_segments=0.5",
+        "optimization.update_freq=[1]",
+        "optimization.max_epoch=2",
+    ]
+    assert train(finetuning(*more)) == 0
+    assert capsys.readouterr().out.count("update skipped: all of its segments are damaged") == 4
+    assert [row["step"] for row in rows("run/train.csv")] == ["12", "24"]
+    assert [row["step"] for row in rows("run/train_inner.csv")] == [str(i) for i in range(1, 25)]
+    x[:] = np.nan
+    x[0] = 0.5
+    np.save("data/train.npy", x)
+    more[1] = "ecgfm.max_bad_segments=1.0"
+    assert train(finetuning(*more, "optimization.update_freq=[14]", folder="one")) == 0
+    assert [row["step"] for row in rows("one/valid.csv")] == ["1", "2"]
+
+
+def test_an_epoch_without_an_applied_update(data, capsys):
+    np.save("y.npy", np.ones((14, 3), np.float32))
+    more = ["ecgfm.on_nonfinite=skip", "criterion.pos_weight=[3e38,3e38,3e38]", "optimization.max_epoch=2"]
+    assert train(finetuning(*more, "optimization.clip_norm=1.0")) == 0
+    assert "update skipped: the norm of the gradients is" in capsys.readouterr().out
+    ended = rows("run/train.csv")
+    assert [row["step"] for row in ended] == ["0", "0"]
+    assert ended[0]["loss"] == ended[0]["gnorm"] == ended[0]["clip"] == "" and float(ended[0]["lr"]) == 1e-3
+    assert train(finetuning(*more, "criterion.pos_weight=[1,1,1]", "optimization.max_epoch=3")) == 0
+    assert int(rows("run/train.csv")[-1]["step"]) > 0
+
+
+# ---- what others read ----
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_configuration_of_a_run_makes_another_run(data, kind):
+    """With the sizes of its network, and no key that fairseq-signals refuses."""
+    assert train(KINDS[kind]("optimization.max_epoch=1", folder="first")) == 0
+    text = Path("first/.hydra/config.yaml").read_text()
+    written = yaml.safe_load(text)
+    size = SMALL if kind == "pretraining" else weights.SMALL
+    for key in ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "conv_pos"):
+        assert written["model"][key] == size[key]
+    assert "ecgfm" not in written and "tensorboard_logdir" not in written["common"]
+    assert "batch_size_valid: ${dataset.batch_size}" in text
+    again = ["--config-dir", "first/.hydra", "--config-name", "config", "checkpoint.save_dir=second"]
+    assert train(again) == 0
+    assert rows("second/valid.csv") == rows("first/valid.csv")
+    with checkpoint.read("second/checkpoint_last.pt") as found:
+        assert "tensorboard_logdir" not in found.cfg["common"] and "ecgfm" not in found.cfg
+    assert train([*again, "ecgfm.recompute=true", "checkpoint.save_dir=third"]) == 0
+    assert yaml.safe_load(Path("third/.hydra/config.yaml").read_text())["ecgfm"] == {"recompute": True}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_only_keys_of_the_original_are_written(data, shared, kind):
+    assert train(KINDS[kind]("optimization.max_epoch=1")) == 0
+    name = {"finetuning": "finetune", "pretraining": "pretrain"}[kind]
+    theirs = json.loads((shared / "golden/cli/checkpoint_structure.json").read_text())[name]["cfg"]
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+        saved = found.cfg
+    written = yaml.safe_load(Path("run/.hydra/config.yaml").read_text())
+    for config in (saved, written):
+        assert set(config) <= set(theirs)
+        for group in set(config) - {"_name", "job_logging_cfg"}:
+            assert set(config[group]) <= set(theirs[group]), group
+
+
+# ---- as the original ----
+
+
+def test_finetuning_perturbs_nothing(data, capsys):
+    """As in fairseq-signals, where this setting is one of pretraining."""
+    assert train(finetuning(folder="plain")) == 0
+    mode = ["+task.perturbation_mode=[random_leads_masking]", "+task.mask_leads_prob=1.0"]
+    assert train(finetuning(*mode, folder="masked")) == 0
+    assert "task.perturbation_mode=['random_leads_masking'] means nothing here" in capsys.readouterr().out
+    same_run(data / "plain", data / "masked")
+
+
+def test_signals_as_in_pretraining(data, capsys):
+    Path("mean.txt").write_text("0.1\n" * 12)
+    Path("std.txt").write_text("2.0\n" * 12)
+    normalize = ["task.normalize=true", "+task.mean_path=mean.txt", "+task.std_path=std.txt"]
+    assert train(pretraining("optimization.max_epoch=1", folder="first")) == 0
+    of_first = "model.model_path=first/checkpoint_last.pt"
+    for name, more in {"normalize": normalize, "filter": ["+task.filter=true"]}.items():
+        assert train(finetuning(of_first, *more)) == 2
+        assert f"task.{name}: it is true here and was false in the run that made" in capsys.readouterr().err
+    assert train(pretraining("optimization.max_epoch=1", *normalize, folder="normal")) == 0
+    of_normal = "model.model_path=normal/checkpoint_last.pt"
+    assert train(finetuning(of_normal)) == 2 and "Say task.normalize=true" in capsys.readouterr().err
+    assert train(finetuning(of_normal, *normalize)) == 0
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+        assert found.cfg["model"]["normalize"] is True
+
+
+def test_without_wandb_a_run_goes_on(data, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train(finetuning("common.wandb_project=mine", "optimization.max_epoch=1")) == 0
+    assert "wandb is not installed: common.wandb_project is not used; pip install wandb" in capsys.readouterr().out
+
+
+# ---- going on from what is not right ----
+
+
+def spoilt(change):
+    """checkpoint_last.pt of ``run`` with its content changed."""
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+
+        def plain(value):
+            if isinstance(value, dict):
+                return {key: plain(item) for key, item in value.items()}
+            return np.array(value) if hasattr(value, "shape") and not isinstance(value, np.ndarray) else value
+
+        content = {key: plain(value) for key, value in found.content.items()}
+        content["model"] = {name: np.array(tensor) for name, tensor in found.tensors.items()}
+    change(content)
+    checkpoint.write_pt("run/checkpoint_last.pt", content)
+
+
+def of_first(part, value):
+    def change(content):
+        state = content["last_optimizer_state"]["state"]
+        state[min(state)][part] = value
+
+    return change
+
+
+def of_history(name, value):
+    return lambda content: content["optimizer_history"][-1].update({name: value})
+
+
+SPOILT = {
+    "a text": (of_first("exp_avg", "x"), "exp_avg: it is 'x'"),
+    "nothing": (of_first("exp_avg_sq", None), "exp_avg_sq: it is None"),
+    "a list": (of_first("exp_avg", [1, [2]]), "exp_avg: it is [1, [2]]"),
+    "another size": (of_first("exp_avg", np.zeros((3, 3), np.float32)), "exp_avg: it is of shape (3, 3)"),
+    "a step in words": (of_first("step", "four"), "step: 'four' is not a whole number"),
+    "steps": (of_first("step", [1, 2]), "step: [1, 2] is not a whole number"),
+    "no step": (of_first("step", None), "step: None is not a whole number"),
+    "a step below 0": (of_first("step", -1), "step: -1 is not a whole number"),
+    "a large step": (of_first("step", 1 << 70), "is not a whole number"),
+    "a state in words": (
+        lambda content: content["last_optimizer_state"]["state"].update({0: "x", 1: "x", 2: "x"}),
+        "'x' is not",
+    ),
+    "no state": (lambda content: content.update(last_optimizer_state=None), "last_optimizer_state: the state of"),
+    "fp16": (of_history("optimizer_name", "FP16Optimizer"), "FP16Optimizer keeps the moments of all tensors as one"),
+    "another criterion": (of_history("criterion_name", "CrossEntropyCriterion"), "CrossEntropyCriterion"),
+}
+
+
+@pytest.mark.parametrize("name", list(SPOILT))
+def test_an_optimizer_that_cannot_go_on(data, capsys, name):
+    """The error says what helps, and it does."""
+    change, words = SPOILT[name]
+    assert train(finetuning("optimization.max_epoch=1")) == 0
+    spoilt(change)
+    capsys.readouterr()
+    assert train(finetuning("optimization.max_epoch=2")) == 2
+    said = capsys.readouterr().err
+    assert words in said and "run/checkpoint_last.pt" in said and said.count("\n") == 1
+    assert "checkpoint.reset_optimizer=true" in said
+    assert train(finetuning("optimization.max_epoch=2", "checkpoint.reset_optimizer=true")) == 0
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        (of_history("num_updates", "many"), "num_updates"),
+        (lambda content: content["extra_state"]["train_iterator"].update(epoch=[1]), "train_iterator.epoch"),
+        (lambda content: content["extra_state"]["ecgfm"].update(patience=[1.0, "x"]), "ecgfm.patience"),
+    ],
+)
+def test_a_place_that_cannot_be_gone_on_from(data, capsys, change, field):
+    assert train(finetuning("optimization.max_epoch=1")) == 0
+    spoilt(change)
+    assert train(finetuning("optimization.max_epoch=2")) == 2
+    assert field in capsys.readouterr().err
+
+
+def test_what_counts_little_may_be_anything(data):
+    """Scores, patience and means of a checkpoint that are not numbers are as if they were not there."""
+    assert train(finetuning("optimization.max_epoch=1")) == 0
+
+    def change(content):
+        extra = content["extra_state"]
+        extra.update(best="x", val_loss=[], previous_training_time="x")
+        extra["ecgfm"].update(best={"valid": "x", "test": None}, patience=["x", 1], due=7)
+        extra["metrics"] = {"train": [[10, ["loss"], "AverageMeter", {"sum": "x", "count": 1}], 7], "default": None}
+
+    spoilt(change)
+    assert train(finetuning("optimization.max_epoch=2", "checkpoint.patience=5")) == 0
+
+
+def test_all_batches_of_an_epoch_done(data):
+    """A checkpoint may say so: the next epoch begins."""
+    assert train(finetuning("optimization.max_epoch=1")) == 0
+    spoilt(lambda content: content["extra_state"]["train_iterator"].update(epoch=1, iterations_in_epoch=4))
+    assert train(finetuning("optimization.max_epoch=2")) == 0
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_asked_to_stop_saves(data, number, status):
     arguments = finetuning("optimization.max_epoch=5000", "checkpoint.no_epoch_checkpoints=true")
@@ -312,7 +607,11 @@ def test_two_steps_of_a_user(data):
 
 
 def test_which_checkpoints_are_kept(data):
-    more = ["checkpoint.keep_last_epochs=1", "checkpoint.keep_best_checkpoints=2", "checkpoint.best_checkpoint_metric=auroc"]
+    more = [
+        "checkpoint.keep_last_epochs=1",
+        "checkpoint.keep_best_checkpoints=2",
+        "checkpoint.best_checkpoint_metric=auroc",
+    ]
     more += ["checkpoint.maximize_best_checkpoint_metric=true", "optimization.max_epoch=4"]
     more += ["checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=1"]
     assert train(finetuning(*more)) == 0

@@ -1,0 +1,51 @@
+"""What validation on a subset gives."""
+
+from itertools import islice
+
+import numpy as np
+
+from ..errors import ConfigError
+from .meters import Meters
+from .setting_up import classifies
+
+__all__ = ["validate"]
+
+
+def validate(run, trainer, objective, loader, ranks, *, all_signals=False):
+    """What validation on a subset gives, the same on all ranks.
+
+    ``nsignals`` is, as in fairseq-signals, the mean over batches in a run of training, and in ``ecgfm-hydra-validate``,
+    where `all_signals` says so, that of the subset.
+
+    Returns
+    -------
+    stats : dict
+    rows : list of (str, int, float, float)
+        Per label, of a classifier.
+    """
+    is_classifier = classifies(run)
+    limit = run["dataset"]["max_valid_steps"]
+    mine = []
+    for batch in islice(loader.epoch(1), limit):
+        if not len(batch):
+            mine.append(None)
+        elif is_classifier:
+            logits = trainer.logits(batch.x, batch.padding_mask)
+            mine.append((objective.sums(logits, batch.y, trainer._pos_weight), logits, batch.y))
+        else:
+            ids = None if batch.segment is None else batch.idx
+            mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))
+    parts = ranks.gather(mine)
+    found = [part[step] for step in range(max(map(len, parts))) for part in parts if part[step] is not None]
+    if not found:
+        raise ConfigError("the subset has no segments", path=loader.dataset.path, field="dataset.valid_subset")
+    meters = Meters()
+    for each in found:
+        objective.log(meters.log, each[0])
+    stats = objective.shown(meters)
+    if all_signals:
+        stats["nsignals"] = meters.sum("nsignals")
+    if not is_classifier:
+        return stats, []
+    logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
+    return objective.ranking(stats, logits, y, trainer.labels)
