@@ -182,7 +182,7 @@ def write_directory(directory, **model):
     """
     try:
         os.makedirs(directory, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError, RecursionError) as error:  # a NUL in the name; a thousand folders in each other
         raise CheckpointError(f"cannot be made: {getattr(error, 'strerror', error)}", path=directory) from None
     write_safetensors(Path(directory) / WEIGHTS, **model)
 
