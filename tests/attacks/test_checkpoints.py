@@ -222,7 +222,7 @@ def test_directories_and_labels_that_lie(tmp_path):
     said = dict(line.split(" ", 1) for line in ended.out.splitlines())
     expected = {
         "good/": "taken", "fifo/": "not a regular file", "pipe/": "not a regular file", "objects/": "values",
-        "text/": "bytes", "half/": "extractor_mode", "nested/": "extractor_mode", "wide/": "values", "deep/": "values",
+        "text/": "bytes", "half/": "extractor_mode", "nested/": "extractor_mode", "wide/": "values", "deep/": "neither",
         "long/": "header", "labels/": "not a regular file", "cells/": "60000 label names", "rows/": "rows",
         "l.csv": "not a regular file", "z.csv": "not a regular file",
     }  # fmt: skip
