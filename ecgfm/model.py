@@ -305,7 +305,8 @@ class Model:
                 field="x",
                 remedy="Prepare each recording first: ecgfm.prepare",
             )
-        largest = {name: float(np.abs(values).max(initial=0)) for name, values in self.state_dict().items()}
+        names = [name for name, _ in core().parameters(self._config, self.kind)]
+        largest = {name: float(np.abs(self._core.get(name)).max()) for name in names}
         name = max(largest, key=largest.get)
         return CheckpointError(
             f"the network's results are not numbers (NaN or infinity); its largest weight is {largest[name]:.3g}",
