@@ -305,7 +305,8 @@ class Model:
                 field="x",
                 remedy="Prepare each recording first: ecgfm.prepare",
             )
-        largest = {name: float(np.abs(values).max(initial=0)) for name, values in self.state_dict().items()}
+        names = [name for name, _ in core().parameters(self._config, self.kind)]
+        largest = {name: float(np.abs(self._core.get(name)).max()) for name in names}
         name = max(largest, key=largest.get)
         return CheckpointError(
             f"the network's results are not numbers (NaN or infinity); its largest weight is {largest[name]:.3g}",
@@ -403,7 +404,7 @@ def _fill(config, kind, tensors, path=None):
 
 def _check_norm(name, values, path):
     """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
-    if name.endswith("pos_conv.0.parametrizations.weight.original1") and not np.abs(values).max(axis=(0, 1)).all():
+    if name.endswith("pos_conv.0.parametrizations.weight.original1") and not values.any(axis=(0, 1)).all():
         raise CheckpointError("all values at one place of the kernel are 0: they have no direction", path=path, field=name)
 
 

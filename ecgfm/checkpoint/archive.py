@@ -189,7 +189,7 @@ class Archive:
         return found
 
     def verify(self):
-        """Check every member against its checksum.
+        """Check every member against its checksum; whether one has any (torch may leave them out as 0).
 
         Raises
         ------
@@ -207,6 +207,7 @@ class Archive:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:
                 self.source(name).check()
+        return any(member.crc for member in self.members.values())
 
 
 def read_zip(file, refused):

@@ -1,5 +1,6 @@
 """From one checkpoint format to another."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,11 @@ from .._text import shown
 from ..errors import CheckpointError
 from .directory import CONFIG, WEIGHTS, plain_json, saved_settings, write_directory, write_safetensors
 from .labels import ASSUMED
+from .original import CRITERIA, complete
 from .reader import read
 from .write import write_pt
 
 __all__ = ["convert", "pt_content", "save"]
-
-_TASKS = {"classifier": "ecg_classification", "pretraining": "ecg_pretraining", "encoder": "ecg_pretraining"}
-_CRITERIA = {
-    "classifier": "BinaryCrossEntropyWithLogitsCriterion",
-    "pretraining": "Wav2Vec2WithCMSCCriterion",
-    "encoder": "Wav2Vec2WithCMSCCriterion",
-}
 
 
 def convert(source, destination, *, labels=None, config=None, force=False):
@@ -60,7 +55,7 @@ def convert(source, destination, *, labels=None, config=None, force=False):
     return targets
 
 
-def save(destination, *, kind, config, tensors, settings=None, labels=None, info=None, force=False):
+def save(destination, *, kind, config, tensors, settings=None, labels=None, info=None, cfg=None, force=False):
     """Write a model that is in memory.
 
     Parameters
@@ -78,6 +73,8 @@ def save(destination, *, kind, config, tensors, settings=None, labels=None, info
     labels : sequence of str, optional
     info : dict, optional
         What else to say of the model.
+    cfg : dict, optional
+        More of the run's configuration to keep, by group (``task``, ``criterion``).
     force : bool
         Replace files that are there.
 
@@ -92,7 +89,7 @@ def save(destination, *, kind, config, tensors, settings=None, labels=None, info
         If the destination exists or can't be written.
     """
     targets = _free_targets(destination, force)
-    model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}))
+    model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}), cfg)
     _write(destination, targets, model, labels)
     return targets
 
@@ -116,7 +113,7 @@ def _write(destination, targets, found, labels):
         write_pt(targets[0], pt_content(found))
         return
     arguments = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
-    arguments |= {"settings": found.settings, "labels": labels, "info": found.info}
+    arguments |= {"settings": found.settings, "labels": labels, "info": found.info, "cfg": found.cfg}
     if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
         write_directory(destination, **arguments)
     else:
@@ -164,12 +161,9 @@ def pt_content(found):
     dict
         For `write_pt`.
     """
-    settings = saved_settings(found.kind, found.config, found.settings) | {"args": None}
     cfg = plain_json(found.cfg or {})
-    cfg.setdefault("_name", None)
-    cfg.setdefault("common", {"_name": None, "seed": 1})
-    cfg.setdefault("task", {"_name": _TASKS[found.kind]})
-    cfg["model"] = settings
+    cfg["model"] = saved_settings(found.kind, found.config, found.settings)
+    cfg = complete(cfg, found.kind)
     ours = {"info": plain_json(found.info)}
     if found.labels is not None and found.labels_source != ASSUMED:
         ours["labels"] = list(found.labels)
@@ -181,15 +175,40 @@ def pt_content(found):
         # The original looks into the last entry of this list and into train_iterator whenever it loads a file.
         "optimizer_history": [
             {
-                "criterion_name": _CRITERIA[found.kind],
+                "criterion_name": CRITERIA[cfg["criterion"]["_name"]],
                 "optimizer_name": "Adam",
-                "lr_scheduler_state": {},
+                "lr_scheduler_state": {"lr": _first_number(cfg["optimization"].get("lr"))},
                 "num_updates": 0,
             }
         ],
         "task_state": {},
         "extra_state": {
+            "metrics": {name: [] for name in ("default", "train", "train_inner", "valid")},
+            "previous_training_time": 0.0,
             "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
+            "val_loss": None,
+            "best": math.nan,  # None would end the original when it compares; nothing is better or worse than NaN
             "ecgfm": ours,
         },
+        "last_optimizer_state": {"state": {}, "param_groups": [_param_group(cfg, len(found.tensors))]},
     }
+
+
+def _param_group(cfg, count):
+    """The settings of an Adam that has made no update yet, as torch's optimizers save them."""
+    given = cfg["optimizer"]
+    return {
+        "lr": _first_number(cfg["optimization"].get("lr")),
+        "betas": [0.9, 0.98],
+        "eps": _first_number(given.get("adam_eps")),
+        "weight_decay": _first_number(given.get("weight_decay")),
+        "amsgrad": False,
+        "params": list(range(count)),
+    }
+
+
+def _first_number(value):
+    """A number, or the first of a list of them; 0 for anything else."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return float(value) if isinstance(value, (int, float)) else 0.0

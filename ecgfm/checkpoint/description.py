@@ -31,7 +31,7 @@ def describe(found):
     Returns
     -------
     dict
-        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``,
+        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
         ``info``, ``content`` (names of what else is in the file), ``refused``, ``unused``, and ``tensors`` (a list of
         ``name``, ``shape``, ``dtype``).
     """
@@ -44,6 +44,7 @@ def describe(found):
         "settings": _Shown()(found.settings),
         "labels": None if found.labels is None else list(found.labels),
         "labels_source": found.labels_source,
+        "id": found.id,
         "info": _Shown()(found.info),
         "content": [key if isinstance(key, str) else shown(key) for key in _Shown()(list(found.content))],
         "refused": list(found.refused),
@@ -99,6 +100,8 @@ def describe_text(found):
         f"kind        {found.kind}{outputs}",
         f"parameters  {found.num_parameters:,} in {len(found.tensors)} tensors ({', '.join(dtypes)})",
     ]
+    if found.id:
+        lines.append(f"id          {found.id}")
     lines += [f"{key:<10}  {_short(value)}" for key, value in facts["info"].items()]
     if found.content:
         lines.append(f"also holds  {_short(', '.join(facts['content']))}")

@@ -1,6 +1,8 @@
 """A model directory: model.safetensors and config.json."""
 
 import os
+import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..ecg import LEADS, SAMPLES, SAMPLING_RATE
@@ -8,63 +10,129 @@ from .._text import shown
 from ..errors import CheckpointError
 from ..storage.inputs import read_input
 from .config import KEYS, conv_feature_layers, text_of_layers
-from .files import parse_json, write_json
+from .files import json_bytes, parse_json, replacing
 from .safetensors import write_tensors
 
-__all__ = ["CONFIG", "WEIGHTS", "plain_json", "read_config", "saved_settings", "write_directory", "write_safetensors"]
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "description_of",
+    "plain_json",
+    "read_config",
+    "saved_settings",
+    "write_directory",
+    "write_safetensors",
+]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT, VERSION = "ecgfm", 1
+FORMAT, VERSION = "ecgfm", 2
 MAX_CONFIG = 4 << 20
-# Our own keys; what else stands in config.json says something of the model and is kept.
-_OWN = ("format", "version", "model", "labels", "sampling_rate", "samples", "leads")
+# Our own keys; what else stands in config.json says something of the model and is kept. The last three are those of
+# version 1, whose place "input" took.
+_OWN = ("format", "version", "id", "model", "labels", "input", "cfg", "sampling_rate", "samples", "leads")
 _NAMES = {"classifier": "ecg_transformer_classifier", "pretraining": "wav2vec2_cmsc", "encoder": "ecg_transformer"}
+# Of the run's configuration, what the original needs to go on from a model; paths of the machine stay behind.
+_KEPT = ("task", "criterion")
+_PATHS = ("data", "label_file", "mean_path", "std_path", "weights_file", "inferred_w2v_config", "inferred_3kg_config")
 
 
-def read_config(path):
+@dataclass
+class Description:
     """What a config.json says.
 
-    Parameters
+    Attributes
     ----------
-    path : path-like
-
-    Returns
-    -------
     settings : dict
         Of the model, under the keys of fairseq-signals.
     labels : list or None
     info : dict
         All keys that are not ours.
+    cfg : dict
+        More of the run's configuration, by group.
+    id : str or None
+        The same 32 hexadecimal digits as in the metadata of the weights that it belongs to; None in version 1.
+    """
+
+    settings: dict
+    labels: list | None
+    info: dict
+    cfg: dict
+    id: str | None
+
+
+def description_of(weights, metadata):
+    """The `Description` of the weights in a ``.safetensors`` file, from their own metadata or from config.json beside it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or the two do not belong together, as after a save that was broken off.
+    """
+    path = Path(weights).parent / CONFIG
+    own, told = metadata.get("config"), metadata.get("id")
+    if own is not None and not os.path.lexists(path):
+        found = _parsed(own, weights, "__metadata__")
+    else:
+        found = read_config(path)
+    if found.id != told:
+        raise CheckpointError(
+            f"it belongs to other weights than {Path(weights).name}: their ids differ",
+            path=path,
+            field="id",
+            remedy=f"Save the model again, or delete {CONFIG}: the weights hold a configuration of their own"
+            if own is not None
+            else f"Put the {CONFIG} that was saved with the weights beside them",
+        )
+    return found
+
+
+def read_config(path):
+    """The `Description` in a config.json.
 
     Raises
     ------
     CheckpointError
         If the file is missing or damaged, or describes no model of ours.
     """
-
-    def error(message, field=None, remedy=None):
-        return CheckpointError(message, path=path, field=field, remedy=remedy)
-
     if not os.path.lexists(path):
-        raise error(
+        raise CheckpointError(
             "there is no such file, which describes the weights beside it",
+            path=path,
             remedy="Keep config.json in the folder of the .safetensors file",
         )
-    found = parse_json(read_input(path, most=MAX_CONFIG, error=CheckpointError), path=path)
+    return _parsed(read_input(path, most=MAX_CONFIG, error=CheckpointError), path, None)
+
+
+def _parsed(raw, path, place):
+    def error(message, field=None, remedy=None):
+        field = ": ".join(part for part in (place, field) if part) or None
+        return CheckpointError(message, path=path, field=field, remedy=remedy)
+
+    if len(raw) > MAX_CONFIG:
+        raise error(f"the configuration has more than {MAX_CONFIG:,} bytes")
+    raw = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    found = parse_json(raw, path=path, field=place)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise error(f"not the description of a model of {FORMAT}", "format")
-    if type(found.get("version")) is not int or found["version"] != VERSION:
+    if type(found.get("version")) is not int or not 1 <= found["version"] <= VERSION:
+        known = " and ".join(map(str, range(1, VERSION + 1)))
         raise error(
-            f"version {shown(found.get('version'))} is not known, only {VERSION}", "version", "Install a newer ecgfm"
+            f"version {shown(found.get('version'))} is not known, only {known}", "version", "Install a newer ecgfm"
         )
     if not isinstance(found.get("model"), dict):
         raise error("the settings of the model are missing", "model")
     if found.get("labels") is not None and not isinstance(found["labels"], list):
         raise error("neither a list of names nor null", "labels")
+    if found.get("id") is not None and not (isinstance(found["id"], str) and len(found["id"]) == 32):
+        raise error("not 32 hexadecimal digits", "id")
+    given = found.get("input", {})
     for key, ours in (("sampling_rate", SAMPLING_RATE), ("leads", list(LEADS))):
-        if found.get(key) not in (None, ours):
-            raise error(f"{shown(found[key])} is not {ours}, which recordings are prepared for", key)
-    return found["model"], found.get("labels"), {key: found[key] for key in found if key not in _OWN}
+        value = found[key] if found.get(key) is not None else given.get(key) if isinstance(given, dict) else None
+        if value not in (None, ours):
+            raise error(f"{shown(value)} is not {ours}, which recordings are prepared for", key)
+    cfg = found.get("cfg") if isinstance(found.get("cfg"), dict) else {}
+    info = {key: found[key] for key in found if key not in _OWN}
+    return Description(found["model"], found.get("labels"), info, cfg, found.get("id"))
 
 
 def saved_settings(kind, config, settings=None):
@@ -97,13 +165,38 @@ def plain_json(value):
 _ABSENT = object()
 
 
-def write_directory(directory, *, kind, config, tensors, settings=None, labels=None, info=None):
-    """Write a model directory.
+def write_directory(directory, **model):
+    """Write a model directory: it is then the old one or the new one, whatever happens meanwhile.
 
     Parameters
     ----------
     directory : path-like
         Made if it is not there; files in it of the same names are replaced.
+    **model
+        As of `write_safetensors`.
+
+    Raises
+    ------
+    CheckpointError
+        If it can't be written.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except (OSError, ValueError, RecursionError) as error:  # a NUL in the name; a thousand folders in each other
+        raise CheckpointError(f"cannot be made: {getattr(error, 'strerror', error)}", path=directory) from None
+    write_safetensors(Path(directory) / WEIGHTS, **model)
+
+
+def write_safetensors(path, *, kind, config, tensors, settings=None, labels=None, info=None, cfg=None):
+    """Write a ``.safetensors`` file and ``config.json`` beside it.
+
+    The weights hold the configuration, too, and both the same random id. Both files are complete and on the disk before
+    the first takes its place, so that between the two is next to no time; if all the same the process is killed just
+    there, or a copy mixes them, `description_of` says so.
+
+    Parameters
+    ----------
+    path : path-like
     kind : {"classifier", "pretraining", "encoder"}
     config : dict
         The architecture, as `Checkpoint.config`.
@@ -113,38 +206,38 @@ def write_directory(directory, *, kind, config, tensors, settings=None, labels=N
     labels : sequence of str, optional
     info : dict, optional
         More keys of ``config.json``, such as ``{"training": "none"}``.
+    cfg : dict, optional
+        The run's configuration, of which the groups ``task`` and ``criterion`` are kept, without paths.
 
     Raises
     ------
     CheckpointError
-        If it can't be written.
+        If they can't be written.
     """
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise CheckpointError(f"cannot be made: {getattr(error, 'strerror', error)}", path=directory) from None
-    write_safetensors(
-        Path(directory) / WEIGHTS,
-        kind=kind,
-        config=config,
-        tensors=tensors,
-        settings=settings,
-        labels=labels,
-        info=info,
-    )
-
-
-def write_safetensors(path, *, kind, config, tensors, settings=None, labels=None, info=None):
-    """Write a ``.safetensors`` file and ``config.json`` beside it; parameters as of `write_directory`."""
+    leads = list(LEADS) if config["in_d"] == len(LEADS) else None
     description = {
         "format": FORMAT,
         "version": VERSION,
+        "id": secrets.token_hex(16),
         "model": saved_settings(kind, config, settings),
         "labels": None if labels is None else list(labels),
-        "sampling_rate": SAMPLING_RATE,
-        "samples": SAMPLES,
-        "leads": list(LEADS) if config["in_d"] == len(LEADS) else None,
+        "input": {"sampling_rate": SAMPLING_RATE, "samples": SAMPLES, "leads": leads},
+        "cfg": _kept(plain_json(cfg or {})),
         **{key: value for key, value in plain_json(info or {}).items() if key not in _OWN},
     }
-    write_tensors(path, tensors, {"format": FORMAT})
-    write_json(Path(path).parent / CONFIG, description)
+    text = json_bytes(description, indent=1)
+    if len(text) > MAX_CONFIG:
+        raise CheckpointError(
+            f"the settings of the model take {len(text):,} bytes, more than the {MAX_CONFIG:,} that are read", path=path
+        )
+    metadata = {"format": FORMAT, "version": str(VERSION), "id": description["id"], "config": text.decode()}
+    with replacing(Path(path).parent / CONFIG) as file:
+        file.write(text + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        write_tensors(path, tensors, metadata)
+
+
+def _kept(cfg):
+    groups = {group: cfg[group] for group in _KEPT if isinstance(cfg.get(group), dict)}
+    return {group: {key: item for key, item in values.items() if key not in _PATHS} for group, values in groups.items()}

@@ -7,7 +7,7 @@ from .. import _files
 from .._text import shown
 from ..errors import CheckpointError, Error
 
-__all__ = ["MAX_VALUES", "json_bytes", "parse_json", "replacing", "write_json"]
+__all__ = ["MAX_VALUES", "json_bytes", "parse_json", "replacing"]
 
 MAX_VALUES = 200_000
 
@@ -70,12 +70,6 @@ def parse_json(raw, *, path, field=None, most=MAX_VALUES):
         raise CheckpointError("the JSON is nested too deeply", path=path, field=field) from None
     except ValueError as error:
         raise CheckpointError(f"the JSON is damaged: {error}", path=path, field=field) from None
-
-
-def write_json(path, value):
-    """Write a value as JSON in UTF-8, over many lines."""
-    with replacing(path) as file:
-        file.write(json_bytes(value, indent=1) + b"\n")
 
 
 def json_bytes(value, **layout):

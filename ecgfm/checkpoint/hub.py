@@ -81,10 +81,6 @@ def fetch(name):
     files, reached = _files(hub, name)
     wanted = _choose(name, files)
     beside = [each for each in (CONFIG, LABEL_FILE) if each in files and "/" not in wanted]
-    if wanted.endswith(".safetensors") and CONFIG not in files:
-        raise CheckpointError(
-            f"the repository has {wanted} but not {CONFIG}, which describes it", path=str(name), field=CONFIG
-        )
     for each in beside:
         _download(hub, name, each, reached)
     return _download(hub, name, wanted, reached)

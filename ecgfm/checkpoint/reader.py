@@ -10,10 +10,10 @@ from ..errors import CheckpointError, LabelError
 from . import config as configuration
 from . import labels as labelling
 from .archive import read_zip
-from .directory import CONFIG, WEIGHTS, read_config
+from .directory import WEIGHTS, description_of
 from .legacy import read_legacy
 from .plain import TooDeep, plain
-from .safetensors import read_tensors
+from .safetensors import check_hash, read_tensors
 from .storage import File, Tensor
 
 __all__ = ["Checkpoint", "read"]
@@ -60,6 +60,8 @@ class Checkpoint:
         Everything in the file but the model's tensors, as plain data.
     info : dict
         What the file says of the model, such as ``{"training": "none"}``.
+    id : str or None
+        What ties ``model.safetensors`` and ``config.json`` of one save together.
     refused : tuple of str
         What the file names that was not made: ``module.name`` of each placeholder.
     """
@@ -69,7 +71,7 @@ class Checkpoint:
         self.tensors, self.unused = tensors, unused
         self.labels = self.labels_source = None
         self.content, self.info, self.refused = {}, {}, ()
-        self._file = self._archive = self._stored_labels = None
+        self.id = self._file = self._archive = self._stored_labels = self._sha256 = None
 
     @property
     def cfg(self):
@@ -87,9 +89,14 @@ class Checkpoint:
         return sum(tensor.size for tensor in self.tensors.values())
 
     def verify(self):
-        """Check every member of the archive against its checksum, where it has one.
+        """Check every member of the archive against its checksum, or all values against their hash, where it has one.
 
         `read` checks what it reads whole; it doesn't read all weights only to check them.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to check them against.
 
         Raises
         ------
@@ -97,7 +104,8 @@ class Checkpoint:
             If one differs: the file is damaged.
         """
         if self._archive is not None:
-            self._archive.verify()
+            return self._archive.verify()
+        return self._file is not None and check_hash(self._file, self._sha256)
 
     def close(self):
         """Close the file. Arrays that were taken from it stay valid; tensors can't be read any more."""
@@ -170,10 +178,12 @@ def _locate(path):
 
 
 def _read_safetensors(file, config):
-    tensors, _ = read_tensors(file)
-    settings, labels, info = read_config(Path(file.path).parent / CONFIG)
-    found = _assemble(file, "safetensors", tensors, settings, config)
-    found.content, found.info, found._stored_labels = {"cfg": {"model": settings}}, info, labels
+    tensors, metadata = read_tensors(file)
+    said = description_of(file.path, metadata)
+    found = _assemble(file, "safetensors", tensors, said.settings, config)
+    found.content = {"cfg": said.cfg | {"model": said.settings}}
+    found.info, found.id, found._stored_labels = said.info, said.id, said.labels
+    found._file, found._sha256 = file, metadata.get("sha256")
     return found
 
 

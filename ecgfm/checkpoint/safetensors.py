@@ -1,5 +1,6 @@
 """The safetensors format: 8 bytes of length, a JSON header, the values."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from ..errors import CheckpointError
 from .files import json_bytes, parse_json, replacing
 from .storage import Mapped, Tensor, raw_values
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["check_hash", "read_tensors", "write_tensors"]
 
 MAX_HEADER = 32 << 20
 MAX_VALUES = 1_500_000  # 14 for each of 100,000 tensors
@@ -17,6 +18,8 @@ _KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _ALIGNMENT = 64
+_NO_HASH = b"0" * 64  # where the hash of the values will stand
+_PIECE = 1 << 22
 
 
 def read_tensors(file):
@@ -82,7 +85,7 @@ def _are_sizes(values):
 
 
 def write_tensors(path, tensors, metadata=None):
-    """Write tensors, the wider types first; float64 becomes float32.
+    """Write tensors, the wider types first; float64 becomes float32. Metadata get the values' ``sha256``.
 
     Parameters
     ----------
@@ -103,19 +106,41 @@ def write_tensors(path, tensors, metadata=None):
             raise CheckpointError(f"values of type {kind} are not written", path=path, field=name)
         plans.append((name, code, [int(n) for n in np.shape(tensor)], tensor))
     plans.sort(key=lambda plan: -_BYTES[plan[1]])
-    header, at = {"__metadata__": dict(metadata)} if metadata else {}, 0
+    header, at = {"__metadata__": {"sha256": _NO_HASH.decode()} | dict(metadata)} if metadata else {}, 0
     for name, code, shape, _ in plans:
         end = at + math.prod(shape) * _BYTES[code]
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [at, end]}
         at = end
     raw = json_bytes(header, separators=(",", ":"))
     raw += b" " * (-(8 + len(raw)) % _ALIGNMENT)
+    if len(raw) > MAX_HEADER:
+        raise CheckpointError(f"the header takes {len(raw):,} bytes, more than the {MAX_HEADER:,} that are read", path=path)
     with replacing(path) as file:
+        hashed = hashlib.sha256()
         file.write(len(raw).to_bytes(8, "little") + raw)
         for _, _, _, tensor in plans:
             kind, values = raw_values(tensor)
             if kind == "float64":
                 values = values.astype("<f4")
-            file.write(memoryview(values).cast("B") if values.size else b"")
+            values = memoryview(values).cast("B") if values.size else b""
+            file.write(values)
+            hashed.update(values)
             if isinstance(tensor, Tensor):
                 tensor.release()
+        if metadata and file.seekable():  # the hash of the values is known once they are written
+            file.seek(8 + raw.index(_NO_HASH))
+            file.write(hashed.hexdigest().encode())
+
+
+def check_hash(file, sha256):
+    """Whether a file has a SHA-256 of its values; raises CheckpointError unless it is that of the values."""
+    if sha256 in (None, _NO_HASH.decode()):
+        return False
+    at, found = 8 + int.from_bytes(file.data[:8], "little"), hashlib.sha256()
+    for first in range(at, file.size, _PIECE):
+        with memoryview(file.data) as whole, whole[first : first + _PIECE] as piece:
+            found.update(piece)
+        file.release(first, _PIECE)
+    if found.hexdigest() != sha256:
+        raise CheckpointError("the values are not those that were saved: the file is damaged", path=file.path, field="sha256")
+    return True

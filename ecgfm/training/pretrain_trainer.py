@@ -414,6 +414,7 @@ class PretrainingTrainer(Trainer):
         """
         settings = {name: value for name, value in self.settings.items() if name not in _CRITERION}
         settings.pop("freeze_finetune_updates")
+        criterion = {"_name": self.loss} | {name: self.settings[name] for name in _CRITERION if name in self.settings}
         return checkpoint.save(
             path,
             kind="pretraining",
@@ -421,6 +422,7 @@ class PretrainingTrainer(Trainer):
             tensors=self.state_dict() if weights is None else weights,
             settings=settings,
             info={"num_updates": self.num_updates},
+            cfg={"criterion": criterion},
             force=force,
         )
 

@@ -254,7 +254,7 @@ def _whole(value, default, path, field, remedy=None):
 
 def _number(value):
     """A number of a checkpoint as a float; None for what is not one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e300:  # nor NaN
         return None
     return float(value)
 

@@ -373,7 +373,7 @@ def test_safetensors_header_lengths(model, length):
         ("[]", "not the description", "format"),
         ("{}", "not the description", "format"),
         (json.dumps(description(format="other")), "not the description", "format"),
-        (json.dumps(description(version=2)), "version 2 is not known", "version"),
+        (json.dumps(description(version=3)), "version 3 is not known", "version"),
         (json.dumps(description(version=True)), "version True is not known", "version"),
         (json.dumps(description(model=None)), "settings of the model", "model"),
         (json.dumps(description(labels="label_def.csv")), "list of names", "labels"),

@@ -1,6 +1,7 @@
 """Writing: the layout of torch.save, bytes that depend on the content alone, files whole or not at all."""
 
 import functools
+import hashlib
 import json
 import os
 import pickletools
@@ -124,13 +125,14 @@ def test_entries_are_those_of_the_original(shared, tmp_path):
     structure = json.loads((shared / "golden" / "cli" / "checkpoint_structure.json").read_text())
     source = checkpoint.read(shared / "golden" / "tiny" / "finetuned.pt")
     content = pt_content(source)
-    # The state of training stays behind; everything else has its place.
     names = list(structure["finetune"])
     names.insert(names.index("cfg") + 1, "model")
-    assert list(content) == [name for name in names if name != "last_optimizer_state"]
+    assert list(content) == names
     assert set(content["cfg"]) == set(structure["finetune"]["cfg"])
     assert set(content["cfg"]["model"]) == set(structure["finetune"]["cfg"]["model"])
-    assert set(content["extra_state"]) == {"train_iterator", "ecgfm"}
+    assert set(content["extra_state"]) == {*structure["finetune"]["extra_state"], "ecgfm"}
+    # The state of training stays behind.
+    assert content["last_optimizer_state"]["state"] == {} and content["optimizer_history"][0]["num_updates"] == 0
     assert set(content["optimizer_history"][0]) == set(structure["finetune"]["optimizer_history"][0])
     checkpoint.write_pt(tmp_path / "a.pt", content)
     with checkpoint.read(tmp_path / "a.pt") as found:
@@ -208,7 +210,7 @@ def test_safetensors_bytes(tmp_path):
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
     assert (8 + length) % 64 == 0 and len(raw) == 8 + length + 6 + 24 + 4
-    assert header.pop("__metadata__") == {"format": "t"}
+    assert header.pop("__metadata__") == {"format": "t", "sha256": hashlib.sha256(raw[8 + length :]).hexdigest()}
     assert header["b"] == {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
     assert header["c"] == {"dtype": "F32", "shape": [], "data_offsets": [24, 28]}
     assert header["a"] == {"dtype": "F16", "shape": [3], "data_offsets": [28, 34]}

@@ -151,8 +151,9 @@ def test_one_of_several(hub):
 
 
 def test_weights_without_their_description(hub):
-    hub.repos["us/bare"] = {"model.safetensors": b"x"}
-    assert "has model.safetensors but not config.json" in error_of(hub, "us/bare")
+    """Those that hold it themselves do without config.json; others are refused."""
+    hub.repos["us/bare"] = {"model.safetensors": (DEMO / "model.safetensors").read_bytes()}
+    assert "config.json: there is no such file" in error_of(hub, "us/bare")
 
 
 def test_what_is_not_there(hub):
