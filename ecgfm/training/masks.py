@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._checks import check_legacy, not_negative, probability, whole
+from .._signals import bool_array
 from ..errors import ConfigError, SignalError
 
 __all__ = ["KINDS", "Spans", "compute_mask_indices", "equal_rows"]
@@ -107,8 +108,8 @@ def _lengths(padding_mask, batch, steps):
     """Steps of each row that are not padding; None if there is no mask."""
     if padding_mask is None:
         return None
-    padding = np.asarray(padding_mask)
-    if padding.dtype != bool or padding.shape != (batch, steps):
+    padding = bool_array(padding_mask, "padding_mask")
+    if padding.shape != (batch, steps):
         text = f"{padding.dtype} of shape {padding.shape} is not bool of {(batch, steps)}"
         raise SignalError(text, field="padding_mask")
     return [int(n) for n in steps - padding.sum(axis=1)]

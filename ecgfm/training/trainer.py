@@ -3,18 +3,23 @@
 import math
 import os
 import threading
+import warnings
 import zlib
 
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments, real_array, token_count
+from .._signals import bool_array, checked_segments, real_array, token_count
 from .._threads import core
-from ..checkpoint.labels import check_labels
-from ..errors import ConfigError, Error, LabelError
+from ..checkpoint.labels import check_labels, read_label_file
+from ..ecg import Segments
+from ..ecg.expected import ECG_FM, warn_unprepared
+from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..model import Model
 from ..ranks import Alone
+from . import head
 from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
+from .labelling import read_labels
 from .schedules import make_schedule
 
 __all__ = ["Trainer"]
@@ -47,8 +52,10 @@ class Trainer:
     num_labels : int, optional
         Number of outputs. Needed for a pretrained model; for a classifier with another number the output layer is made
         anew.
-    labels : sequence of str, optional
-        Names of the outputs. By default those of the model if their number fits.
+    labels : sequence of str or path-like, optional
+        Names of the outputs, or a ``label_def.csv``. The rows of a classifier's output layer go with their names; those
+        of names that it doesn't have are made anew, which a warning says. By default the model's names if their number
+        fits.
     loss : {"binary_cross_entropy_with_logits"}
         Summed over all cells; gradients are divided by the number of cells of all batches of an update. With a loss of
         pretraining a `PretrainingTrainer` is made, which takes other arguments.
@@ -141,6 +148,7 @@ class Trainer:
         self.communicator = Alone() if communicator is None else communicator
         self.num_updates = self.skipped = 0
         self.epoch = 1
+        self.expected = ECG_FM  # what the first batch is compared with; None: nothing any more
         self._create(model, num_labels, labels, bool(recompute))
         self._pos_weight = None if pos_weight is None else self._checked_pos_weight(pos_weight)
         self._forget()
@@ -152,40 +160,46 @@ class Trainer:
         if isinstance(model, (str, os.PathLike)):
             with checkpoint.read(model) as found:
                 kind = "classifier" if found.kind == "classifier" else "encoder"
-                self._fill(found.config, kind, found.labels, found.tensors, num_labels, labels, recompute)
+                names = found.labels, found.labels_source
+                self._fill(found.config, kind, names, found.tensors, num_labels, labels, recompute)
             return
         if not isinstance(model, Model):
             raise ConfigError(f"a {type(model).__name__} is neither a Model nor a path", field="model")
-        self._fill(model.config, model.kind, model.labels, _Weights(model), num_labels, labels, recompute)
+        names = model.labels, model.labels_source
+        self._fill(model.config, model.kind, names, _Weights(model), num_labels, labels, recompute)
 
-    def _fill(self, config, kind, names, tensors, num_labels, labels, recompute):
+    def _fill(self, config, kind, named, tensors, num_labels, labels, recompute):
         found = int(config["num_labels"]) if kind == "classifier" else None
+        if isinstance(labels, (str, os.PathLike)):
+            labels = read_label_file(labels)
         if labels is not None and num_labels is None:
-            num_labels = len(labels)
+            num_labels = len(check_labels(labels, len(labels) if hasattr(labels, "__len__") else 0))
         if num_labels is None and found is None:
             raise ConfigError(
                 "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
             )
         count = found if num_labels is None else num_labels
         self.config = dict(config) | {"num_labels": count}
-        self.labels = check_labels(labels, count) if labels is not None else names if count == found else None
+        names, source = named if count == found else (None, None)
+        self.labels, self.labels_source = names, source if names else None
+        if labels is not None:
+            self.labels, self.labels_source = check_labels(labels, count), "the caller"
+            names = named[0]
+            if names == self.labels:
+                self.labels_source = source
+        self.kept_rows = kept = head.kept_rows(names, self.labels, count, found, labels is not None)
         self._core = core().Trainer(self.config, self.settings | {"recompute": recompute})
+        if found is not None and None in kept and self.communicator.rank == 0:
+            warnings.warn(head.about(kept, self.labels, found, names), InputWarning, stacklevel=5)
         prefix = "" if kind == "classifier" else "encoder."
         for name, values in self._core.arrays("parameters").items():
-            if name.startswith("proj.") and count != found:
-                values[...] = self._initial(name, values.shape)
+            if name.startswith("proj."):
+                head.fill(values, name, self.seed, kept, tensors)
                 continue
             tensor = tensors[name.removeprefix(prefix)]
             values[...] = np.asarray(tensor)
             if hasattr(tensor, "release"):
                 tensor.release()
-
-    def _initial(self, name, shape):
-        """Of the output layer: Xavier uniform, bias 0."""
-        if len(shape) == 1:
-            return np.zeros(shape, np.float32)
-        bound = math.sqrt(6 / sum(shape))
-        return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
 
     @property
     def num_labels(self):
@@ -215,8 +229,9 @@ class Trainer:
         LabelError
             If the shape differs, or a value does not lie from 0 to 1.
         """
-        y = np.asarray(y)
-        y = real_array(y.astype(np.uint8) if y.dtype == bool else y, "y", LabelError)
+        if hasattr(y, "columns"):
+            y = self._in_order(y)
+        y = real_array(y, "y", LabelError, booleans=True)
         if y.shape != (rows, self.num_labels):
             raise LabelError(f"the shape {y.shape} is not {(rows, self.num_labels)}: (segments, labels)", field="y")
         with np.errstate(over="ignore"):
@@ -229,10 +244,26 @@ class Trainer:
             )
         return y
 
+    def _in_order(self, y):
+        """The values of a table with a column per label, in the order of the outputs."""
+        found = read_labels(y)
+        if self.labels and found.names and set(found.names) != set(self.labels):
+            odd = next(iter(set(found.names) ^ set(self.labels)))
+            raise LabelError(
+                f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y"
+            )
+        return found.arranged(self.labels)
+
     # ---- a step -------------------------------------------------------------------------------------
 
     def _forget(self):
         self._sums, self._rows = None, 0
+
+    def forget(self):
+        """Drop the gradients of all batches since the last update."""
+        with self._lock:
+            self._core.forget()
+            self._forget()
 
     @property
     def _head_only(self):
@@ -260,7 +291,7 @@ class Trainer:
         SignalError, LabelError, ConfigError
             Before anything changes.
         """
-        x, valid = checked_segments(x, padding_mask, self.config)
+        x, valid = self.checked_input(x, padding_mask)
         y = self.checked_labels(y, len(x))
         given = None if noise is None else self._checked_noise(noise, len(x), x.shape[2])
         with self._lock:
@@ -294,8 +325,8 @@ class Trainer:
             field = f"noise.{name}"
             if name not in known:
                 raise ConfigError("there is no such mask", field=field, remedy=f"Known are {', '.join(known)}")
-            mask = np.asarray(mask)
-            if mask.dtype != bool or mask.shape != known[name]:
+            mask = bool_array(mask, field, ConfigError)
+            if mask.shape != known[name]:
                 raise ConfigError(f"{mask.dtype} of shape {mask.shape} is not bool of {known[name]}", field=field)
             given[name] = np.require(mask, requirements=["C", "ALIGNED"])
         return given
@@ -395,9 +426,24 @@ class Trainer:
 
     def logits(self, x, padding_mask=None):
         """The logits (B, Y) float32 of the weights as they are, without dropout."""
-        x, valid = checked_segments(x, padding_mask, self.config)
+        x, valid = self.checked_input(x, padding_mask)
         with self._lock:
             return self._core.forward(x, valid)
+
+    def checked_input(self, x, padding_mask=None):
+        """Segments and their valid samples as the kernels take them; the first ones are looked at.
+
+        Warns
+        -----
+        InputWarning
+            Once, if they are evidently not prepared, as millivolts aren't; and where x isn't 0 under `padding_mask`,
+            which is taken as 0.
+        """
+        ready, valid = checked_segments(x, padding_mask, self.config)
+        if self.expected is not None:
+            warn_unprepared(x if isinstance(x, Segments) else ready, expected=self.expected, what="training", stacklevel=4)
+            self.expected = None
+        return ready, valid
 
     def losses(self, logits, y):
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
@@ -463,7 +509,13 @@ class Trainer:
 
     def model(self):
         """A `Model` with a copy of the weights as they are."""
-        return Model.from_state_dict(self.config, self.state_dict(), labels=self.labels)
+        return self.model_of(self.state_dict())
+
+    def model_of(self, weights):
+        """A `Model` of weights by checkpoint name, with the names of the outputs and where they come from."""
+        model = Model.from_state_dict(self.config, weights, labels=self.labels)
+        model.labels_source = self.labels_source
+        return model
 
     def __repr__(self):
         return f"Trainer({self.num_labels} labels, {self.num_updates} updates, seed {self.seed})"
