@@ -18,6 +18,7 @@ __all__ = ["Truth", "read_truth", "segment_groups"]
 _MOST_CELLS = 1 << 29  # of labels, which are 8 bytes each in memory
 _TRUE, _FALSE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 _UNKNOWN = {"", "nan", "na", "n/a", "none", "null", "?"}
+_PAIRS = 4  # of files whose numbers are compared
 _SEGMENT = re.compile(r"_\d+(?=\.[^./]*$)")
 
 
@@ -129,8 +130,9 @@ def read_truth(y, labels, *, named=True):
 def segment_groups(files):
     """The recordings that the files of a manifest are of.
 
-    ``a_0.mat``, ``a_1.mat``, ... are segments of ``a.mat`` if the first of them is in the manifest, too: a recording
-    that is itself called ``visit_1.mat`` stays what it is.
+    ``a_0.mat``, ``a_1.mat``, ... are segments of ``a.mat`` if the first of them is in the manifest, too, and they don't
+    have different numbers ``idx``, which are read of some: a recording that is itself called ``visit_1.mat`` stays what
+    it is.
 
     Parameters
     ----------
@@ -141,8 +143,26 @@ def segment_groups(files):
     list of str
     """
     there = {_SEGMENT.sub("", file) for file in files if _SEGMENT.search(file) and _first(file) == file}
-    whole = (_SEGMENT.sub("", file) for file in files)
-    return [name if name in there else file for name, file in zip(whole, files)]
+    whole = [_SEGMENT.sub("", file) for file in files]
+    whole = [name if name in there else file for name, file in zip(whole, files)]
+    return list(files) if _differ_in_idx(files, whole) else whole
+
+
+def _differ_in_idx(files, whole):
+    """Whether two files of one name are of different records; the first few pairs are read."""
+    seen, looked_at = {}, 0
+    for file, name in zip(files, whole):
+        other = seen.setdefault(name, file)
+        if other is None or other == file or not file.lower().endswith(".mat"):
+            continue
+        seen[name] = None
+        pair = [_idx_of(one) for one in (other, file)]
+        if None not in pair and pair[0] != pair[1]:
+            return True
+        looked_at += 1
+        if looked_at == _PAIRS:
+            break
+    return False
 
 
 def _first(file):

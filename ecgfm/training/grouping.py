@@ -6,10 +6,11 @@ import re
 import numpy as np
 
 from .._signals import refuse_masked
-from ..errors import ConfigError, SignalError
+from ..errors import ConfigError, Error, SignalError
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]
 
+_PAIRS = 4  # that are read
 _NUMBERED = re.compile(r"^(.*)_\d+(\.[^.]*)?$")
 
 
@@ -55,7 +56,8 @@ def _key(value, row, field, error):
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 64:
         return str(value)
     if isinstance(value, str) and value.strip():
-        return value.strip()
+        text = value.strip()
+        return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
     raise error(f"row {row} says no group: it is neither an integer nor text", field=field)
 
 
@@ -65,8 +67,8 @@ def recordings_of(segments):
     Parameters
     ----------
     segments : SegmentFiles, PackedSegments or SegmentArrays
-        The names of files say it, as preprocessing makes them: ``a_0.mat``, ``a_1.mat`` are of one recording. So do the
-        records' indices of a packed split.
+        The names of files say it, as preprocessing makes them: ``a_0.mat``, ``a_1.mat`` are of one recording, unless
+        some of them, which are read, have another index. So do the records' indices of a packed split.
 
     Returns
     -------
@@ -77,8 +79,30 @@ def recordings_of(segments):
     if segments.idx is not None and len(segments.idx) == len(segments):
         keys = np.asarray(segments.idx)[first]
     else:
-        keys = np.array([_stem(segments.name(int(i))) for i in first])
+        names = [segments.name(int(i)) for i in first]
+        stems = [_stem(name) for name in names]
+        keys = np.array(stems if _are_segments(segments, stems) else names)
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _are_segments(segments, stems):
+    """Whether files whose names differ in a number only are of one recording; of some the index is read."""
+    seen, looked_at = {}, 0
+    for item, stem in enumerate(stems):
+        other = seen.setdefault(stem, item)
+        if other == item or other is None:
+            continue
+        seen[stem] = None  # one pair of each is enough
+        try:
+            pair = [segments.read(int(segments.starts[i])).idx for i in (other, item)]
+        except Error:
+            continue
+        if None not in pair and pair[0] != pair[1]:
+            return False
+        looked_at += 1
+        if looked_at == _PAIRS:
+            break
+    return True
 
 
 def _stem(name):
