@@ -153,8 +153,8 @@ class Plan:
         truth = self.truth
         if truth.by_idx and truth.whole and recordings < files == len(truth):
             raise LabelError(
-                f"it has a row for each of the {files} segments, which are of {recordings} recordings; rows are taken by "
-                "the number idx of a segment's recording",
+                f"it has a row for each of the {files} segments, which are of {recordings} recordings; rows are taken "
+                "by the number idx of a segment's recording",
                 path=truth.source,
                 field="y",
                 remedy="Give its array for rows in the order of the manifest, or a table with a column idx",

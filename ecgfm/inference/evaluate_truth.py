@@ -266,15 +266,14 @@ def _rows(keys, values, path):
 def _key(value):
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    text = str(value).strip()
+    text = (value if isinstance(value, str) else shown(value)).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
 def _value(value, row, name, path):
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
-        number = float(value)
-        if number in (0.0, 1.0) or np.isnan(number):
-            return number
+        if value in (0, 1) or value != value:
+            return float(value)
     text = value.strip().lower() if isinstance(value, str) else None
     if value is None or text in _UNKNOWN or type(value).__name__ in ("NAType", "NaTType"):
         return np.nan
@@ -286,7 +285,9 @@ def _value(value, row, name, path):
 def _checked_values(array, labels, path):
     if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != len(labels):
         raise LabelError(
-            f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)", path=path, field="y"
+            f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)",
+            path=path,
+            field="y",
         )
     if array.size > _MOST_CELLS:
         raise LabelError(f"{array.size:,} labels are more than the {_MOST_CELLS:,} that are read", path=path, field="y")

@@ -64,8 +64,9 @@ class Names:
         if len(numbers) > 1:  # of names that are the same but for what stands before them, the one without anything
             numbers = [n for n in numbers if len(self._parts[n]) == len(tail) and len(tail) == len(wanted)] or numbers
         if len(numbers) > 1:
+            first, second = (shown(self._keys[number]) for number in numbers[:2])
             raise LabelError(
-                f"{len(numbers)} rows of the labels fit it: {shown(self._keys[numbers[0]])}, {shown(self._keys[numbers[1]])}",
+                f"{len(numbers)} rows of the labels fit it: {first}, {second}",
                 path=file,
                 field="y",
                 remedy="Name recordings with as much of their path as tells them apart",

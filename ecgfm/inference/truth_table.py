@@ -105,9 +105,8 @@ def mapping_columns(y, *, indexed=True):
             columns["idx" if all(isinstance(one, (int, np.integer)) for one in index) else "file"] = list(index)
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1 or lengths == {0}:
-        raise LabelError(
-            "the table has no rows" if lengths <= {0} else f"its columns have {len(lengths)} different lengths", field="y"
-        )
+        what = "the table has no rows" if lengths <= {0} else f"its columns have {len(lengths)} different lengths"
+        raise LabelError(what, field="y")
     return list(columns), columns
 
 
@@ -126,10 +125,9 @@ def load_npy(path, *, field="y"):
     try:
         array = map_array(path, field=field, error=LabelError)
     except FormatError as error:
-        remedy = error.remedy
-        if os.path.isfile(path) and not _is_npy(path):
-            remedy = "If it is a table, call it .csv"
-        raise LabelError(f"not an .npy file of numbers: {error.message}", path=path, field=field, remedy=remedy) from None
+        what = f"not an .npy file of numbers: {error.message}"
+        remedy = error.remedy if _is_npy(path) else "If it is a table, call it .csv"
+        raise LabelError(what, path=path, field=field, remedy=remedy) from None
     if array.dtype.kind not in "biuf" or array.ndim != 2 or 0 in array.shape:
         raise LabelError(
             f"{array.dtype} of shape {shown(array.shape)} is not a (recordings, labels) array of numbers",
@@ -158,6 +156,8 @@ def label_file_beside(path, columns):
     if not os.path.lexists(beside):
         return None
     try:
+        if not os.path.isfile(beside):
+            raise LabelError("not a regular file", path=beside)
         return check_labels(beside, columns)
     except LabelError as error:
         error.path = error.path or beside

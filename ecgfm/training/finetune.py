@@ -12,6 +12,7 @@ from ..metrics.ranking import ranking, scikit_learn
 from ..model import Model, Output
 from ..table import Table
 from .finetune_data import Wanted
+from .head import listed
 from .loop import check_counts, run_epochs
 from .parts import Streamed
 from .trainer import Trainer, checked_seed
@@ -88,8 +89,8 @@ def finetune(
         (n, N) or (n, 12, N). What stands under it is taken as 0.
     groups, ids : array_like, optional
         (n,) integers or text: the patient, or the recording, of each segment; of a manifest, of each of its lines. Two
-        names for one thing. With a share as `valid` a group is on one side only. By default the recordings that a list of
-        Segments, a manifest or a packed split names by itself; plain arrays say nothing, which a warning says.
+        names for one thing. With a share as `valid` a group is on one side only. By default the recordings that a list
+        of Segments, a manifest or a packed split names by itself; plain arrays name none, which a warning says.
     valid : tuple, Dataset or float, optional
         ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or the
         share of the groups to take for it, at random.
@@ -193,12 +194,12 @@ def _say_nameless(trainer):
     """Warn of an output layer that is kept for columns of y that nothing names."""
     if None in trainer.kept_rows:
         return
-    names = f", {', '.join(trainer.labels[:20])}{', ...' * (len(trainer.labels) > 20)}" if trainer.labels else ""
+    names = f": {listed(trainer.labels)}" if trainer.labels else ""
     assumed = " (themselves assumed)" if trainer.labels and "assumed" in str(trainer.labels_source) else ""
     warnings.warn(
         printable(
-            f"y has no names: its {trainer.num_labels} columns are taken to be the model's labels in their order{names}{assumed}. "
-            "Give labels=[...], or a DataFrame"
+            f"y has no names: its {trainer.num_labels} columns are taken to be the model's labels in their order"
+            f"{names}{assumed}. Give labels=[...], or a DataFrame"
         ),
         InputWarning,
         stacklevel=3,

@@ -171,7 +171,8 @@ def _joined(parts, name):
     mask = None
     if any(part.padding_mask is not None for part in parts):
         samples = arrays[0].shape[2]
-        masks = (np.zeros((n, samples), bool) if p.padding_mask is None else p.padding_mask for p, n in zip(parts, counts))
+        own = [part.padding_mask for part in parts]
+        masks = [np.zeros((n, samples), bool) if one is None else one for one, n in zip(own, counts)]
         mask = np.concatenate([bool_array(one, "padding_mask") for one in masks])
     return np.concatenate(arrays), mask, groups, counts
 
@@ -225,8 +226,8 @@ def _check_rows(data, found):
             "taken by the number idx of a segment's recording",
             path=found.path,
             field="y",
-            remedy="Give a row for each recording (row idx), or a table with a column idx; if these are such rows, give "
-            "ecgfm.data.Dataset(manifest, labels=y, training=True)",
+            remedy="Give a row for each recording (row idx), or a table with a column idx; if these are such rows, "
+            "give ecgfm.data.Dataset(manifest, labels=y, training=True)",
         )
 
 

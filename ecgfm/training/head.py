@@ -7,7 +7,7 @@ import numpy as np
 
 from .._text import printable
 
-__all__ = ["about", "fill", "kept_rows"]
+__all__ = ["about", "fill", "kept_rows", "listed"]
 
 _NAMED = 20
 
@@ -61,10 +61,11 @@ def about(kept, labels, found, names):
     """What to say of an output layer that is made anew, or some rows of it."""
     new = [row for row, old in enumerate(kept) if old is None]
     what = "the output layer is" if len(new) == len(kept) else f"{len(new)} of {len(kept)} rows of the output layer are"
-    wanted = _listed([labels[row] for row in new]) if labels else f"{len(new)} labels"
-    theirs = f": {_listed(names)}" if names else ", whose names are not known"
+    wanted = listed([labels[row] for row in new]) if labels else f"{len(new)} labels"
+    theirs = f": {listed(names)}" if names else ", whose names are not known"
     return printable(f"{what} made anew, for {wanted}; the model has {found} outputs{theirs}")
 
 
-def _listed(names):
+def listed(names):
+    """The first names, as text."""
     return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

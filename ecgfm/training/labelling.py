@@ -112,12 +112,12 @@ def _of_table(names, columns, field, indexed, path=None):
 def _numbers(column, name, path):
     try:
         return np.array([float(value) for value in column], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     for row, value in enumerate(column):
         try:
             float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise LabelError(f"{shown(value)} in row {row} is not a number", path=path, field=name) from None
 
 

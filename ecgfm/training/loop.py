@@ -84,7 +84,8 @@ def run_epochs(trainer, train, validate, summary, score, *, epochs, update_freq,
     Course
         Ctrl-C ends it early: what there is then comes back, and a warning says so.
     """
-    shows = _Progress(sys.stderr.isatty() if progress is None else progress, epochs, math.ceil(len(train) / update_freq))
+    wanted = sys.stderr.isatty() if progress is None else progress
+    shows = _Progress(wanted, epochs, math.ceil(len(train) / update_freq))
     course = Course()
     try:
         for epoch in range(1, epochs + 1):
@@ -130,8 +131,8 @@ class _Progress:
 
     def epoch(self, row):
         if self._wanted:
-            said = [f"loss {row['train_loss']:.4f}"]
-            said += [f"{name} {row[name]:.4f}" for name in row if name.startswith("valid_") and not math.isnan(row[name])]
+            valid = {name: row[name] for name in row if name.startswith("valid_") and not math.isnan(row[name])}
+            said = [f"loss {row['train_loss']:.4f}", *(f"{name} {value:.4f}" for name, value in valid.items())]
             print(f"\repoch {self._epoch}/{self._epochs}  {'  '.join(said)}\x1b[K", file=sys.stderr, flush=True)
         self._epoch, self._done, self._open = self._epoch + 1, 0, False
 

@@ -441,7 +441,8 @@ class Trainer:
         """
         ready, valid = checked_segments(x, padding_mask, self.config)
         if self.expected is not None:
-            warn_unprepared(x if isinstance(x, Segments) else ready, expected=self.expected, what="training", stacklevel=4)
+            given = x if isinstance(x, Segments) else ready
+            warn_unprepared(given, expected=self.expected, what="training", stacklevel=4)
             self.expected = None
         return ready, valid
 

@@ -145,7 +145,7 @@ def test_unprepared_arrays_are_noticed_once(model, raw, data):
         "finetune": lambda: ecgfm.finetune(model, raw, y, **OPTIONS | {"epochs": 3}),
         "trainer": lambda: [trainer.step(raw, y) for _ in range(3)],
         "logits": lambda: ecgfm.Trainer(model).logits(raw),
-        "pretrain": lambda: ecgfm.pretrain(raw[:, None].repeat(2, axis=1), config=CONFIG_SMALL, epochs=2, progress=False),
+        "pretrain": lambda: ecgfm.pretrain(np.stack([raw, raw], axis=1), config=CONFIG_SMALL, epochs=2),
         "evaluate": lambda: ecgfm.evaluate(model, raw, y, bootstrap=0),
     }
     for name, call in calls.items():
@@ -187,6 +187,10 @@ def test_what_stands_under_the_padding_does_not_count(model, data):
         np.testing.assert_array_equal(other, kept)
 
 
+def paired(values):
+    return values.reshape(6, 2, *values.shape[1:])
+
+
 MASKED = np.ma.masked_equal(np.arange(12 * 12 * N, dtype=np.float32).reshape(12, 12, N), 5)
 MASK = np.ma.masked_equal(np.zeros((12, N), bool), False)
 
@@ -208,12 +212,12 @@ MASK = np.ma.masked_equal(np.zeros((12, N), bool), False)
         lambda m, x, y: ecgfm.Trainer(m).step(x, y, MASK),
         lambda m, x, y: ecgfm.Trainer(m, pos_weight=np.ma.array([1.0, 2.0], mask=[0, 1])),
         lambda m, x, y: ecgfm.pretrain(MASKED.reshape(6, 2, 12, N), config=CONFIG_SMALL),
-        lambda m, x, y: ecgfm.pretrain(x.reshape(6, 2, 12, N), config=CONFIG_SMALL, padding_mask=MASK.reshape(6, 2, N)),
-        lambda m, x, y: ecgfm.pretrain(x.reshape(6, 2, 12, N), np.ma.array(np.arange(6), mask=[1] * 6), config=CONFIG_SMALL),
+        lambda m, x, y: ecgfm.pretrain(paired(x), config=CONFIG_SMALL, padding_mask=paired(MASK)),
+        lambda m, x, y: ecgfm.pretrain(paired(x), np.ma.array([1] * 6, mask=[1] * 6), config=CONFIG_SMALL),
         lambda m, x, y: ecgfm.Trainer(CONFIG_SMALL, loss="wav2vec2_with_cmsc").step(MASKED.reshape(6, 2, 12, N)),
         lambda m, x, y: ecgfm.evaluate(m, MASKED, y),
         lambda m, x, y: ecgfm.evaluate(m, x, np.ma.array(y, mask=y == 1)),
-        lambda m, x, y: ecgfm.evaluate(m, x, {"file": list("abcdefghijkl"), "fast": np.ma.array(y[:, 0], mask=y[:, 0])}),
+        lambda m, x, y: ecgfm.evaluate(m, x, {"file": ["a"] * 12, "fast": np.ma.array(y[:, 0], mask=y[:, 0])}),
     ],
 )
 def test_masked_values_are_refused(model, data, call):

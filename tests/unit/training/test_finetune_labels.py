@@ -15,7 +15,8 @@ pandas = pytest.importorskip("pandas", reason="needs the extra [tables]")
 N = 400
 LABELS = ("fast", "left axis")
 CONFIG = weights.SMALL | {"num_labels": 2}
-NONE = {"epochs": 1, "batch_size": 8, "schedule": 0.0, "activation_dropout": 0.0, "progress": False}  # nothing is learnt: weights can be compared
+# nothing is learnt: weights can be compared
+NONE = {"epochs": 1, "batch_size": 8, "schedule": 0.0, "activation_dropout": 0.0, "progress": False}
 
 
 def classifier(labels, count=None):
@@ -94,7 +95,8 @@ def test_one_of_many_columns(model, data):
 
 def test_other_names_for_the_columns_are_said(model, data):
     x, y = data
-    tuned, texts = said(lambda: ecgfm.finetune(model, x, pandas.DataFrame(y, columns=["0a", "0b"]), labels=LABELS, **NONE))
+    frame = pandas.DataFrame(y, columns=["0a", "0b"])
+    tuned, texts = said(lambda: ecgfm.finetune(model, x, frame, labels=LABELS, **NONE))
     assert tuned.model.labels == LABELS and "other names" in texts
     with pytest.raises(ecgfm.LabelError, match="no column 'left axis'"):
         ecgfm.finetune(model, x, pandas.DataFrame(y, columns=["fast", "b"]), labels=LABELS, **NONE)
@@ -104,7 +106,8 @@ def test_columns_without_names_are_said_to_be_the_models(model, data):
     x, y = data
     for given in (y, y.tolist(), y.astype(bool), pandas.DataFrame(y)):
         tuned, texts = said(lambda: ecgfm.finetune(model, x, given, **NONE))
-        assert tuned.model.labels == LABELS and "taken to be the model's labels in their order, fast, left axis" in texts
+        assert tuned.model.labels == LABELS
+        assert "taken to be the model's labels in their order: fast, left axis" in texts
         np.testing.assert_array_equal(head(tuned.model)[0], head(model)[0])
 
 
@@ -165,7 +168,9 @@ def test_a_label_file_is_matched_by_name(model, split, source):
     np.testing.assert_array_equal(head(named.model)[0], head(model)[0][::-1])
     np.testing.assert_allclose(named.history["train_loss"], plain.history["train_loss"], rtol=1e-6)
     valid = folder / source, folder / "plain" / "y.npy"
-    ordered, _ = said(lambda: ecgfm.finetune(model, folder / source, folder / "y.npy", labels=LABELS, valid=valid, **NONE))
+    ordered, _ = said(
+        lambda: ecgfm.finetune(model, folder / source, folder / "y.npy", labels=LABELS, valid=valid, **NONE)
+    )
     np.testing.assert_allclose(ordered.history["train_loss"], plain.history["train_loss"], rtol=1e-6)
     np.testing.assert_allclose(ordered.history["valid_loss"], plain.history["train_loss"], rtol=1e-6)
 
@@ -250,6 +255,7 @@ def test_a_csv_with_a_manifest(model, split):
         {"a": np.zeros(8), "b": np.zeros(7)},
         {"a": np.full(8, "yes")},
         {"a": np.full(8, np.nan)},
+        {"a": [10**5000] * 8},
         {"a": np.ma.array(np.zeros(8), mask=np.arange(8) == 1)},
         {"a\x1b[31m": np.zeros(8)},
         {},
