@@ -266,7 +266,9 @@ def _rows(keys, values, path):
 def _key(value):
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    text = (value if isinstance(value, str) else shown(value)).strip()
+    if isinstance(value, os.PathLike):
+        value = os.fsdecode(value)
+    text = (shown(value) if isinstance(value, int) else str(value)).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
