@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError, LabelError
 
 __all__ = ["METHODS", "TUTORIAL_MAX", "aggregate"]
@@ -66,4 +67,4 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
 def check_method(method):
     """Raise ConfigError unless there is such a method."""
     if method not in METHODS:
-        raise ConfigError(f"{method!r} is no way to aggregate", field="aggregate", remedy=f"Give {', '.join(METHODS)}")
+        raise ConfigError(f"{shown(method)} is no way to aggregate", field="aggregate", remedy=f"Give {', '.join(METHODS)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._files import write_text
-from .._text import printable
+from .._text import printable, shown
 from ..errors import ConfigError, LabelError
 from ..table import Table
 from .aggregate import aggregate as aggregated
@@ -296,7 +296,7 @@ def _checked_confidence(value):
     except (TypeError, ValueError):
         share = math.nan
     if isinstance(value, bool) or not 0 < share < 1:
-        raise ConfigError(f"{value!r} is not between 0 and 1", field="confidence", remedy="Give 0.95")
+        raise ConfigError(f"{shown(value)} is not between 0 and 1", field="confidence", remedy="Give 0.95")
     return share
 
 
@@ -306,7 +306,7 @@ def _checked_seed(value):
     except TypeError:
         seed = -1
     if isinstance(value, bool) or seed < 0:
-        raise ConfigError(f"{value!r} is no seed", field="seed", remedy="Give an integer from 0")
+        raise ConfigError(f"{shown(value)} is no seed", field="seed", remedy="Give an integer from 0")
     return seed
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._checks import one_of
 from .._text import printable, shown
 from ..errors import ConfigError, InputWarning, SignalError
 from ..metrics.ranking import ranking, scikit_learn
@@ -13,7 +14,7 @@ from ..model import Model, Output
 from ..table import Table
 from .finetune_data import Wanted
 from .head import listed
-from .loop import check_counts, run_epochs
+from .loop import check_callback, check_counts, run_epochs
 from .parts import Streamed
 from .trainer import Trainer, checked_seed
 
@@ -131,6 +132,7 @@ def finetune(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     monitor = _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid)
+    check_callback(callback)
     seed = checked_seed(seed)
     groups = _one_of(groups, ids)
     wanted = Wanted(settings.pop("labels", None), batch_size, seed, max_bad_segments)
@@ -174,7 +176,7 @@ def _score(row, monitor):
 def _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid):
     check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     known = VALID_COLUMNS + RANKING
-    if monitor is not None and monitor not in known:
+    if monitor is not None and not one_of(monitor, known):
         raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     if valid is None and (monitor is not None or patience is not None):
         field = "monitor" if monitor is not None else "patience"

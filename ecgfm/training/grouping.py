@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from .._signals import refuse_masked
+from .._text import shown
 from ..errors import ConfigError, Error, SignalError
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]
@@ -134,7 +135,7 @@ def held_out(groups, share, seed, what="groups"):
         If it is no share, or leaves nothing on one side.
     """
     if isinstance(share, bool) or not isinstance(share, float) or not 0 < share < 1:
-        raise ConfigError(f"{share!r} is neither arrays nor a share between 0 and 1", field="valid")
+        raise ConfigError(f"{shown(share)} is neither arrays nor a share between 0 and 1", field="valid")
     each = np.unique(groups)
     count = round(len(each) * share)
     if not 0 < count < len(each):

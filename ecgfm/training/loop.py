@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError
 from ..table import Table
 from .parts import update_steps
 
-__all__ = ["Course", "check_counts", "run_epochs"]
+__all__ = ["Course", "check_callback", "check_counts", "run_epochs"]
 
 
 @dataclass(eq=False)
@@ -60,7 +61,13 @@ def check_counts(**values):
         if value is None and name == "patience":
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
+            raise ConfigError(f"{shown(value)} is not an integer from 1 up", field=name)
+
+
+def check_callback(callback):
+    """Raise ConfigError unless it can be called, or is None."""
+    if callback is not None and not callable(callback):
+        raise ConfigError(f"{shown(callback)} can't be called", field="callback")
 
 
 def run_epochs(trainer, train, validate, summary, score, *, epochs, update_freq, patience, progress, callback):

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._checks import one_of
 from .._signals import bool_array, real_array
+from .._text import shown
 from ..errors import ConfigError, SignalError
 from ..model import Model
 from ..table import Table
 from .grouping import held_out
-from .loop import check_counts, run_epochs
+from .loop import check_callback, check_counts, run_epochs
 from .parts import InMemory, Streamed, is_source, open_source
 from .pretrain_trainer import PretrainingTrainer, numbered, paired
 from .trainer import checked_seed
@@ -122,6 +124,7 @@ def pretrain(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
+    check_callback(callback)
     seed = checked_seed(seed)
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     monitor = _checked_monitor(monitor, patience, held, settings)
@@ -211,13 +214,13 @@ def _checked_monitor(monitor, patience, held, settings):
         raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(pairs, ids)")
     known = MEANS[:-1]
     loss = settings.get("loss")
-    if loss == "cmsc":
+    if one_of(loss, ("cmsc",)):
         known = MEANS[:1]
     else:
-        left_out = {"loss_3": loss == "wav2vec2", "accuracy": settings.get("infonce") is False}
+        left_out = {"loss_3": one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
         known = tuple(name for name in known if not left_out.get(name))
-    if monitor is not None and monitor not in known:
-        raise ConfigError(f"{monitor!r} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
+    if monitor is not None and not one_of(monitor, known):
+        raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     return "loss" if monitor is None and held is not None else monitor
 
 

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 import numpy as np
 
 from .. import checkpoint
+from .._checks import one_of
 from .._signals import bool_array, real_array, refuse_masked, token_count
+from .._text import shown
 from .._threads import core
 from ..ecg.expected import ECG_FM
 from ..ecg.augment import PERTURBATIONS, augmentation
@@ -91,10 +93,10 @@ class PretrainingTrainer(Trainer):
         recompute=False,
         **settings,
     ):
-        if loss not in LOSSES:
-            raise ConfigError(f"{loss!r} is not one of {', '.join(LOSSES)}", field="loss")
-        if on_nonfinite not in ("error", "skip"):
-            raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
+        if not one_of(loss, LOSSES):
+            raise ConfigError(f"{shown(loss)} is not one of {', '.join(LOSSES)}", field="loss")
+        if not one_of(on_nonfinite, ("error", "skip")):
+            raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()
         self.loss = loss
         self._perturb = _perturbation(settings)
@@ -315,6 +317,8 @@ class PretrainingTrainer(Trainer):
     def _run(self, batch, noise, source, first_row=None):
         """The sums of a batch; in training its gradients are added."""
         x, valid, ids, second = batch
+        if noise is not None and not isinstance(noise, dict):
+            raise ConfigError(f"{shown(noise)} is not a dict of arrays", field="noise")
         given = dict(noise or {})
         first = self._rows if first_row is None else first_row
         rows = range(first, first + len(x))

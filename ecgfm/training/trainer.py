@@ -9,7 +9,9 @@ import zlib
 import numpy as np
 
 from .. import checkpoint
+from .._checks import is_finite, one_of
 from .._signals import bool_array, checked_segments, real_array, token_count
+from .._text import shown
 from .._threads import core
 from ..checkpoint.labels import check_labels, read_label_file
 from ..ecg import Segments
@@ -112,7 +114,7 @@ class Trainer:
     """
 
     def __new__(cls, model=None, *, loss=LOSS, **settings):
-        if cls is Trainer and loss in PRETRAINING_LOSSES:
+        if cls is Trainer and one_of(loss, PRETRAINING_LOSSES):
             from .pretrain_trainer import PretrainingTrainer
 
             cls = PretrainingTrainer
@@ -134,11 +136,11 @@ class Trainer:
         communicator=None,
         **settings,
     ):
-        if loss != LOSS:
+        if not one_of(loss, (LOSS,)):
             known = ", ".join(map(repr, (LOSS, *PRETRAINING_LOSSES)))
-            raise ConfigError(f"the loss {loss!r} is not known", field="loss", remedy=f"Known are {known}")
-        if on_nonfinite not in ("error", "skip"):
-            raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
+            raise ConfigError(f"the loss {shown(loss)} is not known", field="loss", remedy=f"Known are {known}")
+        if not one_of(on_nonfinite, ("error", "skip")):
+            raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
         self.settings = _settings(SETTINGS, settings, "settings")
         self.optimizer = _optimizer(optimizer)
@@ -178,7 +180,7 @@ class Trainer:
             raise ConfigError(
                 "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
             )
-        count = found if num_labels is None else num_labels
+        count = found if num_labels is None else _count(num_labels, "num_labels")
         self.config = dict(config) | {"num_labels": count}
         names, source = named if count == found else (None, None)
         self.labels, self.labels_source = names, source if names else None
@@ -320,6 +322,8 @@ class Trainer:
 
     def _checked_noise(self, noise, batch, samples):
         """Dropout masks as the kernel takes them."""
+        if not isinstance(noise, dict):
+            raise ConfigError(f"{shown(noise)} is not a dict of arrays", field="noise")
         known, given = self._noise_shapes(batch, token_count(self.config, samples)), {}
         for name, mask in noise.items():
             field = f"noise.{name}"
@@ -405,7 +409,10 @@ class Trainer:
                 raise ConfigError("the ranks do not start from the same weights", field="model")
 
     def _learning_rate(self):
-        lr = float(self.schedule(self.num_updates, self.epoch))
+        try:
+            lr = float(self.schedule(self.num_updates, self.epoch))
+        except OverflowError:
+            lr = math.inf
         if not (math.isfinite(lr) and lr >= 0):
             raise ConfigError(f"it gives the learning rate {lr} after {self.num_updates} updates", field="schedule")
         return lr
@@ -479,11 +486,13 @@ class Trainer:
         ConfigError
             If a part is missing or unknown, or an array has another shape; nothing has changed then.
         """
+        if not isinstance(state, dict):
+            raise ConfigError(f"{shown(state)} is not a dict", field="state")
         pairs = []
         for block in BLOCKS:
             own = self._core.arrays(block)
             for name, given in _same_names(state, block, own).items():
-                given = np.asarray(given, dtype=np.float32)
+                given = real_array(given, f"{block}.{name}", ConfigError)
                 if given.shape != own[name].shape:
                     raise ConfigError(f"the shape is {given.shape}, not {own[name].shape}", field=f"{block}.{name}")
                 pairs.append((own[name], given))
@@ -589,7 +598,7 @@ def _same_names(state, part, own):
 
 def _count(value, field):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 62:
-        raise ConfigError(f"{value!r} is not an integer from 0 up", field=field)
+        raise ConfigError(f"{shown(value)} is not an integer from 0 up", field=field)
     return int(value)
 
 
@@ -600,31 +609,33 @@ def _read_only(arrays):
 
 
 def _settings(defaults, given, field):
-    unknown = sorted(set(given) - set(defaults))
+    unknown = sorted(map(str, set(given) - set(defaults)))
     if unknown:
         raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(defaults)}")
     values = defaults | given
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise ConfigError(f"{value!r} is not a number from 0 up", field=name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not is_finite(value) or value < 0:
+            raise ConfigError(f"{shown(value)} is not a number from 0 up", field=name)
         if isinstance(defaults[name], int) and value != int(value):
-            raise ConfigError(f"{value!r} is not an integer", field=name)
+            raise ConfigError(f"{shown(value)} is not an integer", field=name)
     return values
 
 
 def _optimizer(given):
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(f"{shown(given)} is not a dict", field="optimizer", remedy='Give {"weight_decay": 0.01}')
     given = dict(given or {})
     name = given.pop("_name", "adam")
-    if name != "adam":
-        raise ConfigError(f"the optimizer {name!r} is not known", field="optimizer", remedy="Give adam")
+    if not one_of(name, ("adam",)):
+        raise ConfigError(f"the optimizer {shown(name)} is not known", field="optimizer", remedy="Give adam")
     betas = given.pop("adam_betas", OPTIMIZER["adam_betas"])
     rest = {key: value for key, value in OPTIMIZER.items() if key != "adam_betas"}
     try:
         beta1, beta2 = (float(beta) for beta in betas)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{betas!r} are not two numbers", field="adam_betas") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{shown(betas)} are not two numbers", field="adam_betas") from None
     if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-        raise ConfigError(f"{betas!r} do not lie from 0 to below 1", field="adam_betas")
+        raise ConfigError(f"{shown(betas)} do not lie from 0 to below 1", field="adam_betas")
     values = _settings(rest, given, "optimizer")
     if values["adam_eps"] == 0:
         raise ConfigError("it must be above 0", field="adam_eps")
@@ -634,5 +645,5 @@ def _optimizer(given):
 def checked_seed(value):
     """A seed, if it is one."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 32:
-        raise ConfigError(f"{value!r} is not an integer from 0 to 4294967295", field="seed")
+        raise ConfigError(f"{shown(value)} is not an integer from 0 to 4294967295", field="seed")
     return int(value)
