@@ -248,6 +248,8 @@ def _evaluation(model, labels, plan, done, failed, method, resampling):
     predictions = {"record": text_column(names), "segments": sizes}
     predictions |= {name: aggregated_scores[:, i] for i, name in enumerate(labels)}
     predictions |= {f"true {name}": truth[:, i] for i, name in enumerate(labels)}
+    if about(model)["labels_assumed"]:
+        predictions["labels_assumed"] = np.repeat("yes", len(names))
     return Evaluation(
         records,
         segments,

@@ -12,11 +12,12 @@ from ..errors import ConfigError, InputWarning, SignalError
 from ..metrics.ranking import ranking, scikit_learn
 from ..model import Model, Output
 from ..table import Table
+from .arguments import checked_seed
 from .finetune_data import Wanted
 from .head import listed
 from .loop import check_callback, check_counts, run_epochs
 from .parts import Streamed
-from .trainer import Trainer, checked_seed
+from .trainer import Trainer
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -197,7 +198,7 @@ def _say_nameless(trainer):
     if None in trainer.kept_rows:
         return
     names = f": {listed(trainer.labels)}" if trainer.labels else ""
-    assumed = " (themselves assumed)" if trainer.labels and "assumed" in str(trainer.labels_source) else ""
+    assumed = " (themselves assumed)" if trainer.labels_assumed else ""
     warnings.warn(
         printable(
             f"y has no names: its {trainer.num_labels} columns are taken to be the model's labels in their order"

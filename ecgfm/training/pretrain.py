@@ -11,11 +11,11 @@ from .._text import shown
 from ..errors import ConfigError, SignalError
 from ..model import Model
 from ..table import Table
+from .arguments import checked_seed
 from .grouping import held_out
 from .loop import check_callback, check_counts, run_epochs
 from .parts import InMemory, Streamed, is_source, open_source
 from .pretrain_trainer import PretrainingTrainer, numbered, paired
-from .trainer import checked_seed
 
 __all__ = ["Pretrained", "pretrain"]
 

@@ -123,7 +123,9 @@ def checked_settings(given, loss):
     for name, value in UNABLE.items():
         if name in given and not _is(given[name], value):
             raise ConfigError(
-                f"{shown(given[name])} is refused: the original cannot train with it", field=name, remedy=f"Give {shown(value)}"
+                f"{shown(given[name])} is refused: the original cannot train with it",
+                field=name,
+                remedy=f"Give {shown(value)}",
             )
     given = {name: value for name, value in given.items() if name not in UNABLE}
     unknown = sorted(map(str, set(given) - set(SETTINGS)))

@@ -19,6 +19,7 @@ from ..errors import ConfigError, Error, SignalError
 from ..model import Model
 from . import noise as draws
 from ..ranks import Alone
+from .arguments import checked_optimizer, checked_seed
 from .grouping import group_numbers
 from .pretrain_noise import GIVEN, masked_leads, settle
 from .pretrain_settings import (
@@ -29,7 +30,7 @@ from .pretrain_settings import (
     checked_settings,
 )
 from .schedules import make_schedule
-from .trainer import Trainer, _optimizer, _Weights, checked_seed
+from .trainer import Trainer, _Weights
 
 __all__ = ["PretrainingTrainer", "numbered", "paired"]
 
@@ -101,7 +102,7 @@ class PretrainingTrainer(Trainer):
         self.loss = loss
         self._perturb = _perturbation(settings)
         self.settings = checked_settings(settings, loss) | {"freeze_finetune_updates": 0}
-        self.optimizer = _optimizer(OPTIMIZER | dict(optimizer or {}))
+        self.optimizer = checked_optimizer(OPTIMIZER | dict(optimizer or {}))
         self.schedule = make_schedule(schedule)
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite

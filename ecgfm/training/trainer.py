@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from .. import checkpoint
-from .._checks import is_finite, one_of
+from .._checks import one_of
 from .._signals import bool_array, checked_segments, real_array, token_count
 from .._text import shown
 from .._threads import core
@@ -20,9 +20,11 @@ from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..model import Model
 from ..ranks import Alone
 from . import head
-from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
+from .arguments import checked_count, checked_optimizer, checked_seed, checked_settings
 from .labelling import read_labels
+from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
 from .schedules import make_schedule
+from .sums import bce_sums, losses
 
 __all__ = ["Trainer"]
 
@@ -37,7 +39,6 @@ SETTINGS = {
     "feature_grad_mult": 0.0,
     "freeze_finetune_updates": 0,
 }
-OPTIMIZER = {"adam_betas": (0.9, 0.98), "adam_eps": 1e-8, "weight_decay": 0.0, "clip_norm": 0.0}
 LOSS = "binary_cross_entropy_with_logits"
 BLOCKS = ("parameters", "exp_avg", "exp_avg_sq")
 COUNTS = ("num_updates", "skipped", "epoch", "seed")
@@ -142,8 +143,8 @@ class Trainer:
         if not one_of(on_nonfinite, ("error", "skip")):
             raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
-        self.settings = _settings(SETTINGS, settings, "settings")
-        self.optimizer = _optimizer(optimizer)
+        self.settings = checked_settings(SETTINGS, settings, "settings")
+        self.optimizer = checked_optimizer(optimizer)
         self.schedule = make_schedule(schedule)
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite
@@ -180,15 +181,13 @@ class Trainer:
             raise ConfigError(
                 "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
             )
-        count = found if num_labels is None else _count(num_labels, "num_labels")
+        count = found if num_labels is None else checked_count(num_labels, "num_labels")
         self.config = dict(config) | {"num_labels": count}
-        names, source = named if count == found else (None, None)
-        self.labels, self.labels_source = names, source if names else None
+        names, source = named
         if labels is not None:
             self.labels, self.labels_source = check_labels(labels, count), "the caller"
-            names = named[0]
-            if names == self.labels:
-                self.labels_source = source
+        else:
+            self.labels, self.labels_source = (names, source) if names and count == found else (None, None)
         self.kept_rows = kept = head.kept_rows(names, self.labels, count, found, labels is not None)
         self._core = core().Trainer(self.config, self.settings | {"recompute": recompute})
         if found is not None and None in kept and self.communicator.rank == 0:
@@ -202,6 +201,11 @@ class Trainer:
             values[...] = np.asarray(tensor)
             if hasattr(tensor, "release"):
                 tensor.release()
+
+    @property
+    def labels_assumed(self):
+        """bool: whether the names are those of the published model, taken because the checkpoint names none."""
+        return "assumed" in (self.labels_source or "")
 
     @property
     def num_labels(self):
@@ -497,12 +501,12 @@ class Trainer:
                     raise ConfigError(f"the shape is {given.shape}, not {own[name].shape}", field=f"{block}.{name}")
                 pairs.append((own[name], given))
         steps = {
-            name: _count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
+            name: checked_count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
         }
         missing = [name for name in COUNTS if name not in state]
         if missing:
             raise ConfigError("the state lacks this entry", field=missing[0])
-        counts = {name: _count(state[name], name) for name in COUNTS}
+        counts = {name: checked_count(state[name], name) for name in COUNTS}
         checked_seed(counts["seed"])
         with self._lock:
             self._core.set_steps(steps)
@@ -541,47 +545,6 @@ class _Weights:
         return self._model._core.get(name)
 
 
-def losses(sums):
-    """What is reported of sums over batches."""
-
-    def share(part, whole):
-        return part / whole if whole else math.nan
-
-    positive = sums["true_positive"] + sums["false_positive"]
-    actual = sums["true_positive"] + sums["false_negative"]
-    return {
-        "loss": sums["loss"] / sums["count"] / math.log(2),
-        "loss_sum": sums["loss"],
-        "sample_size": sums["count"],
-        "nsignals": sums["rows"],
-        "accuracy": share(sums["correct"], sums["count"]),
-        "em_accuracy": share(sums["exact"], sums["rows"]),
-        "precision": share(sums["true_positive"], positive),
-        "recall": share(sums["true_positive"], actual),
-    }
-
-
-def bce_sums(logits, y, pos_weight=None, threshold=0.5):
-    """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64.
-
-    What has a probability above `threshold` counts as predicted.
-    """
-    z, y = logits.astype(np.float64), y.astype(np.float64)
-    tail, weight = np.log1p(np.exp(-np.abs(z))), 1.0 if pos_weight is None else pos_weight.astype(np.float64)
-    predicted, actual = z > math.log(threshold / (1 - threshold)), y != 0
-    correct = predicted == y
-    return {
-        "loss": float((weight * y * (tail + np.maximum(-z, 0)) + (1 - y) * (tail + np.maximum(z, 0))).sum()),
-        "count": y.size,
-        "correct": int(correct.sum()),
-        "rows": len(y),
-        "exact": int(correct.all(axis=1).sum()),
-        "true_positive": int((predicted & actual).sum()),
-        "false_positive": int((predicted & ~actual).sum()),
-        "false_negative": int((~predicted & actual).sum()),
-    }
-
-
 def _same_names(state, part, own):
     """The dict of that name in a state, if it has the names of ours."""
     given = state.get(part)
@@ -596,54 +559,7 @@ def _same_names(state, part, own):
     return given
 
 
-def _count(value, field):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 62:
-        raise ConfigError(f"{shown(value)} is not an integer from 0 up", field=field)
-    return int(value)
-
-
 def _read_only(arrays):
     for values in arrays.values():
         values.flags.writeable = False
     return arrays
-
-
-def _settings(defaults, given, field):
-    unknown = sorted(map(str, set(given) - set(defaults)))
-    if unknown:
-        raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(defaults)}")
-    values = defaults | given
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not is_finite(value) or value < 0:
-            raise ConfigError(f"{shown(value)} is not a number from 0 up", field=name)
-        if isinstance(defaults[name], int) and value != int(value):
-            raise ConfigError(f"{shown(value)} is not an integer", field=name)
-    return values
-
-
-def _optimizer(given):
-    if given is not None and not isinstance(given, dict):
-        raise ConfigError(f"{shown(given)} is not a dict", field="optimizer", remedy='Give {"weight_decay": 0.01}')
-    given = dict(given or {})
-    name = given.pop("_name", "adam")
-    if not one_of(name, ("adam",)):
-        raise ConfigError(f"the optimizer {shown(name)} is not known", field="optimizer", remedy="Give adam")
-    betas = given.pop("adam_betas", OPTIMIZER["adam_betas"])
-    rest = {key: value for key, value in OPTIMIZER.items() if key != "adam_betas"}
-    try:
-        beta1, beta2 = (float(beta) for beta in betas)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{shown(betas)} are not two numbers", field="adam_betas") from None
-    if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-        raise ConfigError(f"{shown(betas)} do not lie from 0 to below 1", field="adam_betas")
-    values = _settings(rest, given, "optimizer")
-    if values["adam_eps"] == 0:
-        raise ConfigError("it must be above 0", field="adam_eps")
-    return values | {"adam_betas": (beta1, beta2)}
-
-
-def checked_seed(value):
-    """A seed, if it is one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 32:
-        raise ConfigError(f"{shown(value)} is not an integer from 0 to 4294967295", field="seed")
-    return int(value)

@@ -41,7 +41,8 @@ def test_a_base_name_that_fits_several_is_an_error(file):
 
 def test_endings():
     truth = truth_of(["visit_1.xml", "visit_1.mat", "rec.1", "rec.2", "Dr.Smith", "a.csv"])
-    assert rows(truth, ["visit_1.xml", "visit_1.mat", "x/rec.1", "rec.2.hea", "Dr.Smith.npy", "a.csv.gz"]) == [*range(6)]
+    files = ["visit_1.xml", "visit_1.mat", "x/rec.1", "rec.2.hea", "Dr.Smith.npy", "a.csv.gz"]
+    assert rows(truth, files) == [*range(6)]
     assert rows(truth, ["rec.3", "rec", "Dr.Jones.npy", "visit"]) == [None] * 4
 
 
@@ -94,7 +95,8 @@ def test_numbers_in_names_are_not_cut_off(tmp_path):
     assert found.unlabelled == (files[2],) and found.predictions["segments"].tolist() == [1, 1]
     with pytest.raises(LabelError, match="none of the 3 recordings"):
         evaluate(FakeModel(), files, table(["visit"]), sampling_rate=500, bootstrap=0)
-    found = evaluate(FakeModel(), [files[0], files[0], files[1]], table(["visit_1", "visit_2"]), sampling_rate=500, bootstrap=0)
+    given = [files[0], files[0], files[1]]
+    found = evaluate(FakeModel(), given, table(["visit_1", "visit_2"]), sampling_rate=500, bootstrap=0)
     assert found.predictions["segments"].tolist() == [2, 1]  # one file, given twice
 
 
@@ -195,7 +197,7 @@ def test_assumed_names_are_marked(tmp_path):
     y = np.array([[0, 1, 0, 1, 0], [1, 0, 1, 0, 1], [0, 0, 1, 1, 0]])
     found = evaluate(FakeModel(assumed=True), files, y, sampling_rate=500, bootstrap=0)
     assert found.to_csv().splitlines()[0].endswith(",labels_assumed") and "are assumed" in found.to_text()
-    assert '"labels_assumed": true' in found.to_json()
+    assert '"labels_assumed": true' in found.to_json() and found.predictions.columns[-1] == "labels_assumed"
     found = evaluate(FakeModel(), files, y, sampling_rate=500, bootstrap=0)
     assert "assumed" not in found.to_csv() and "are assumed" not in found.to_text()
 

@@ -280,3 +280,13 @@ def test_a_trainer_takes_columns_by_name(model, data):
     named, texts = said(lambda: ecgfm.Trainer(model, labels=LABELS[::-1]))
     np.testing.assert_array_equal(named.state_dict()["proj.bias"], head(model)[1][::-1])
     assert texts == ""
+
+
+def test_assumed_names_stay_assumed(data):
+    model = classifier(MIMIC_IV_ECG)
+    model.labels_source = ASSUMED
+    trainer = ecgfm.Trainer(model)
+    assert trainer.labels_assumed and trainer.model().labels_assumed
+    trainer = ecgfm.Trainer(model, labels=MIMIC_IV_ECG)  # confirmed by who gives them
+    assert not trainer.labels_assumed and trainer.model().labels == MIMIC_IV_ECG
+    assert not ecgfm.Trainer(model, labels=MIMIC_IV_ECG[::-1]).labels_assumed

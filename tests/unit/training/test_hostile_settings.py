@@ -11,8 +11,8 @@ N = 400
 CONFIG = weights.SMALL | {"num_labels": 2}
 SMALL = {name: value for name, value in weights.SMALL.items() if name != "num_labels"}
 HOSTILE = (
-    None, True, -1, 0, 2.5, 10**5000, -(10**400), np.nan, np.inf, 1e308, "", "x", "x" * 1_000_000, b"x", [], [[]], {}, {"a": 1},
-    object(), np.zeros(3), np.float32("nan"), np.int64(-5), (1, 2, 3), [None] * 3, 1j, print,
+    None, True, -1, 0, 2.5, 10**5000, -(10**400), np.nan, np.inf, 1e308, "", "x", "x" * 1_000_000, b"x", [], [[]], {},
+    {"a": 1}, object(), np.zeros(3), np.float32("nan"), np.int64(-5), (1, 2, 3), [None] * 3, 1j, print,
 )  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def test_schedules(kind):
 
 @pytest.mark.parametrize(
     "name",
-    ["dropout", "mask_prob", "mask_length", "mask_selection", "no_mask_overlap", "num_negatives", "latent_temp", "infonce",
-     "loss_weights", "cmsc_weights", "apply_mask", "seed", "schedule", "loss"],
+    ["dropout", "mask_prob", "mask_length", "mask_selection", "no_mask_overlap", "num_negatives", "latent_temp",
+     "infonce", "loss_weights", "cmsc_weights", "apply_mask", "seed", "schedule", "loss"],
 )  # fmt: skip
 def test_pretraining_trainer(name):
     options = {"loss": "wav2vec2_with_cmsc", name: None}
@@ -78,7 +78,8 @@ def test_architectures():
 
 
 @pytest.mark.parametrize(
-    "name", ["epochs", "batch_size", "update_freq", "monitor", "patience", "seed", "valid", "groups", "callback", "labels"]
+    "name",
+    ["epochs", "batch_size", "update_freq", "monitor", "patience", "seed", "valid", "groups", "callback", "labels"],
 )
 def test_finetune(model, name, monkeypatch):
     monkeypatch.setattr(ecgfm.Trainer, "accumulate", stop)
