@@ -1,10 +1,12 @@
 """Checks of what goes into the network: arrays of segments and padding masks."""
 
+import warnings
+
 import numpy as np
 
-from .errors import SignalError
+from .errors import InputWarning, SignalError
 
-__all__ = ["checked_segments", "min_samples", "real_array", "token_count"]
+__all__ = ["bool_array", "checked_segments", "min_samples", "real_array", "refuse_masked", "token_count"]
 
 
 def min_samples(config):
@@ -22,17 +24,67 @@ def token_count(config, samples):
     return samples
 
 
-def real_array(values, field, error=SignalError):
-    """An array of real numbers, not copied if it is one."""
-    if np.ma.is_masked(values):
+def refuse_masked(values, field, error=SignalError):
+    """Raise if an array, or one of a sequence of arrays, has values under a mask: no function may use them.
+
+    Parameters
+    ----------
+    values : object
+    field : str
+        What it is, for the message.
+    error : type, optional
+    """
+    if _any_masked(values):
         raise error("the array has masked values", field=field, remedy="Fill or cut them out first")
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError) as problem:
-        raise error(f"not an array: {problem}", field=field) from None
+
+
+def _any_masked(values, depth=2):
+    if isinstance(values, np.ma.MaskedArray):
+        return bool(np.ma.is_masked(values))
+    inner = getattr(values, "x", None)  # of a Segments
+    if isinstance(inner, np.ma.MaskedArray):
+        return bool(np.ma.is_masked(inner))
+    if depth and isinstance(values, (list, tuple)):
+        return any(value is np.ma.masked or _any_masked(value, depth - 1) for value in values)
+    return False
+
+
+def real_array(values, field, error=SignalError, *, booleans=False):
+    """An array of real numbers, not copied if it is one.
+
+    Parameters
+    ----------
+    values : array_like
+        Masked values are refused.
+    field : str
+        What it is, for the message.
+    error : type, optional
+    booleans : bool
+        Whether False and True may come, which become 0 and 1.
+    """
+    refuse_masked(values, field, error)
+    array = _array(values, field, error)
+    if booleans and array.dtype == bool:
+        array = array.astype(np.uint8)
     if array.dtype.kind not in "iuf":
         raise error(f"the values are of type {array.dtype}, not real numbers", field=field)
     return array
+
+
+def bool_array(values, field, error=SignalError):
+    """An array of False and True, not copied if it is one. Masked values are refused."""
+    refuse_masked(values, field, error)
+    array = _array(values, field, error)
+    if array.dtype != bool:
+        raise error(f"the values are of type {array.dtype}, not bool", field=field)
+    return array
+
+
+def _array(values, field, error):
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError, RecursionError) as problem:
+        raise error(f"not an array: {problem}", field=field) from None
 
 
 def checked_segments(x, padding_mask, config):
@@ -45,6 +97,11 @@ def checked_segments(x, padding_mask, config):
     padding_mask : array_like of bool, optional
         (B, N) or (B, L, N), True = padding at the end of a row. By default that of `x` if it has one.
     config : dict
+
+    Notes
+    -----
+    What stands under `padding_mask` is taken as 0, as it was in training: other values would change what is said of the
+    samples beside them. Where it wasn't 0, an `InputWarning` says so.
 
     Returns
     -------
@@ -75,17 +132,30 @@ def checked_segments(x, padding_mask, config):
     if x.shape[2] < least:
         raise SignalError(f"{x.shape[2]} samples give no token, at least {least} are needed", field="x")
     with np.errstate(over="ignore"):  # a value beyond float32 becomes inf, which the kernel names
-        x = np.require(x, np.float32, ["C", "ALIGNED"])
-    return x, None if padding_mask is None else _valid_samples(padding_mask, x.shape, least)
+        ready = np.require(x, np.float32, ["C", "ALIGNED"])
+    if padding_mask is None:
+        return ready, None
+    valid = _valid_samples(padding_mask, x.shape, least)
+    return ready if valid is None else _padded_with_zeros(ready, valid), valid
+
+
+def _padded_with_zeros(x, valid):
+    """The same with 0 behind the valid samples; copied only if something else stands there."""
+    samples = x.shape[2]
+    odd = [row for row in np.flatnonzero(valid < samples) if x[row, :, valid[row] :].any()]
+    if not odd:
+        return x
+    warnings.warn(
+        "x holds other values than 0 under padding_mask; they are taken as 0", InputWarning, stacklevel=4
+    )
+    x = x.copy()
+    for row in odd:
+        x[row, :, valid[row] :] = 0
+    return x
 
 
 def _valid_samples(padding_mask, shape, least):
-    try:
-        mask = np.asarray(padding_mask)
-    except (TypeError, ValueError) as problem:
-        raise SignalError(f"not an array: {problem}", field="padding_mask") from None
-    if mask.dtype != bool:
-        raise SignalError(f"the values are of type {mask.dtype}, not bool", field="padding_mask")
+    mask = bool_array(padding_mask, "padding_mask")
     if mask.shape not in (shape, (shape[0], shape[2])):
         raise SignalError(
             f"the shape {mask.shape} fits neither {shape} nor {(shape[0], shape[2])}", field="padding_mask"

@@ -1,8 +1,8 @@
 """How good predictions are: AUROC and AUPRC per label and averaged, per segment and per recording.
 
 TRUTH is a CSV table with a column file (or path, save_file, record, idx) and a column per label, or a label file of
-ECG-FM (.npy, row idx). FILE may be a manifest (.tsv). Intervals come from resampled recordings. Needs the extra
-[train]. A recording that can't be read, or has no labels, is reported and left out; the exit status is then 1.
+ECG-FM (.npy, row idx, columns as the label_def.csv beside it names them). FILE may be a manifest (.tsv).
+Intervals come from resampled recordings. Needs the extra [train]. A recording that can't be read, or has no labels, is reported and left out; the exit status is then 1.
 """
 
 import sys

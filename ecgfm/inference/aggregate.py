@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._checks import one_of
+from .._text import shown
 from ..errors import ConfigError, LabelError
 
 __all__ = ["METHODS", "TUTORIAL_MAX", "aggregate"]
@@ -65,5 +67,6 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
 
 def check_method(method):
     """Raise ConfigError unless there is such a method."""
-    if method not in METHODS:
-        raise ConfigError(f"{method!r} is no way to aggregate", field="aggregate", remedy=f"Give {', '.join(METHODS)}")
+    if not one_of(method, METHODS):
+        remedy = f"Give {', '.join(METHODS)}"
+        raise ConfigError(f"{shown(method)} is no way to aggregate", field="aggregate", remedy=remedy)

@@ -3,22 +3,19 @@
 import json
 import math
 import operator
-import os
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._files import write_text
-from .._text import printable
-from ..ecg import Record, Segments
-from ..errors import ConfigError, Error, LabelError
+from .._text import printable, shown
+from ..errors import ConfigError, LabelError
 from ..table import Table
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method
 from .evaluate_metrics import METRICS, ranking_table, scikit_learn
-from .evaluate_truth import group_name, read_truth
-from .inputs import expand, manifest_files
+from .evaluate_plan import Plan
+from .evaluate_truth import read_truth
 from .predict import outcomes
 from .result import about, errors_table, text_column
 from .stream import checked_count, collect
@@ -47,6 +44,10 @@ class Evaluation:
         What is known of the model.
     settings : dict
         ``aggregate``, ``bootstrap``, ``confidence``, ``seed``.
+    not_in_model : tuple of str
+        Columns of the truth that are none of the model's labels, which were left out.
+    not_in_truth : tuple of str
+        Labels of the model that the truth has no column for.
     """
 
     records: Table
@@ -57,13 +58,20 @@ class Evaluation:
     errors: Table
     model: dict
     settings: dict
+    not_in_model: tuple = ()
+    not_in_truth: tuple = ()
 
     def to_csv(self, path=None):
-        """Both tables as one, with a column ``level`` (``record`` or ``segment``) in front."""
+        """Both tables as one, with a column ``level`` (``record`` or ``segment``) in front.
+
+        Where the names of the labels are assumed, a column ``labels_assumed`` says so.
+        """
         levels = np.repeat(["record", "segment"], len(self.records))
         columns = {
             name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns
         }
+        if self.model.get("labels_assumed"):
+            columns["labels_assumed"] = np.repeat("yes", len(levels))
         return Table({"level": levels, **columns}).to_csv(path)
 
     def to_json(self, path=None):
@@ -77,6 +85,8 @@ class Evaluation:
                 "one_class": list(self.one_class),
                 "unlabelled": list(self.unlabelled),
                 "errors": self.errors.json_rows(),
+                "not_in_model": list(self.not_in_model),
+                "not_in_truth": list(self.not_in_truth),
             },
             indent=1,
         )
@@ -97,8 +107,16 @@ class Evaluation:
         if self.one_class:
             lines.append(
                 f"{len(self.one_class)} labels have one class only, and are not in the macro average: "
-                f"{', '.join(self.one_class)}"
+                f"{', '.join(map(printable, self.one_class))}"
             )
+        for names, what in (
+            (self.not_in_model, "Columns of the truth that are none of the model's labels"),
+            (self.not_in_truth, "Labels without a column in the truth"),
+        ):
+            if names:
+                lines.append(f"{what}: {', '.join(map(printable, names[:20]))}{', ...' * (len(names) > 20)}")
+        if self.model.get("labels_assumed"):
+            lines.append("The names of the labels are assumed: the checkpoint has none.")
         return "\n".join(lines).rstrip()
 
     __str__ = to_text
@@ -138,13 +156,16 @@ def evaluate(
     y : array_like, Table, mapping, pandas.DataFrame, or path-like
         The truth, 0 or 1; NaN or an empty cell where it is not known. An array (recordings, Y) is in the order of
         `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``, ``save_file`` or ``record`` that names
-        the recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. A ``.npy`` file is
-        a label file of ECG-FM: row ``idx`` is that of the recording with this number.
+        the recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. Names may lack
+        folders and endings: the longest tail that a path has in common with them decides, and where several fit equally
+        well it is an error. A ``.npy`` file is a label file of ECG-FM: row ``idx`` is that of the recording with this
+        number, and the columns are those that the ``label_def.csv`` beside it names. What of the truth and of the
+        model's labels has no counterpart is in the result, and a warning says it.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
     groups : sequence, optional
         For each of the inputs the recording that it is of. By default each input is one; the files of a manifest that
-        are called ``a_0.mat``, ``a_1.mat`` are of the recording ``a.mat``.
+        are called ``a_0.mat``, ``a_1.mat`` are of the recording ``a.mat``, unless the truth names them one by one.
     bootstrap : int
         Resamples of recordings for the intervals; 0 for none.
     confidence : float
@@ -179,11 +200,18 @@ def evaluate(
     confidence, seed = _checked_confidence(confidence), _checked_seed(seed)
     labels = _labels_of(model)
     scikit_learn()  # absent, it is noticed before the work
-    truth = read_truth(y, labels)
-    plan = _Plan(inputs, truth, groups, sampling_rate)
+    truth = read_truth(y, labels, named=bool(model.labels))
+    plan = Plan(inputs, truth, groups, sampling_rate)
     reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
-    done, failed = collect(plan.scored(model, reading), on_error, progress)
+    done, failed = collect(_scored(model, plan, reading), on_error, progress)
     return _evaluation(model, labels, plan, done, failed, aggregate, (bootstrap, confidence, seed))
+
+
+def _scored(model, plan, reading):
+    """Iterate over the `_Scored` of each recording that has labels."""
+    for each in outcomes(model, plan.inputs, select=plan.select, **reading):
+        row, group, whole = plan.taken.popleft()
+        yield _Scored(each.file, each.error, row, group, whole, each.probabilities)
 
 
 @dataclass(eq=False)
@@ -194,75 +222,8 @@ class _Scored:
     error: Exception
     row: int
     group: object
+    whole: str
     probabilities: np.ndarray
-
-
-class _Plan:
-    """Which recordings there are, and which row of the truth belongs to each."""
-
-    def __init__(self, inputs, truth, groups, sampling_rate):
-        self.truth, self.groups, self.unlabelled = truth, groups, []
-        self._taken = deque()
-        self._manifest = isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv")
-        if self._manifest:
-            inputs = manifest_files(inputs)
-        elif _is_batch(inputs) and sampling_rate is None:
-            inputs = _prepared(inputs)
-        self.inputs = inputs
-        if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
-            self._check_count(sum(1 for _ in expand(inputs)))
-
-    def scored(self, model, reading):
-        """Iterate over the `_Scored` of each recording that has labels."""
-        for each in outcomes(model, self.inputs, select=self._select, **reading):
-            row, group = self._taken.popleft()
-            yield _Scored(each.file, each.error, row, group, each.probabilities)
-
-    def _select(self, pairs):
-        count = labelled = 0
-        for count, (file, one) in enumerate(pairs, 1):
-            row = self.truth.row_of(count - 1, file, one)
-            if row is None and not isinstance(one, Error):
-                if self.truth.places is None:
-                    self._check_count(count)
-                self.unlabelled.append(file)
-                continue
-            labelled += 1
-            self._taken.append((row, self._group_of(count - 1, file, row)))
-            yield file, one
-        self._check_count(count)
-        if count and not labelled:
-            raise LabelError(
-                f"none of the {count} recordings is in the labels",
-                path=self.truth.source,
-                field="idx" if self.truth.by_idx else "file",
-                remedy="A .npy file goes by the numbers idx in .mat files; give its array for rows in order"
-                if self.truth.by_idx
-                else "Name the recordings as their files are called",
-            )
-
-    def _group_of(self, position, file, row):
-        if self.groups is not None:
-            return self.groups[position]
-        if self._manifest:
-            return group_name(file)
-        return position if self.truth.places is None else row
-
-    def _check_count(self, count):
-        if self.truth.places is None and count != len(self.truth):
-            raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
-        if self.groups is not None and count != len(self.groups):
-            raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
-
-
-def _is_batch(inputs):
-    return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
-
-
-def _prepared(x):
-    """The rows of prepared segments (n, 12, N), each a recording."""
-    x = np.asarray(x)
-    return [Segments(np.asarray(x[i : i + 1], dtype=np.float32), np.zeros(1)) for i in range(len(x))]
 
 
 def _evaluation(model, labels, plan, done, failed, method, resampling):
@@ -282,11 +243,13 @@ def _evaluation(model, labels, plan, done, failed, method, resampling):
     options = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
     records = ranking_table(aggregated_scores, truth, np.arange(len(keys)), labels, **options)
     segments = ranking_table(scores, truth[group], group, labels, **options)
-    names = [done[i].file if counts_of == 1 or not isinstance(keys[n], str) else keys[n]
-             for n, (i, counts_of) in enumerate(zip(first, np.bincount(of_file)))]  # fmt: skip
+    names = [done[i].file if files == 1 else keys[n] if isinstance(keys[n], str) else done[i].whole
+             for n, (i, files) in enumerate(zip(first, np.bincount(of_file)))]  # fmt: skip
     predictions = {"record": text_column(names), "segments": sizes}
     predictions |= {name: aggregated_scores[:, i] for i, name in enumerate(labels)}
     predictions |= {f"true {name}": truth[:, i] for i, name in enumerate(labels)}
+    if about(model)["labels_assumed"]:
+        predictions["labels_assumed"] = np.repeat("yes", len(names))
     return Evaluation(
         records,
         segments,
@@ -296,6 +259,8 @@ def _evaluation(model, labels, plan, done, failed, method, resampling):
         errors_table(failed),
         about(model),
         {"aggregate": method, **options},
+        plan.truth.unused,
+        plan.truth.lacking,
     )
 
 
@@ -333,7 +298,7 @@ def _checked_confidence(value):
     except (TypeError, ValueError):
         share = math.nan
     if isinstance(value, bool) or not 0 < share < 1:
-        raise ConfigError(f"{value!r} is not between 0 and 1", field="confidence", remedy="Give 0.95")
+        raise ConfigError(f"{shown(value)} is not between 0 and 1", field="confidence", remedy="Give 0.95")
     return share
 
 
@@ -343,7 +308,7 @@ def _checked_seed(value):
     except TypeError:
         seed = -1
     if isinstance(value, bool) or seed < 0:
-        raise ConfigError(f"{value!r} is no seed", field="seed", remedy="Give an integer from 0")
+        raise ConfigError(f"{shown(value)} is no seed", field="seed", remedy="Give an integer from 0")
     return seed
 
 

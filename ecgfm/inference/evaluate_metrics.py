@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..errors import MissingExtraError
+from ..metrics.ranking import mean_of_known, ranking, scikit_learn
 from ..table import Table
 
 __all__ = ["METRICS", "ranking_table", "scikit_learn", "weighted_ranking"]
@@ -49,7 +49,7 @@ def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=
     rows["n"] = [*known.sum(axis=0), np.count_nonzero(known.any(axis=1)), known.sum()]
     positive = (truth == 1).sum(axis=0)
     rows["positives"] = [*positive, positive.sum(), positive.sum()]
-    values = _values(scores, truth, known)
+    values = ranking(truth, scores)
     drawn = _resampled(scores, truth, known, records, bootstrap, seed)
     tail = 50 * (1 - confidence)
     for metric, point, replicates in zip(METRICS, values, drawn):
@@ -58,46 +58,6 @@ def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=
             low[i], high[i] = np.nanpercentile(replicates[:, i], [tail, 100 - tail])
         rows |= {metric: point, f"{metric}_low": low, f"{metric}_high": high}
     return Table({name: np.array(column) for name, column in rows.items()})
-
-
-def _values(scores, truth, known):
-    """(2, Y + 2): both metrics of each label, macro, micro; by scikit-learn."""
-    metrics = scikit_learn()
-
-    def both(score, y):
-        if len(y) == 0 or y.all() or not y.any():
-            return math.nan, math.nan
-        return metrics.roc_auc_score(y, score), metrics.average_precision_score(y, score)
-
-    each = [both(scores[rows, i], truth[rows, i] == 1) for i, rows in enumerate(known.T)]
-    each = np.array(each, dtype=np.float64).reshape(-1, 2).T
-    micro = np.array(both(scores[known], truth[known] == 1))
-    return np.column_stack([each, _means(each), micro])
-
-
-def scikit_learn():
-    """``sklearn.metrics``.
-
-    Raises
-    ------
-    MissingExtraError
-        If it isn't installed.
-    """
-    try:
-        from sklearn import metrics
-    except ImportError:
-        raise MissingExtraError(
-            "scikit-learn is not installed", field="evaluate", remedy="Install it with: pip install 'ecgfm[train]'"
-        ) from None
-    return metrics
-
-
-def _means(values):
-    """Mean along the last axis without NaN; NaN if all are."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=-1)
-    sums = np.where(there, values, 0).sum(axis=-1)
-    return np.where(count, sums / np.maximum(count, 1), math.nan)
 
 
 def _resampled(scores, truth, known, records, count, seed):
@@ -114,7 +74,7 @@ def _resampled(scores, truth, known, records, count, seed):
         weights = rng.multinomial(total, np.full(total, 1 / total), size=stop - start).astype(np.float64)
         for i, problem in enumerate(problems):
             out[:, start:stop, i if i < truth.shape[1] else -1] = problem.weighted(weights)
-        out[:, start:stop, -2] = _means(out[:, start:stop, :-2])
+        out[:, start:stop, -2] = mean_of_known(out[:, start:stop, :-2])
     return out
 
 

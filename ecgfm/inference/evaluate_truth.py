@@ -1,23 +1,25 @@
 """The true labels of an evaluation: arrays, tables, label files; and which row belongs to which recording."""
 
-import csv
 import os
 import re
+import warnings
 
 import numpy as np
 
-from ..errors import Error, FormatError, LabelError
+from .._signals import refuse_masked
+from .._text import printable, shown
+from ..errors import FormatError, InputWarning, LabelError
 from ..storage.mat import MatFile
-from ..table import Table
+from .matching import Names
+from .truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
 
-__all__ = ["Truth", "group_name", "read_truth"]
+__all__ = ["Truth", "read_truth", "segment_groups"]
 
-#: Columns that say which recording a row is of, in the order in which they are looked for.
-KEYS = ("file", "path", "save_file", "record", "idx")
-_MAX_BYTES = 1 << 30
+_MOST_CELLS = 1 << 29  # of labels, which are 8 bytes each in memory
 _TRUE, _FALSE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
-_UNKNOWN = {"", "nan", "na", "none", "null"}
-_SEGMENT = re.compile(r"_\d+(?=\.[^.]+$)")
+_UNKNOWN = {"", "nan", "na", "n/a", "none", "null", "?"}
+_PAIRS = 4  # of files whose numbers are compared
+_SEGMENT = re.compile(r"_\d+(?=\.[^./]*$)")
 
 
 class Truth:
@@ -27,16 +29,32 @@ class Truth:
     ----------
     values : ndarray
         (m, Y) float64 in the order of the model's labels: 0, 1, or NaN where it is not known.
-    places : dict of str to int, or None
-        Name of a recording -> its row; None if the rows are in the order of the recordings.
-    by_idx : bool
-        Whether the names are the numbers ``idx`` that stand in the ``.mat`` files of ECG-FM's preprocessing.
+    names : Names, dict of str to int, or None
+        Where a recording's row is: by its name, by its number ``idx``, or None if the rows are in the order of the
+        recordings.
     source : str or None
         The file that they come from.
+    unused : tuple of str
+        Columns that are none of the model's labels.
+    lacking : tuple of str
+        Labels of the model that have no column.
+    whole : bool
+        Whether it is an array that has a row for each number ``idx`` from 0 on.
     """
 
-    def __init__(self, values, places=None, by_idx=False, source=None):
-        self.values, self.places, self.by_idx, self.source = values, places, by_idx, source
+    def __init__(self, values, names=None, source=None, unused=(), lacking=(), whole=False):
+        self.values, self.names, self.source, self.whole = values, names, source, whole
+        self.unused, self.lacking = tuple(unused), tuple(lacking)
+
+    @property
+    def by_idx(self):
+        """bool: whether rows are found by the numbers ``idx`` in the ``.mat`` files of ECG-FM's preprocessing."""
+        return isinstance(self.names, dict)
+
+    @property
+    def in_order(self):
+        """bool: whether the rows are in the order of the recordings."""
+        return self.names is None
 
     def __len__(self):
         return len(self.values)
@@ -52,164 +70,235 @@ class Truth:
             Its name.
         one : object
             The recording as it was given.
+
+        Raises
+        ------
+        LabelError
+            If several rows fit its name equally well.
         """
-        if self.places is None:
+        if self.in_order:
             return position if position < len(self.values) else None
         if self.by_idx:
-            return None if not isinstance(one, str) else self.places.get(_idx_of(one))
-        return next((self.places[name] for name in _names(file) if name in self.places), None)
+            return None if not isinstance(one, str) else self.names.get(_idx_of(one))
+        return self.names.row(file)
 
 
-def read_truth(y, labels):
+def read_truth(y, labels, *, named=True):
     """The `Truth` in what a user gives.
 
     Parameters
     ----------
-    y : array_like, Table, mapping, pandas.DataFrame, or path-like
+    y : array_like, Table, mapping, pandas.DataFrame or Series, or path-like
         An array (recordings, Y) in the order of the recordings. Or a table with a column ``file``, ``path``,
         ``save_file`` or ``record`` that names the recordings, with or without folder and ending, or ``idx``, their
         number in ECG-FM's ``.mat`` files; and a column per label. Or a CSV file of such a table; or a ``.npy`` file of
-        an array (recordings, Y), whose rows are the numbers ``idx``.
+        an array (recordings, Y), whose rows are the numbers ``idx`` and whose columns a ``label_def.csv`` beside it
+        names. A DataFrame may have the recordings in its index; one that only counts is in their order.
     labels : sequence of str
         The model's.
+    named : bool
+        Whether these are names, and not numbers that stand for names that are not known.
 
     Raises
     ------
     LabelError
         If no label of the model is in the table, a value is neither 0, 1 nor empty, or the shape doesn't fit.
+
+    Warns
+    -----
+    InputWarning
+        Of columns that are none of the model's labels, and of labels that have no column.
     """
     if isinstance(y, (str, os.PathLike)):
-        path = os.fspath(y)
+        path = os.fsdecode(y)
         if path.lower().endswith(".npy"):
-            values = _checked_values(_load_npy(path), labels, path)
-            return Truth(values, {str(i): i for i in range(len(values))}, True, path)
-        return _of_columns(_read_csv(path), labels, path)
-    if isinstance(y, Table):
-        return _of_columns({name: y[name].tolist() for name in y.columns}, labels)
-    if hasattr(y, "keys"):  # a dictionary, or a DataFrame of pandas
-        columns = {str(name): np.asarray(y[name]).tolist() for name in y.keys()}
-        index = getattr(y, "index", None)
-        if not any(key in columns for key in KEYS) and index is not None:
-            columns["idx" if all(isinstance(one, int) for one in index) else "file"] = list(index)
-        return _of_columns(columns, labels)
-    return Truth(_checked_values(np.asarray(y), labels, None))
+            return _of_npy(path, tuple(labels), named)
+        truth = _of_columns(*csv_columns(path, labels), labels, path)
+    elif hasattr(y, "keys") or hasattr(y, "columns"):
+        truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"))
+    else:
+        refuse_masked(y, "y", LabelError)
+        try:
+            array = np.asarray(y)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise LabelError(f"not an array: {error}", field="y") from None
+        return Truth(_checked_values(array, labels, None))
+    _say_columns(truth)
+    return truth
 
 
-def group_name(file):
-    """The recording that a file of one segment was cut from: ``a_3.mat`` is of ``a.mat``."""
-    return _SEGMENT.sub("", file)
+def segment_groups(files):
+    """The recordings that the files of a manifest are of.
+
+    ``a_0.mat``, ``a_1.mat``, ... are segments of ``a.mat`` if the first of them is in the manifest, too, and they don't
+    have different numbers ``idx``, which are read of some: a recording that is itself called ``visit_1.mat`` stays what
+    it is.
+
+    Parameters
+    ----------
+    files : sequence of str
+
+    Returns
+    -------
+    list of str
+    """
+    there = {_SEGMENT.sub("", file) for file in files if _SEGMENT.search(file) and _first(file) == file}
+    whole = [_SEGMENT.sub("", file) for file in files]
+    whole = [name if name in there else file for name, file in zip(whole, files)]
+    return list(files) if _differ_in_idx(files, whole) else whole
 
 
-def _names(file):
-    """Under which names a file may stand in a table, the most exact first."""
-    whole = group_name(file)
-    for name in (file, os.path.basename(file), os.path.splitext(os.path.basename(file))[0]):
-        yield name
-    for name in (whole, os.path.basename(whole), os.path.splitext(os.path.basename(whole))[0]):
-        yield name
+def _differ_in_idx(files, whole):
+    """Whether two files of one name are of different records; the first few pairs are read."""
+    seen, looked_at = {}, 0
+    for file, name in zip(files, whole):
+        other = seen.setdefault(name, file)
+        if other is None or other == file or not file.lower().endswith(".mat"):
+            continue
+        seen[name] = None
+        pair = [_idx_of(one) for one in (other, file)]
+        if None not in pair and pair[0] != pair[1]:
+            return True
+        looked_at += 1
+        if looked_at == _PAIRS:
+            break
+    return False
 
 
-def _of_columns(columns, labels, path=None):
+def _first(file):
+    return _SEGMENT.sub("_0", file)
+
+
+def _of_npy(path, labels, named):
+    array = load_npy(path)
+    names = label_file_beside(path, array.shape[1])
+    order, unused, lacking = None, (), ()
+    if names is not None and names != labels:
+        if named:
+            order, unused, lacking = _order(names, labels, path)
+        elif len(names) == len(labels):
+            warnings.warn(
+                f"the model's labels have no names; the columns of {printable(os.path.basename(path))} are taken to be "
+                "its outputs in their order",
+                InputWarning,
+                stacklevel=4,
+            )
+    if order is None:
+        values = _checked_values(array, labels, path)
+    else:
+        values = np.full((len(array), len(labels)), np.nan)
+        there = [i for i, column in enumerate(order) if column is not None]
+        values[:, there] = _checked_values(
+            array[:, [order[i] for i in there]], [labels[i] for i in there], path
+        )
+    truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
+    _say_columns(truth)
+    return truth
+
+
+def _order(names, labels, path):
+    """Of each label its column or None; columns without a label; labels without a column."""
+    places = {name: i for i, name in enumerate(names)}
+    lacking = [name for name in labels if name not in places]
+    if len(lacking) == len(labels):
+        raise _no_label(labels, path)
+    return [places.get(name) for name in labels], [name for name in names if name not in set(labels)], lacking
+
+
+def _no_label(labels, path):
+    return LabelError(
+        f"none of the model's labels is a column; they are {', '.join(labels[:20])}", path=path, field="labels"
+    )
+
+
+def _of_columns(names, columns, labels, path=None, in_order=False):
     key = next((key for key in KEYS if key in columns), None)
-    if key is None:
+    if key is None and not in_order:
         raise LabelError(
-            f"no column says which recording a row is of; there are {', '.join(list(columns)[:10])}",
+            f"no column says which recording a row is of; there are {', '.join(shown(name) for name in names[:10])}",
             path=path,
             field="file",
             remedy=f"Name one {', '.join(KEYS)}",
         )
-    there = [name for name in labels if name in columns and name != key]
-    if not there:
-        raise LabelError(
-            f"none of the model's labels is a column; they are {', '.join(labels[:20])}", path=path, field="labels"
-        )
-    keys = [_key(value) for value in columns[key]]
-    values = np.full((len(keys), len(labels)), np.nan)
+    lacking = [name for name in labels if name not in columns or name == key]
+    if len(lacking) == len(labels):
+        raise _no_label(labels, path)
+    count = len(next(iter(columns.values())))
+    values = np.full((count, len(labels)), np.nan)
     for i, name in enumerate(labels):
-        if name in columns:
+        if name not in lacking:
             values[:, i] = [_value(value, row, name, path) for row, value in enumerate(columns[name])]
-    return Truth(values, _places(keys, values, key != "idx", path), key == "idx", path)
+    unused = [name for name in names if name not in KEYS and name not in set(labels)]
+    if key is None:
+        return Truth(values, None, path, unused, lacking)
+    keys = [_key(value) for value in columns[key]]
+    rows = _rows(keys, values, path)
+    return Truth(values, rows if key == "idx" else Names(rows, path), path, unused, lacking)
 
 
-def _places(keys, values, are_files, path):
+def _say_columns(truth):
+    said = []
+    if truth.unused:
+        said.append(f"columns that are none of the model's labels: {_listed(truth.unused)}")
+    if truth.lacking:
+        said.append(f"labels of the model without a column, which have no truth: {_listed(truth.lacking)}")
+    if said:
+        where = f"{printable(os.path.basename(truth.source))}: " if truth.source else ""
+        warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)
+
+
+def _listed(names, most=10):
+    return ", ".join(printable(name[:60]) for name in names[:most]) + f", and {len(names) - most} more" * (
+        len(names) > most
+    )
+
+
+def _rows(keys, values, path):
     """Name -> row; a name that stands twice must say the same both times."""
-    places, unclear = {}, set()
+    places = {}
     for row, key in enumerate(keys):
         if key in places and not np.array_equal(values[places[key]], values[row], equal_nan=True):
-            raise LabelError(
-                "the recording stands in the table twice, with different labels", path=path, field=key[:200]
-            )
-        places[key] = row
-    if not are_files:
-        return places
-    exact = set(places)
-    for key, row in list(places.items()):
-        base = os.path.basename(key)
-        for name in {base, os.path.splitext(base)[0]} - exact:
-            if name in places and not np.array_equal(values[places[name]], values[row], equal_nan=True):
-                unclear.add(name)  # of files in several folders: only the whole path tells them apart
-            places[name] = row
-    for name in unclear:
-        del places[name]
+            raise LabelError("the recording stands in the table twice, with different labels", path=path, field=key)
+        places.setdefault(key, row)
     return places
 
 
 def _key(value):
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    return str(value).strip()
+    if isinstance(value, os.PathLike):
+        value = os.fsdecode(value)
+    text = (shown(value) if isinstance(value, int) else str(value)).strip()
+    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
 def _value(value, row, name, path):
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
-        number = float(value)
-        if number in (0.0, 1.0) or np.isnan(number):
-            return number
-    text = str(value).strip().lower()
-    if value is None or text in _UNKNOWN:
+        if value in (0, 1) or value != value:
+            return float(value)
+    text = value.strip().lower() if isinstance(value, str) else None
+    if value is None or text in _UNKNOWN or type(value).__name__ in ("NAType", "NaTType"):
         return np.nan
     if text in _TRUE or text in _FALSE:
         return float(text in _TRUE)
-    raise LabelError(f"{str(value)[:50]!r} in row {row} is neither 0 nor 1", path=path, field=name)
+    raise LabelError(f"{shown(value)} in row {row} is neither 0 nor 1", path=path, field=name)
 
 
 def _checked_values(array, labels, path):
     if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != len(labels):
         raise LabelError(
-            f"{array.dtype} of shape {array.shape} is not (recordings, {len(labels)} labels)", path=path, field="y"
+            f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)",
+            path=path,
+            field="y",
         )
+    if array.size > _MOST_CELLS:
+        raise LabelError(f"{array.size:,} labels are more than the {_MOST_CELLS:,} that are read", path=path, field="y")
     values = array.astype(np.float64)
     bad = ~(np.isnan(values) | (values == 0) | (values == 1))
     if bad.any():
         row, column = map(int, np.argwhere(bad)[0])
         raise LabelError(f"{values[row, column]} in row {row} is neither 0 nor 1", path=path, field=labels[column])
     return values
-
-
-def _load_npy(path):
-    try:
-        return np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise LabelError(f"can't be read as .npy: {str(error)[:200]}", path=path) from None
-
-
-def _read_csv(path):
-    try:
-        if os.path.getsize(path) > _MAX_BYTES:
-            raise LabelError(f"the file is larger than {_MAX_BYTES:,} bytes", path=path)
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except Error:
-        raise
-    except (OSError, ValueError, csv.Error) as error:
-        raise LabelError(f"can't be read: {getattr(error, 'strerror', None) or error}", path=path) from None
-    rows = [row for row in rows if row]
-    if len(rows) < 2:
-        raise LabelError("the table has no rows", path=path)
-    bad = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
-    if bad is not None:
-        raise LabelError(f"row {bad} has {len(rows[bad])} cells, the header {len(rows[0])}", path=path)
-    return {name.strip(): list(column) for name, column in zip(rows[0], zip(*rows[1:]))}
 
 
 def _idx_of(path):

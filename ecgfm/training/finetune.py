@@ -1,19 +1,23 @@
 """Finetuning on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
-import sys
-import time
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._signals import checked_segments, real_array
-from ..data.dataset import Dataset
-from ..errors import ConfigError, LabelError, MissingExtraError, SignalError
-from ..model import Model
+from .._checks import one_of
+from .._text import printable, shown
+from ..errors import ConfigError, InputWarning, SignalError
+from ..metrics.ranking import ranking, scikit_learn
+from ..model import Model, Output
 from ..table import Table
-from .parts import InMemory, Streamed, is_source, open_source, update_steps
-from .trainer import Trainer, checked_seed
+from .arguments import checked_seed
+from .finetune_data import Wanted
+from .head import listed
+from .loop import check_callback, check_counts, run_epochs
+from .parts import Streamed
+from .trainer import Trainer
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -35,14 +39,18 @@ class Finetuned:
     history : Table
         A row for each epoch: ``epoch``, ``num_updates``, ``train_...``, ``valid_...``.
     best_epoch : int
+        0 if Ctrl-C came before the first one was finished; `model` then has the weights as they were.
     trainer : Trainer
         As it was after the last epoch.
+    interrupted : bool
+        Whether Ctrl-C ended it.
     """
 
     model: Model
     history: Table
     best_epoch: int
     trainer: Trainer = field(repr=False)
+    interrupted: bool = False
 
 
 def finetune(
@@ -51,6 +59,8 @@ def finetune(
     y=None,
     *,
     padding_mask=None,
+    groups=None,
+    ids=None,
     valid=None,
     epochs=10,
     batch_size=16,
@@ -69,17 +79,23 @@ def finetune(
     ----------
     model : Model or path-like
         A classifier or a pretrained model; not changed.
-    x : array_like, path-like or ecgfm.data.Dataset
-        (n, 12, N) segments as `ecgfm.prepare` gives them; a manifest (``manifests/train.tsv``) or packed split; or a
-        data set with labels, which says for itself whether segments are augmented and what becomes of damaged ones.
-    y : array_like or path-like, optional
-        (n, Y) labels in [0, 1]. For a manifest or packed split: ``y.npy``, whose rows are the records' indices.
+    x : array_like, Segments, list of Segments, path-like or ecgfm.data.Dataset
+        (n, 12, N) segments as `ecgfm.prepare` gives them, also those of several recordings in a list; a manifest
+        (``manifests/train.tsv``) or packed split; or a data set with labels, which says for itself whether segments are
+        augmented and what becomes of damaged ones.
+    y : array_like, pandas.DataFrame or Series, Table, or path-like, optional
+        (n, Y) labels in [0, 1]; for a list of Segments a row for each segment or for each recording. A table names its
+        columns. For a manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a
+        ``label_def.csv`` beside it names, or a table with a column ``idx``.
     padding_mask : array_like of bool, optional
-        (n, N) or (n, 12, N).
+        (n, N) or (n, 12, N). What stands under it is taken as 0.
+    groups, ids : array_like, optional
+        (n,) integers or text: the patient, or the recording, of each segment; of a manifest, of each of its lines. Two
+        names for one thing. With a share as `valid` a group is on one side only. By default the recordings that a list
+        of Segments, a manifest or a packed split names by itself; plain arrays name none, which a warning says.
     valid : tuple, Dataset or float, optional
-        ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or, with
-        arrays, the share of the segments to take for it (at random; give arrays where segments of one patient must stay
-        together).
+        ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or the
+        share of the groups to take for it, at random.
     epochs : int
     batch_size : int
         Segments of a batch.
@@ -101,11 +117,15 @@ def finetune(
     callback : callable, optional
         Called after each epoch with the row of the history, a dict; a true result ends the training.
     **settings
-        As for `Trainer`: ``schedule``, ``optimizer``, ``pos_weight``, ``labels``, dropouts, ``feature_grad_mult``, ...
+        As for `Trainer`: ``schedule``, ``optimizer``, ``pos_weight``, dropouts, ``feature_grad_mult``, ...; and
+        ``labels``, the names of the outputs, or the columns of `y` to take, in this order. By default the names of `y`,
+        else those of the model. Rows of a classifier's output layer go with their names; for names that it doesn't have
+        they are made anew, which a warning says.
 
     Returns
     -------
     Finetuned
+        After Ctrl-C, too: with the best epoch so far, which a warning says.
 
     Raises
     ------
@@ -113,39 +133,32 @@ def finetune(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     monitor = _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid)
+    check_callback(callback)
     seed = checked_seed(seed)
-    train, held, num_labels = _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments)
+    groups = _one_of(groups, ids)
+    wanted = Wanted(settings.pop("labels", None), batch_size, seed, max_bad_segments)
+    train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid)
     settings.setdefault("num_labels", num_labels)
-    trainer = Trainer(model, seed=seed, **settings)
+    trainer = Trainer(model, seed=seed, labels=names, **settings)
+    if names is None:
+        _say_nameless(trainer)
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    wanted = sys.stderr.isatty() if progress is None else progress
-    shows = _Progress(wanted, epochs, math.ceil(len(train) / update_freq))
-    rows, best = [], None
-    for epoch in range(1, epochs + 1):
-        trainer.epoch = epoch
-        row = _train_epoch(trainer, train.epoch(epoch), update_freq, shows)
-        if held is not None:
-            row |= _validate(trainer, held, monitor)
-        rows.append(row)
-        shows.epoch(row)
-        score = _score(row, monitor)
-        if best is None or score is None or score > best[0]:
-            copy = score is not None and epoch < epochs
-            best = (-math.inf if score is None else score, epoch, _copied(trainer) if copy else None)
-        stop = callback(dict(row)) if callback else False
-        if stop or (patience is not None and epoch - best[1] >= patience):
-            break
-    shows.close()
-    weights = trainer.state_dict() if best[2] is None else best[2]
-    tuned = Model.from_state_dict(trainer.config, weights, labels=trainer.labels)
-    history = Table({name: np.array([row[name] for row in rows]) for name in rows[0]})
-    return Finetuned(tuned, history, best[1], trainer)
-
-
-def _copied(trainer):
-    return {name: values.copy() for name, values in trainer.state_dict().items()}
+    course = run_epochs(
+        trainer,
+        train,
+        lambda: {} if held is None else _validate(trainer, held, monitor),
+        _summary,
+        lambda row: _score(row, monitor),
+        epochs=epochs,
+        update_freq=update_freq,
+        patience=patience,
+        progress=progress,
+        callback=callback,
+    )
+    weights = trainer.state_dict() if course.weights is None else course.weights
+    return Finetuned(trainer.model_of(weights), course.history, course.best_epoch, trainer, course.interrupted)
 
 
 def _score(row, monitor):
@@ -162,73 +175,38 @@ def _score(row, monitor):
 
 
 def _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid):
-    values = {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq}
-    if patience is not None:
-        values["patience"] = patience
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
+    check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     known = VALID_COLUMNS + RANKING
-    if monitor is not None and monitor not in known:
-        raise ConfigError(f"{monitor!r} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
+    if monitor is not None and not one_of(monitor, known):
+        raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     if valid is None and (monitor is not None or patience is not None):
         field = "monitor" if monitor is not None else "patience"
         raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(x, y)")
     if monitor in RANKING:
-        _metrics()
+        scikit_learn("monitor")
     return "loss" if monitor is None and valid is not None else monitor
 
 
-def _arrays(x, y, padding_mask, name):
-    if padding_mask is None:
-        padding_mask = getattr(x, "padding_mask", None)
-    x = real_array(x, name)
-    y = np.asarray(y)
-    y = real_array(y.astype(np.uint8) if y.dtype == bool else y, "y", LabelError)
-    if x.ndim != 3 or len(x) == 0:
-        raise SignalError(f"the shape {x.shape} is not (segments, leads, samples) with a segment", field=name)
-    if y.ndim != 2 or len(y) != len(x) or y.shape[1] == 0:
-        raise LabelError(f"the shape {y.shape} does not fit {len(x)} segments: (segments, labels)", field="y")
-    mask = None if padding_mask is None else np.asarray(padding_mask)
-    if mask is not None and (mask.ndim < 2 or len(mask) != len(x)):
-        raise SignalError(f"the shape {mask.shape} does not fit {len(x)} segments", field="padding_mask")
-    return x, y, mask
+def _one_of(groups, ids):
+    if groups is not None and ids is not None:
+        raise ConfigError("groups and ids mean the same", field="ids", remedy="Give one of them")
+    return ids if groups is None else groups
 
 
-def _parts(x, y, padding_mask, valid, batch_size, seed, max_bad_segments):
-    """What to train on, what to validate on or None, and the number of labels."""
-    if not is_source(x):
-        if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
-            raise ConfigError("is no array, the training data are", field="valid")
-        x, y, padding_mask = _arrays(x, y, padding_mask, "x")
-        parts = _split(x, y, padding_mask, valid, seed)
-        return *(None if part is None else InMemory(part, batch_size, seed) for part in parts), y.shape[1]
-    if padding_mask is not None:
-        raise ConfigError("comes with the data set", field="padding_mask")
-    train = _opened(x, y, True, seed, "x")
-    held = None
-    if valid is not None:
-        valid = (valid, None) if isinstance(valid, Dataset) else valid
-        if not isinstance(valid, (tuple, list)) or len(valid) != 2 or not is_source(valid[0]):
-            raise ConfigError("give (manifest, labels) or a data set", field="valid")
-        held = _opened(*valid, False, seed, "valid")
-        if held.num_labels != train.num_labels:
-            raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
-        held = Streamed(held, batch_size, _taken)
-    return Streamed(train, batch_size, _taken, max_bad_segments), held, train.num_labels
-
-
-def _opened(source, labels, training, seed, field):
-    data = open_source(source, pairs=False, training=training, seed=seed, labels=labels, field=field)
-    if data.num_labels is None:
-        raise LabelError(
-            "there are no labels", path=data.path, field="y", remedy="Give y.npy, whose rows are the records' indices"
-        )
-    return data
-
-
-def _taken(batch):
-    return batch.x, batch.y, batch.padding_mask
+def _say_nameless(trainer):
+    """Warn of an output layer that is kept for columns of y that nothing names."""
+    if None in trainer.kept_rows:
+        return
+    names = f": {listed(trainer.labels)}" if trainer.labels else ""
+    assumed = " (themselves assumed)" if trainer.labels_assumed else ""
+    warnings.warn(
+        printable(
+            f"y has no names: its {trainer.num_labels} columns are taken to be the model's labels in their order"
+            f"{names}{assumed}. Give labels=[...], or a DataFrame"
+        ),
+        InputWarning,
+        stacklevel=3,
+    )
 
 
 def _check(trainer, part):
@@ -237,52 +215,30 @@ def _check(trainer, part):
         batch = part.check()
         if batch is not None:
             trainer.checked_labels(batch[1], len(batch[1]))
-            checked_segments(batch[0], batch[2], trainer.config)
+            trainer.checked_input(batch[0], batch[2])
         return
     y = part.arrays[1]
     trainer.checked_labels(y, len(y))
     for start in range(0, len(y), CHECKED_AT_ONCE):
         x, _, mask = part.rows(slice(start, start + CHECKED_AT_ONCE))
-        x, _ = checked_segments(x, mask, trainer.config)
+        x, _ = trainer.checked_input(x, mask)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
             raise SignalError(f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}")
 
 
-def _split(x, y, padding_mask, valid, seed):
-    """(training part, validation part or None), each (x, y, padding_mask)."""
-    if valid is None:
-        return (x, y, padding_mask), None
-    if isinstance(valid, (tuple, list)):
-        if len(valid) not in (2, 3):
-            raise ConfigError("give (x, y) or (x, y, padding_mask)", field="valid")
-        held = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid")
-        if held[1].shape[1] != y.shape[1]:
-            raise LabelError(f"{held[1].shape[1]} labels, the training data have {y.shape[1]}", field="valid")
-        return (x, y, padding_mask), held
-    if isinstance(valid, bool) or not isinstance(valid, float) or not 0 < valid < 1:
-        raise ConfigError(f"{valid!r} is neither arrays nor a share between 0 and 1", field="valid")
-    count = round(len(x) * valid)
-    if not 0 < count < len(x):
-        raise ConfigError(f"a share of {valid} of {len(x)} segments leaves nothing on one side", field="valid")
-    order = np.random.RandomState(seed).permutation(len(x))
-    parts = []
-    for rows in (np.sort(order[count:]), np.sort(order[:count])):
-        parts.append((x[rows], y[rows], None if padding_mask is None else padding_mask[rows]))
-    return tuple(parts)
-
-
 # ---- an epoch ---------------------------------------------------------------------------------------
 
 
-def _train_epoch(trainer, parts, update_freq, shows):
-    totals, steps = {}, update_steps(trainer, parts, update_freq, shows)
+def _summary(steps):
+    """Columns of the history, of what each update says."""
+    totals = {}
     weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
     for name in TRAIN_COLUMNS[:-1]:
         values = np.array([step[name] for step in steps], dtype=np.float64)
         known = ~np.isnan(values)
         totals[f"train_{name}"] = float(np.average(values[known], weights=weights[known])) if known.any() else math.nan
-    return {"epoch": trainer.epoch, "num_updates": trainer.num_updates, **totals, "train_lr": steps[-1]["lr"]}
+    return totals | {"train_lr": steps[-1]["lr"]}
 
 
 def _validate(trainer, held, monitor):
@@ -294,56 +250,6 @@ def _validate(trainer, held, monitor):
     found = trainer.losses(logits, y)
     row = {f"valid_{name}": found[name] for name in VALID_COLUMNS}
     if monitor in RANKING:
-        row |= {f"valid_{name}": value for name, value in _ranking(logits, y > 0.5).items()}
+        (*_, macro, micro) = ranking(y > 0.5, Output(logits, None, None).probabilities).T
+        row |= {f"valid_{name}": float(value) for name, value in zip(RANKING, (*micro, *macro))}
     return row
-
-
-def _metrics():
-    try:
-        from sklearn import metrics
-    except ImportError:
-        raise MissingExtraError(
-            "scikit-learn is not installed", field="monitor", remedy="Install it with: pip install 'ecgfm[train]'"
-        ) from None
-    return metrics
-
-
-def _ranking(logits, truth):
-    metrics = _metrics()
-
-    def both(y, score):
-        if y.all() or not y.any():
-            return math.nan, math.nan
-        return float(metrics.roc_auc_score(y, score)), float(metrics.average_precision_score(y, score))
-
-    each = np.array([both(truth[:, i], logits[:, i]) for i in range(truth.shape[1])])
-    known = ~np.isnan(each[:, 0])
-    macro = each[known].mean(axis=0) if known.any() else (math.nan, math.nan)
-    micro = both(truth.ravel(), logits.ravel())
-    return dict(zip(RANKING, (*micro, *map(float, macro))))
-
-
-class _Progress:
-    """One line on standard error that is written over, and one that stays for each epoch."""
-
-    def __init__(self, wanted, epochs, updates):
-        self._wanted, self._epochs, self._updates = wanted, epochs, updates
-        self._epoch, self._done, self._last = 1, 0, 0.0
-
-    def update(self, step):
-        self._done += 1
-        now = time.monotonic()
-        if self._wanted and now - self._last > 0.2:
-            self._last = now
-            line = f"epoch {self._epoch}/{self._epochs}  update {self._done}/{self._updates}  loss {step['loss']:.4f}"
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def epoch(self, row):
-        if self._wanted:
-            told = [f"loss {row['train_loss']:.4f}"]
-            told += [f"{name} {row[name]:.4f}" for name in row if name.startswith("valid_") and not math.isnan(row[name])]
-            print(f"\repoch {self._epoch}/{self._epochs}  {'  '.join(told)}\x1b[K", file=sys.stderr, flush=True)
-        self._epoch, self._done = self._epoch + 1, 0
-
-    def close(self):
-        self._wanted = False

@@ -3,6 +3,8 @@
 import numpy as np
 
 from .._checks import check_legacy, not_negative, probability, whole
+from .._signals import bool_array
+from .._text import shown
 from ..errors import ConfigError, SignalError
 
 __all__ = ["KINDS", "Spans", "compute_mask_indices", "equal_rows"]
@@ -96,7 +98,7 @@ def equal_rows(found, steps, rngs, count=None):
     if count is None:
         count = least
     elif not 0 <= count <= least:
-        raise ConfigError(f"{count!r} is not from 0 to {least}, what the row with the fewest has", field="count")
+        raise ConfigError(f"{shown(count)} is not from 0 to {least}, what the row with the fewest has", field="count")
     mask = np.zeros((len(found), steps), bool)
     for row, kept, rng in zip(mask, found, rngs):
         row[rng.choice(kept, count, replace=False) if len(kept) > count else kept] = True
@@ -107,8 +109,8 @@ def _lengths(padding_mask, batch, steps):
     """Steps of each row that are not padding; None if there is no mask."""
     if padding_mask is None:
         return None
-    padding = np.asarray(padding_mask)
-    if padding.dtype != bool or padding.shape != (batch, steps):
+    padding = bool_array(padding_mask, "padding_mask")
+    if padding.shape != (batch, steps):
         text = f"{padding.dtype} of shape {padding.shape} is not bool of {(batch, steps)}"
         raise SignalError(text, field="padding_mask")
     return [int(n) for n in steps - padding.sum(axis=1)]
@@ -121,11 +123,11 @@ class Spans:
         self, mask_prob, mask_length, mask_type="static", mask_other=0.0, min_masks=0, no_overlap=False, min_space=0
     ):
         if mask_type not in KINDS:
-            raise ConfigError(f"{mask_type!r} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
+            raise ConfigError(f"{shown(mask_type)} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
         self.prob, self.length = probability(mask_prob, "mask_prob"), whole(mask_length, "mask_length", 1)
         self.other = not_negative(mask_other, "mask_other")
         if mask_type == "uniform" and whole(mask_other, "mask_other") > 2 * self.length:
-            raise ConfigError(f"{mask_other!r} is above twice mask_length", field="mask_other")
+            raise ConfigError(f"{shown(mask_other)} is above twice mask_length", field="mask_other")
         self.kind, self.no_overlap = mask_type, bool(no_overlap)
         self.least, self.space = whole(min_masks, "min_masks"), whole(min_space, "min_space")
 

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError, SignalError
 from .masks import Spans, equal_rows
 
@@ -68,7 +69,7 @@ class Source:
         for name, bits in (("seed", 32), ("update", 63), ("rank", 32)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << bits:
-                raise ConfigError(f"{value!r} is not an integer from 0 to {(1 << bits) - 1}", field=name)
+                raise ConfigError(f"{shown(value)} is not an integer from 0 to {(1 << bits) - 1}", field=name)
 
     def generator(self, purpose, row=None):
         """The generator of a row, or, without one, of the whole update.
@@ -266,7 +267,7 @@ def negatives(source, rows, masked, *, num_negatives=100, cross_sample_negatives
     """
     for name, value in (("num_negatives", num_negatives), ("cross_sample_negatives", cross_sample_negatives)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-            raise ConfigError(f"{value!r} is not an integer from 0 up", field=name)
+            raise ConfigError(f"{shown(value)} is not an integer from 0 up", field=name)
     if num_negatives + cross_sample_negatives == 0:
         raise ConfigError("there is no negative", field="num_negatives", remedy="Give 1 or more")
     batch = len(rows)

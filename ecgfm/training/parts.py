@@ -9,7 +9,7 @@ from ..data.loader import Loader
 from ..data.order import batches, epoch_order
 from ..errors import ConfigError, SignalError
 
-__all__ = ["InMemory", "Streamed", "is_source", "open_source", "update_steps"]
+__all__ = ["InMemory", "Some", "Streamed", "is_source", "open_source", "update_steps"]
 
 
 def is_source(x):
@@ -35,6 +35,38 @@ def open_source(source, *, pairs, training, seed, labels=None, field="x"):
         what = "for training" if source.pairs == pairs else f"{'' if source.pairs else 'not '}one of pairs"
         raise ConfigError(f"the data set is {what}", path=source.path, field=field)
     return source
+
+
+class Some:
+    """Some of the items of a data set's segments.
+
+    Parameters
+    ----------
+    segments : SegmentFiles, PackedSegments or SegmentArrays
+    chosen : ndarray of bool
+        (items,)
+    """
+
+    def __init__(self, segments, chosen):
+        items = np.flatnonzero(chosen)
+        first, behind = segments.starts[:-1][items], segments.starts[1:][items]
+        self._segments = segments
+        self._numbers = np.concatenate([np.arange(*pair) for pair in zip(first, behind)])
+        self.path, self.sizes, self.lines = segments.path, segments.sizes[items], segments.lines[items]
+        self.starts = np.concatenate([[0], np.cumsum(behind - first, dtype=np.int64)])
+        whole = segments.idx is not None and len(segments.idx) == len(segments)
+        self.idx = segments.idx[self._numbers] if whole else None
+
+    def __len__(self):
+        return len(self._numbers)
+
+    def name(self, i):
+        """str: what to call a segment."""
+        return self._segments.name(int(self._numbers[i]))
+
+    def read(self, i):
+        """Segment: read."""
+        return self._segments.read(int(self._numbers[i]))
 
 
 class InMemory:

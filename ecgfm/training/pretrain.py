@@ -1,19 +1,21 @@
 """Pretraining on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._signals import checked_segments
+from .._checks import one_of
+from .._signals import bool_array, real_array
+from .._text import shown
 from ..errors import ConfigError, SignalError
 from ..model import Model
 from ..table import Table
-from .finetune import _Progress
-from .parts import InMemory, Streamed, is_source, open_source, update_steps
+from .arguments import checked_seed
+from .grouping import held_out
+from .loop import check_callback, check_counts, run_epochs
+from .parts import InMemory, Streamed, is_source, open_source
 from .pretrain_trainer import PretrainingTrainer, numbered, paired
-from .trainer import checked_seed
 
 __all__ = ["Pretrained", "pretrain"]
 
@@ -34,8 +36,11 @@ class Pretrained:
         A row for each epoch: ``epoch``, ``num_updates``, ``train_...``, ``valid_...``, as `PretrainingTrainer.step`
         names them.
     best_epoch : int
+        0 if Ctrl-C came before the first one was finished; `model` then has the weights as they were.
     trainer : PretrainingTrainer
         As it was after the last epoch.
+    interrupted : bool
+        Whether Ctrl-C ended it.
     """
 
     model: Model
@@ -43,6 +48,7 @@ class Pretrained:
     best_epoch: int
     trainer: PretrainingTrainer = field(repr=False)
     _weights: dict = field(repr=False)
+    interrupted: bool = False
 
     def save(self, path, *, force=False):
         """Write the pretraining checkpoint of the best epoch, as `PretrainingTrainer.save` does."""
@@ -110,18 +116,15 @@ def pretrain(
     Returns
     -------
     Pretrained
+        After Ctrl-C, too: with the best epoch so far, which a warning says.
 
     Raises
     ------
     ConfigError, SignalError, FormatError
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
-    counts = {"epochs": epochs, "batch_size": batch_size, "update_freq": update_freq, "patience": patience}
-    for name, value in counts.items():
-        if value is None and name == "patience":
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
+    check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
+    check_callback(callback)
     seed = checked_seed(seed)
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     monitor = _checked_monitor(monitor, patience, held, settings)
@@ -129,29 +132,21 @@ def pretrain(
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    wanted = sys.stderr.isatty() if progress is None else progress
-    shows = _Progress(wanted, epochs, math.ceil(len(train) / update_freq))
-    rows, best = [], None
-    for epoch in range(1, epochs + 1):
-        trainer.epoch = epoch
-        row = _train_epoch(trainer, train.epoch(epoch), update_freq, shows)
-        if held is not None:
-            row |= _validate(trainer, held)
-        rows.append(row)
-        shows.epoch(row)
-        score = _score(row, monitor)
-        if best is None or score is None or score > best[0]:
-            copy = score is not None and epoch < epochs
-            weights = {name: values.copy() for name, values in trainer.state_dict().items()} if copy else None
-            best = (-math.inf if score is None else score, epoch, weights)
-        stop = callback(dict(row)) if callback else False
-        if stop or (patience is not None and epoch - best[1] >= patience):
-            break
-    shows.close()
-    weights = trainer.state_dict() if best[2] is None else best[2]
+    course = run_epochs(
+        trainer,
+        train,
+        lambda: {} if held is None else _validate(trainer, held),
+        _summary,
+        lambda row: _score(row, monitor),
+        epochs=epochs,
+        update_freq=update_freq,
+        patience=patience,
+        progress=progress,
+        callback=callback,
+    )
+    weights = trainer.state_dict() if course.weights is None else course.weights
     model = Model.from_state_dict(trainer.config, weights, kind="pretraining")
-    history = Table({name: np.array([row[name] for row in rows]) for name in rows[0]})
-    return Pretrained(model, history, best[1], trainer, weights)
+    return Pretrained(model, course.history, course.best_epoch, trainer, weights, course.interrupted)
 
 
 # ---- arguments --------------------------------------------------------------------------------------
@@ -188,12 +183,12 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     """(pairs (n, 2, L, N), ids (n,) int64, padding_mask or None)."""
     if padding_mask is None:
         padding_mask = getattr(pairs, "padding_mask", None)
-    pairs = pairs if isinstance(pairs, np.ndarray) else np.asarray(pairs)
+    pairs = real_array(pairs, name)
     if pairs.ndim != 4 or pairs.shape[1] != 2 or len(pairs) == 0:
         raise SignalError(
             f"the shape {pairs.shape} is not (pairs, 2, leads, samples) with a pair: unpaired segments", field=name
         )
-    mask = None if padding_mask is None else np.asarray(padding_mask)
+    mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
     return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
@@ -207,13 +202,7 @@ def _split(train, valid, seed):
         if not 1 <= len(valid) <= 3:
             raise ConfigError("give (pairs, ids, padding_mask), the last two only if wanted", field="valid")
         return train, _checked_pairs(valid[0], *[*valid[1:], None, None][:2], "valid")
-    if isinstance(valid, bool) or not isinstance(valid, float) or not 0 < valid < 1:
-        raise ConfigError(f"{valid!r} is neither arrays nor a share between 0 and 1", field="valid")
-    patients = np.unique(train[1])
-    count = round(len(patients) * valid)
-    if not 0 < count < len(patients):
-        raise ConfigError(f"a share of {valid} of {len(patients)} patients leaves none on one side", field="valid")
-    chosen = np.isin(train[1], np.random.RandomState(seed).permutation(patients)[:count])
+    chosen = held_out(train[1], valid, seed, "patients")
     return tuple(
         tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
     )
@@ -225,13 +214,13 @@ def _checked_monitor(monitor, patience, held, settings):
         raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(pairs, ids)")
     known = MEANS[:-1]
     loss = settings.get("loss")
-    if loss == "cmsc":
+    if one_of(loss, ("cmsc",)):
         known = MEANS[:1]
     else:
-        left_out = {"loss_3": loss == "wav2vec2", "accuracy": settings.get("infonce") is False}
+        left_out = {"loss_3": one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
         known = tuple(name for name in known if not left_out.get(name))
-    if monitor is not None and monitor not in known:
-        raise ConfigError(f"{monitor!r} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
+    if monitor is not None and not one_of(monitor, known):
+        raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     return "loss" if monitor is None and held is not None else monitor
 
 
@@ -246,7 +235,7 @@ def _check(trainer, part):
         if batch is None:
             continue
         x, _, _, mask = paired(*batch)
-        x, _ = checked_segments(x, mask, trainer.config)
+        x, _ = trainer.checked_input(x, mask)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
             pair = number * CHECKED_AT_ONCE + row // 2
@@ -257,10 +246,10 @@ def _check(trainer, part):
 # ---- an epoch ---------------------------------------------------------------------------------------
 
 
-def _train_epoch(trainer, parts, update_freq, shows):
-    steps = update_steps(trainer, parts, update_freq, shows)
+def _summary(steps):
+    """Columns of the history, of what each update says."""
     weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
-    found = {"epoch": trainer.epoch, "num_updates": trainer.num_updates}
+    found = {}
     for name in (*MEANS, "gnorm"):
         if name in steps[0]:
             found[f"train_{name}"] = float(np.average([step[name] for step in steps], weights=weights))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._signals import refuse_masked
 from ..errors import ConfigError
 from . import noise as draws
 
@@ -77,6 +78,7 @@ def settle(given, source, rows, tokens, valid, config, settings):
 
 def _array(name, values, dtype, shape):
     """A given array of that type; integers may be of another width."""
+    refuse_masked(values, f"noise.{name}", ConfigError)
     array, wanted = np.asarray(values), np.dtype(dtype)
     if array.dtype.kind != wanted.kind or array.shape != shape:
         field = f"noise.{name}"
@@ -86,6 +88,7 @@ def _array(name, values, dtype, shape):
 
 def _flat(name, values, dtype, shape):
     """The same for an array that may come in any shape with as many entries."""
+    refuse_masked(values, f"noise.{name}", ConfigError)
     array = np.asarray(values)
     if array.size != shape[0] * shape[1]:
         field = f"noise.{name}"

@@ -1,10 +1,10 @@
 """The settings of pretraining, under the original's names: defaults, checks, and what the original cannot do either."""
 
-import math
-
 import numpy as np
 
 from ..checkpoint.config import conv_feature_layers
+from .._checks import is_finite
+from .._text import shown
 from ..errors import ConfigError
 
 __all__ = [
@@ -87,15 +87,19 @@ _PROBABILITIES = ("dropout", "attention_dropout", "activation_dropout", "dropout
 _ABOVE_ZERO = ("mask_length", "mask_channel_length", "logit_temp", "temp")
 
 
+def _is(value, choice):
+    """Whether they are equal; arrays and the like are equal to none."""
+    return isinstance(value, (str, bool, int, np.bool_, np.integer)) and bool(value == choice)
+
+
 def _number(name, value, integer):
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ConfigError(f"{value!r} is not a number", field=name)
-    value = float(value)
-    if not (math.isfinite(value) and value >= 0):
-        raise ConfigError(f"{value!r} is not a number from 0 up", field=name)
+        raise ConfigError(f"{shown(value)} is not a number", field=name)
+    if not (is_finite(value) and value >= 0):
+        raise ConfigError(f"{shown(value)} is not a number from 0 up", field=name)
     if integer and value != int(value):
-        raise ConfigError(f"{value!r} is not an integer", field=name)
-    return int(value) if integer else value
+        raise ConfigError(f"{shown(value)} is not an integer", field=name)
+    return int(value) if integer else float(value)
 
 
 def _numbers(name, values, count):
@@ -104,7 +108,7 @@ def _numbers(name, values, count):
     except TypeError:
         found = ()
     if len(found) != count:
-        raise ConfigError(f"{values!r} are not {count} numbers", field=name)
+        raise ConfigError(f"{shown(values)} are not {count} numbers", field=name)
     return tuple(_number(name, value, False) for value in found)
 
 
@@ -117,20 +121,22 @@ def checked_settings(given, loss):
         If one is unknown or out of range, or a combination cannot work.
     """
     for name, value in UNABLE.items():
-        if name in given and given[name] != value:
+        if name in given and not _is(given[name], value):
             raise ConfigError(
-                f"{given[name]!r} is refused: the original cannot train with it", field=name, remedy=f"Give {value!r}"
+                f"{shown(given[name])} is refused: the original cannot train with it",
+                field=name,
+                remedy=f"Give {shown(value)}",
             )
     given = {name: value for name, value in given.items() if name not in UNABLE}
-    unknown = sorted(set(given) - set(SETTINGS))
+    unknown = sorted(map(str, set(given) - set(SETTINGS)))
     if unknown:
         raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(SETTINGS)}")
     values = SETTINGS | given
     for name, default in NUMBERS.items():
         values[name] = _number(name, values[name], isinstance(default, int))
     for name, (_, choices) in CHOICES.items():
-        if values[name] not in choices:
-            raise ConfigError(f"{values[name]!r} is not one of {', '.join(map(repr, choices))}", field=name)
+        if not any(_is(values[name], choice) for choice in choices):
+            raise ConfigError(f"{shown(values[name])} is not one of {', '.join(map(repr, choices))}", field=name)
     for name in _PROBABILITIES:
         if values[name] >= 1:
             raise ConfigError(f"{values[name]} is not below 1", field=name)
@@ -163,7 +169,7 @@ def checked_architecture(config):
     ------
     ConfigError
     """
-    unknown = sorted(set(config) - set(ARCHITECTURE))
+    unknown = sorted(map(str, set(config) - set(ARCHITECTURE)))
     if unknown:
         raise ConfigError(
             "not a setting of the architecture", field=unknown[0], remedy=f"Known are {', '.join(ARCHITECTURE)}"
@@ -172,7 +178,7 @@ def checked_architecture(config):
     made["conv_feature_layers"] = conv_feature_layers(made["conv_feature_layers"])
     for name, default in ARCHITECTURE.items():
         if name != "conv_feature_layers" and type(made[name]) is not type(default):
-            raise ConfigError(f"{made[name]!r} is not of type {type(default).__name__}", field=name)
+            raise ConfigError(f"{shown(made[name])} is not of type {type(default).__name__}", field=name)
     if made["final_dim"] < 1:
         raise ConfigError("it must be above 0: the original cannot train without it either", field="final_dim")
     return made

@@ -9,13 +9,18 @@ from contextlib import ExitStack
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments, token_count
+from .._checks import one_of
+from .._signals import bool_array, real_array, refuse_masked, token_count
+from .._text import shown
 from .._threads import core
+from ..ecg.expected import ECG_FM
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..errors import ConfigError, Error, SignalError
 from ..model import Model
 from . import noise as draws
 from ..ranks import Alone
+from .arguments import checked_optimizer, checked_seed
+from .grouping import group_numbers
 from .pretrain_noise import GIVEN, masked_leads, settle
 from .pretrain_settings import (
     ARCHITECTURE,
@@ -25,7 +30,7 @@ from .pretrain_settings import (
     checked_settings,
 )
 from .schedules import make_schedule
-from .trainer import Trainer, _optimizer, _Weights, checked_seed
+from .trainer import Trainer, _Weights
 
 __all__ = ["PretrainingTrainer", "numbered", "paired"]
 
@@ -89,15 +94,15 @@ class PretrainingTrainer(Trainer):
         recompute=False,
         **settings,
     ):
-        if loss not in LOSSES:
-            raise ConfigError(f"{loss!r} is not one of {', '.join(LOSSES)}", field="loss")
-        if on_nonfinite not in ("error", "skip"):
-            raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
+        if not one_of(loss, LOSSES):
+            raise ConfigError(f"{shown(loss)} is not one of {', '.join(LOSSES)}", field="loss")
+        if not one_of(on_nonfinite, ("error", "skip")):
+            raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()
         self.loss = loss
         self._perturb = _perturbation(settings)
         self.settings = checked_settings(settings, loss) | {"freeze_finetune_updates": 0}
-        self.optimizer = _optimizer(OPTIMIZER | dict(optimizer or {}))
+        self.optimizer = checked_optimizer(OPTIMIZER | dict(optimizer or {}))
         self.schedule = make_schedule(schedule)
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite
@@ -105,7 +110,8 @@ class PretrainingTrainer(Trainer):
         self.cmsc_all_ranks = bool(cmsc_all_ranks) and self.communicator.size > 1 and loss != "wav2vec2"
         self.num_updates = self.skipped = 0
         self.epoch = 1
-        self.labels = None
+        self.expected = ECG_FM
+        self.labels = self.labels_source = None
         self._start(model, bool(recompute))
         self._forget()
         self._compare_ranks()
@@ -219,6 +225,7 @@ class PretrainingTrainer(Trainer):
     def _common_ids(self, ids, pairs):
         """Numbers of ids that are the same on all ranks; a pair without an id has one of its own."""
         count = len(pairs)
+        refuse_masked(ids, "ids")
         own = [(self.rank, i) for i in range(count)] if ids is None else np.asarray(ids).tolist()
         numbers = {}
         for part in self.communicator.gather(own):
@@ -301,7 +308,7 @@ class PretrainingTrainer(Trainer):
         if padding_mask is None:
             padding_mask = getattr(pairs, "padding_mask", None)
         x, ids, second, padding_mask = paired(pairs, ids, padding_mask, needed=self.loss != "wav2vec2")
-        x, valid = checked_segments(x, padding_mask, self.config)
+        x, valid = self.checked_input(x, padding_mask)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
             where = f"x[{row}, {lead}, {sample}] (segment, lead, sample)"
@@ -311,6 +318,8 @@ class PretrainingTrainer(Trainer):
     def _run(self, batch, noise, source, first_row=None):
         """The sums of a batch; in training its gradients are added."""
         x, valid, ids, second = batch
+        if noise is not None and not isinstance(noise, dict):
+            raise ConfigError(f"{shown(noise)} is not a dict of arrays", field="noise")
         given = dict(noise or {})
         first = self._rows if first_row is None else first_row
         rows = range(first, first + len(x))
@@ -474,14 +483,15 @@ def paired(pairs, ids, padding_mask, *, needed=True):
     SignalError
         If segments are not paired, or shapes don't fit.
     """
-    shape = np.shape(pairs)
+    pairs = real_array(pairs, "x")
+    shape = pairs.shape
     if len(shape) == 4:
         if shape[1] != 2:
             raise SignalError(f"the shape {shape} is not (pairs, 2, leads, samples): unpaired segments", field="x")
         ids = np.arange(shape[0]) if ids is None else numbered(ids, shape[0])
-        x = np.asarray(pairs).reshape(2 * shape[0], *shape[2:])
+        x = pairs.reshape(2 * shape[0], *shape[2:])
         if padding_mask is not None:
-            mask = np.asarray(padding_mask)
+            mask = bool_array(padding_mask, "padding_mask")
             padding_mask = mask.reshape(-1, *mask.shape[2:]) if mask.ndim > 2 else mask
         return x, np.repeat(ids, 2), np.arange(len(x)) % 2 == 1, padding_mask
     if len(shape) != 3:
@@ -504,7 +514,4 @@ def paired(pairs, ids, padding_mask, *, needed=True):
 
 def numbered(ids, count):
     """Integers or text as int64, equal where they are equal."""
-    ids = np.asarray(ids)
-    if ids.dtype.kind not in "iuUS" or ids.shape != (count,):
-        raise SignalError(f"{ids.dtype} of shape {ids.shape} are not {count} integers or texts", field="ids")
-    return np.unique(ids, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return group_numbers(ids, count, "ids")

@@ -57,6 +57,7 @@ def content(run, trainer, kind, criterion, place, meters, best, ours, *, optimiz
         "num_updates": trainer.num_updates,
     }
     epoch, batches = place
+    names_known = trainer.labels and not trainer.labels_assumed  # what is only assumed is assumed again
     saved = {
         "args": None,
         "cfg": cfg,
@@ -70,7 +71,7 @@ def content(run, trainer, kind, criterion, place, meters, best, ours, *, optimiz
             "train_iterator": {"version": 2, "epoch": epoch, "iterations_in_epoch": batches, "shuffle": True},
             "val_loss": best[0],
             "best": best[1],
-            "ecgfm": ours | ({"labels": list(trainer.labels)} if trainer.labels else {}),
+            "ecgfm": ours | ({"labels": list(trainer.labels)} if names_known else {}),
         },
     }
     if optimizer:

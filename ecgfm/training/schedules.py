@@ -6,6 +6,8 @@ A schedule is called with the number of updates that are finished (0 for the fir
 import math
 from dataclasses import dataclass
 
+from .._checks import is_finite
+from .._text import shown
 from ..errors import ConfigError
 
 __all__ = ["Fixed", "Step", "TriStage", "make_schedule"]
@@ -15,10 +17,10 @@ def _numbers(lr):
     """The learning rates as a tuple; a single number counts as a list of one."""
     try:
         values = tuple(float(value) for value in (lr if isinstance(lr, (list, tuple)) else [lr]))
-    except (TypeError, ValueError):
-        raise ConfigError(f"{lr!r} is not a number or a list of numbers", field="lr") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{shown(lr)} is not a number or a list of numbers", field="lr") from None
     if not values or not all(math.isfinite(value) and value >= 0 for value in values):
-        raise ConfigError(f"{lr!r} has a value that is not finite or is negative", field="lr")
+        raise ConfigError(f"{shown(lr)} has a value that is not finite or is negative", field="lr")
     return values
 
 
@@ -31,8 +33,12 @@ def _one(lr, name):
 
 def _not_negative(**values):
     for name, value in values.items():
-        if not (isinstance(value, (int, float)) and value >= 0 and math.isfinite(value)):
-            raise ConfigError(f"{value!r} is not a number from 0 up", field=name)
+        if not (_is_number(value) and value >= 0):
+            raise ConfigError(f"{shown(value)} is not a number from 0 up", field=name)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and is_finite(value)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Fixed:
     def __post_init__(self):
         object.__setattr__(self, "lr", _numbers(self.lr))
         _not_negative(warmup_updates=self.warmup_updates, lr_shrink=self.lr_shrink)
+        if self.force_anneal is not None:
+            _not_negative(force_anneal=self.force_anneal)
 
     def __call__(self, updates, epoch=1):
         if self.force_anneal is None or epoch < self.force_anneal:
@@ -101,14 +109,17 @@ class TriStage:
             decay_steps=self.decay_steps,
             init_lr_scale=self.init_lr_scale,
         )
-        if not self.final_lr_scale > 0:
-            raise ConfigError(f"{self.final_lr_scale!r} is not above 0", field="final_lr_scale")
+        if not (_is_number(self.final_lr_scale) and self.final_lr_scale > 0):
+            raise ConfigError(f"{shown(self.final_lr_scale)} is not above 0", field="final_lr_scale")
         if self.phase_ratio is None:
             return
-        ratio = tuple(float(share) for share in self.phase_ratio)
+        try:
+            ratio = tuple(float(share) for share in self.phase_ratio)
+        except (TypeError, ValueError, OverflowError):
+            ratio = ()
         if len(ratio) != 3 or abs(sum(ratio) - 1) > 1e-9 or min(ratio) < 0:
-            raise ConfigError(f"{ratio} are not three shares that sum to 1", field="phase_ratio")
-        if not self.max_update > 0:
+            raise ConfigError(f"{shown(self.phase_ratio)} are not three shares that sum to 1", field="phase_ratio")
+        if not (_is_number(self.max_update) and self.max_update > 0):
             raise ConfigError("phase_ratio needs max_update above 0", field="max_update")
         for name, share in zip(("warmup_steps", "hold_steps", "decay_steps"), ratio):
             object.__setattr__(self, name, int(self.max_update * share))
@@ -153,12 +164,14 @@ class Step:
     def __post_init__(self):
         object.__setattr__(self, "lr", _one(self.lr, "step"))
         _not_negative(warmup_updates=self.warmup_updates, min_lr=self.min_lr)
+        if not _is_number(self.warmup_init_lr):
+            raise ConfigError(f"{shown(self.warmup_init_lr)} is not a number", field="warmup_init_lr")
         if not self.lr > self.min_lr:
             raise ConfigError(f"{self.lr} is not above min_lr {self.min_lr}", field="lr")
-        if not 0 < self.lr_decay <= 1:
-            raise ConfigError(f"{self.lr_decay!r} is not above 0 and at most 1", field="lr_decay")
-        if not self.lr_deacy_period >= 1:
-            raise ConfigError(f"{self.lr_deacy_period!r} is not at least 1", field="lr_deacy_period")
+        if not (_is_number(self.lr_decay) and 0 < self.lr_decay <= 1):
+            raise ConfigError(f"{shown(self.lr_decay)} is not above 0 and at most 1", field="lr_decay")
+        if not (_is_number(self.lr_deacy_period) and self.lr_deacy_period >= 1):
+            raise ConfigError(f"{shown(self.lr_deacy_period)} is not at least 1", field="lr_deacy_period")
 
     def __call__(self, updates, epoch=1):
         if updates < self.warmup_updates:
@@ -179,12 +192,12 @@ def make_schedule(value):
         return Fixed(value)
     settings = dict(value)
     name = settings.pop("_name", "fixed")
-    if name not in _BY_NAME:
+    if not isinstance(name, str) or name not in _BY_NAME:
         raise ConfigError(
-            f"there is no schedule {name!r}", field="lr_scheduler", remedy=f"Choose from {', '.join(_BY_NAME)}"
+            f"there is no schedule {shown(name)}", field="lr_scheduler", remedy=f"Choose from {', '.join(_BY_NAME)}"
         )
     kind = _BY_NAME[name]
-    unknown = sorted(set(settings) - set(kind.__dataclass_fields__))
+    unknown = sorted(map(str, set(settings) - set(kind.__dataclass_fields__)))
     if unknown:
         raise ConfigError(f"{name} has no such setting", field=f"lr_scheduler.{unknown[0]}")
     return kind(**settings)

@@ -160,9 +160,9 @@ def make_trainer(run, dataset, ranks):
         "recompute": bool(run["ecgfm"]["recompute"]),
         "communicator": ranks,
     }
-    if not classifies(run):
-        return _pretraining(run, common)
-    return _finetuning(run, dataset, common)
+    trainer = _finetuning(run, dataset, common) if classifies(run) else _pretraining(run, common)
+    trainer.expected = None  # the configuration says what segments are like
+    return trainer
 
 
 def _finetuning(run, dataset, common):

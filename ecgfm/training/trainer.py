@@ -3,19 +3,28 @@
 import math
 import os
 import threading
+import warnings
 import zlib
 
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments, real_array, token_count
+from .._checks import one_of
+from .._signals import bool_array, checked_segments, real_array, token_count
+from .._text import shown
 from .._threads import core
-from ..checkpoint.labels import check_labels
-from ..errors import ConfigError, Error, LabelError
+from ..checkpoint.labels import check_labels, read_label_file
+from ..ecg import Segments
+from ..ecg.expected import ECG_FM, warn_unprepared
+from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..model import Model
 from ..ranks import Alone
+from . import head
+from .arguments import checked_count, checked_optimizer, checked_seed, checked_settings
+from .labelling import read_labels
 from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
 from .schedules import make_schedule
+from .sums import bce_sums, losses
 
 __all__ = ["Trainer"]
 
@@ -30,7 +39,6 @@ SETTINGS = {
     "feature_grad_mult": 0.0,
     "freeze_finetune_updates": 0,
 }
-OPTIMIZER = {"adam_betas": (0.9, 0.98), "adam_eps": 1e-8, "weight_decay": 0.0, "clip_norm": 0.0}
 LOSS = "binary_cross_entropy_with_logits"
 BLOCKS = ("parameters", "exp_avg", "exp_avg_sq")
 COUNTS = ("num_updates", "skipped", "epoch", "seed")
@@ -47,8 +55,10 @@ class Trainer:
     num_labels : int, optional
         Number of outputs. Needed for a pretrained model; for a classifier with another number the output layer is made
         anew.
-    labels : sequence of str, optional
-        Names of the outputs. By default those of the model if their number fits.
+    labels : sequence of str or path-like, optional
+        Names of the outputs, or a ``label_def.csv``. The rows of a classifier's output layer go with their names; those
+        of names that it doesn't have are made anew, which a warning says. By default the model's names if their number
+        fits.
     loss : {"binary_cross_entropy_with_logits"}
         Summed over all cells; gradients are divided by the number of cells of all batches of an update. With a loss of
         pretraining a `PretrainingTrainer` is made, which takes other arguments.
@@ -105,7 +115,7 @@ class Trainer:
     """
 
     def __new__(cls, model=None, *, loss=LOSS, **settings):
-        if cls is Trainer and loss in PRETRAINING_LOSSES:
+        if cls is Trainer and one_of(loss, PRETRAINING_LOSSES):
             from .pretrain_trainer import PretrainingTrainer
 
             cls = PretrainingTrainer
@@ -127,20 +137,21 @@ class Trainer:
         communicator=None,
         **settings,
     ):
-        if loss != LOSS:
+        if not one_of(loss, (LOSS,)):
             known = ", ".join(map(repr, (LOSS, *PRETRAINING_LOSSES)))
-            raise ConfigError(f"the loss {loss!r} is not known", field="loss", remedy=f"Known are {known}")
-        if on_nonfinite not in ("error", "skip"):
-            raise ConfigError(f"{on_nonfinite!r} is neither 'error' nor 'skip'", field="on_nonfinite")
+            raise ConfigError(f"the loss {shown(loss)} is not known", field="loss", remedy=f"Known are {known}")
+        if not one_of(on_nonfinite, ("error", "skip")):
+            raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
-        self.settings = _settings(SETTINGS, settings, "settings")
-        self.optimizer = _optimizer(optimizer)
+        self.settings = checked_settings(SETTINGS, settings, "settings")
+        self.optimizer = checked_optimizer(optimizer)
         self.schedule = make_schedule(schedule)
         self.seed = checked_seed(seed)
         self.on_nonfinite = on_nonfinite
         self.communicator = Alone() if communicator is None else communicator
         self.num_updates = self.skipped = 0
         self.epoch = 1
+        self.expected = ECG_FM  # what the first batch is compared with; None: nothing any more
         self._create(model, num_labels, labels, bool(recompute))
         self._pos_weight = None if pos_weight is None else self._checked_pos_weight(pos_weight)
         self._forget()
@@ -152,40 +163,49 @@ class Trainer:
         if isinstance(model, (str, os.PathLike)):
             with checkpoint.read(model) as found:
                 kind = "classifier" if found.kind == "classifier" else "encoder"
-                self._fill(found.config, kind, found.labels, found.tensors, num_labels, labels, recompute)
+                names = found.labels, found.labels_source
+                self._fill(found.config, kind, names, found.tensors, num_labels, labels, recompute)
             return
         if not isinstance(model, Model):
             raise ConfigError(f"a {type(model).__name__} is neither a Model nor a path", field="model")
-        self._fill(model.config, model.kind, model.labels, _Weights(model), num_labels, labels, recompute)
+        names = model.labels, model.labels_source
+        self._fill(model.config, model.kind, names, _Weights(model), num_labels, labels, recompute)
 
-    def _fill(self, config, kind, names, tensors, num_labels, labels, recompute):
+    def _fill(self, config, kind, named, tensors, num_labels, labels, recompute):
         found = int(config["num_labels"]) if kind == "classifier" else None
+        if isinstance(labels, (str, os.PathLike)):
+            labels = read_label_file(labels)
         if labels is not None and num_labels is None:
-            num_labels = len(labels)
+            num_labels = len(check_labels(labels, len(labels) if hasattr(labels, "__len__") else 0))
         if num_labels is None and found is None:
             raise ConfigError(
                 "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
             )
-        count = found if num_labels is None else num_labels
+        count = found if num_labels is None else checked_count(num_labels, "num_labels")
         self.config = dict(config) | {"num_labels": count}
-        self.labels = check_labels(labels, count) if labels is not None else names if count == found else None
+        names, source = named
+        if labels is not None:
+            self.labels, self.labels_source = check_labels(labels, count), "the caller"
+        else:
+            self.labels, self.labels_source = (names, source) if names and count == found else (None, None)
+        self.kept_rows = kept = head.kept_rows(names, self.labels, count, found, labels is not None)
         self._core = core().Trainer(self.config, self.settings | {"recompute": recompute})
+        if found is not None and None in kept and self.communicator.rank == 0:
+            warnings.warn(head.about(kept, self.labels, found, names), InputWarning, stacklevel=5)
         prefix = "" if kind == "classifier" else "encoder."
         for name, values in self._core.arrays("parameters").items():
-            if name.startswith("proj.") and count != found:
-                values[...] = self._initial(name, values.shape)
+            if name.startswith("proj."):
+                head.fill(values, name, self.seed, kept, tensors)
                 continue
             tensor = tensors[name.removeprefix(prefix)]
             values[...] = np.asarray(tensor)
             if hasattr(tensor, "release"):
                 tensor.release()
 
-    def _initial(self, name, shape):
-        """Of the output layer: Xavier uniform, bias 0."""
-        if len(shape) == 1:
-            return np.zeros(shape, np.float32)
-        bound = math.sqrt(6 / sum(shape))
-        return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
+    @property
+    def labels_assumed(self):
+        """bool: whether the names are those of the published model, taken because the checkpoint names none."""
+        return "assumed" in (self.labels_source or "")
 
     @property
     def num_labels(self):
@@ -215,8 +235,9 @@ class Trainer:
         LabelError
             If the shape differs, or a value does not lie from 0 to 1.
         """
-        y = np.asarray(y)
-        y = real_array(y.astype(np.uint8) if y.dtype == bool else y, "y", LabelError)
+        if hasattr(y, "columns"):
+            y = self._in_order(y)
+        y = real_array(y, "y", LabelError, booleans=True)
         if y.shape != (rows, self.num_labels):
             raise LabelError(f"the shape {y.shape} is not {(rows, self.num_labels)}: (segments, labels)", field="y")
         with np.errstate(over="ignore"):
@@ -229,10 +250,26 @@ class Trainer:
             )
         return y
 
+    def _in_order(self, y):
+        """The values of a table with a column per label, in the order of the outputs."""
+        found = read_labels(y)
+        if self.labels and found.names and set(found.names) != set(self.labels):
+            odd = next(iter(set(found.names) ^ set(self.labels)))
+            raise LabelError(
+                f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y"
+            )
+        return found.arranged(self.labels)
+
     # ---- a step -------------------------------------------------------------------------------------
 
     def _forget(self):
         self._sums, self._rows = None, 0
+
+    def forget(self):
+        """Drop the gradients of all batches since the last update."""
+        with self._lock:
+            self._core.forget()
+            self._forget()
 
     @property
     def _head_only(self):
@@ -260,7 +297,7 @@ class Trainer:
         SignalError, LabelError, ConfigError
             Before anything changes.
         """
-        x, valid = checked_segments(x, padding_mask, self.config)
+        x, valid = self.checked_input(x, padding_mask)
         y = self.checked_labels(y, len(x))
         given = None if noise is None else self._checked_noise(noise, len(x), x.shape[2])
         with self._lock:
@@ -289,13 +326,15 @@ class Trainer:
 
     def _checked_noise(self, noise, batch, samples):
         """Dropout masks as the kernel takes them."""
+        if not isinstance(noise, dict):
+            raise ConfigError(f"{shown(noise)} is not a dict of arrays", field="noise")
         known, given = self._noise_shapes(batch, token_count(self.config, samples)), {}
         for name, mask in noise.items():
             field = f"noise.{name}"
             if name not in known:
                 raise ConfigError("there is no such mask", field=field, remedy=f"Known are {', '.join(known)}")
-            mask = np.asarray(mask)
-            if mask.dtype != bool or mask.shape != known[name]:
+            mask = bool_array(mask, field, ConfigError)
+            if mask.shape != known[name]:
                 raise ConfigError(f"{mask.dtype} of shape {mask.shape} is not bool of {known[name]}", field=field)
             given[name] = np.require(mask, requirements=["C", "ALIGNED"])
         return given
@@ -374,7 +413,10 @@ class Trainer:
                 raise ConfigError("the ranks do not start from the same weights", field="model")
 
     def _learning_rate(self):
-        lr = float(self.schedule(self.num_updates, self.epoch))
+        try:
+            lr = float(self.schedule(self.num_updates, self.epoch))
+        except OverflowError:
+            lr = math.inf
         if not (math.isfinite(lr) and lr >= 0):
             raise ConfigError(f"it gives the learning rate {lr} after {self.num_updates} updates", field="schedule")
         return lr
@@ -395,9 +437,25 @@ class Trainer:
 
     def logits(self, x, padding_mask=None):
         """The logits (B, Y) float32 of the weights as they are, without dropout."""
-        x, valid = checked_segments(x, padding_mask, self.config)
+        x, valid = self.checked_input(x, padding_mask)
         with self._lock:
             return self._core.forward(x, valid)
+
+    def checked_input(self, x, padding_mask=None):
+        """Segments and their valid samples as the kernels take them; the first ones are looked at.
+
+        Warns
+        -----
+        InputWarning
+            Once, if they are evidently not prepared, as millivolts aren't; and where x isn't 0 under `padding_mask`,
+            which is taken as 0.
+        """
+        ready, valid = checked_segments(x, padding_mask, self.config)
+        if self.expected is not None:
+            given = x if isinstance(x, Segments) else ready
+            warn_unprepared(given, expected=self.expected, what="training", stacklevel=4)
+            self.expected = None
+        return ready, valid
 
     def losses(self, logits, y):
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
@@ -432,21 +490,23 @@ class Trainer:
         ConfigError
             If a part is missing or unknown, or an array has another shape; nothing has changed then.
         """
+        if not isinstance(state, dict):
+            raise ConfigError(f"{shown(state)} is not a dict", field="state")
         pairs = []
         for block in BLOCKS:
             own = self._core.arrays(block)
             for name, given in _same_names(state, block, own).items():
-                given = np.asarray(given, dtype=np.float32)
+                given = real_array(given, f"{block}.{name}", ConfigError)
                 if given.shape != own[name].shape:
                     raise ConfigError(f"the shape is {given.shape}, not {own[name].shape}", field=f"{block}.{name}")
                 pairs.append((own[name], given))
         steps = {
-            name: _count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
+            name: checked_count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
         }
         missing = [name for name in COUNTS if name not in state]
         if missing:
             raise ConfigError("the state lacks this entry", field=missing[0])
-        counts = {name: _count(state[name], name) for name in COUNTS}
+        counts = {name: checked_count(state[name], name) for name in COUNTS}
         checked_seed(counts["seed"])
         with self._lock:
             self._core.set_steps(steps)
@@ -463,7 +523,13 @@ class Trainer:
 
     def model(self):
         """A `Model` with a copy of the weights as they are."""
-        return Model.from_state_dict(self.config, self.state_dict(), labels=self.labels)
+        return self.model_of(self.state_dict())
+
+    def model_of(self, weights):
+        """A `Model` of weights by checkpoint name, with the names of the outputs and where they come from."""
+        model = Model.from_state_dict(self.config, weights, labels=self.labels)
+        model.labels_source = self.labels_source
+        return model
 
     def __repr__(self):
         return f"Trainer({self.num_labels} labels, {self.num_updates} updates, seed {self.seed})"
@@ -477,47 +543,6 @@ class _Weights:
 
     def __getitem__(self, name):
         return self._model._core.get(name)
-
-
-def losses(sums):
-    """What is reported of sums over batches."""
-
-    def share(part, whole):
-        return part / whole if whole else math.nan
-
-    positive = sums["true_positive"] + sums["false_positive"]
-    actual = sums["true_positive"] + sums["false_negative"]
-    return {
-        "loss": sums["loss"] / sums["count"] / math.log(2),
-        "loss_sum": sums["loss"],
-        "sample_size": sums["count"],
-        "nsignals": sums["rows"],
-        "accuracy": share(sums["correct"], sums["count"]),
-        "em_accuracy": share(sums["exact"], sums["rows"]),
-        "precision": share(sums["true_positive"], positive),
-        "recall": share(sums["true_positive"], actual),
-    }
-
-
-def bce_sums(logits, y, pos_weight=None, threshold=0.5):
-    """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64.
-
-    What has a probability above `threshold` counts as predicted.
-    """
-    z, y = logits.astype(np.float64), y.astype(np.float64)
-    tail, weight = np.log1p(np.exp(-np.abs(z))), 1.0 if pos_weight is None else pos_weight.astype(np.float64)
-    predicted, actual = z > math.log(threshold / (1 - threshold)), y != 0
-    correct = predicted == y
-    return {
-        "loss": float((weight * y * (tail + np.maximum(-z, 0)) + (1 - y) * (tail + np.maximum(z, 0))).sum()),
-        "count": y.size,
-        "correct": int(correct.sum()),
-        "rows": len(y),
-        "exact": int(correct.all(axis=1).sum()),
-        "true_positive": int((predicted & actual).sum()),
-        "false_positive": int((predicted & ~actual).sum()),
-        "false_negative": int((~predicted & actual).sum()),
-    }
 
 
 def _same_names(state, part, own):
@@ -534,52 +559,7 @@ def _same_names(state, part, own):
     return given
 
 
-def _count(value, field):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 62:
-        raise ConfigError(f"{value!r} is not an integer from 0 up", field=field)
-    return int(value)
-
-
 def _read_only(arrays):
     for values in arrays.values():
         values.flags.writeable = False
     return arrays
-
-
-def _settings(defaults, given, field):
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
-        raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(defaults)}")
-    values = defaults | given
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise ConfigError(f"{value!r} is not a number from 0 up", field=name)
-        if isinstance(defaults[name], int) and value != int(value):
-            raise ConfigError(f"{value!r} is not an integer", field=name)
-    return values
-
-
-def _optimizer(given):
-    given = dict(given or {})
-    name = given.pop("_name", "adam")
-    if name != "adam":
-        raise ConfigError(f"the optimizer {name!r} is not known", field="optimizer", remedy="Give adam")
-    betas = given.pop("adam_betas", OPTIMIZER["adam_betas"])
-    rest = {key: value for key, value in OPTIMIZER.items() if key != "adam_betas"}
-    try:
-        beta1, beta2 = (float(beta) for beta in betas)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{betas!r} are not two numbers", field="adam_betas") from None
-    if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-        raise ConfigError(f"{betas!r} do not lie from 0 to below 1", field="adam_betas")
-    values = _settings(rest, given, "optimizer")
-    if values["adam_eps"] == 0:
-        raise ConfigError("it must be above 0", field="adam_eps")
-    return values | {"adam_betas": (beta1, beta2)}
-
-
-def checked_seed(value):
-    """A seed, if it is one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 1 << 32:
-        raise ConfigError(f"{value!r} is not an integer from 0 to 4294967295", field="seed")
-    return int(value)

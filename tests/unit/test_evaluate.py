@@ -10,7 +10,7 @@ from ecgfm import ConfigError, LabelError, MissingExtraError, Table, evaluate, p
 from ecgfm.ecg import simulate
 from ecgfm.errors import FormatError
 from ecgfm.inference.evaluate_metrics import ranking_table, weighted_ranking
-from ecgfm.inference.evaluate_truth import group_name, read_truth
+from ecgfm.inference.evaluate_truth import read_truth, segment_groups
 from ecgfm.inference.inputs import manifest_files
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra [train]")
@@ -188,7 +188,7 @@ def test_files_that_are_none(tmp_path):
         with pytest.raises(LabelError):
             read_truth(tmp_path / name, ("a",))
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(LabelError, match="can't be read as .npy"):
+    with pytest.raises(LabelError, match="not an .npy file"):
         read_truth(tmp_path / "bad.npy", ("a",))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     with pytest.raises(LabelError):
@@ -198,7 +198,9 @@ def test_files_that_are_none(tmp_path):
 def test_names_that_two_folders_share():
     y = np.array([[0.0], [1.0], [1.0]])
     truth = read_truth(Table({"path": ["a/x.npy", "b/x.npy", "b/z.npy"], "l": y[:, 0]}), ("l",))
-    assert [truth.row_of(0, f, f) for f in ("a/x.npy", "b/x.npy", "c/z.npy", "c/x.npy")] == [0, 1, 2, None]
+    assert [truth.row_of(0, f, f) for f in ("a/x.npy", "b/x.npy", "c/z.npy", "c/y.npy")] == [0, 1, 2, None]
+    with pytest.raises(LabelError, match="2 rows of the labels fit it"):
+        truth.row_of(0, "c/x.npy", "c/x.npy")
 
 
 def test_arrays_that_do_not_fit(records, y):
@@ -284,7 +286,11 @@ def test_manifests_that_are_none(tmp_path):
             manifest_files(path)
     with pytest.raises(FormatError, match="can't be read"):
         manifest_files(tmp_path / "absent.tsv")
-    assert group_name("a/b_12_3.mat") == "a/b_12.mat" and group_name("a/b.mat") == "a/b.mat"
+
+
+def test_segments_of_a_manifest():
+    files = ["a/b_12_0.mat", "a/b_12_3.mat", "a/b.mat", "c/b_12_3.mat", "visit_1.mat", "visit_2.mat"]
+    assert segment_groups(files) == ["a/b_12.mat", "a/b_12.mat", *files[2:]]
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------------
@@ -294,7 +300,8 @@ def test_files(records, y, tmp_path):
     found = evaluate(FakeModel(training="none"), records, y, bootstrap=20)
     found.to_json(tmp_path / "e.json")
     data = json.loads((tmp_path / "e.json").read_text())
-    assert list(data) == ["model", "settings", "records", "segments", "one_class", "unlabelled", "errors"]
+    assert list(data) == ["model", "settings", "records", "segments", "one_class", "unlabelled", "errors",
+                          "not_in_model", "not_in_truth"]  # fmt: skip
     assert data["records"][3]["auroc"] is None and data["settings"]["bootstrap"] == 20
     found.to_csv(tmp_path / "e.csv")
     lines = (tmp_path / "e.csv").read_text().splitlines()

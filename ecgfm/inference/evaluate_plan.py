@@ -1,0 +1,172 @@
+"""Which recordings an evaluation has, which row of the truth belongs to each, and which of them are one."""
+
+import os
+from collections import deque
+
+import numpy as np
+
+from .._signals import real_array
+from ..ecg import Record, Segments
+from ..ecg.expected import warn_unprepared
+from ..errors import Error, LabelError
+from .evaluate_truth import segment_groups
+from .inputs import expand, manifest_files
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """The recordings of an evaluation.
+
+    Parameters
+    ----------
+    inputs, groups, sampling_rate
+        As of `ecgfm.evaluate`.
+    truth : Truth
+
+    Attributes
+    ----------
+    inputs
+        What is to be read.
+    taken : deque of (int, object, str)
+        Of each recording that `select` has let through: its row, what it is of, and that recording's name.
+    unlabelled : list of str
+        Recordings without a row.
+    """
+
+    def __init__(self, inputs, truth, groups, sampling_rate):
+        self.truth, self.groups, self.unlabelled, self.taken = truth, groups, [], deque()
+        self._whole = None  # of a manifest's files: the recordings that they are of
+        if isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv"):
+            inputs = manifest_files(inputs)
+            self._whole = segment_groups(inputs)
+            self._check_rows(len(inputs), len(set(self._whole)))
+        elif _is_batch(inputs) and sampling_rate is None:
+            inputs = _prepared(inputs)
+        self.inputs = inputs
+        self._claims, self._rows = {}, None
+        if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
+            files = [(file, one) for file, one in expand(inputs)]
+            self._check_count(len(files))
+            self._match_all([file for file, one in files])
+
+    def select(self, pairs):
+        """Those of the (name, recording) that have a row, which is put into `taken`."""
+        count = labelled = 0
+        for count, (file, one) in enumerate(pairs, 1):
+            row, whole = self._row_of(count - 1, file, one)
+            if row is None and not isinstance(one, Error):
+                if self.truth.in_order:
+                    self._check_count(count)
+                self.unlabelled.append(file)
+                continue
+            labelled += 1
+            self.taken.append((row, self._group_of(count - 1, row, whole), whole))
+            yield file, one
+        self._check_count(count)
+        if count and not labelled:
+            by_idx = self.truth.by_idx
+            raise LabelError(
+                f"none of the {count} recordings is in the labels",
+                path=self.truth.source,
+                field="idx" if by_idx else "file",
+                remedy="A .npy file goes by the numbers idx in .mat files; give its array for rows in order"
+                if by_idx
+                else "Name the recordings as their files are called",
+            )
+
+    # ---- rows -------------------------------------------------------------------------------------
+
+    def _row_of(self, position, file, one):
+        """(row or None, name of the recording that it is of)."""
+        if self.truth.in_order or self.truth.by_idx:
+            whole = file if self._whole is None else self._whole[position]
+            return self.truth.row_of(position, file, one), whole
+        if self._rows is not None:
+            return self._rows[position]
+        row, common, whole = self._found(position, file)
+        return (row if self._claim(position, row, common, whole) else None), whole
+
+    def _found(self, position, file):
+        """(row or None, parts of the path that agree, name of the recording) by the file's name."""
+        found = self.truth.names.find(file)
+        if found is None and self._whole is not None and self._whole[position] != file:
+            whole = self._whole[position]
+            return *(self.truth.names.find(whole) or (None, 0)), whole
+        return *(found or (None, 0)), file
+
+    def _match_all(self, files):
+        """Match all recordings with rows before any is read."""
+        if self.truth.in_order or self.truth.by_idx:
+            return
+        found = [self._found(position, file) for position, file in enumerate(files)]
+        best = {}
+        for row, common, _ in found:
+            best[row] = max(common, best.get(row, 0))
+        self._rows = []
+        for position, (row, common, whole) in enumerate(found):
+            fits = row is not None and common == best[row] and self._claim(position, row, common, whole)
+            self._rows.append((row if fits else None, whole))
+
+    def _claim(self, position, row, common, whole):
+        """Whether the row is this recording's, and not one's whose path has more in common with the row's name.
+
+        Raises
+        ------
+        LabelError
+            If it fits several recordings.
+        """
+        if row is None:
+            return False
+        who = whole if self.groups is None else self.groups[position]
+        before = self._claims.setdefault(row, (common, who, whole))
+        if before[1] == who:
+            return True
+        if common < before[0]:
+            return False
+        raise LabelError(
+            f"it and {before[2]} fit the same row of the labels",
+            path=whole,
+            field="y",
+            remedy="Name recordings with as much of their path as tells them apart, or give groups",
+        )
+
+    def _group_of(self, position, row, whole):
+        if self.groups is not None:
+            return self.groups[position]
+        if self.truth.by_idx:
+            return row
+        if self._whole is not None:
+            return whole
+        return position if self.truth.in_order else row
+
+    # ---- counts -----------------------------------------------------------------------------------
+
+    def _check_count(self, count):
+        if self.truth.in_order and count != len(self.truth):
+            raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
+        if self.groups is not None and count != len(self.groups):
+            raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
+
+    def _check_rows(self, files, recordings):
+        """Refuse a label file that evidently has a row per segment: it would be read by the recordings' numbers."""
+        truth = self.truth
+        if truth.by_idx and truth.whole and recordings < files == len(truth):
+            raise LabelError(
+                f"it has a row for each of the {files} segments, which are of {recordings} recordings; rows are taken "
+                "by the number idx of a segment's recording",
+                path=truth.source,
+                field="y",
+                remedy="Give its array for rows in the order of the manifest, or a table with a column idx",
+            )
+
+
+def _is_batch(inputs):
+    return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
+
+
+def _prepared(x):
+    """The rows of prepared segments (n, 12, N), each a recording."""
+    x = real_array(x, "x")
+    warn_unprepared(x, what="evaluate", stacklevel=5)
+    return [Segments(np.asarray(x[i : i + 1], dtype=np.float32), np.zeros(1)) for i in range(len(x))]

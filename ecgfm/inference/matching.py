@@ -1,0 +1,108 @@
+"""Names of recordings in a table matched with paths: the longest tail that both have decides."""
+
+import os
+import re
+
+from .._text import shown
+from ..errors import LabelError
+
+__all__ = ["Names"]
+
+_ENDINGS = "hea dat mat npy npz csv tsv txt xml dcm dicom scp edf bdf h5 hdf5 json ecg parquet feather zip atr qrs"
+_ENDING = re.compile(rf"(\.({'|'.join(_ENDINGS.split())}))?(\.gz)?$", re.IGNORECASE)
+
+
+class Names:
+    """Rows by the names of their recordings, with or without folders and endings.
+
+    Parameters
+    ----------
+    rows : dict of str to int
+        Name -> row.
+    path : str, optional
+        The table, for messages.
+    """
+
+    def __init__(self, rows, path=None):
+        self._path, self._keys, self._row = path, list(rows), list(rows.values())
+        self._parts = [_parts(name) for name in rows]
+        self._ending_with = {}  # a tail, its last part with or without the ending -> numbers of the keys
+        self._split = set()
+        for number, parts in enumerate(self._parts):
+            for last in {parts[-1], _stem(parts[-1])} if parts else ():
+                self._ending_with.setdefault((last,), []).append(number)
+
+    def row(self, file):
+        """The row of a recording, or None.
+
+        Raises
+        ------
+        LabelError
+            If several names fit it equally well.
+        """
+        found = self.find(file)
+        return None if found is None else found[0]
+
+    def find(self, file):
+        """(row, how many parts of the path agree) of a recording, or None. Raises as `row` does."""
+        wanted = _parts(_absolute(file))
+        if not wanted:
+            return None
+        tail = (_stem(wanted[-1]),)
+        numbers = self._ending_with.get(tail)
+        if numbers is None:
+            return None
+        while len(numbers) > 1 and len(tail) < len(wanted):
+            self._divide(tail, numbers)
+            longer = (wanted[-len(tail) - 1], *tail)
+            if longer not in self._ending_with:
+                break
+            tail, numbers = longer, self._ending_with[longer]
+        if len(numbers) > 1:
+            exact = [number for number in numbers if self._parts[number][-1] == wanted[-1]]
+            numbers = exact or numbers
+        if len(numbers) > 1:  # of names that are the same but for what stands before them, the one without anything
+            numbers = [n for n in numbers if len(self._parts[n]) == len(tail) and len(tail) == len(wanted)] or numbers
+        if len(numbers) > 1:
+            first, second = (shown(self._keys[number]) for number in numbers[:2])
+            raise LabelError(
+                f"{len(numbers)} rows of the labels fit it: {first}, {second}",
+                path=file,
+                field="y",
+                remedy="Name recordings with as much of their path as tells them apart",
+            )
+        return self._row[numbers[0]], _common(wanted, self._parts[numbers[0]])
+
+    def _divide(self, tail, numbers):
+        """Sort the keys of a tail by the part before it, once."""
+        if tail in self._split:
+            return
+        self._split.add(tail)
+        for number in numbers:
+            parts = self._parts[number]
+            if len(parts) > len(tail):
+                self._ending_with.setdefault((parts[-len(tail) - 1], *tail), []).append(number)
+
+
+def _parts(name):
+    """The parts of a path, without those that only say where it begins."""
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+
+
+def _absolute(file):
+    """Relative names of files that are there count from the working directory."""
+    return os.path.abspath(file) if os.path.exists(file) else file
+
+
+def _stem(base):
+    return base[: _ENDING.search(base).start()] or base
+
+
+def _common(first, second):
+    """How many parts two paths have in common, from the end."""
+    count = 1
+    for one, other in zip(first[-2::-1], second[-2::-1]):
+        if one != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,235 @@
+"""What `finetune` trains and validates on: segments, labels and groups, from whatever a user gives."""
+
+import warnings
+
+import numpy as np
+
+from .._signals import bool_array, real_array
+from ..data.dataset import Dataset
+from ..ecg import Segments
+from ..errors import ConfigError, InputWarning, LabelError, SignalError
+from .grouping import group_numbers, held_out, recordings_of
+from ..inference.truth_table import label_file_beside
+from .labelling import Labels, chosen_names, read_labels
+from .parts import InMemory, Some, Streamed, is_source, open_source
+
+__all__ = ["Wanted"]
+
+
+class Wanted:
+    """Makes the parts of a training.
+
+    Parameters
+    ----------
+    labels : sequence of str, path-like or None
+        Names of the outputs, as of `finetune`.
+    batch_size, seed, max_bad_segments
+        As of `finetune`.
+    """
+
+    def __init__(self, labels, batch_size, seed, max_bad_segments):
+        self.labels, self.batch_size, self.seed, self.max_bad = labels, batch_size, seed, max_bad_segments
+
+    def parts(self, x, y, padding_mask, groups, valid):
+        """What to train on, what to validate on or None, the names of the outputs or None, and their number."""
+        return (self._streamed if is_source(x) else self._in_memory)(x, y, padding_mask, groups, valid)
+
+    def _chosen(self, found):
+        """Names of the outputs, and the labels' values in their order."""
+        names, self._columns = chosen_names(self.labels, found)
+        return names, found.arranged(self._columns)
+
+    # ---- arrays -----------------------------------------------------------------------------------
+
+    def _in_memory(self, x, y, padding_mask, groups, valid):
+        if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
+            raise ConfigError("is no array, the training data are", field="valid")
+        x, found, padding_mask, own = _arrays(x, y, padding_mask, "x")
+        names, y = self._chosen(found)
+        groups = own if groups is None else group_numbers(groups, len(x), "groups")
+        train, held = (x, y, padding_mask), None
+        if isinstance(valid, (tuple, list)):
+            if len(valid) not in (2, 3):
+                raise ConfigError("give (x, y) or (x, y, padding_mask)", field="valid")
+            vx, vy, mask, _ = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid")
+            held = vx, self._fitting(vy, y.shape[1]), mask
+        elif valid is not None:
+            what = "segments" if groups is None else "groups"
+            chosen = held_out(np.arange(len(x)) if groups is None else groups, valid, self.seed, what)
+            if groups is None:
+                _say_ungrouped(valid)
+            train, held = (
+                tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
+            )
+        parts = (None if part is None else InMemory(part, self.batch_size, self.seed) for part in (train, held))
+        return *parts, names, y.shape[1]
+
+    def _fitting(self, found, count):
+        """Labels of the validation, in the order of those of the training."""
+        values = found.arranged(self._columns)
+        if values.shape[1] != count:
+            raise LabelError(f"{values.shape[1]} labels, the training data have {count}", field="valid")
+        return values
+
+    # ---- data sets --------------------------------------------------------------------------------
+
+    def _streamed(self, x, y, padding_mask, groups, valid):
+        if padding_mask is not None:
+            raise ConfigError("comes with the data set", field="padding_mask")
+        found = _found(x, y)
+        names, labels = self.labels, y
+        self._columns = None
+        if found is not None:
+            names, values = self._chosen(found)
+            labels = _for_data_set(x, found, values)
+        train = _opened(x, labels, True, self.seed, "x")
+        _check_rows(train, found)
+        if groups is not None:
+            groups = group_numbers(groups, len(train), "groups")
+        held = None
+        if isinstance(valid, float) and not isinstance(x, Dataset):
+            groups = recordings_of(train.segments) if groups is None else groups
+            chosen = held_out(groups, valid, self.seed, "recordings")
+            held = Dataset(Some(train.segments, chosen), labels=labels, seed=self.seed)
+            train = Dataset(Some(train.segments, ~chosen), training=True, labels=labels, seed=self.seed)
+        elif valid is not None:
+            held = self._validation(valid)
+            if held.num_labels != train.num_labels:
+                raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
+        held = None if held is None else Streamed(held, self.batch_size, _taken)
+        return Streamed(train, self.batch_size, _taken, self.max_bad), held, names, train.num_labels
+
+    def _validation(self, valid):
+        """The data set that is given for validation."""
+        x, y = (valid, None) if isinstance(valid, Dataset) else valid if _is_pair(valid) else (None, None)
+        if not is_source(x):
+            raise ConfigError("give (manifest, labels), a data set or a share", field="valid")
+        found, labels = _found(x, y), y
+        if found is not None:
+            labels = _for_data_set(x, found, found.arranged(self._columns))
+        held = _opened(x, labels, False, self.seed, "valid")
+        _check_rows(held, found)
+        return held
+
+
+def _is_pair(valid):
+    return isinstance(valid, (tuple, list)) and len(valid) == 2
+
+
+def _say_ungrouped(share):
+    warnings.warn(
+        f"valid={share} holds single segments back: those of one recording or patient may be on both sides, and then "
+        "the validation looks better than it is. Give groups=, the patient of each segment",
+        InputWarning,
+        stacklevel=5,
+    )
+
+
+# ---- segments in memory -------------------------------------------------------------------------------
+
+
+def _arrays(x, y, padding_mask, name):
+    """(x (n, L, N), Labels, padding mask or None, groups or None) of what is given."""
+    parts = [x] if isinstance(x, Segments) else x
+    groups = counts = None
+    if isinstance(parts, (list, tuple)) and parts and all(isinstance(part, Segments) for part in parts):
+        x, own, groups, counts = _joined(parts, name)
+        padding_mask = own if padding_mask is None else padding_mask
+    elif padding_mask is None:
+        padding_mask = getattr(x, "padding_mask", None)
+    x = real_array(x, name)
+    if x.ndim != 3 or len(x) == 0:
+        raise SignalError(f"the shape {x.shape} is not (segments, leads, samples) with a segment", field=name)
+    if y is None:
+        raise LabelError("there are no labels", field="y", remedy="Give (segments, labels)")
+    found = read_labels(y)
+    rows = len(found.values)
+    if counts is not None and rows == len(counts) and rows != len(x):  # a row per recording
+        found = Labels(np.repeat(found.values, counts, axis=0), found.names, found.path)
+    elif rows != len(x):
+        raise LabelError(
+            f"the shape {found.values.shape} does not fit {len(x)} segments: (segments, labels)",
+            path=found.path,
+            field="y",
+        )
+    mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
+    if mask is not None and (mask.ndim < 2 or len(mask) != len(x)):
+        raise SignalError(f"the shape {mask.shape} does not fit {len(x)} segments", field="padding_mask")
+    return x, found, mask, groups
+
+
+def _joined(parts, name):
+    """The segments of several recordings: x, padding mask or None, the recording of each, and how many each has."""
+    arrays = [real_array(part, name) for part in parts]
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        raise SignalError(f"segments of different shapes: {sorted(shapes)[:5]}", field=name)
+    counts = np.array([len(array) for array in arrays])
+    numbers = {}
+    keys = [(part.source,) if part.source is not None else i for i, part in enumerate(parts)]
+    groups = np.repeat([numbers.setdefault(key, len(numbers)) for key in keys], counts).astype(np.int64)
+    mask = None
+    if any(part.padding_mask is not None for part in parts):
+        samples = arrays[0].shape[2]
+        own = [part.padding_mask for part in parts]
+        masks = [np.zeros((n, samples), bool) if one is None else one for one, n in zip(own, counts)]
+        mask = np.concatenate([bool_array(one, "padding_mask") for one in masks])
+    return np.concatenate(arrays), mask, groups, counts
+
+
+# ---- data sets ------------------------------------------------------------------------------------------
+
+
+def _found(x, y):
+    """The `Labels` of a data set; None if they stand in its files, or there are none."""
+    if isinstance(x, Dataset):
+        values, path = getattr(x, "_y", None), getattr(x, "_y_path", None)
+        if y is not None or values is None or path is None:
+            return None
+        return Labels(values, label_file_beside(path, values.shape[1]), path, True)
+    if y is None or (isinstance(y, str) and y == "file"):
+        return None
+    return read_labels(y, indexed=True)
+
+
+def _for_data_set(x, found, values):
+    """What a data set gets as labels: the file where its columns are in order."""
+    if not isinstance(x, Dataset):
+        return found.path if found.path is not None and values is found.values else values
+    if values is not found.values:
+        raise LabelError(
+            "the labels have another order in the data set",
+            path=found.path,
+            field="labels",
+            remedy="Give the manifest and y.npy instead of a data set",
+        )
+    return None
+
+
+def _opened(source, labels, training, seed, field):
+    data = open_source(source, pairs=False, training=training, seed=seed, labels=labels, field=field)
+    if data.num_labels is None:
+        raise LabelError(
+            "there are no labels", path=data.path, field="y", remedy="Give y.npy, whose rows are the records' indices"
+        )
+    return data
+
+
+def _check_rows(data, found):
+    """Refuse labels that evidently have a row per segment: they would be read by the index of the record."""
+    if found is None or found.by_idx or len(found.values) != len(data.segments):
+        return
+    records = len(np.unique(recordings_of(data.segments)))
+    if records < len(data.segments):
+        raise LabelError(
+            f"it has a row for each of the {len(data.segments)} segments, which are of {records} recordings; rows are "
+            "taken by the number idx of a segment's recording",
+            path=found.path,
+            field="y",
+            remedy="Give a row for each recording (row idx), or a table with a column idx; if these are such rows, "
+            "give ecgfm.data.Dataset(manifest, labels=y, training=True)",
+        )
+
+
+def _taken(batch):
+    return batch.x, batch.y, batch.padding_mask

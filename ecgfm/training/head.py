@@ -1,0 +1,71 @@
+"""The output layer: its rows go with the names of the labels."""
+
+import math
+import zlib
+
+import numpy as np
+
+from .._text import printable
+
+__all__ = ["about", "fill", "kept_rows", "listed"]
+
+_NAMED = 20
+
+
+def kept_rows(names, labels, count, found, given):
+    """Of each output its row in the model's output layer, None if it is made anew.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Of the model's outputs.
+    labels : sequence of str or None
+        Of the outputs wanted.
+    count : int
+        Of outputs wanted.
+    found : int or None
+        Outputs of the model.
+    given : bool
+        Whether somebody gave the names that are wanted.
+
+    Returns
+    -------
+    list of int or None
+        (count,)
+    """
+    if found is None or (count != found and not given):
+        return [None] * count
+    if not given:
+        return list(range(count))
+    places = {name: row for row, name in enumerate(names or ())}
+    return [places.get(label) for label in labels]
+
+
+def fill(values, name, seed, kept, tensors):
+    """Fill ``proj.weight`` (Y, C) or ``proj.bias`` (Y,): rows that are kept, and new ones (Xavier uniform, bias 0)."""
+    if None in kept:
+        values[...] = _initial(name, values.shape, seed)
+    there = [row for row, old in enumerate(kept) if old is not None]
+    if there:
+        values[there] = np.asarray(tensors[name])[[kept[row] for row in there]]
+
+
+def _initial(name, shape, seed):
+    if len(shape) == 1:
+        return np.zeros(shape, np.float32)
+    bound = math.sqrt(6 / sum(shape))
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
+
+
+def about(kept, labels, found, names):
+    """What to say of an output layer that is made anew, or some rows of it."""
+    new = [row for row, old in enumerate(kept) if old is None]
+    what = "the output layer is" if len(new) == len(kept) else f"{len(new)} of {len(kept)} rows of the output layer are"
+    wanted = listed([labels[row] for row in new]) if labels else f"{len(new)} labels"
+    theirs = f": {listed(names)}" if names else ", whose names are not known"
+    return printable(f"{what} made anew, for {wanted}; the model has {found} outputs{theirs}")
+
+
+def listed(names):
+    """The first names, as text."""
+    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

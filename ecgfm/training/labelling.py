@@ -1,0 +1,170 @@
+"""Labels to train on: their values, and the names of their columns."""
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._signals import real_array
+from .._text import printable, shown
+from ..checkpoint.labels import check_labels, read_label_file
+from ..errors import InputWarning, LabelError
+from ..inference.truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
+
+__all__ = ["Labels", "chosen_names", "read_labels"]
+
+_MOST_CELLS = 1 << 28  # of a table that goes by idx
+
+
+@dataclass(eq=False)
+class Labels:
+    """Labels as they were given.
+
+    Attributes
+    ----------
+    values : ndarray
+        (rows, Y) numbers; mapped from the disk where they are those of a file.
+    names : tuple of str or None
+        Of the columns, where something says them.
+    path : str or None
+        The ``.npy`` file.
+    by_idx : bool
+        Whether a column ``idx`` says that the rows are the records' indices.
+    """
+
+    values: np.ndarray
+    names: tuple = None
+    path: str = None
+    by_idx: bool = False
+
+    def arranged(self, columns):
+        """The values with these columns in this order; as they are where one or the other has no names."""
+        if columns is None or self.names is None or columns == self.names:
+            return self.values
+        lacking = [name for name in columns if name not in self.names]
+        if lacking:
+            raise LabelError(
+                f"y has no column {shown(lacking[0])}; its columns are {', '.join(self.names[:20])}",
+                path=self.path,
+                field="labels",
+                remedy="Name columns of y, or give its values without names",
+            )
+        return np.ascontiguousarray(self.values[:, [self.names.index(name) for name in columns]])
+
+
+def read_labels(y, *, field="y", indexed=False):
+    """The `Labels` in what a user gives.
+
+    Parameters
+    ----------
+    y : array_like, pandas.DataFrame or Series, Table, mapping, or path-like
+        Values (rows, Y); a table with a column per label; ``y.npy``, whose columns a ``label_def.csv`` beside it names;
+        or a CSV file of a table.
+    field : str
+        The argument, for messages.
+    indexed : bool
+        Whether rows are looked for by a record's index, so that a table may have a column ``idx``.
+
+    Raises
+    ------
+    LabelError
+        If they are not numbers, have another shape, or a table names recordings where none are looked for.
+    """
+    if isinstance(y, (str, os.PathLike)):
+        path = os.fsdecode(y)
+        if path.lower().endswith((".csv", ".csv.gz", ".txt")):
+            return _of_table(*csv_columns(path, field=field), field, indexed, path)
+        values = load_npy(path, field=field)
+        return Labels(values, label_file_beside(path, values.shape[1]), path)
+    if hasattr(y, "keys") or (hasattr(y, "columns") and hasattr(y, "__getitem__")):
+        return _of_table(*mapping_columns(y, indexed=indexed), field, indexed)
+    values = real_array(y, field, LabelError, booleans=True)
+    if values.ndim != 2 or 0 in values.shape:
+        raise LabelError(f"the shape {values.shape} is not (rows, labels)", field=field)
+    return Labels(values)
+
+
+def _of_table(names, columns, field, indexed, path=None):
+    keys = [key for key in KEYS if key in columns]
+    if keys and not (indexed and "idx" in keys):
+        raise LabelError(
+            "a column says which recording a row is of, the segments don't say of which they are"
+            if not indexed
+            else "the table goes by names, segments by the number idx of their record",
+            path=path,
+            field=f"{field}: {keys[0]}",
+            remedy="Put the rows in the order of x and leave that column out"
+            if not indexed
+            else "Make y.npy of it with: ecgfm labels csv, or add a column idx",
+        )
+    names = tuple(name for name in columns if name not in keys)
+    if not names:
+        raise LabelError("the table has no column with a label", path=path, field=field)
+    values = np.column_stack([_numbers(columns[name], name, path) for name in names])
+    counted = all(name.isdigit() for name in names)
+    named = None if counted else check_labels(names, len(names), path=path)  # 0, 1, ... are no names
+    if "idx" in keys:
+        values = _by_idx(columns["idx"], values, path)
+    return Labels(values, named, None, "idx" in keys)
+
+
+def _numbers(column, name, path):
+    try:
+        return np.array([float(value) for value in column], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    for row, value in enumerate(column):
+        try:
+            float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise LabelError(f"{shown(value)} in row {row} is not a number", path=path, field=name) from None
+
+
+def _by_idx(keys, values, path):
+    """Rows by index; NaN for an index that the table lacks."""
+    try:
+        numbers = [float(key) for key in keys]
+        rows = np.array([int(number) for number in numbers])
+    except (TypeError, ValueError, OverflowError):
+        rows = np.array([-1])
+    if rows.min() < 0 or (rows.max() + 1) * values.shape[1] > _MOST_CELLS or (rows != np.array(numbers)).any():
+        raise LabelError("its values are not the numbers of records, from 0 up", path=path, field="idx")
+    made = np.full((int(rows.max()) + 1, values.shape[1]), np.nan)
+    made[rows] = values
+    same = (made[rows] == values) | np.isnan(values)
+    if not same.all():
+        idx = int(rows[np.flatnonzero(~same.all(axis=1))[0]])
+        raise LabelError(f"two rows of record {idx} have different labels", path=path, field="idx")
+    return made
+
+
+def chosen_names(labels, found):
+    """Names of the outputs, and the columns of the labels that are theirs.
+
+    Parameters
+    ----------
+    labels : sequence of str, path-like or None
+        Columns to take, in this order; or as many other names. By default the columns' own.
+    found : Labels
+
+    Returns
+    -------
+    names, columns : tuple of str or None
+    """
+    if labels is None:
+        return found.names, found.names
+    if isinstance(labels, (str, os.PathLike)):
+        labels = read_label_file(labels)
+    count = found.values.shape[1]
+    names = check_labels(labels, count if found.names is None or not hasattr(labels, "__len__") else len(labels))
+    if found.names is None or set(names) & set(found.names) or len(names) != count:
+        if found.names is not None:
+            found.arranged(names)
+        return names, names
+    warnings.warn(
+        printable(f"labels gives the columns of y other names, in their order: {', '.join(found.names[:5])}, ..."),
+        InputWarning,
+        stacklevel=5,
+    )
+    return names, found.names
