@@ -6,12 +6,15 @@ import os
 
 import numpy as np
 
+from .._text import shown
 from ..ecg.record import LEADS, canonical_lead
 from ..errors import ConfigError, FormatError, LeadError, MissingExtraError
+from ..storage.inputs import read_input
 
 __all__ = ["clean", "lead_numbers", "lead_values"]
 
 _POWERLINE = 50  # Hz
+_MOST_BYTES = 1 << 16  # of a file with a number for each lead
 
 
 def lead_numbers(leads, field="leads_to_load"):
@@ -32,7 +35,7 @@ def lead_numbers(leads, field="leads_to_load"):
         try:
             leads = ast.literal_eval(leads)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise LeadError(f"{leads!r} is no list", field=field, remedy=remedy) from None
+            raise LeadError(f"{shown(leads)} is no list", field=field, remedy=remedy) from None
     if isinstance(leads, (str, bytes)) or not hasattr(leads, "__iter__"):
         leads = [leads]
     numbers = []
@@ -43,7 +46,7 @@ def lead_numbers(leads, field="leads_to_load"):
         elif isinstance(lead, (int, np.integer)) and not isinstance(lead, bool) and 0 <= lead < len(LEADS):
             numbers.append(int(lead))
         else:
-            raise LeadError(f"{lead!r} is no lead", field=field, remedy=remedy)
+            raise LeadError(f"{shown(lead)} is no lead", field=field, remedy=remedy)
     if not numbers or len(set(numbers)) != len(numbers):
         raise LeadError("a lead stands twice" if numbers else "no lead is named", field=field, remedy=remedy)
     return numbers
@@ -62,12 +65,12 @@ def lead_values(values, field, leads):
     path = None
     if isinstance(values, (str, os.PathLike)):
         path = os.fsdecode(values)
+        content = read_input(path, most=_MOST_BYTES, field=field)
         try:
-            with open(path, encoding="utf-8") as file:
-                values = [float(line) for line in file.read().split()]
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror}", path=path, field=field) from None
+            values = [float(line) for line in content.decode().split()]
         except ValueError as error:
+            if isinstance(error, UnicodeDecodeError):
+                raise FormatError("not text", path=path, field=field) from None
             raise FormatError(f"not one number a line: {error}", path=path, field=field) from None
     elif values is None:
         raise ConfigError("normalize needs it", field=field, remedy="Give a text file with one number a line")
@@ -123,7 +126,7 @@ def whole_or_none(value, field):
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ConfigError(f"{value!r} is no number", field=field)
+        raise ConfigError(f"{shown(value)} is no number", field=field)
     if value != int(value) or value < 1:
-        raise ConfigError(f"{value!r} is not a whole number from 1 up", field=field)
+        raise ConfigError(f"{shown(value)} is not a whole number from 1 up", field=field)
     return int(value)

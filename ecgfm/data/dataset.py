@@ -387,6 +387,8 @@ class Dataset:
             if not self._from_files:
                 self._check_idx(segment.idx, self.segments.name(i))
                 y[row] = self._y[segment.idx]
+                if not np.isfinite(y[row]).all():
+                    raise LabelError(f"a label of record {segment.idx} is not finite", path=self._y_path, field="labels")
             elif segment.label is None or len(segment.label) != self.num_labels:
                 raise LabelError(
                     f"{'no' if segment.label is None else len(segment.label)} labels, others have {self.num_labels}",

@@ -7,25 +7,30 @@ the tables are written from it at the end.
 import os
 import re
 import shutil
+from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 import numpy as np
 
+from .._text import short, shown
 from ..errors import ConfigError, Error, FormatError
+from .columns import check_name, whole_number
 from .journal import Journal, locked
+from .listing import earlier_records, list_records
 from .packed import PackedWriter
 from .packed_splits import PackedSplits, digest
 from .pool import Died, in_processes, in_ranks
 from .recording import Options
-from .rows import read_rows, write_rows
+from .rows import read_rows
 from .sources import find_source
-from .stages import STAGES, Stages, WriteFailed
+from .stages import STAGES, Stages, WriteFailed, stamps
 from .tables import MANIFEST, Tables
 
 __all__ = ["Summary", "preprocess"]
 
+_MOST_NUMBER = 1 << 40  # of a recording
 _CHUNK = 16  # recordings that a process takes at a time
 _HALF_WRITTEN = re.compile(r"\.(csv|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
 _GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
@@ -47,6 +52,14 @@ class Summary:
         Recordings that could not be done; ``errors.csv`` names them.
     paths : dict
         Name of each table -> its file.
+    added : int
+        Recordings that are new since the last run.
+    derived : int
+        Recordings with leads that were calculated from I and II; ``derived_leads`` in ``meta.csv`` names them.
+    renamed : int
+        Recordings that got a name of their own since another has theirs; ``status.csv`` names them.
+    ignored : dict
+        Ending -> files in the folder that are no recordings; ``status.csv`` names them.
     """
 
     folder: str
@@ -55,6 +68,10 @@ class Summary:
     resumed: int
     skipped: int
     paths: dict
+    added: int = 0
+    derived: int = 0
+    renamed: int = 0
+    ignored: dict = field(default_factory=dict)
 
 
 def preprocess(
@@ -196,7 +213,7 @@ class _Run:
         self.parts = os.path.join(self.state, "parts")
         self.manifest = os.fspath(manifest) if manifest is not None else self.table("manifest")
         self.records = os.path.join(folder, "records.csv")
-        self.duplicates, self.total = {}, 0
+        self.duplicates, self.renamed, self.total, self.added, self.ignored = {}, {}, 0, 0, []
 
     def table(self, name):
         return os.path.join(self.folder, f"{name}{self.suffix}.csv")
@@ -224,12 +241,18 @@ class _Run:
             raise ConfigError("segments that are not made can't be packed", field="skip")
         if self.suffix != os.path.basename(self.suffix):
             raise ConfigError("a part of a file name is needed", field="results_suffix")
+        if self.suffix:
+            check_name(f"a{self.suffix}", "a table", field="results_suffix", error=ConfigError)
+        for path in (self.records, self.manifest, *map(self.table, ("meta", "segmented", "errors", "status"))):
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise ConfigError("not a regular file", path=path, remedy="Remove it")
 
     def go(self, workers, on_error, progress, own):
-        if not os.path.exists(self.records):
-            columns, rows = self.source.records(self.raw_root, self.folder, **own)
-            write_rows(self.records, columns, rows)
-        self.columns, rows = read_rows(self.records)
+        reading = self.raw_root if "org" not in self.skip else None
+        self.added = list_records(self.source, reading, self.folder, self.state, own, self._grows())
+        self.ignored = list(self.source.ignored)
+        self.source.ignored.clear()
+        self.columns, rows = read_rows(self.records, errors="surrogateescape")
         rows.close()
         given = [name for name in _GIVEN if name in self.columns]
         if given:
@@ -245,8 +268,7 @@ class _Run:
 
     def _go(self, workers, on_error, progress):
         self.locate = self.source.locate(self.raw_root, self.columns, reading="org" not in self.skip)
-        journal_path = os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
-        old = Journal.head_of(journal_path)
+        old = Journal.head_of(self._journal_path())
         self.offset = old["offset"] if old else 0
         names = self._find_duplicates()
         if old is None:
@@ -261,37 +283,55 @@ class _Run:
             "skip": sorted(self.skip),
             "packed": self.splits.digest(),
         }
-        self.journal = Journal(journal_path, head, changing=("stages", "skip", "packed"))
+        self.journal = Journal(
+            self._journal_path(), head, changing=("stages", "skip", "packed"),
+            grown=earlier_records(self.records, self.state),
+        )
         try:
             return self._with_journal(workers, on_error, progress)
         finally:
             self.journal.close()
+
+    def _journal_path(self):
+        return os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
+
+    def _grows(self):
+        """Whether the numbers after this run's last one are free in the manifest."""
+        head = Journal.head_of(self._journal_path())
+        if head is None or not os.path.exists(self.manifest) or not os.path.exists(self.records):
+            return True
+        end = head["offset"] + sum(1 for _ in read_rows(self.records, errors="surrogateescape")[1])
+        rows = read_rows(self.manifest, MANIFEST, errors="surrogateescape")[1]
+        return all(whole_number(row["idx"], self.manifest, "idx") < end for row in rows)
 
     def _next_number(self, names):
         """The number of the first row: after all that the manifest holds."""
         largest = -1
         if not os.path.exists(self.manifest):
             return 0
-        for row in read_rows(self.manifest, MANIFEST)[1]:
-            if not row["idx"].isdecimal():
-                raise FormatError(f"{row['idx']!r} is no number", path=self.manifest, field="idx")
+        for line, row in enumerate(read_rows(self.manifest, MANIFEST, errors="surrogateescape")[1], 2):
+            number = whole_number(row["idx"], self.manifest, f"idx, line {line}", most=_MOST_NUMBER)
             if row["source"] == self.source.name and row["save_file"] in names:
                 raise FormatError(
-                    f"{row['save_file']} stands there already, with the number {row['idx']}",
+                    f"{short(row['save_file'])} stands there already, with the number {number}",
                     path=self.manifest,
                     field=self.source.name,
                     remedy="Remove the rows of this source, or continue in the folder of that run",
                 )
-            largest = max(largest, int(row["idx"]))
+            largest = max(largest, number)
         return largest + 1
 
     def rows(self):
         """Iterate over (number, row) of all that are to be done, located and numbered; numbers count rows from 0."""
         number = -1
-        for number, row in enumerate(read_rows(self.records)[1]):
+        for number, row in enumerate(read_rows(self.records, errors="surrogateescape")[1]):
+            given = row.get("save_file")
             row = {"idx": self.offset + number, **row, **self.locate(row)}
             if self.subset is not None and row["dataset"] not in self.subset:
                 continue
+            row["_named"] = bool(given)
+            if number in self.renamed:
+                row["save_file"] = self.renamed[number]
             if number in self.duplicates:
                 row["error"] = self.duplicates[number]
             row["_split"] = self.splits(row)
@@ -300,25 +340,51 @@ class _Run:
 
     def _find_duplicates(self):
         """Note rows that have a name of an earlier one; return the names."""
-        first, group = {}, self.splits.group_col
+        first, clashes, group = {}, {}, self.splits.group_col
         if group is not None and group not in (*self.columns, *self.source.located_columns):
-            raise ConfigError(f"there is no column {group!r}", path=self.records, field="group_col")
-        groups = []
+            raise ConfigError(f"there is no column {shown(group)}", path=self.records, field="group_col")
         for number, row in self.rows():
             name = row["save_file"]
             if name != os.path.basename(name) or not name.endswith(".mat") or "\0" in name:
-                raise FormatError(f"{name!r} is no name of a .mat file", path=self.records, field="save_file")
+                raise FormatError(f"{shown(name)} is no name of a .mat file", path=self.records, field="save_file")
             if first.setdefault(name, number) != number:
-                self.duplicates[number] = f"named {name} as row {first[name]} is: a recording that stands there twice"
-            elif group is not None:
-                groups.append(row[group])
+                clashes[number] = first[name]
             self.total += 1
         if not self.total:
             of = "" if self.subset is None else f" of {', '.join(self.subset)}"
             field = "dataset_subset" if of else None
-            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field)
-        self.splits.draw(list(first), groups, os.path.join(self.folder, "packed"))
+            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field,
+                              remedy=None if of else "Remove it, and the folder is listed anew")
+        if clashes:
+            self._resolve(clashes, first)
+        if self.splits.fractions is not None:
+            rows = [row for number, row in self.rows() if number not in self.duplicates]
+            groups = [] if group is None else [row[group] for row in rows]
+            self.splits.draw([row["save_file"] for row in rows], groups, os.path.join(self.folder, "packed"))
         return first
+
+    def _resolve(self, clashes, first):
+        """Of rows with one name: the same recording is a duplicate, another one gets a name of its own."""
+        wanted, paths = {*clashes, *clashes.values()}, {}
+        for number, row in self.rows():
+            if number not in wanted:
+                continue
+            path, name = os.path.normpath(row["path"]), row["save_file"]
+            same = paths.setdefault(name, {})
+            earlier = same.setdefault(path, number)
+            if number not in clashes:
+                continue
+            if row["_named"] or earlier != number:
+                self.duplicates[number] = (
+                    f"named {name} as row {clashes[number] if row['_named'] else earlier} is: a recording that stands there"
+                    " twice"
+                )
+                continue
+            again = 2
+            while f"{name[:-4]}-{again}.mat" in first:
+                again += 1
+            self.renamed[number] = f"{name[:-4]}-{again}.mat"
+            first[self.renamed[number]] = number
 
     def _with_journal(self, workers, on_error, progress):
         for stage in self.stages - self.skip:
@@ -394,7 +460,7 @@ class _Run:
             if number not in self.journal:
                 continue
             line, split = self.journal[number], row["_split"]
-            done = "error" not in line and "error" not in row
+            done = "error" not in line and "error" not in row and not self._changed(row, line)
             done = done and all(_has(*one) for one in self.pipeline.expected(row, line))
             if done and split is not None and line["segments"]:
                 done = held[split].get(row["idx"]) == line["segments"]
@@ -407,6 +473,13 @@ class _Run:
         for name, writer in self.writers.items():
             writer.keep(kept[name])
         return count
+
+    def _changed(self, row, line):
+        """Whether a file that the recording was read from is another one now; one that is gone is not."""
+        if "org" in self.skip or "raw" not in line:
+            return False
+        return any(old is not None and new is not None and old != new
+                   for old, new in zip(line["raw"], stamps(self.source.files(row))))
 
     def _pieces(self):
         """What is to be done, some rows at a time."""
@@ -481,7 +554,11 @@ class _Run:
                 f"none of the {self.failed} recordings could be prepared; the first: {tables.first_error}",
                 path=paths["errors"],
             )
-        return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths)
+        endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in self.ignored)
+        return Summary(
+            self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
+            len(self.renamed), dict(endings.most_common()),
+        )
 
 
 class _Work:

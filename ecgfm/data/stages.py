@@ -9,14 +9,27 @@ from ..errors import Error, SignalError
 from ..ecg.record import LEADS
 from .mat import mat_bytes, number, read_mat
 from .recording import describe, prepare_recording
+from .rows import inert
 
-__all__ = ["STAGES", "Stages", "WriteFailed", "segment_name"]
+__all__ = ["STAGES", "Stages", "WriteFailed", "segment_name", "stamps"]
 
 STAGES = ("org", "preprocessed", "segmented")
 
 
 class WriteFailed(Exception):
     """The disk is full or can't be written to: a reason to end the run, not to skip a recording."""
+
+
+def stamps(paths):
+    """What tells whether files have changed: [bytes, time of the last change in ns] of each, None where there is none."""
+    found = []
+    for path in paths:
+        try:
+            about = os.stat(path)
+            found.append([about.st_size, about.st_mtime_ns])
+        except (OSError, ValueError):
+            found.append(None)
+    return found
 
 
 def segment_name(save_file, number):
@@ -52,13 +65,15 @@ class Stages:
         -------
         line : dict
             For the journal: ``meta`` (text by column; None if it is not known), ``segments`` (how many), ``files``
-            (stage -> bytes of each of its files), ``tables``; or ``error`` and ``stage``.
+            (stage -> bytes of each of its files), ``tables``, ``raw`` (see `stamps`); or ``error`` and ``stage``.
         segments : ndarray or None
             (n, leads, samples) float32, if they are to be kept.
         """
         self._stage = "org"
         try:
-            return self._run(row, keep)
+            raw = stamps(self.source.files(row)) if "org" not in self.skipped else None
+            line, segments = self._run(row, keep)
+            return ({**line, "raw": raw} if raw else line), segments
         except WriteFailed:
             raise
         except MemoryError as error:
@@ -135,7 +150,10 @@ class Stages:
             "derived_leads": str([*derived, *prepared.derived]),
             **extra,
         }
-        meta = {key: "" if value is None else str(value) for key, value in about.items()}
+        meta = {key: "" if value is None else inert(value) if isinstance(value, str) else str(value)
+                for key, value in about.items()}
+        tables = {name: [{key: inert(value) if isinstance(value, str) else value for key, value in one.items()}
+                         for one in rows] for name, rows in tables.items()}
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
 
