@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from .._text import short
 from .._threads import core
 from ..errors import Error, SignalError
 from ..ecg.record import LEADS
@@ -14,6 +15,7 @@ from .rows import inert
 __all__ = ["STAGES", "Stages", "WriteFailed", "segment_name", "stamps"]
 
 STAGES = ("org", "preprocessed", "segmented")
+_MOST_ERROR = 1500  # characters of a reason
 
 
 class WriteFailed(Exception):
@@ -84,7 +86,7 @@ class Stages:
             text = str(error)
         except Exception as error:  # of a library, or of a user's own reader
             text = f"{type(error).__name__}: {error}"
-        return {"error": " ".join(text.split()), "stage": self._stage}, None
+        return {"error": " ".join(short(text, _MOST_ERROR).split()), "stage": self._stage}, None
 
     def _run(self, row, keep):
         idx, name = int(row["idx"]), row["save_file"]

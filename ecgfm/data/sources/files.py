@@ -6,8 +6,7 @@ import os
 import numpy as np
 
 from ...ecg import Record
-from ...ecg.readers import FORMATS, is_recording, members, read
-from ...ecg.readers.wfdb import header_beside, is_segment
+from ...ecg.readers import PART, left_out, members, read
 from ...errors import ConfigError, Error, FormatError
 from ...storage import folders
 from ..keys import path_column
@@ -79,11 +78,10 @@ class Files(Source):
         self.ignored.clear()
         for relative in walk(top, lambda path: self._ignore(path, "a link to a folder that is listed elsewhere")):
             path = os.path.join(top, relative)
-            if not is_recording(path):
-                if header_beside(path) is None and not (path.lower().endswith(".hea") and is_segment(path)):
-                    suffix = os.path.splitext(path)[1].lower()
-                    known = any(suffix in form.suffixes for form in FORMATS)
-                    self._ignore(path, "its content is not a recording" if known else "not a format that is read")
+            reason = left_out(path)
+            if reason is not None:
+                if reason != PART:
+                    self._ignore(path, reason)
                 continue
             try:
                 for one in members(path):
@@ -111,7 +109,10 @@ class Files(Source):
 
     def files(self, row):
         file = row["path"].partition("::")[0]
-        return wfdb_files(file[:-4]) if file.endswith(".hea") else (file,)
+        stem, ending = os.path.splitext(file)
+        if ending == ".hea":
+            return wfdb_files(stem)
+        return (file,) if ending else (file, *wfdb_files(file))
 
     def read(self, row):
         if self.reader is None:

@@ -285,3 +285,13 @@ def test_tables_with_another_key(raw, tmp_path, key):
     (tmp_path / "t.csv").write_text("name,age\nr1.npz,7\n")
     with pytest.raises(ecgfm.FormatError, match="columns missing: path.*file or record"):
         preprocess(Files(table=tmp_path / "t.csv"), tmp_path / "other", raw)
+
+
+def test_names_of_wfdb_records_without_ending(tmp_path):
+    data_sets.wfdb_record(tmp_path / "raw/records500/00000", "00001_hr", data_sets.signal(10))
+    (tmp_path / "t.csv").write_text("ecg_id,filename_lr,filename_hr\n1,gone,records500/00000/00001_hr\n")
+    (tmp_path / "t2.csv").write_text("ecg_id,record\n1,records500/00000/00001_hr\n")
+    for name in ("t", "t2"):
+        source = Files(table=tmp_path / f"{name}.csv")
+        assert preprocess(source, tmp_path / f"out_{name}", tmp_path / "raw").records == 1
+        assert table(tmp_path / f"out_{name}")[0]["save_file"] == "files_records500_00000_00001_hr.mat"
