@@ -129,9 +129,9 @@ def _say(summary):
     if summary.added:
         said.append(f"{counted(summary.added, 'recording')} new since the last run")
     if summary.derived:
-        said.append(f"{counted(summary.derived, 'recording')} with leads calculated from I and II: derived_leads in meta.csv")
+        said.append(f"{counted(summary.derived, 'recording')} with leads calculated from I and II (derived_leads)")
     if summary.renamed:
-        said.append(f"{counted(summary.renamed, 'recording')} with names of their own, since others have theirs: {where}")
+        said.append(f"{counted(summary.renamed, 'recording')} with names of their own, others have theirs: {where}")
     if summary.ignored:
         kinds = list(summary.ignored.items())
         text = ", ".join(f"{count:,} {short(ending, 20)}" for ending, count in kinds[:_KINDS])

@@ -174,7 +174,8 @@ def _checked(line):
     elif fits:
         files, meta, tables = line.get("files"), line.get("meta"), line.get("tables", {})
         fits = _is_number(line.get("segments")) and all_of(files, int) and (meta is None or all_of(meta, str))
-        fits = fits and isinstance(line.get("raw", []), list) and all_of(tables, list) and all(isinstance(row, dict) for rows in tables.values() for row in rows)
+        fits = fits and isinstance(line.get("raw", []), list) and all_of(tables, list)
+        fits = fits and all(isinstance(row, dict) for rows in tables.values() for row in rows)
     if not fits:
         raise ValueError
     return line

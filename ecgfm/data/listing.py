@@ -86,7 +86,8 @@ def _complete(source, records, listed, grown, columns, rows, grows):
             )
     new = [row for row in fresh if row[where] not in present]
     if new and not grows:
-        source.ignored.extend((row[where], "new, and the numbers after this run's are taken in the manifest") for row in new)
+        why = "new, and the numbers after this run's are taken in the manifest"
+        source.ignored.extend((row[where], why) for row in new)
         return 0
     if new:
         _append(records, here, new, grown)

@@ -5,73 +5,35 @@ the tables are written from it at the end.
 """
 
 import os
-import re
 import shutil
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import groupby
 
 import numpy as np
 
-from .._text import short, shown
+from .._text import shown
 from ..errors import ConfigError, Error, FormatError
-from .columns import check_name, whole_number
+from .columns import check_name
 from .journal import Journal, locked
 from .listing import earlier_records, list_records
+from .numbering import has_room, next_number, resolve_names
 from .packed import PackedWriter
 from .packed_splits import PackedSplits, digest
 from .pool import Died, in_processes, in_ranks
 from .recording import Options
 from .rows import read_rows
 from .sources import find_source
-from .stages import STAGES, Stages, WriteFailed, stamps
-from .tables import MANIFEST, Tables
+from .stages import STAGES, Stages, WriteFailed, has_size, stage_names, stamps
+from .summary import Summary
+from .tables import Tables
+from .work import Work, clean
 
 __all__ = ["Summary", "preprocess"]
 
-_MOST_NUMBER = 1 << 40  # of a recording
 _CHUNK = 16  # recordings that a process takes at a time
-_HALF_WRITTEN = re.compile(r"\.(csv|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
 _GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes
-    ----------
-    folder : str
-        What was written to.
-    records, segments : int
-        How many there are now.
-    resumed : int
-        Recordings that an earlier run had done.
-    skipped : int
-        Recordings that could not be done; ``errors.csv`` names them.
-    paths : dict
-        Name of each table -> its file.
-    added : int
-        Recordings that are new since the last run.
-    derived : int
-        Recordings with leads that were calculated from I and II; ``derived_leads`` in ``meta.csv`` names them.
-    renamed : int
-        Recordings that got a name of their own since another has theirs; ``status.csv`` names them.
-    ignored : dict
-        Ending -> files in the folder that are no recordings; ``status.csv`` names them.
-    """
-
-    folder: str
-    records: int
-    segments: int
-    resumed: int
-    skipped: int
-    paths: dict
-    added: int = 0
-    derived: int = 0
-    renamed: int = 0
-    ignored: dict = field(default_factory=dict)
 
 
 def preprocess(
@@ -159,8 +121,8 @@ def preprocess(
         os.fspath(processed_root),
         None if raw_root is None else os.fspath(raw_root),
         options or Options(),
-        _names(stages, "stages"),
-        _names(skip, "skip"),
+        stage_names(stages, "stages"),
+        stage_names(skip, "skip"),
         dataset_subset,
         manifest_file,
         results_suffix,
@@ -183,17 +145,6 @@ def preprocess(
 
 def _ignore(*_):
     pass
-
-
-def _names(names, field):
-    names = frozenset(names)
-    if names - set(STAGES):
-        raise ConfigError(
-            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
-            field=field,
-            remedy=f"There are {', '.join(STAGES)}",
-        )
-    return names
 
 
 def _workers(count):
@@ -249,7 +200,8 @@ class _Run:
 
     def go(self, workers, on_error, progress, own):
         reading = self.raw_root if "org" not in self.skip else None
-        self.added = list_records(self.source, reading, self.folder, self.state, own, self._grows())
+        room = has_room(self.manifest, self.records, Journal.head_of(self._journal_path()))
+        self.added = list_records(self.source, reading, self.folder, self.state, own, room)
         self.ignored = list(self.source.ignored)
         self.source.ignored.clear()
         self.columns, rows = read_rows(self.records, errors="surrogateescape")
@@ -272,7 +224,7 @@ class _Run:
         self.offset = old["offset"] if old else 0
         names = self._find_duplicates()
         if old is None:
-            self.offset = self._next_number(names)
+            self.offset = next_number(self.manifest, self.source.name, names)
         head = {
             "source": {"name": self.source.name, **self.source.settings()},
             **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()},
@@ -294,32 +246,6 @@ class _Run:
 
     def _journal_path(self):
         return os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
-
-    def _grows(self):
-        """Whether the numbers after this run's last one are free in the manifest."""
-        head = Journal.head_of(self._journal_path())
-        if head is None or not os.path.exists(self.manifest) or not os.path.exists(self.records):
-            return True
-        end = head["offset"] + sum(1 for _ in read_rows(self.records, errors="surrogateescape")[1])
-        rows = read_rows(self.manifest, MANIFEST, errors="surrogateescape")[1]
-        return all(whole_number(row["idx"], self.manifest, "idx") < end for row in rows)
-
-    def _next_number(self, names):
-        """The number of the first row: after all that the manifest holds."""
-        largest = -1
-        if not os.path.exists(self.manifest):
-            return 0
-        for line, row in enumerate(read_rows(self.manifest, MANIFEST, errors="surrogateescape")[1], 2):
-            number = whole_number(row["idx"], self.manifest, f"idx, line {line}", most=_MOST_NUMBER)
-            if row["source"] == self.source.name and row["save_file"] in names:
-                raise FormatError(
-                    f"{short(row['save_file'])} stands there already, with the number {number}",
-                    path=self.manifest,
-                    field=self.source.name,
-                    remedy="Remove the rows of this source, or continue in the folder of that run",
-                )
-            largest = max(largest, number)
-        return largest + 1
 
     def rows(self):
         """Iterate over (number, row) of all that are to be done, located and numbered; numbers count rows from 0."""
@@ -356,40 +282,17 @@ class _Run:
             raise ConfigError(f"the table has no recording{of}", path=self.records, field=field,
                               remedy=None if of else "Remove it, and the folder is listed anew")
         if clashes:
-            self._resolve(clashes, first)
+            self.duplicates, self.renamed = resolve_names(self.rows, clashes, first)
         if self.splits.fractions is not None:
             rows = [row for number, row in self.rows() if number not in self.duplicates]
             groups = [] if group is None else [row[group] for row in rows]
             self.splits.draw([row["save_file"] for row in rows], groups, os.path.join(self.folder, "packed"))
         return first
 
-    def _resolve(self, clashes, first):
-        """Of rows with one name: the same recording is a duplicate, another one gets a name of its own."""
-        wanted, paths = {*clashes, *clashes.values()}, {}
-        for number, row in self.rows():
-            if number not in wanted:
-                continue
-            path, name = os.path.normpath(row["path"]), row["save_file"]
-            same = paths.setdefault(name, {})
-            earlier = same.setdefault(path, number)
-            if number not in clashes:
-                continue
-            if row["_named"] or earlier != number:
-                self.duplicates[number] = (
-                    f"named {name} as row {clashes[number] if row['_named'] else earlier} is: a recording that stands there"
-                    " twice"
-                )
-                continue
-            again = 2
-            while f"{name[:-4]}-{again}.mat" in first:
-                again += 1
-            self.renamed[number] = f"{name[:-4]}-{again}.mat"
-            first[self.renamed[number]] = number
-
     def _with_journal(self, workers, on_error, progress):
         for stage in self.stages - self.skip:
             os.makedirs(os.path.join(self.folder, stage), exist_ok=True)
-        self._clean()
+        clean(self.folder, self.state, self.parts)
         self.pipeline = Stages(
             self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
         )
@@ -415,7 +318,7 @@ class _Run:
 
     def _results(self, processes):
         """(task, what became of it), as they come."""
-        work = _Work(self.pipeline)
+        work = Work(self.pipeline)
         if self.ranks is not None and self.ranks.size > 1:
             return in_ranks(work, self._tasks(1), self.ranks)
         return in_processes(work, self._tasks(processes), processes)
@@ -427,15 +330,6 @@ class _Run:
             if processes and self.writers:
                 path = self.free.pop() if self.free else os.path.join(self.parts, f"{place}.f32")
             yield place, piece, path
-
-    def _clean(self):
-        """Remove what a killed run left half written."""
-        shutil.rmtree(self.parts, ignore_errors=True)
-        os.makedirs(self.parts)
-        for folder in (self.folder, self.state, os.path.join(self.folder, "packed")):
-            for name in os.listdir(folder) if os.path.isdir(folder) else ():
-                if _HALF_WRITTEN.search(name):
-                    os.unlink(os.path.join(folder, name))
 
     def _open_packed(self):
         if not self.splits.names:
@@ -461,7 +355,7 @@ class _Run:
                 continue
             line, split = self.journal[number], row["_split"]
             done = "error" not in line and "error" not in row and not self._changed(row, line)
-            done = done and all(_has(*one) for one in self.pipeline.expected(row, line))
+            done = done and all(has_size(*one) for one in self.pipeline.expected(row, line))
             if done and split is not None and line["segments"]:
                 done = held[split].get(row["idx"]) == line["segments"]
                 kept[split][row["idx"]] = line["segments"]
@@ -500,7 +394,7 @@ class _Run:
         if isinstance(result, Died):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
-                    for _, alone in in_processes(_Work(self.pipeline), [(0, [one], path)], 1):
+                    for _, alone in in_processes(Work(self.pipeline), [(0, [one], path)], 1):
                         self._take([one], path, alone)
                 return
             result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], []
@@ -559,38 +453,3 @@ class _Run:
             self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
             len(self.renamed), dict(endings.most_common()),
         )
-
-
-class _Work:
-    """What is done in a process of its own, or on another rank."""
-
-    def __init__(self, pipeline):
-        self.pipeline = pipeline
-
-    def __call__(self, task):
-        """The journal's lines for some rows, and their segments to be packed.
-
-        The segments come in the file that the task names, or as arrays.
-        """
-        _, piece, path = task
-        lines, segments = [], []
-        for number, row in piece:
-            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
-            lines.append({"i": number, **line})
-            if found is not None:
-                segments.append(found)
-        if path is None or not segments:
-            return lines, segments
-        try:
-            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
-                file.writelines(one.data for one in segments)
-        except OSError as error:
-            raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
-        return lines, None
-
-
-def _has(path, size):
-    try:
-        return os.path.getsize(path) == size
-    except OSError:
-        return False

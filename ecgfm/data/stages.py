@@ -6,13 +6,13 @@ import numpy as np
 
 from .._text import short
 from .._threads import core
-from ..errors import Error, SignalError
+from ..errors import ConfigError, Error, SignalError
 from ..ecg.record import LEADS
 from .mat import mat_bytes, number, read_mat
 from .recording import describe, prepare_recording
 from .rows import inert
 
-__all__ = ["STAGES", "Stages", "WriteFailed", "segment_name", "stamps"]
+__all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
 
 STAGES = ("org", "preprocessed", "segmented")
 _MOST_ERROR = 1500  # characters of a reason
@@ -22,8 +22,28 @@ class WriteFailed(Exception):
     """The disk is full or can't be written to: a reason to end the run, not to skip a recording."""
 
 
+def stage_names(names, field):
+    """A set of stages, as an argument names them."""
+    names = frozenset(names)
+    if names - set(STAGES):
+        raise ConfigError(
+            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
+            field=field,
+            remedy=f"There are {', '.join(STAGES)}",
+        )
+    return names
+
+
+def has_size(path, size):
+    """Whether there is a file of so many bytes."""
+    try:
+        return os.path.getsize(path) == size
+    except OSError:
+        return False
+
+
 def stamps(paths):
-    """What tells whether files have changed: [bytes, time of the last change in ns] of each, None where there is none."""
+    """What tells whether files have changed: [bytes, time of the last change in ns] of each; None where it isn't."""
     found = []
     for path in paths:
         try:

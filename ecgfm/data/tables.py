@@ -132,7 +132,8 @@ class Tables:
 
     def _others(self):
         """The manifest's rows that are not this run's."""
-        return list(read_rows(self.run.manifest, MANIFEST, errors="surrogateescape")[1]) if os.path.exists(self.run.manifest) else []
+        path = self.run.manifest
+        return list(read_rows(path, MANIFEST, errors="surrogateescape")[1]) if os.path.exists(path) else []
 
     def _rows_of(self, name):
         for _, row, line in self._lines():

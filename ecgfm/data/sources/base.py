@@ -105,8 +105,8 @@ class Source(ABC):
 def save_name(source, relative):
     """The name of a recording's ``.mat`` file: its path below the data set's folder in one word.
 
-    ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``. What no table can have in a line becomes ``_``, and of a name that
-    is too long for a file the end becomes a checksum.
+    ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``. What can't be printed becomes ``_``, and of a name that is too
+    long for a file the end becomes a checksum.
     """
     stem = relative.replace(os.sep, "_").replace(" ", "_")
     if not stem.isprintable():
