@@ -217,9 +217,11 @@ class Stages:
         """(path, bytes) of each file that a journal's line tells of."""
         name = row["save_file"]
         for stage, size in line["files"].items():
-            names = [name] if stage != "segmented" else [segment_name(name, i) for i in range(line["segments"])]
-            for one in names:
-                yield os.path.join(self.folder, stage, one), size
+            if stage != "segmented":
+                yield os.path.join(self.folder, stage, name), size
+                continue
+            for i in range(line["segments"]):
+                yield os.path.join(self.folder, stage, segment_name(name, i)), size
 
 
 def _line(meta, count, files, tables):
