@@ -28,7 +28,7 @@ from .sources import find_source
 from .stages import STAGES, Stages, WriteFailed, has_size, stage_names, stamps
 from .summary import Summary
 from .tables import Tables
-from .work import Work, clean
+from .work import Work, check_outputs, clean
 
 __all__ = ["Summary", "preprocess"]
 
@@ -179,12 +179,8 @@ class _Run:
             if not os.path.isdir(self.raw_root):
                 raise ConfigError("there is no such directory", path=self.raw_root, field="raw_root")
             if os.path.exists(self.folder) and os.path.samefile(self.folder, self.raw_root):
-                raise ConfigError(
-                    "is where the recordings lie",
-                    path=self.folder,
-                    field="processed_root",
-                    remedy="Take another folder",
-                )
+                raise ConfigError("is where the recordings lie", path=self.folder, field="processed_root",
+                                  remedy="Take another folder")
         folder = os.path.dirname(os.path.abspath(self.manifest))
         if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
             raise ConfigError("there is no such directory", path=folder, field="manifest_file")
@@ -194,9 +190,10 @@ class _Run:
             raise ConfigError("a part of a file name is needed", field="results_suffix")
         if self.suffix:
             check_name(f"a{self.suffix}", "a table", field="results_suffix", error=ConfigError)
-        for path in (self.records, self.manifest, *map(self.table, ("meta", "segmented", "errors", "status"))):
-            if os.path.exists(path) and not os.path.isfile(path):
-                raise ConfigError("not a regular file", path=path, remedy="Remove it")
+        names = ["records.csv", ".ecgfm/listed.csv", "packed/splits.csv", "packed/splits_args.json"]
+        names += [f"packed/{one}{self.suffix}{end}" for one in self.splits.names for end in (".npy", ".index.csv")]
+        tables = map(self.table, ("manifest", "meta", "segmented", "errors", "status"))
+        check_outputs(self.folder, [*(os.path.join(self.folder, name) for name in names), *tables])
 
     def go(self, workers, on_error, progress, own):
         reading = self.raw_root if "org" not in self.skip else None
@@ -449,7 +446,5 @@ class _Run:
                 path=paths["errors"],
             )
         endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in self.ignored)
-        return Summary(
-            self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
-            len(self.renamed), dict(endings.most_common()),
-        )
+        return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
+                       len(self.renamed), dict(endings.most_common()))

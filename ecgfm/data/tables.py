@@ -3,14 +3,17 @@
 import os
 from contextlib import ExitStack
 
-from ..errors import Error
+from ..errors import Error, FormatError
+from .columns import check_name
 from .rows import RowWriter, read_rows, write_rows
 from .stages import segment_name
+from .work import check_outputs
 
 __all__ = ["MANIFEST", "Tables"]
 
 MANIFEST = ("idx", "source", "source_path", "save_file", "sample_rate", "sample_size")
 _NO_LIST = str.maketrans("", "", "[]'")
+_OURS = ("records", "meta", "segmented", "manifest", "errors", "status", "packed")
 _STATUS = ("idx", "path", "save_file", "status", "reason")
 _ERRORS = ("idx", "path", "save_file", "stage", "error")
 _SEGMENTED = ("path", "save_file", "sample_size")
@@ -63,7 +66,11 @@ class Tables:
                 ({"path": path, "save_file": name, "sample_size": size} for path, name in self._segmented),
             )
         for name in sorted(run.tables):
+            check_name(name, "a table", path=run.folder, field="tables")
+            if name in _OURS:
+                raise FormatError(f"a further table can't be called {name}", path=run.folder, field="tables")
             paths[name] = run.table(name)
+            check_outputs(run.folder, [paths[name]])
             keys = dict.fromkeys(key for row in self._rows_of(name) for key in row)
             write_rows(paths[name], list(keys), self._rows_of(name))
         return paths

@@ -4,11 +4,28 @@ import os
 import re
 import shutil
 
+from ..errors import ConfigError
 from .stages import WriteFailed
 
-__all__ = ["Work", "clean"]
+__all__ = ["Work", "check_outputs", "clean"]
 
 _HALF_WRITTEN = re.compile(r"\.(csv|json|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
+
+
+def check_outputs(folder, paths):
+    """Refuse what stands where a file of the folder is to be written: anything but a file that lies in the folder.
+
+    Raises
+    ------
+    ConfigError
+        If something is a directory, FIFO or device, or a link that leads out of the folder.
+    """
+    top = os.path.join(os.path.realpath(folder), "")
+    for path in paths:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ConfigError("not a regular file", path=path, remedy="Remove it")
+        if os.path.islink(path) and not os.path.realpath(path).startswith(top):
+            raise ConfigError("a link that leads out of the folder", path=path, remedy="Remove it")
 
 
 def clean(folder, state, parts):

@@ -358,9 +358,8 @@ for name in {names!r}:
 def test_files_of_a_run_that_are_none(done, make):
     """Nothing waits, nothing outside is written to, whatever stands where the run keeps its state."""
     more = "np.savez('raw/new.npz', signal=np.ones((12, 3000)), sampling_rate=500, leads=ecgfm.LEADS)"
-    kept = [name for name in STATE if not (make.startswith("os.symlink(os.path.abspath") and name.endswith(".csv"))]
-    parts = [name for name in kept if name.endswith(".part")]
-    names = [name for name in kept if name not in parts]
+    parts = [name for name in STATE if name.endswith(".part")]
+    names = [name for name in STATE if name not in parts]
     code = AGAIN.format(names=names, without=[], make=make, more=more)
     code += AGAIN.format(names=parts, without=["packed/all.index.csv"], make=make, more=more)
     ended = attack(code, done)
@@ -389,6 +388,22 @@ def test_journals_that_lie(done):
     ended = attack(code, done)
     assert ended.raised is None, ended
     ended.bounded()
+
+
+@pytest.mark.parametrize("name", ["../../victim", "../x", "meta", "a\0b", "t" * 300])
+def test_a_journal_with_tables_of_other_names(done, name):
+    import ecgfm
+    from ecgfm.data import preprocess
+
+    path = done / "out/.ecgfm/preprocess.jsonl"
+    head, *lines = path.read_text().splitlines()
+    found = [json.loads(line) | {"tables": {name: [{"a": "1"}]}} for line in lines]
+    path.write_text("\n".join([head, *map(json.dumps, found)]) + "\n")
+    before = sorted(str(one) for one in done.parent.glob("*"))
+    with pytest.raises(ecgfm.FormatError) as caught:
+        preprocess("files", "out", "raw", **OPTIONS)
+    assert caught.value.field == "tables" and sorted(str(one) for one in done.parent.glob("*")) == before
+    assert (done / "victim").read_text() == "mine" and not (done / "x.csv").exists()
 
 
 def test_a_journal_of_many_segments(done):
@@ -428,6 +443,20 @@ def test_a_manifest_of_several_sources_that_lies(done, tmp_path, idx):
     with pytest.raises(ecgfm.FormatError) as caught:
         preprocess("files", tmp_path / "out", done / "raw", manifest_file=tmp_path / "m.csv", workers=1)
     assert "m.csv" in str(caught.value) and "idx" in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_folder_of_many_tiny_files(done):
+    for i in range(20_000):
+        os.close(os.open(f"raw/f{i}.{i % 50}", os.O_CREAT | os.O_WRONLY))
+    for name in ("fifo", "fifo.npz", "fifo.hea", "fifo.xml", "fifo.gz"):
+        os.mkfifo(f"raw/{name}")
+    os.symlink("/dev/zero", "raw/zero.npy")
+    os.symlink("/dev/zero", "raw/zero")
+    ended = attack("command('preprocess', 'files', '--raw_root', 'raw', '--processed_root', 'other', '--no_parallel')", done)
+    assert ended.status == 1 and ended.err.count("\n") < 12 and len(ended.err) < 3000, ended
+    assert "20,0" in ended.err and "others)" in ended.err
+    ended.bounded(mb=100)
+    assert len(data_sets.read_table("other/meta.csv")) == 2 and len(data_sets.read_table("other/status.csv")) > 20_000
 
 
 # ---- what is printed and written
