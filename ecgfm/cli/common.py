@@ -108,7 +108,7 @@ def open_model(args):
 
 @contextmanager
 def saying_warnings():
-    """What `ecgfm.InputWarning` says in the block is printed on stderr, a line each; other warnings stay as they are."""
+    """Print what `ecgfm.InputWarning` says in the block on stderr, a line each; other warnings stay as they are."""
     shown = warnings.showwarning
 
     def say(message, category, *where, **more):

@@ -96,11 +96,11 @@ def physionet2021(args):
 
 def csv_arguments(parser):
     parser.add_argument("--labels", metavar="CSV", required=True,
-                        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number in "
-                        "meta.csv) or the record's name: save_file, path, file, record")
+                        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number "
+                        "in meta.csv) or the record's name: save_file, path, file, record")
     parser.add_argument("--output_dir", metavar="DIR", required=True)
-    parser.add_argument("--meta", metavar="CSV", help="table with idx and names of the records (default: meta.csv beside "
-                        "--meta_splits, if there is one)")
+    parser.add_argument("--meta", metavar="CSV", help="table with idx and names of the records (default: meta.csv "
+                        "beside --meta_splits, if there is one)")
     shared_arguments(parser)
 
 
@@ -119,8 +119,8 @@ def labels_path_arguments(parser):
 
 
 def shared_arguments(parser):
-    parser.add_argument("--meta_splits", metavar="CSV", help="table with split and idx, or a name, of each record, such "
-                        "as meta_split.csv")
+    parser.add_argument("--meta_splits", metavar="CSV", help="table with split and idx, or a name, of each record, "
+                        "such as meta_split.csv")
     parser.add_argument("--segmented_splits", metavar="CSV",
                         help="the same of each segment, such as segmented_split.csv")
     parser.add_argument("--labeled_meta_splits_save_file", metavar="CSV",
@@ -152,7 +152,7 @@ def finish(args, labels, folder):
                           **options)
     print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")
     if labels.unknown:
-        print(f"ecgfm: {counted(labels.unknown, 'row')} of labels left out: they are of no known record", file=sys.stderr)
+        print(f"ecgfm: {counted(labels.unknown, 'row')} of labels left out: of no known record", file=sys.stderr)
     if done["never"]:
         weight = "1" if args.finite_weights else "inf"
         hint = "" if args.finite_weights else ", which training refuses; --finite_weights writes 1"

@@ -5,20 +5,23 @@
     ecgfm preprocess mimic_iv_ecg --raw_root mimic/ --processed_root data/mimic_iv_ecg --manifest_file data/manifest.csv
 
 The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat
-files, and the tables meta.csv, segmented.csv, manifest.csv and errors.csv. A recording that can't be prepared stands in
-errors.csv with the reason; the exit status is then 1. The same command continues a run that was broken off.
+files, and the tables meta.csv, segmented.csv, manifest.csv, errors.csv and status.csv. A recording that can't be
+prepared stands in errors.csv with the reason; the exit status is then 1. status.csv has a row for each recording, and
+for each file that is none and was ignored. The same command continues a run that was broken off, and does what is new
+or has changed since.
 """
 
 import sys
 
-from .._text import printable
+from .._text import printable, short, shown
 from ..data.recording import MISSING, STRATEGIES
 from ..data.sources import SOURCES
 from ..errors import ConfigError
-from .common import Bar
+from .common import Bar, counted, saying_warnings
 
 __all__ = ["add_arguments", "run"]
 
+_KINDS = 6  # endings of ignored files that are printed
 _SHOWN = 20  # errors that are printed; errors.csv has them all
 
 
@@ -46,13 +49,15 @@ def _add_shared(parser):
         help="numbers of the leads to keep: 0 is I, 11 is V6 (default: all)")
     add("--constant_lead_strategy", choices=STRATEGIES, default="zero",
         help="what becomes of a lead without change (default zero)")
-    add("--missing_leads", choices=MISSING, default="error", help="what to do without a lead: skip the recording "
-        "(default), calculate III, aVR, aVL, aVF from I and II, or fill with zeros or NaN")
+    add("--missing_leads", choices=MISSING, default="error", help="what to do without a lead that can't be calculated "
+        "from I and II: skip the recording (default; derive is the same), or fill with zeros; nan calculates none and "
+        "fills all with NaN")
     add("--skip", default="", metavar="org,...", help="stages that are not run, since their files are there")
     add("--stages", metavar="org,...", help="stages that are written (default: all, or none with --packed); "
         "--stages segmented goes straight to segments")
     add("--packed", action="store_true", help="write the segments to one file, packed/all.npy")
-    add("--packed_splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv: write them to "
+    add("--packed_splits", metavar="CSV", help="table with split and save_file (or idx, path, file, record), such as "
+        "meta_split.csv: write them to "
         "packed/<split>.npy")
     add("--fractions", metavar="0.8,...", help="draw the splits instead and pack them: shares of the recordings, or of "
         "the groups of --group_col, for --split_labels with --seed")
@@ -84,35 +89,56 @@ def run(args):
         missing_leads=args.missing_leads,
     )
     report = _Report()
-    summary = preprocess(
-        source,
-        args.processed_root,
-        args.raw_root,
-        options=options,
-        stages=None if args.stages is None else _list(args.stages),
-        packed=args.packed,
-        packed_splits=args.packed_splits,
-        fractions=args.fractions,
-        split_labels=args.split_labels,
-        group_col=args.group_col,
-        seed=args.seed,
-        skip=_list(args.skip),
-        dataset_subset=_list(args.dataset_subset) or None,
-        manifest_file=args.manifest_file,
-        results_suffix=args.results_suffix,
-        workers=1 if args.no_parallel else args.nb_workers,
-        ranks=ranks,
-        on_error=report.error,
-        progress=report.progress,
-        **source.own(args),
-    )
+    with saying_warnings():
+        summary = preprocess(
+            source,
+            args.processed_root,
+            args.raw_root,
+            options=options,
+            stages=None if args.stages is None else _list(args.stages),
+            packed=args.packed,
+            packed_splits=args.packed_splits,
+            fractions=args.fractions,
+            split_labels=args.split_labels,
+            group_col=args.group_col,
+            seed=args.seed,
+            skip=_list(args.skip),
+            dataset_subset=_list(args.dataset_subset) or None,
+            manifest_file=args.manifest_file,
+            results_suffix=args.results_suffix,
+            workers=1 if args.no_parallel else args.nb_workers,
+            ranks=ranks,
+            on_error=report.error,
+            progress=report.progress,
+            **source.own(args),
+        )
     ranks.broadcast(None)  # the other ranks are done
     report.end()
+    _say(summary)
     earlier = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     print(f"{summary.records:,} recordings{earlier}, {summary.segments:,} segments in {summary.folder}")
     if summary.skipped:
         print(f"{summary.skipped:,} recordings were skipped: {summary.paths['errors']}", file=sys.stderr)
     return 1 if summary.skipped else 0
+
+
+def _say(summary):
+    """What a user would else find out late, a line each."""
+    where = summary.paths["status"]
+    said = []
+    if summary.added:
+        said.append(f"{counted(summary.added, 'recording')} new since the last run")
+    if summary.derived:
+        said.append(f"{counted(summary.derived, 'recording')} with leads calculated from I and II (derived_leads)")
+    if summary.renamed:
+        said.append(f"{counted(summary.renamed, 'recording')} with names of their own, others have theirs: {where}")
+    if summary.ignored:
+        kinds = list(summary.ignored.items())
+        text = ", ".join(f"{count:,} {short(ending, 20)}" for ending, count in kinds[:_KINDS])
+        text += f", {sum(count for _, count in kinds[_KINDS:]):,} others" if len(kinds) > _KINDS else ""
+        said.append(f"{counted(sum(summary.ignored.values()), 'file')} ignored, no recordings ({text}): {where}")
+    for line in said:
+        print(f"ecgfm: {printable(line)}", file=sys.stderr)
 
 
 def _list(text):
@@ -123,7 +149,7 @@ def _numbers(text):
     try:
         return [int(part) for part in _list(text)]
     except ValueError:
-        raise ConfigError(f"{text!r} are no numbers", field="--leads", remedy="Give some such as 0,1,6") from None
+        raise ConfigError(f"{shown(text)} are no numbers", field="--leads", remedy="Give some such as 0,1,6") from None
 
 
 class _Report:

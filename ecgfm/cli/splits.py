@@ -27,7 +27,7 @@ def add_arguments(parser):
     add("--fractions", default="0.8,0.1,0.1", metavar="F,F,...", help="default 0.8,0.1,0.1; if they add up to less "
         "than 1, the rest is one more")
     add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
-    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id; 15709 and 15709.0 are one")
+    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id; 7 and 7.0 are one")
     add("--date_col", metavar="COLUMN", help="dates: 2015-03-28 (with or without a time), numbers, "
         "or all in one other form that leaves no doubt")
     add("--grouped_temporal_filter_strategy", default="train", metavar="train|true|false", help="leave out records if "
@@ -58,7 +58,8 @@ def run(args):
         print(f"ecgfm: left out {count} records {reason}", file=sys.stderr)
     if done["merged"]:
         count, ways = len(done["merged"]), " and ".join(map(shown, done["merged"][0]))
-        print(f"ecgfm: {counted(count, 'group')} written in several ways taken as one: {printable(short(ways))}", file=sys.stderr)
+        text = f"{counted(count, 'group')} written in several ways taken as one: {short(ways)}"
+        print(f"ecgfm: {printable(text)}", file=sys.stderr)
     if segments is None:
         print("ecgfm: no segmented.csv: only records are split", file=sys.stderr)
     return 0

@@ -9,10 +9,12 @@ import numpy as np
 from .._text import shown
 from ..ecg.record import LEADS, canonical_lead
 from ..errors import ConfigError, FormatError, LeadError, MissingExtraError
+from ..storage.inputs import read_input
 
 __all__ = ["clean", "lead_numbers", "lead_values"]
 
 _POWERLINE = 50  # Hz
+_MOST_BYTES = 1 << 16  # of a file with a number for each lead
 
 
 def lead_numbers(leads, field="leads_to_load"):
@@ -63,12 +65,12 @@ def lead_values(values, field, leads):
     path = None
     if isinstance(values, (str, os.PathLike)):
         path = os.fsdecode(values)
+        content = read_input(path, most=_MOST_BYTES, field=field)
         try:
-            with open(path, encoding="utf-8") as file:
-                values = [float(line) for line in file.read().split()]
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror}", path=path, field=field) from None
+            values = [float(line) for line in content.decode().split()]
         except ValueError as error:
+            if isinstance(error, UnicodeDecodeError):
+                raise FormatError("not text", path=path, field=field) from None
             raise FormatError(f"not one number a line: {error}", path=path, field=field) from None
     elif values is None:
         raise ConfigError("normalize needs it", field=field, remedy="Give a text file with one number a line")
@@ -124,7 +126,7 @@ def whole_or_none(value, field):
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ConfigError(f"{value!r} is no number", field=field)
+        raise ConfigError(f"{shown(value)} is no number", field=field)
     if value != int(value) or value < 1:
-        raise ConfigError(f"{value!r} is not a whole number from 1 up", field=field)
+        raise ConfigError(f"{shown(value)} is not a whole number from 1 up", field=field)
     return int(value)

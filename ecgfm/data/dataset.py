@@ -181,7 +181,8 @@ class Dataset:
         self._y = np.asarray(labels) if not isinstance(labels, np.ndarray) else labels
         if self._y.ndim != 2 or self._y.dtype.kind not in "iufb" or 0 in self._y.shape:
             raise LabelError(
-                f"{self._y.dtype} of shape {shown(self._y.shape)} is no (records, labels) array of numbers", path=self._y_path
+                f"{self._y.dtype} of shape {shown(self._y.shape)} is no (records, labels) array of numbers",
+                path=self._y_path,
             )
         self.num_labels = self._y.shape[1]
         if self.segments.idx is not None and len(self.segments.idx):
@@ -387,6 +388,9 @@ class Dataset:
             if not self._from_files:
                 self._check_idx(segment.idx, self.segments.name(i))
                 y[row] = self._y[segment.idx]
+                if not np.isfinite(y[row]).all():
+                    what = f"a label of record {segment.idx} is not finite"
+                    raise LabelError(what, path=self._y_path, field="labels")
             elif segment.label is None or len(segment.label) != self.num_labels:
                 raise LabelError(
                     f"{'no' if segment.label is None else len(segment.label)} labels, others have {self.num_labels}",

@@ -45,7 +45,8 @@ def same_groups(values):
     for text, key in keys.items():
         ways.setdefault(key, []).append(text)
     first = {key: min(written) for key, written in ways.items()}
-    return [first[keys[text]] for text in texts], [tuple(sorted(written)) for written in ways.values() if len(written) > 1]
+    merged = [tuple(sorted(written)) for written in ways.values() if len(written) > 1]
+    return [first[keys[text]] for text in texts], merged
 
 
 def _key(text):
@@ -61,7 +62,7 @@ def by_date(dates):
     Parameters
     ----------
     dates : sequence
-        All numbers, all in ISO's form, or all in one other form that is known: day or month first, if it is clear which.
+        All numbers, all in ISO's form, or all in one other form: day or month first, if it is clear which.
 
     Returns
     -------

@@ -66,14 +66,18 @@ class Journal:
         What makes it this run: its first line. Another run's journal is refused.
     changing : sequence of str
         Keys of the head that may differ; then the old lines are forgotten.
+    grown : sequence of str
+        Values of ``records`` that may stand in the head: the tables that the one of now has grown from.
     """
 
-    def __init__(self, path, head, changing=()):
+    def __init__(self, path, head, changing=(), grown=()):
         self.path, self.head = path, head
         self.at = {}  # number of the recording -> where its last line begins
         self._synced = time.monotonic()
         old = _head(path)
         if old is not None:
+            if old.get("records") in grown:
+                old["records"] = head["records"]
             differs = [key for key in {**old, **head} if old.get(key) != head.get(key)]
             grave = sorted(key for key in differs if key not in changing)
             if grave == ["records"]:
@@ -170,7 +174,8 @@ def _checked(line):
     elif fits:
         files, meta, tables = line.get("files"), line.get("meta"), line.get("tables", {})
         fits = _is_number(line.get("segments")) and all_of(files, int) and (meta is None or all_of(meta, str))
-        fits = fits and all_of(tables, list) and all(isinstance(row, dict) for rows in tables.values() for row in rows)
+        fits = fits and isinstance(line.get("raw", []), list) and all_of(tables, list)
+        fits = fits and all(isinstance(row, dict) for rows in tables.values() for row in rows)
     if not fits:
         raise ValueError
     return line

@@ -12,7 +12,8 @@ __all__ = ["KEYS", "Names", "Records", "key_columns", "path_column"]
 #: Columns that may say which record a row is of.
 KEYS = ("idx", "save_file", "path", "file", "record")
 
-_PATHS = ("path", "file", "record")  # where a recording, or a segment, lies
+# where a recording, or a segment, lies; the last two are PTB-XL's
+_PATHS = ("path", "file", "record", "filename", "file_name", "filename_hr", "filename_lr")
 _WFDB = frozenset([".hea", ".dat", ".mat"])  # of one recording
 _ENDING = re.compile(r"\.(hea|dat|mat|npy|npz|csv|txt|tsv|xml|dcm|dicom|edf|bdf|scp|ecg|h5|hdf5)$", re.IGNORECASE)
 

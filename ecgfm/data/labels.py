@@ -150,10 +150,19 @@ class _Finder:
     def __init__(self, path, keys, records):
         self.path, self.keys, self.records = path, list(keys), records
         self.rows = self.unknown = self.agreed = 0
+        self._seen = set()
         self.unchecked = None  # (line, name, number) of the first row whose names aren't known
 
     def __call__(self, row, line):
         self.rows += 1
+        number = self._number(row, line)
+        if number in self._seen:
+            raise LabelError(f"line {line}: the index {number} stands twice", path=self.path, field="idx")
+        if number is not None:
+            self._seen.add(number)
+        return number
+
+    def _number(self, row, line):
         if self.records is None:
             return whole_number(row["idx"], self.path, f"idx, line {line}")
         number, agreed = self.records.find(row, self.keys, self.path, line)

@@ -90,8 +90,8 @@ class _Records:
         first, of = self._of_number.setdefault(number, (record, table))
         if first != record:
             raise FormatError(
-                f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels of "
-                "one would count for the other", path=table, field="idx",
+                f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels"
+                " of one would count for the other", path=table, field="idx",
                 remedy="Preprocess the sources with one --manifest_file, so that their numbers go on",
             )
 

@@ -87,8 +87,8 @@ def pack_splits(packed, splits, save_dir):
     packed : path-like
         Such as ``packed/all.npy``.
     splits : path-like
-        A table with ``split`` and ``save_file``, ``idx`` or another key, such as ``meta_split.csv``. Recordings that don't stand in it are left
-        out.
+        A table with ``split`` and ``save_file``, ``idx`` or another key, such as ``meta_split.csv``. Recordings that
+        don't stand in it are left out.
     save_dir : path-like
 
     Returns

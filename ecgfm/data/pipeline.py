@@ -5,56 +5,35 @@ the tables are written from it at the end.
 """
 
 import os
-import re
 import shutil
+from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 
 import numpy as np
 
+from .._text import shown
 from ..errors import ConfigError, Error, FormatError
+from .columns import check_name
 from .journal import Journal, locked
+from .listing import earlier_records, list_records
+from .numbering import has_room, next_number, resolve_names
 from .packed import PackedWriter
 from .packed_splits import PackedSplits, digest
 from .pool import Died, in_processes, in_ranks
 from .recording import Options
-from .rows import read_rows, write_rows
+from .rows import read_rows
 from .sources import find_source
-from .stages import STAGES, Stages, WriteFailed
-from .tables import MANIFEST, Tables
+from .stages import STAGES, Stages, WriteFailed, has_size, stage_names, stamps
+from .summary import Summary
+from .tables import Tables
+from .work import Work, check_outputs, clean
 
 __all__ = ["Summary", "preprocess"]
 
 _CHUNK = 16  # recordings that a process takes at a time
-_HALF_WRITTEN = re.compile(r"\.(csv|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
 _GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes
-    ----------
-    folder : str
-        What was written to.
-    records, segments : int
-        How many there are now.
-    resumed : int
-        Recordings that an earlier run had done.
-    skipped : int
-        Recordings that could not be done; ``errors.csv`` names them.
-    paths : dict
-        Name of each table -> its file.
-    """
-
-    folder: str
-    records: int
-    segments: int
-    resumed: int
-    skipped: int
-    paths: dict
 
 
 def preprocess(
@@ -142,8 +121,8 @@ def preprocess(
         os.fspath(processed_root),
         None if raw_root is None else os.fspath(raw_root),
         options or Options(),
-        _names(stages, "stages"),
-        _names(skip, "skip"),
+        stage_names(stages, "stages"),
+        stage_names(skip, "skip"),
         dataset_subset,
         manifest_file,
         results_suffix,
@@ -168,17 +147,6 @@ def _ignore(*_):
     pass
 
 
-def _names(names, field):
-    names = frozenset(names)
-    if names - set(STAGES):
-        raise ConfigError(
-            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
-            field=field,
-            remedy=f"There are {', '.join(STAGES)}",
-        )
-    return names
-
-
 def _workers(count):
     if count is None:
         return len(os.sched_getaffinity(0))
@@ -196,7 +164,7 @@ class _Run:
         self.parts = os.path.join(self.state, "parts")
         self.manifest = os.fspath(manifest) if manifest is not None else self.table("manifest")
         self.records = os.path.join(folder, "records.csv")
-        self.duplicates, self.total = {}, 0
+        self.duplicates, self.renamed, self.total, self.added, self.ignored = {}, {}, 0, 0, []
 
     def table(self, name):
         return os.path.join(self.folder, f"{name}{self.suffix}.csv")
@@ -211,12 +179,8 @@ class _Run:
             if not os.path.isdir(self.raw_root):
                 raise ConfigError("there is no such directory", path=self.raw_root, field="raw_root")
             if os.path.exists(self.folder) and os.path.samefile(self.folder, self.raw_root):
-                raise ConfigError(
-                    "is where the recordings lie",
-                    path=self.folder,
-                    field="processed_root",
-                    remedy="Take another folder",
-                )
+                raise ConfigError("is where the recordings lie", path=self.folder, field="processed_root",
+                                  remedy="Take another folder")
         folder = os.path.dirname(os.path.abspath(self.manifest))
         if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
             raise ConfigError("there is no such directory", path=folder, field="manifest_file")
@@ -224,12 +188,20 @@ class _Run:
             raise ConfigError("segments that are not made can't be packed", field="skip")
         if self.suffix != os.path.basename(self.suffix):
             raise ConfigError("a part of a file name is needed", field="results_suffix")
+        if self.suffix:
+            check_name(f"a{self.suffix}", "a table", field="results_suffix", error=ConfigError)
+        names = ["records.csv", ".ecgfm/listed.csv", "packed/splits.csv", "packed/splits_args.json"]
+        names += [f"packed/{one}{self.suffix}{end}" for one in self.splits.names for end in (".npy", ".index.csv")]
+        tables = map(self.table, ("manifest", "meta", "segmented", "errors", "status"))
+        check_outputs(self.folder, [*(os.path.join(self.folder, name) for name in names), *tables])
 
     def go(self, workers, on_error, progress, own):
-        if not os.path.exists(self.records):
-            columns, rows = self.source.records(self.raw_root, self.folder, **own)
-            write_rows(self.records, columns, rows)
-        self.columns, rows = read_rows(self.records)
+        reading = self.raw_root if "org" not in self.skip else None
+        room = has_room(self.manifest, self.records, Journal.head_of(self._journal_path()))
+        self.added = list_records(self.source, reading, self.folder, self.state, own, room)
+        self.ignored = list(self.source.ignored)
+        self.source.ignored.clear()
+        self.columns, rows = read_rows(self.records, errors="surrogateescape")
         rows.close()
         given = [name for name in _GIVEN if name in self.columns]
         if given:
@@ -245,12 +217,11 @@ class _Run:
 
     def _go(self, workers, on_error, progress):
         self.locate = self.source.locate(self.raw_root, self.columns, reading="org" not in self.skip)
-        journal_path = os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
-        old = Journal.head_of(journal_path)
+        old = Journal.head_of(self._journal_path())
         self.offset = old["offset"] if old else 0
         names = self._find_duplicates()
         if old is None:
-            self.offset = self._next_number(names)
+            self.offset = next_number(self.manifest, self.source.name, names)
         head = {
             "source": {"name": self.source.name, **self.source.settings()},
             **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()},
@@ -261,37 +232,29 @@ class _Run:
             "skip": sorted(self.skip),
             "packed": self.splits.digest(),
         }
-        self.journal = Journal(journal_path, head, changing=("stages", "skip", "packed"))
+        self.journal = Journal(
+            self._journal_path(), head, changing=("stages", "skip", "packed"),
+            grown=earlier_records(self.records, self.state),
+        )
         try:
             return self._with_journal(workers, on_error, progress)
         finally:
             self.journal.close()
 
-    def _next_number(self, names):
-        """The number of the first row: after all that the manifest holds."""
-        largest = -1
-        if not os.path.exists(self.manifest):
-            return 0
-        for row in read_rows(self.manifest, MANIFEST)[1]:
-            if not row["idx"].isdecimal():
-                raise FormatError(f"{row['idx']!r} is no number", path=self.manifest, field="idx")
-            if row["source"] == self.source.name and row["save_file"] in names:
-                raise FormatError(
-                    f"{row['save_file']} stands there already, with the number {row['idx']}",
-                    path=self.manifest,
-                    field=self.source.name,
-                    remedy="Remove the rows of this source, or continue in the folder of that run",
-                )
-            largest = max(largest, int(row["idx"]))
-        return largest + 1
+    def _journal_path(self):
+        return os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
 
     def rows(self):
         """Iterate over (number, row) of all that are to be done, located and numbered; numbers count rows from 0."""
         number = -1
-        for number, row in enumerate(read_rows(self.records)[1]):
+        for number, row in enumerate(read_rows(self.records, errors="surrogateescape")[1]):
+            given = row.get("save_file")
             row = {"idx": self.offset + number, **row, **self.locate(row)}
             if self.subset is not None and row["dataset"] not in self.subset:
                 continue
+            row["_named"] = bool(given)
+            if number in self.renamed:
+                row["save_file"] = self.renamed[number]
             if number in self.duplicates:
                 row["error"] = self.duplicates[number]
             row["_split"] = self.splits(row)
@@ -300,30 +263,33 @@ class _Run:
 
     def _find_duplicates(self):
         """Note rows that have a name of an earlier one; return the names."""
-        first, group = {}, self.splits.group_col
+        first, clashes, group = {}, {}, self.splits.group_col
         if group is not None and group not in (*self.columns, *self.source.located_columns):
-            raise ConfigError(f"there is no column {group!r}", path=self.records, field="group_col")
-        groups = []
+            raise ConfigError(f"there is no column {shown(group)}", path=self.records, field="group_col")
         for number, row in self.rows():
             name = row["save_file"]
             if name != os.path.basename(name) or not name.endswith(".mat") or "\0" in name:
-                raise FormatError(f"{name!r} is no name of a .mat file", path=self.records, field="save_file")
+                raise FormatError(f"{shown(name)} is no name of a .mat file", path=self.records, field="save_file")
             if first.setdefault(name, number) != number:
-                self.duplicates[number] = f"named {name} as row {first[name]} is: a recording that stands there twice"
-            elif group is not None:
-                groups.append(row[group])
+                clashes[number] = first[name]
             self.total += 1
         if not self.total:
             of = "" if self.subset is None else f" of {', '.join(self.subset)}"
             field = "dataset_subset" if of else None
-            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field)
-        self.splits.draw(list(first), groups, os.path.join(self.folder, "packed"))
+            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field,
+                              remedy=None if of else "Remove it, and the folder is listed anew")
+        if clashes:
+            self.duplicates, self.renamed = resolve_names(self.rows, clashes, first)
+        if self.splits.fractions is not None:
+            rows = [row for number, row in self.rows() if number not in self.duplicates]
+            groups = [] if group is None else [row[group] for row in rows]
+            self.splits.draw([row["save_file"] for row in rows], groups, os.path.join(self.folder, "packed"))
         return first
 
     def _with_journal(self, workers, on_error, progress):
         for stage in self.stages - self.skip:
             os.makedirs(os.path.join(self.folder, stage), exist_ok=True)
-        self._clean()
+        clean(self.folder, self.state, self.parts)
         self.pipeline = Stages(
             self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
         )
@@ -349,7 +315,7 @@ class _Run:
 
     def _results(self, processes):
         """(task, what became of it), as they come."""
-        work = _Work(self.pipeline)
+        work = Work(self.pipeline)
         if self.ranks is not None and self.ranks.size > 1:
             return in_ranks(work, self._tasks(1), self.ranks)
         return in_processes(work, self._tasks(processes), processes)
@@ -361,15 +327,6 @@ class _Run:
             if processes and self.writers:
                 path = self.free.pop() if self.free else os.path.join(self.parts, f"{place}.f32")
             yield place, piece, path
-
-    def _clean(self):
-        """Remove what a killed run left half written."""
-        shutil.rmtree(self.parts, ignore_errors=True)
-        os.makedirs(self.parts)
-        for folder in (self.folder, self.state, os.path.join(self.folder, "packed")):
-            for name in os.listdir(folder) if os.path.isdir(folder) else ():
-                if _HALF_WRITTEN.search(name):
-                    os.unlink(os.path.join(folder, name))
 
     def _open_packed(self):
         if not self.splits.names:
@@ -394,8 +351,8 @@ class _Run:
             if number not in self.journal:
                 continue
             line, split = self.journal[number], row["_split"]
-            done = "error" not in line and "error" not in row
-            done = done and all(_has(*one) for one in self.pipeline.expected(row, line))
+            done = "error" not in line and "error" not in row and not self._changed(row, line)
+            done = done and all(has_size(*one) for one in self.pipeline.expected(row, line))
             if done and split is not None and line["segments"]:
                 done = held[split].get(row["idx"]) == line["segments"]
                 kept[split][row["idx"]] = line["segments"]
@@ -407,6 +364,13 @@ class _Run:
         for name, writer in self.writers.items():
             writer.keep(kept[name])
         return count
+
+    def _changed(self, row, line):
+        """Whether a file that the recording was read from is another one now; one that is gone is not."""
+        if "org" in self.skip or "raw" not in line:
+            return False
+        return any(old is not None and new is not None and old != new
+                   for old, new in zip(line["raw"], stamps(self.source.files(row))))
 
     def _pieces(self):
         """What is to be done, some rows at a time."""
@@ -427,7 +391,7 @@ class _Run:
         if isinstance(result, Died):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
-                    for _, alone in in_processes(_Work(self.pipeline), [(0, [one], path)], 1):
+                    for _, alone in in_processes(Work(self.pipeline), [(0, [one], path)], 1):
                         self._take([one], path, alone)
                 return
             result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], []
@@ -481,39 +445,6 @@ class _Run:
                 f"none of the {self.failed} recordings could be prepared; the first: {tables.first_error}",
                 path=paths["errors"],
             )
-        return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths)
-
-
-class _Work:
-    """What is done in a process of its own, or on another rank."""
-
-    def __init__(self, pipeline):
-        self.pipeline = pipeline
-
-    def __call__(self, task):
-        """The journal's lines for some rows, and their segments to be packed.
-
-        The segments come in the file that the task names, or as arrays.
-        """
-        _, piece, path = task
-        lines, segments = [], []
-        for number, row in piece:
-            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
-            lines.append({"i": number, **line})
-            if found is not None:
-                segments.append(found)
-        if path is None or not segments:
-            return lines, segments
-        try:
-            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
-                file.writelines(one.data for one in segments)
-        except OSError as error:
-            raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
-        return lines, None
-
-
-def _has(path, size):
-    try:
-        return os.path.getsize(path) == size
-    except OSError:
-        return False
+        endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in self.ignored)
+        return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
+                       len(self.renamed), dict(endings.most_common()))

@@ -36,9 +36,10 @@ class Options:
         Numbers of the leads that are kept: 0 is I, 11 is V6.
     constant_lead_strategy : {"zero", "nan", "constant"}
         What becomes of a lead all of whose values are equal: zeros, NaN, or what is left when its mean is taken out.
-    missing_leads : {"error", "derive", "zero", "nan"}
-        What happens if a lead is missing: the recording is refused; III, aVR, aVL and aVF are calculated from I and II
-        (and it is refused if that isn't enough); the lead is filled with zeros, or with NaN.
+    missing_leads : {"error", "zero", "nan", "derive"}
+        What happens if a lead is missing. III, aVR, aVL and aVF are calculated from I and II; for another lead the
+        recording is refused, or it is filled with zeros. ``nan`` calculates nothing and fills all with NaN, as ECG-FM's
+        scripts do. ``derive`` is another word for ``error``.
     """
 
     sample_rate: float = 500
@@ -113,7 +114,7 @@ class Prepared:
     derived: list
 
 
-def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
+def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", calculate=False, path=None):
     """The wanted leads of a recording, in the wanted order.
 
     Parameters
@@ -123,8 +124,11 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
     names : sequence of str
         One per row, in any usual spelling.
     wanted : sequence of str
-    missing : {"error", "derive", "zero", "nan"}
-        As for `Options`.
+    missing : {"error", "zero", "nan", "derive"}
+        What happens if a lead is missing: that is an error, or it is filled with zeros or NaN. ``derive``: an error,
+        with `calculate`.
+    calculate : bool
+        Whether III, aVR, aVL and aVF are calculated from I and II before that.
 
     Returns
     -------
@@ -138,7 +142,7 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
     Raises
     ------
     LeadError
-        If a lead is named twice, or is missing and that is an error.
+        If a lead is named twice, or is missing, can't be calculated and is not to be filled.
     """
     names = list(names)
     if names != list(LEADS):
@@ -155,7 +159,7 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
     if list(wanted) == names:
         return feats, list(wanted), []
     at = {name: i for i, name in enumerate(names)}
-    can_derive = missing == "derive" and "I" in at and "II" in at
+    can_derive = (calculate or missing == "derive") and "I" in at and "II" in at
     derived = [name for name in wanted if name not in at and name in DERIVED and can_derive]
     absent = [name for name in wanted if name not in at and name not in derived]
     if absent and (missing in ("error", "derive") or len(absent) == len(wanted)):
@@ -163,7 +167,7 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", path=None):
             f"leads missing: {', '.join(absent)} (the recording has {', '.join(names)})",
             path=path,
             field="leads",
-            remedy="By choice they are calculated or filled: missing_leads='derive', 'zero' or 'nan' (--missing_leads)",
+            remedy="missing_leads='zero' or 'nan' (--missing_leads) fills them",
         )
     out = np.full((feats.shape[1], len(wanted)), 0 if missing == "zero" else np.nan, dtype=feats.dtype).T
     for i, name in enumerate(wanted):
@@ -279,8 +283,9 @@ def prepare_recording(feats, rate, names, options=Options(), *, path=None):
     LeadError, SignalError
         If leads are missing or the recording is empty.
     """
+    missing = options.missing_leads
     org, available, derived = reorder_leads(
-        feats, names, options.lead_names, missing=options.missing_leads, path=path
+        feats, names, options.lead_names, missing=missing, calculate=missing != "nan", path=path
     )
     if org.shape[1] == 0:
         raise SignalError("the recording has no samples", path=path, field="signal")

@@ -98,7 +98,7 @@ def inert(text):
 
 
 def _kept(error):
-    """What becomes of half a character (U+D800 to U+DFFF): a byte of a file's name stays that byte, another is named."""
+    """What becomes of half a character (U+D800 to U+DFFF): a byte of a file's name stays it, another is spelt out."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = error.object[error.start : error.end]

@@ -4,19 +4,54 @@ import os
 
 import numpy as np
 
+from .._text import short
 from .._threads import core
-from ..errors import Error, SignalError
+from ..errors import ConfigError, Error, SignalError
 from ..ecg.record import LEADS
 from .mat import mat_bytes, number, read_mat
 from .recording import describe, prepare_recording
+from .rows import inert
 
-__all__ = ["STAGES", "Stages", "WriteFailed", "segment_name"]
+__all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
 
 STAGES = ("org", "preprocessed", "segmented")
+_MOST_ERROR = 1500  # characters of a reason
 
 
 class WriteFailed(Exception):
     """The disk is full or can't be written to: a reason to end the run, not to skip a recording."""
+
+
+def stage_names(names, field):
+    """A set of stages, as an argument names them."""
+    names = frozenset(names)
+    if names - set(STAGES):
+        raise ConfigError(
+            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
+            field=field,
+            remedy=f"There are {', '.join(STAGES)}",
+        )
+    return names
+
+
+def has_size(path, size):
+    """Whether there is a file of so many bytes."""
+    try:
+        return os.path.getsize(path) == size
+    except OSError:
+        return False
+
+
+def stamps(paths):
+    """What tells whether files have changed: [bytes, time of the last change in ns] of each; None where it isn't."""
+    found = []
+    for path in paths:
+        try:
+            about = os.stat(path)
+            found.append([about.st_size, about.st_mtime_ns])
+        except (OSError, ValueError):
+            found.append(None)
+    return found
 
 
 def segment_name(save_file, number):
@@ -52,13 +87,15 @@ class Stages:
         -------
         line : dict
             For the journal: ``meta`` (text by column; None if it is not known), ``segments`` (how many), ``files``
-            (stage -> bytes of each of its files), ``tables``; or ``error`` and ``stage``.
+            (stage -> bytes of each of its files), ``tables``, ``raw`` (see `stamps`); or ``error`` and ``stage``.
         segments : ndarray or None
             (n, leads, samples) float32, if they are to be kept.
         """
         self._stage = "org"
         try:
-            return self._run(row, keep)
+            raw = stamps(self.source.files(row)) if "org" not in self.skipped else None
+            line, segments = self._run(row, keep)
+            return ({**line, "raw": raw} if raw else line), segments
         except WriteFailed:
             raise
         except MemoryError as error:
@@ -69,7 +106,7 @@ class Stages:
             text = str(error)
         except Exception as error:  # of a library, or of a user's own reader
             text = f"{type(error).__name__}: {error}"
-        return {"error": " ".join(text.split()), "stage": self._stage}, None
+        return {"error": " ".join(short(text, _MOST_ERROR).split()), "stage": self._stage}, None
 
     def _run(self, row, keep):
         idx, name = int(row["idx"]), row["save_file"]
@@ -135,7 +172,10 @@ class Stages:
             "derived_leads": str([*derived, *prepared.derived]),
             **extra,
         }
-        meta = {key: "" if value is None else str(value) for key, value in about.items()}
+        meta = {key: "" if value is None else inert(value) if isinstance(value, str) else str(value)
+                for key, value in about.items()}
+        tables = {name: [{key: inert(value) if isinstance(value, str) else value for key, value in one.items()}
+                         for one in rows] for name, rows in tables.items()}
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
 
@@ -177,9 +217,11 @@ class Stages:
         """(path, bytes) of each file that a journal's line tells of."""
         name = row["save_file"]
         for stage, size in line["files"].items():
-            names = [name] if stage != "segmented" else [segment_name(name, i) for i in range(line["segments"])]
-            for one in names:
-                yield os.path.join(self.folder, stage, one), size
+            if stage != "segmented":
+                yield os.path.join(self.folder, stage, name), size
+                continue
+            for i in range(line["segments"]):
+                yield os.path.join(self.folder, stage, segment_name(name, i)), size
 
 
 def _line(meta, count, files, tables):

@@ -9,10 +9,13 @@ import tempfile
 import numpy as np
 
 from .._files import write_text
+from .._text import shown
 from ..errors import ConfigError, FormatError
+from ..storage.inputs import open_input, read_input
 
 __all__ = ["subset_manifest"]
 
+_MOST_BYTES = 1 << 30  # of a manifest
 _NUMBER = re.compile(r"_\d+\.[^./_]+$")
 
 
@@ -45,9 +48,9 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
         If ``train.tsv`` can't be read.
     """
     if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 1:
-        raise ConfigError(f"{percent!r} is no share above 0 and up to 1", field="percent")
+        raise ConfigError(f"{shown(percent)} is no share above 0 and up to 1", field="percent")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
-        raise ConfigError(f"{seed!r} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
+        raise ConfigError(f"{shown(seed)} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
     manifest_dir = os.fsdecode(manifest_dir)
     save_dir = os.path.join(manifest_dir, str(percent)) if save_dir is None else os.fsdecode(save_dir)
     if os.path.lexists(save_dir):
@@ -68,7 +71,7 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
         write_text(os.path.join(temporary, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
         for name in sorted(os.listdir(manifest_dir)):
             if name.endswith(".tsv") and name != "train.tsv":
-                shutil.copy2(os.path.join(manifest_dir, name), os.path.join(temporary, name))
+                _copy(os.path.join(manifest_dir, name), os.path.join(temporary, name))
         write_text(os.path.join(temporary, "subset_args.json"), json.dumps(told, indent=1) + "\n")
         os.rename(temporary, save_dir)
     except BaseException:
@@ -80,20 +83,25 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
 def _train(path):
     """The head of a manifest, its other lines, and the record of each."""
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            lines = file.read().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise FormatError(f"can't be read: {reason}", path=path) from None
+        content = read_input(path, most=_MOST_BYTES).decode()
+    except UnicodeDecodeError:
+        raise FormatError("can't be read: not UTF-8", path=path) from None
+    lines = content.split("\n")
     head = 1 if "\t" in lines[0] or (len(lines) > 1 and "\t" in lines[1]) else 2
     rest = [line for line in lines[head:] if line]
     fields = 2 if head == 1 else 4
     for number, line in enumerate(rest, head + 1):
         if len(line.split("\t")) != fields:
-            raise FormatError(f"{line[:200]!r} has not {fields} fields", path=path, field=f"line {number}")
+            raise FormatError(f"{shown(line)} has not {fields} fields", path=path, field=f"line {number}")
     if not rest:
         raise FormatError("the manifest is empty", path=path)
     return lines[:head], rest, [_NUMBER.sub("", line.split("\t")[0]) for line in rest]
+
+
+def _copy(source, target):
+    with open_input(source, most=_MOST_BYTES) as file, open(target, "wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+    shutil.copystat(source, target)
 
 
 def _umask():

@@ -79,9 +79,8 @@ def test_physionet2021_broken_and_unusual(physionet, tmp_path):
     out = tmp_path / "out"
     summary = preprocess("physionet2021", out, raw)
     errors = {name.split("_")[-1][:-4]: row["error"] for name, row in rows_of(out, "errors").items()}
-    assert sorted(errors) == ["Beight", "Bempty", "Bgone", "Bnodata", "Bnohead", "Btrunc", "g1"]
+    assert sorted(errors) == ["Bempty", "Bgone", "Bnodata", "Bnohead", "Btrunc", "g1"]
     for name, text in {
-        "Beight": "leads missing: III, aVR, aVL, aVF",
         "Bgone": "no such file",
         "Bnohead": "Bnohead.hea: no such file",
         "Btrunc": "truncated",
@@ -90,8 +89,9 @@ def test_physionet2021_broken_and_unusual(physionet, tmp_path):
     }.items():
         assert text in errors[name]
     meta = rows_of(out)
-    assert summary.records == 8 and summary.skipped == 7
+    assert summary.records == 9 and summary.skipped == 6 and summary.derived == 1
     at = "physionet2021_cpsc_2018_g1_{}.mat"
+    assert meta[at.format("Beight")]["derived_leads"] == "['III', 'aVR', 'aVL', 'aVF']"
     assert meta[at.format("Bgap")]["nan_any"] == "True" and meta[at.format("Bgap")]["nan_leads_any"] == "False"
     org = read_mat(out / "org" / at.format("B15"))["feats"]
     np.testing.assert_allclose(org, x, atol=6e-4)
@@ -101,23 +101,36 @@ def test_physionet2021_broken_and_unusual(physionet, tmp_path):
     assert [int(row["idx"]) for row in everything] == list(range(15))
 
 
-def test_leads_by_choice(tmp_path):
+def test_missing_leads(tmp_path):
+    """III, aVR, aVL, aVF are calculated and named; of others it is said what becomes of them."""
     x = data_sets.signal(10)
-    eight = [0, 1, *range(6, 12)]
+    eight, seven = [0, 1, *range(6, 12)], [0, 1, *range(7, 12)]
+    derived = ["III", "aVR", "aVL", "aVF"]
     stored = data_sets.wfdb_record(tmp_path / "raw/ptb/g1", "a", x[eight], leads=[LEADS[i] for i in eight])
+    data_sets.wfdb_record(tmp_path / "raw/ptb/g1", "b", x[seven], leads=[LEADS[i] for i in seven])
     found = {}
-    for missing in ("derive", "zero", "nan"):
+    for missing in ("error", "derive", "zero", "nan"):
         out = tmp_path / missing
-        preprocess("physionet2021", out, tmp_path / "raw", options=ecgfm.data.Options(missing_leads=missing))
-        found[missing] = read_mat(out / "org/physionet2021_ptb_g1_a.mat")["feats"]
-        (row,) = data_sets.read_table(out / "meta.csv")
-        derived = ["III", "aVR", "aVL", "aVF"] if missing == "derive" else []
-        assert row["derived_leads"] == str(derived)
-        assert row["avail_leads"] == str(LEADS if derived else [LEADS[i] for i in eight])
-        assert row["nan_leads"] == (str(LEADS[2:6]) if missing == "nan" else "[]")
-        np.testing.assert_array_equal(found[missing][eight], stored)
-    np.testing.assert_allclose(found["derive"][2], stored[1] - stored[0], atol=1e-12)
-    assert not found["zero"][2:6].any() and np.isnan(found["nan"][2:6]).all()
+        summary = preprocess("physionet2021", out, tmp_path / "raw", options=ecgfm.data.Options(missing_leads=missing))
+        calculated, refused = missing != "nan", missing in ("error", "derive")
+        assert (summary.skipped, summary.derived) == (refused, (2 - refused) * calculated)
+        for name, rows in (("a", eight), ("b", seven)):
+            status = rows_of(out, "status")[f"physionet2021_ptb_g1_{name}.mat"]
+            if refused and name == "b":
+                assert status["status"] == "skipped" and "leads missing: V1 (" in status["reason"]
+                continue
+            assert status["status"] == "done"
+            assert status["reason"] == ("calculated from I and II: III, aVR, aVL, aVF" if calculated else "")
+            row = rows_of(out)[f"physionet2021_ptb_g1_{name}.mat"]
+            assert row["derived_leads"] == str(derived if calculated else [])
+            assert row["avail_leads"] == str([LEADS[i] for i in range(12) if i in rows or (calculated and 1 < i < 6)])
+            found[missing, name] = read_mat(out / f"org/physionet2021_ptb_g1_{name}.mat")["feats"]
+            np.testing.assert_array_equal(found[missing, name][rows], stored[[eight.index(i) for i in rows]])
+    for missing in ("error", "derive", "zero"):
+        np.testing.assert_allclose(found[missing, "a"][2], stored[1] - stored[0], atol=1e-12)
+        np.testing.assert_array_equal(found[missing, "a"], found["error", "a"])
+    assert not found["zero", "b"][6].any() and found["zero", "b"][2].any()
+    assert np.isnan(found["nan", "b"][2:7]).all()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What a source of recordings is."""
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 __all__ = ["Recording", "Source", "save_name"]
+
+_LONGEST = 200  # bytes of a name: a segment's number and the ending come after it
 
 
 @dataclass
@@ -48,9 +51,14 @@ class Source(ABC):
         The columns that `locate` adds.
     meta_columns : tuple of str
         The columns that `read` adds to ``meta.csv``, in order; others that it gives come after them.
+    relists : bool
+        Whether `records` is called again when a run is continued: rows of a new ``path`` are added to the end.
+    ignored : list of tuple of str
+        (path, reason) of what `records` found in the folder and left out.
     """
 
     name = ""
+    relists = False
     located_columns = ("path", "save_file", "source", "dataset")
     meta_columns = ()
 
@@ -68,6 +76,14 @@ class Source(ABC):
     def settings(self):
         """What must be the same when a run is continued, as JSON has it."""
         return {}
+
+    @property
+    def ignored(self):
+        return self.__dict__.setdefault("_ignored", [])
+
+    def files(self, row):
+        """The files that a located row is read from: when one has changed, the recording is done again."""
+        return ()
 
     @abstractmethod
     def records(self, raw_root, processed_root, **own):
@@ -89,7 +105,13 @@ class Source(ABC):
 def save_name(source, relative):
     """The name of a recording's ``.mat`` file: its path below the data set's folder in one word.
 
-    ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``.
+    ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``. What can't be printed becomes ``_``, and of a name that is too
+    long for a file the end becomes a checksum.
     """
     stem = relative.replace(os.sep, "_").replace(" ", "_")
+    if not stem.isprintable():
+        stem = "".join(character if character.isprintable() else "_" for character in stem)
+    if len(source) + len(stem.encode()) > _LONGEST:
+        checksum = hashlib.sha256(stem.encode()).hexdigest()[:16]
+        stem = f"{stem.encode()[: _LONGEST - len(source) - 20].decode(errors='ignore')}-{checksum}"
     return f"{source}_{stem}.mat"

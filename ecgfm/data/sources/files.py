@@ -6,10 +6,13 @@ import os
 import numpy as np
 
 from ...ecg import Record
-from ...ecg.readers import is_recording, members, read
+from ...ecg.readers import PART, left_out, members, read
 from ...errors import ConfigError, Error, FormatError
+from ...storage import folders
+from ..keys import path_column
 from ..rows import read_rows
 from .base import Recording, Source, save_name
+from .wfdb_files import wfdb_files
 
 __all__ = ["Files", "load_function", "walk"]
 
@@ -20,7 +23,8 @@ class Files(Source):
     Parameters
     ----------
     table : path-like, optional
-        A CSV file with the column ``path`` (below the folder, or absolute), and any others, which go into ``meta.csv``.
+        A CSV file with the column ``path`` (or ``file``, ``record``; below the folder, or absolute), and any others,
+        which go into ``meta.csv``.
         ``dataset`` and ``save_file`` are taken from it if they are there. Without a table the folder is searched.
     reader : callable, optional
         Takes a row (a dict of text, with the whole ``path``); returns a `Record`, a `Recording`, or a tuple (signal
@@ -33,6 +37,7 @@ class Files(Source):
 
     name = "files"
     meta_columns = ("notes",)
+    relists = True
 
     def __init__(self, table=None, reader=None, *, sampling_rate=None, leads=None, name="files"):
         if not name or name != os.path.basename(name):
@@ -63,24 +68,51 @@ class Files(Source):
 
     def records(self, raw_root, processed_root, **own):
         if self.table is not None:
-            return read_rows(self.table, ("path",))
-        return ["path"], ({"path": path} for path in _recordings(raw_root))
+            columns, rows = read_rows(self.table)
+            path_column(columns, self.table)
+            return columns, rows
+        return ["path"], ({"path": _plain(path)} for path in self._recordings(raw_root))
+
+    def _recordings(self, top):
+        """Those of `walk` that are recordings; of a file that holds several each one, as ``file::name``."""
+        self.ignored.clear()
+        for relative in walk(top, lambda path: self._ignore(path, "a link to a folder that is listed elsewhere")):
+            path = os.path.join(top, relative)
+            reason = left_out(path)
+            if reason is not None:
+                if reason != PART:
+                    self._ignore(path, reason)
+                continue
+            try:
+                for one in members(path):
+                    yield relative + one.removeprefix(path)
+            except Error:
+                yield relative  # reading it will say why
+
+    def _ignore(self, path, why):
+        self.ignored.append((path, why))
 
     def locate(self, raw_root, columns, *, reading=True):
-        if "path" not in columns:
-            raise FormatError("columns missing: path", path=self.table or raw_root, field="records.csv")
+        where = path_column(columns, self.table or raw_root)
 
         def located(row):
-            file, mark, member = row["path"].partition("::")
-            stem = os.path.splitext(file)[0].strip("/") + (f"_{member}" if mark else "")
+            file, mark, member = row[where].partition("::")
+            stem = os.path.splitext(file.removeprefix("./"))[0].strip("/") + (f"_{member}" if mark else "")
             return {
-                "path": os.path.join(raw_root or "", row["path"]),
+                "path": os.path.join(raw_root or "", row[where]),
                 "save_file": row.get("save_file") or save_name(self.name, stem),
                 "source": self.name,
                 "dataset": row.get("dataset") or self.name,
             }
 
         return located
+
+    def files(self, row):
+        file = row["path"].partition("::")[0]
+        stem, ending = os.path.splitext(file)
+        if ending == ".hea":
+            return wfdb_files(stem)
+        return (file,) if ending else (file, *wfdb_files(file))
 
     def read(self, row):
         if self.reader is None:
@@ -124,8 +156,14 @@ def load_function(text):
         raise ConfigError(f"can't be loaded: {error}", path=where, field="reader") from None
 
 
-def walk(top):
+def walk(top, passed=None):
     """Paths below a folder of all its files, in the order of their names, without hidden ones.
+
+    Parameters
+    ----------
+    top : str
+    passed : callable, optional
+        Called with the path of each link to a folder that is listed elsewhere.
 
     Raises
     ------
@@ -136,21 +174,11 @@ def walk(top):
     def refuse(error):
         raise FormatError(f"the directory can't be listed: {error.strerror}", path=error.filename)
 
-    for folder, subfolders, names in os.walk(top, onerror=refuse):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(folder, name), top)
+    for folder, names in folders.walk(top, refused=refuse, passed=passed):
+        for name in names:
+            yield os.path.relpath(os.path.join(folder, name), top)
 
 
-def _recordings(top):
-    """Those of `walk` that are recordings; of a file that holds several each one, as ``file::name``."""
-    for relative in walk(top):
-        path = os.path.join(top, relative)
-        if not is_recording(path):
-            continue
-        try:
-            for one in members(path):
-                yield relative + one.removeprefix(path)
-        except Error:
-            yield relative  # reading it will say why
+def _plain(path):
+    """A path as a cell that no spreadsheet takes for a formula."""
+    return f"./{path}" if path[:1] in ("=", "+", "-", "@") else path

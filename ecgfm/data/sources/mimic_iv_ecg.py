@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from ...errors import ConfigError, FormatError
 from ..rows import read_rows, write_rows
 from .base import Source, save_name
-from .wfdb_files import read_wfdb
+from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["MimicIvEcg"]
 
@@ -68,6 +68,9 @@ class MimicIvEcg(Source):
             }
 
         return located
+
+    def files(self, row):
+        return wfdb_files(row["path"])
 
     def read(self, row):
         return read_wfdb(row["path"])[0]

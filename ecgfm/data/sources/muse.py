@@ -27,10 +27,26 @@ class Muse(Source):
 
     name = "muse"
     meta_columns = _DERIVED
+    relists = True
 
     def records(self, raw_root, processed_root, **own):
         """A row per ``.xml`` file below the folder: path."""
-        return ["path"], ({"path": path} for path in walk(raw_root) if path.lower().endswith(".xml"))
+        return ["path"], ({"path": path} for path in self._files(raw_root))
+
+    def _files(self, top):
+        self.ignored.clear()
+
+        def passed(path):
+            self.ignored.append((path, "a link to a folder that is listed elsewhere"))
+
+        for path in walk(top, passed):
+            if path.lower().endswith(".xml"):
+                yield path
+            else:
+                self.ignored.append((os.path.join(top, path), "not an .xml file"))
+
+    def files(self, row):
+        return (row["path"],)
 
     def locate(self, raw_root, columns, *, reading=True):
         if "path" not in columns:

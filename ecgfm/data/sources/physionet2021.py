@@ -3,8 +3,11 @@
 import os
 
 from ...errors import FormatError
+from ...storage import folders
+from ...storage.inputs import lines as text_lines
+from ...storage.inputs import open_text
 from .base import Source, save_name
-from .wfdb_files import read_wfdb
+from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["Physionet2021"]
 
@@ -18,10 +21,15 @@ class Physionet2021(Source):
 
     name = "physionet2021"
     meta_columns = ("units", "base_date", "base_time", *_COMMENTS.values())
+    relists = True
 
     def records(self, raw_root, processed_root, **own):
         """A row per record that has a header or a signal file, or stands in ``RECORDS``: path, dataset."""
-        return ["path", "dataset"], _rows(_training(raw_root))
+        self.ignored.clear()
+        return ["path", "dataset"], _rows(_training(raw_root), self.ignored)
+
+    def files(self, row):
+        return wfdb_files(row["path"])
 
     def locate(self, raw_root, columns, *, reading=True):
         missing = [name for name in ("path", "dataset") if name not in columns]
@@ -66,13 +74,18 @@ def _training(raw_root):
     return inside if os.path.basename(os.path.normpath(raw_root)) != "training" and os.path.isdir(inside) else raw_root
 
 
-def _rows(top):
+def _rows(top, ignored):
     refused = []
-    for folder, subfolders, names in os.walk(top, onerror=refused.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+
+    def passed(path):
+        ignored.append((path, "a link to a folder that is listed elsewhere"))
+
+    for folder, names in folders.walk(top, refused=refused.append, passed=passed):
         relative = os.path.relpath(folder, top)
         prefix = "" if relative == "." else f"{relative}/"
         stems = {os.path.splitext(name)[0] for name in names if name.endswith((".hea", ".mat", ".dat"))}
+        others = [name for name in names if not name.endswith((".hea", ".mat", ".dat")) and name != "RECORDS"]
+        ignored += ((os.path.join(folder, name), "neither a header nor a signal file") for name in others)
         if "RECORDS" in names:
             stems |= _listed(folder)
         if relative == "." and os.path.basename(os.path.normpath(top)) == "training":
@@ -90,9 +103,9 @@ def _listed(folder):
     if not os.path.isfile(path):
         return set()
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
+        with open_text(path) as file:
+            lines = [line.strip() for line in text_lines(file, path)]
+    except UnicodeDecodeError as error:
         raise FormatError(f"can't be read: {error}", path=path) from None
     found = set()
     for line in lines:

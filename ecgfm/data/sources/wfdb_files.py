@@ -6,7 +6,7 @@ from ...ecg.readers.wfdb import read_values
 from ...errors import FormatError, SignalError
 from .base import Recording
 
-__all__ = ["read_wfdb"]
+__all__ = ["read_wfdb", "wfdb_files"]
 
 
 def read_wfdb(path):
@@ -28,3 +28,8 @@ def read_wfdb(path):
     units = sorted({unit.lower() for unit in about.units})
     meta = {"units": units[0] if len(units) == 1 else str(about.units)}
     return Recording(about.values.T, about.rate, about.names, meta), about
+
+
+def wfdb_files(path):
+    """The files that a record by its path without ``.hea`` usually has; some of them may not be there."""
+    return tuple(f"{path}{suffix}" for suffix in (".hea", ".dat", ".mat"))
