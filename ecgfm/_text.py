@@ -1,8 +1,16 @@
 """Text that comes from a file or a user, made safe to print: bounded, and without what a terminal would obey."""
 
+import re
 import reprlib
 
-__all__ = ["printable", "short", "short_path", "shown"]
+__all__ = ["plain_cell", "printable", "safe", "short", "short_path", "shown", "table_cell"]
+
+# Controls except tab and line feed; bidirectional controls; line separators; halves of characters.
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_FORMULA = re.compile(r"'*[=+\-@\t\uff1d\uff0b\uff0d\uff20]")  # also in full width
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def printable(text):
@@ -11,6 +19,26 @@ def printable(text):
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def safe(text):
+    """The text as it goes into files that others open: with escapes for control characters other than tab and line feed,
+    for bidirectional controls, and for what UTF-8 can't hold. All else stays, such as no-break spaces.
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def table_cell(text):
+    """The text as a cell of a CSV file that a spreadsheet does not calculate: `safe`, and with an apostrophe in front
+    where it begins with ``= + - @`` or a tab and is not a number. `plain_cell` undoes the apostrophe.
+    """
+    text = safe(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def plain_cell(text):
+    """A cell of a CSV file without the apostrophe that `table_cell` puts in front of what looks like a formula."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def short(text, most=500):
