@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from ._files import write_text
+from ._files import is_device, write_text
 from ._text import printable, safe, table_cell
 from .errors import ConfigError, Error, MissingExtraError
 
@@ -169,8 +169,7 @@ def check_ending(path, endings, field=None):
     ConfigError
     """
     path = os.fsdecode(path)
-    device = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-    if not device and not path.lower().endswith(tuple(endings)):
+    if not is_device(path) and not path.lower().endswith(tuple(endings)):
         raise ConfigError(f"the name must end in {' or '.join(endings)}", path=path, field=field)
 
 

@@ -9,6 +9,7 @@ from .._files import write_npy
 from ..errors import SignalError
 from ..table import Table
 from .inputs import expand
+from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
@@ -106,8 +107,8 @@ def embed(
 
     Parameters
     ----------
-    model : Model
-        A classifier or an encoder, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier or an encoder, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
@@ -137,6 +138,7 @@ def embed(
     >>> found.embeddings.shape, found.per_record().shape
     ((14, 768), (10, 768))
     """
+    model = opened_model(model, inputs)
     reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     done, failed = collect(embedded(model, inputs, layer=layer, tokens=tokens, **reading), on_error, progress)
     segments, records = embedding_tables(done)

@@ -19,6 +19,7 @@ from .aggregate import check_method
 from .evaluate_metrics import METRICS, ranking_table, scikit_learn
 from .evaluate_truth import group_name, read_truth
 from .inputs import expand, manifest_files
+from .opening import opened_model
 from .predict import outcomes
 from .result import about, errors_table, text_column
 from .stream import checked_count, collect
@@ -130,8 +131,8 @@ def evaluate(
 
     Parameters
     ----------
-    model : Model
-        A classifier, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N)
         without `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
@@ -174,6 +175,7 @@ def evaluate(
     >>> found = ecgfm.evaluate(model, "manifests/test.tsv", "labels/y.npy")
     >>> found.records.to_pandas().set_index("label").loc["macro", "auroc"]
     """
+    model = opened_model(model, inputs)
     check_method(aggregate)
     bootstrap = checked_count(bootstrap, "bootstrap", "resamples", low=0)
     confidence, seed = _checked_confidence(confidence), _checked_seed(seed)

@@ -15,6 +15,7 @@ from .._files import write_npy
 from ..errors import ConfigError, SignalError
 from ..table import Table
 from .inputs import expand
+from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
@@ -106,8 +107,8 @@ def saliency(
 
     Parameters
     ----------
-    model : Model
-        A classifier or an encoder, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier or an encoder, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
@@ -138,6 +139,7 @@ def saliency(
     which is about one token's. Here every sample has its own value, which is what was meant. A constant reduction gives
     zeros, where the original divides zero by zero.
     """
+    model = opened_model(model, inputs)
     options = {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     found = salient(model, inputs, layer=layer, reduction=reduction, **options, **reading)
     done, failed = collect(found, on_error, progress)

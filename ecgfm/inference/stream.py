@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..ecg import SAMPLING_RATE, canonical_leads
+from ..ecg import LEADS, SAMPLING_RATE, canonical_leads
 from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
 from ..ecg.record import checked_rate
-from ..errors import ConfigError, Error
+from ..errors import ConfigError, Error, SignalError, kept
 from .inputs import segments_of
 
 __all__ = ["Done", "checked_count", "collect", "stream"]
@@ -201,8 +201,9 @@ class _Waiting:
         self.next, self.outputs = 0, []
         try:
             self.segments = segments_of(one, **reading)
+            _check_not_flat(self.segments, one)
         except Error as error:
-            self.error = error
+            self.error, self.segments = kept(error), None
         self._x, self._first = None if self.segments is None else self.segments.x, 0
 
     @property
@@ -238,6 +239,17 @@ class _Waiting:
             end_s=start_s + samples / SAMPLING_RATE,
             provenance=self.segments.provenance,
             outputs={name: _joined([part[name] for part in self.outputs]) for name in self.outputs[0]},
+        )
+
+
+def _check_not_flat(segments, one):
+    """Refuse a recording whose leads all hold one value each: it says nothing, and the model would say something."""
+    flat, zero = (segments.provenance.get(name, ()) for name in ("constant_leads", "zero_leads"))
+    if {*flat, *zero} >= set(LEADS):
+        raise SignalError(
+            "each lead holds one value throughout, as with all electrodes off",
+            path=one if isinstance(one, str) else segments.source,
+            field="signal",
         )
 
 
