@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import ConfigError, LeadError, SignalError
+from .identity import checksum
 from .leads import DERIVED, derive
 from .named import named_rows
 from .quality import findings
@@ -52,7 +53,7 @@ class Segments:
         (B, 2500) bool, True where a segment is padded; None if none is.
     provenance : dict
         What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
-        ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
+        ``samples`` (before resampling), ``checksum`` (see `ecgfm.ecg.identity.checksum`), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
         (missing and filled with zeros, or left out by choice), ``constant_leads`` (now zero), ``padded_s`` (seconds of
         padding at the end), ``overlap_s`` (seconds that a segment shares with the next), ``unused_s`` (seconds at the
         end that fill no segment), ``quality`` (see
@@ -292,6 +293,7 @@ def _prepare(signal, about, choices, lazily):
         "source": about.source,
         "sampling_rate": about.sampling_rate,
         "samples": samples,
+        "checksum": checksum(signal, about.sampling_rate, about.leads, about.start_s),
         "resampled": about.sampling_rate != SAMPLING_RATE,
         "derived_leads": rows.derived,
         "zero_leads": rows.zero,

@@ -7,6 +7,7 @@ read along the segment's samples with a cubic spline and scaled to [0, 1].
 
 import operator
 import os
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
-__all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
+__all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency", "segment_checksums"]
 
 #: How a matrix of attention weights becomes one value per token: the largest weight that the token gives to any (the
 #: tutorial's), or the mean or the largest weight that it gets from all.
@@ -51,6 +52,8 @@ class Saliency:
         What is known of the model.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    checksums : ndarray
+        (n,) uint32, CRC-32 of the float32 values that the model saw of each segment.
     """
 
     samples: np.ndarray
@@ -62,6 +65,7 @@ class Saliency:
     errors: Table
     model: dict
     provenance: list
+    checksums: np.ndarray
 
     def to_npy(self, path, *, tokens=False):
         """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
@@ -159,11 +163,12 @@ def saliency(
         errors_table(failed),
         about(model),
         [each.provenance for each in done],
+        np.concatenate([each.outputs["checksum"] for each in done]),
     )
 
 
 def salient(model, inputs, *, layer=None, reduction="max", **reading):
-    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T) and ``layer`` (n,)."""
+    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer`` and ``checksum`` (n,)."""
     if reduction not in REDUCTIONS:
         raise ConfigError(
             f"{reduction!r} is no reduction", field="reduction", remedy=f"Give {', '.join(map(repr, REDUCTIONS))}"
@@ -178,9 +183,15 @@ def salient(model, inputs, *, layer=None, reduction="max", **reading):
             samples = along_samples(tokens, x.shape[2])
         else:
             tokens, samples = _of_padded(model, weights, padding_mask, reduction)
-        return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index)}
+        checksum = segment_checksums(x)
+        return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index), "checksum": checksum}
 
     return stream(forward, expand(inputs), **reading)
+
+
+def segment_checksums(x):
+    """CRC-32 of the values of each of the segments (n, L, N), (n,) uint32."""
+    return np.array([zlib.crc32(np.ascontiguousarray(one, dtype="<f4").data) for one in x], np.uint32)
 
 
 def reduce_attention(attention, reduction="max"):
