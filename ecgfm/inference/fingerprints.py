@@ -25,9 +25,8 @@ def fingerprint(one):
     digest = hashlib.blake2b(digest_size=8)
     if isinstance(one, Error):
         return ""
-    files = [one] if isinstance(one, str) else getattr(one, "files", None)
-    if files is not None:
-        for path in files:
+    if isinstance(one, str):
+        for path in getattr(one, "segment_files", (one,)):
             digest.update(repr([_state(each) for each in _files_of(path)]).encode())
         return digest.hexdigest()
     values = getattr(one, "signal", getattr(one, "x", one))

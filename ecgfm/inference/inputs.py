@@ -13,6 +13,7 @@ from ..ecg.record import names_lead
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..storage.inputs import open_input
 from .lists import PATH_COLUMNS, listed_files
+from .segment_files import SegmentFiles, grouped
 
 __all__ = ["expand", "manifest_files", "segments_of"]
 
@@ -27,7 +28,8 @@ def expand(inputs, ignored=None):
     in the order of their names, then those of its subdirectories; links to directories are followed, and each directory
     is looked into once. What is wrong with a directory comes as an Error in place of an input. A file of several
     recordings gives each of them, as ``file::name``; a manifest of fairseq-signals (``.tsv``) and a list of files
-    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists. An array of three dimensions gives its rows; a
+    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists, of a manifest the segments of one recording as one
+    where something says so (see `ecgfm.inference.segment_files`). An array of three dimensions gives its rows; a
     column of paths (a Series, an array of text, a DataFrame with a column ``path``) its elements.
 
     Parameters
@@ -51,7 +53,7 @@ def expand(inputs, ignored=None):
         if os.path.isdir(path):
             yield from _directory(path, ignored)
         elif _is_manifest(path):
-            yield from ((file, file) for file in manifest_files(path))
+            yield from grouped(path, manifest_files(path))
         elif (files := listed_files(path)) is not None:
             yield from ((name, name) for file in files for name, _ in _recordings(file))
         else:
@@ -201,6 +203,9 @@ def segments_of(one, sampling_rate, leads, **choices):
         return one
     if isinstance(one, Record):
         return prepare_lazily(one, **choices)
+    if isinstance(one, SegmentFiles):
+        reading = {"sampling_rate": sampling_rate, "leads": leads, "unit": choices.get("unit")}
+        return one.segments(reading, **choices)
     if isinstance(one, str):
         try:
             record = read(one, sampling_rate=sampling_rate, leads=leads, unit=choices.get("unit"))

@@ -8,6 +8,7 @@ import numpy as np
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.record import checked_signal
 from ..errors import ConfigError, LeadError, SignalError
+from ..inference.segment_files import SegmentFiles
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
 
@@ -120,7 +121,13 @@ class SaliencyPlots:
         name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0], flags=re.ASCII)[:100]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
         known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.provenance.get("checksum"))
-        plot(read(done.file, **self._reading), saliency=known, path=path)
+        files = done.provenance.get("segment_files")
+        if files is None:
+            shown = read(done.file, **self._reading)
+        else:
+            numbers = done.provenance["segment_numbers"]
+            shown = SegmentFiles(files, numbers, done.file).segments(self._reading)
+        plot(shown, saliency=known, path=path)
         self.paths.append(path)
 
 
