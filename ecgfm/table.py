@@ -11,7 +11,7 @@ from ._files import is_device, write_text
 from ._text import printable, safe, table_cell
 from .errors import ConfigError, Error, MissingExtraError
 
-__all__ = ["Table", "check_ending"]
+__all__ = ["Table", "check_ending", "json_value"]
 
 
 class Table:
@@ -174,9 +174,16 @@ def check_ending(path, endings, field=None):
 
 
 def json_value(value):
-    """A value that JSON can hold: NaN and infinities become None, text is free of controls and halves of characters."""
+    """A value that JSON can hold: NaN and infinities become None, text is free of controls and halves of characters.
+
+    Dictionaries, lists and tuples are gone through.
+    """
     if isinstance(value, str):
         return safe(value)
+    if isinstance(value, dict):
+        return {safe(name) if isinstance(name, str) else name: json_value(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(each) for each in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

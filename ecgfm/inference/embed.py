@@ -7,7 +7,7 @@ import numpy as np
 
 from .._files import write_npy
 from ..errors import SignalError
-from ..table import Table
+from ..table import Table, check_ending
 from .inputs import expand
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
@@ -59,8 +59,11 @@ class Embeddings:
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.
 
         ``emb.npy`` gets ``emb.csv``: row i of the one says what row i of the other is. Returns both paths.
+
+        Raises ConfigError if the name doesn't end in ``.npy``.
         """
         path = os.fspath(path)
+        check_ending(path, (".npy",))
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
         write_npy(path, self.embeddings if self.tokens is None else self.tokens)

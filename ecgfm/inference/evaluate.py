@@ -13,7 +13,7 @@ from .._files import write_text
 from .._text import printable
 from ..ecg import Record, Segments
 from ..errors import ConfigError, Error, LabelError
-from ..table import Table
+from ..table import Table, check_ending, json_value
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method
 from .evaluate_metrics import METRICS, ranking_table, scikit_learn
@@ -68,15 +68,17 @@ class Evaluation:
         return Table({"level": levels, **columns}).to_csv(path)
 
     def to_json(self, path=None):
-        """Everything but the predictions as a JSON object, as text or into a file; NaN becomes null."""
+        """Everything but the predictions as a JSON object, as text or into a ``.json`` file; NaN becomes null."""
+        if path is not None:
+            check_ending(path, (".json",))
         text = json.dumps(
             {
-                "model": self.model,
+                "model": json_value(self.model),
                 "settings": self.settings,
                 "records": self.records.json_rows(),
                 "segments": self.segments.json_rows(),
-                "one_class": list(self.one_class),
-                "unlabelled": list(self.unlabelled),
+                "one_class": json_value(self.one_class),
+                "unlabelled": json_value(self.unlabelled),
                 "errors": self.errors.json_rows(),
             },
             indent=1,
@@ -98,7 +100,7 @@ class Evaluation:
         if self.one_class:
             lines.append(
                 f"{len(self.one_class)} labels have one class only, and are not in the macro average: "
-                f"{', '.join(self.one_class)}"
+                f"{', '.join(map(printable, self.one_class))}"
             )
         return "\n".join(lines).rstrip()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import write_npy
 from ..errors import ConfigError, SignalError
-from ..table import Table
+from ..table import Table, check_ending
 from .inputs import expand
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
@@ -71,8 +71,11 @@ class Saliency:
         """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
 
         ``sal.npy`` gets ``sal.csv``: row i of the one says what row i of the other is. Returns both paths.
+
+        Raises ConfigError if the name doesn't end in ``.npy``.
         """
         path = os.fspath(path)
+        check_ending(path, (".npy",))
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
         write_npy(path, self.tokens if tokens else self.samples)
