@@ -9,7 +9,7 @@ from ..ecg import Record, Segments, read
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
 from ..ecg.readers import PART, left_out, members
-from ..ecg.record import names_lead
+from ..ecg.record import is_masked, names_lead
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..storage.inputs import open_input
 from .lists import PATH_COLUMNS, listed_files
@@ -19,6 +19,8 @@ __all__ = ["expand", "manifest_files", "segments_of"]
 
 _MANIFEST = re.compile(r"\t*[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
 _HEAD_BYTES = 1 << 14
+
+_FILL = "Fill or cut them out first"
 
 
 def expand(inputs, ignored=None):
@@ -198,6 +200,8 @@ def segments_of(one, sampling_rate, leads, **choices):
     if isinstance(one, Error):
         raise one
     if isinstance(one, Segments):
+        if is_masked(one.x) or is_masked(one.start_s) or is_masked(one.padding_mask):
+            raise SignalError("the segments have masked values", path=one.source, field="x", remedy=_FILL)
         if one.x.ndim != 3 or not len(one.x) or not np.isfinite(one.x).all():
             raise SignalError("the segments are empty or not finite", path=one.source, field="x")
         return one
