@@ -13,7 +13,7 @@ from ..storage.inputs import MAX_LINE
 from ..storage.npy import check_size, read_header
 from ..table import Table
 
-__all__ = ["check_growing", "damaged", "lock", "open_growing", "part"]
+__all__ = ["check_growing", "damaged", "lock", "open_growing", "open_part", "part"]
 
 _HEADER_BYTES = 128  # of a .npy file of ours, whatever the number of rows
 _BLOCK = 1 << 22  # bytes that are copied at a time
@@ -32,7 +32,7 @@ def damaged(path, why):
 def lock(path):
     """The growing file of a path, opened and locked against other runs; made if it isn't there."""
     path = part(path)
-    file = _opened(path)
+    file = open_part(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -58,7 +58,7 @@ def open_growing(path, rows):
             raise damaged(path, "the file is missing")
         shutil.copyfile(path, name)
     kind = NpyFile if path.lower().endswith(".npy") else CsvFile
-    file = _opened(name)
+    file = open_part(name)
     try:
         if rows is None:
             file.truncate(0)
@@ -68,8 +68,8 @@ def open_growing(path, rows):
         raise
 
 
-def _opened(path):
-    """A file of ours, opened to be read and written: no link, nothing but a regular file, and under no other name."""
+def open_part(path):
+    """A file of ours that isn't finished, made or opened to be read and written: regular, no link, of one name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -143,7 +143,7 @@ class _File:
         old.seek(0)
         if os.path.lexists(name):
             os.unlink(name)
-        self._file = _opened(name)
+        self._file = open_part(name)
         try:
             self._copy(old, keep, counts)
             self.flush()
