@@ -51,7 +51,8 @@ class Doubts:
             )
         for note, (count, names) in self._assumed.items():
             more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
-            lines.append(f"In {count:,} of {self.seen:,}, {note}: {', '.join(names)}{more} (column notes).")
+            note = note[:1].upper() + note[1:]
+            lines.append(f"{note}; in {count:,} of {self.seen:,}: {', '.join(names)}{more} (column notes).")
         if self._others:
             lines.append(f"{self._others:,} other assumptions stand in the column notes.")
         return lines

@@ -1,10 +1,11 @@
 """What tells one recording from another."""
 
 import hashlib
+import zlib
 
 import numpy as np
 
-__all__ = ["checksum"]
+__all__ = ["checksum", "segment_checksums"]
 
 _WHOLE = 1 << 22  # values of a recording up to which all of them count
 _BLOCKS, _BLOCK = 64, 4096  # of a longer one: so many blocks of a lead, of so many samples
@@ -42,3 +43,8 @@ def checksum(signal, sampling_rate, leads, start_s=0.0):
             with np.errstate(over="ignore"):  # as in a Record
                 digest.update(np.ascontiguousarray(row[start : start + length], dtype="<f4").data)
     return digest.hexdigest()
+
+
+def segment_checksums(x):
+    """CRC-32 of the float32 values of each of the segments (n, L, N), (n,) uint32."""
+    return np.array([zlib.crc32(np.ascontiguousarray(one, dtype="<f4").data) for one in x], np.uint32)

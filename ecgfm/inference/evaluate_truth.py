@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from .._text import plain_cell
 from ..errors import Error, FormatError, LabelError
 from ..storage.mat import MatFile
 from ..table import Table
@@ -209,7 +210,8 @@ def _read_csv(path):
     bad = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
     if bad is not None:
         raise LabelError(f"row {bad} has {len(rows[bad])} cells, the header {len(rows[0])}", path=path)
-    return {name.strip(): list(column) for name, column in zip(rows[0], zip(*rows[1:]))}
+    columns = zip(rows[0], zip(*rows[1:]))
+    return {plain_cell(name.strip()): list(map(plain_cell, column)) for name, column in columns}
 
 
 def _idx_of(path):

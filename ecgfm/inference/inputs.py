@@ -10,10 +10,10 @@ from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
 from ..ecg.readers import PART, left_out, members
 from ..ecg.record import is_masked, names_lead
+from ..ecg.segment_files import SegmentFiles, grouped
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..storage.inputs import open_input
 from .lists import PATH_COLUMNS, listed_files
-from .segment_files import SegmentFiles, grouped
 
 __all__ = ["expand", "manifest_files", "segments_of"]
 
@@ -30,8 +30,8 @@ def expand(inputs, ignored=None):
     in the order of their names, then those of its subdirectories; links to directories are followed, and each directory
     is looked into once. What is wrong with a directory comes as an Error in place of an input. A file of several
     recordings gives each of them, as ``file::name``; a manifest of fairseq-signals (``.tsv``) and a list of files
-    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists, of a manifest the segments of one recording as one
-    where something says so (see `ecgfm.inference.segment_files`). An array of three dimensions gives its rows; a
+    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists, segments of one recording as one where something
+    says so (see `ecgfm.ecg.segment_files`). An array of three dimensions gives its rows; a
     column of paths (a Series, an array of text, a DataFrame with a column ``path``) its elements.
 
     Parameters
@@ -55,9 +55,13 @@ def expand(inputs, ignored=None):
         if os.path.isdir(path):
             yield from _directory(path, ignored)
         elif _is_manifest(path):
-            yield from grouped(path, manifest_files(path))
+            yield from grouped(path, manifest_files(path), noted=True)
         elif (files := listed_files(path)) is not None:
-            yield from ((name, name) for file in files for name, _ in _recordings(file))
+            for name, one in grouped(path, files):
+                if isinstance(one, SegmentFiles):
+                    yield name, one
+                else:
+                    yield from ((member, member) for member, _ in _recordings(one))
         else:
             yield from _recordings(path)
 

@@ -7,12 +7,12 @@ read along the segment's samples with a cubic spline and scaled to [0, 1].
 
 import operator
 import os
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._files import write_npy
+from ..ecg.identity import segment_checksums
 from ..errors import ConfigError, SignalError
 from ..table import Table, check_ending
 from .inputs import expand
@@ -20,7 +20,7 @@ from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
-__all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency", "segment_checksums"]
+__all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
 
 #: How a matrix of attention weights becomes one value per token: the largest weight that the token gives to any (the
 #: tutorial's), or the mean or the largest weight that it gets from all.
@@ -190,11 +190,6 @@ def salient(model, inputs, *, layer=None, reduction="max", **reading):
         return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index), "checksum": checksum}
 
     return stream(forward, expand(inputs), **reading)
-
-
-def segment_checksums(x):
-    """CRC-32 of the values of each of the segments (n, L, N), (n,) uint32."""
-    return np.array([zlib.crc32(np.ascontiguousarray(one, dtype="<f4").data) for one in x], np.uint32)
 
 
 def reduce_attention(attention, reduction="max"):

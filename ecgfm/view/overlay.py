@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ecg import SAMPLING_RATE, Segments
-from ..ecg.identity import checksum
+from ..ecg.identity import checksum, segment_checksums
 from ..errors import SignalError
-from ..inference.saliency import segment_checksums
 
 __all__ = ["Known", "values_by_time"]
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.record import checked_signal
+from ..ecg.segment_files import SegmentFiles
 from ..errors import ConfigError, LeadError, SignalError
-from ..inference.segment_files import SegmentFiles
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
 
@@ -118,7 +118,7 @@ class SaliencyPlots:
         self.folder, self.paths, self._reading = os.fspath(folder), [], reading
 
     def __call__(self, done):
-        name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0], flags=re.ASCII)[:100]
+        name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:50]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
         known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.provenance.get("checksum"))
         files = done.provenance.get("segment_files")

@@ -139,6 +139,21 @@ def test_debug_shows_where_an_error_comes_from(run, command):
     assert shown.status == 2 and "in fail" in shown.err and shown.err.endswith("ecgfm: error: it is flat\n")
 
 
+def test_the_commands_of_fairseq_too(monkeypatch, capsys):
+    from ecgfm.cli import hydra
+
+    def fail(*args):
+        raise TypeError("of ours")
+
+    monkeypatch.setattr(hydra, "_train", fail)
+    monkeypatch.setattr(hydra, "_evaluate", fail)
+    for function in (hydra.train, hydra.validate, hydra.inference):
+        for argv in (["-cn", "x"], ["--debug", "-cn", "x"], ["a.b=1", "-cn", "x", "c.d=2", "--debug"]):
+            assert function(argv) == 3
+            err = capsys.readouterr().err
+            assert ("Traceback" in err) == ("--debug" in argv) and "a defect of ecgfm: TypeError" in err.splitlines()[-1]
+
+
 def test_both_spellings_of_an_option(run, monkeypatch):
     given = []
     made = ModuleType("ecgfm_spelling")

@@ -22,7 +22,7 @@ def test_tables(run, fake, folder):
     assert "Probability per recording (aggregate: tutorial)" in done.out and "Probability per segment" in done.out
     assert "Label names are assumed" in done.out and done.out.endswith("Not for clinical use.\n")
     fake.labels_assumed = False
-    assert "assumed" not in run("predict", "fake.pt", folder / "b.npz").out
+    assert "Label names are assumed" not in run("predict", "fake.pt", folder / "b.npz").out
     fake.labels = None
     assert "The model has no label names" in run("predict", "fake.pt", folder / "b.npz").out
 

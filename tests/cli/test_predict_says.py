@@ -77,7 +77,10 @@ def test_doubtful_signals_and_assumptions_are_in_the_summary(run, fake, recordin
         (doubts,) = [line for line in done.out.splitlines() if line.startswith("Doubtful")]
         assert doubts.startswith("Doubtful signals in 6 of 10: off.npz (flat: I II III") and "uv0.npz" in doubts
         assert "and 3 more (column quality)" in doubts
-        assert any(line.startswith("In 1 of 10, leads assumed") and "plain.npy" in line for line in done.out.splitlines())
+        (leads,) = [line for line in done.out.splitlines() if line.startswith("Leads assumed")]
+        assert leads.endswith("; in 1 of 10: plain.npy (column notes).")
+        (unit,) = [line for line in done.out.splitlines() if line.startswith("Unit assumed: mV; in 10 of 10: ")]
+        assert unit.endswith(" and 7 more (column notes).")
     done = run(*argv, "--json")
     assert "Doubtful signals in 6 of 10" in done.err and json.loads(done.out)["records"]
     assert "Doubtful" not in run("predict", "m.pt", recordings / "0.npz").out

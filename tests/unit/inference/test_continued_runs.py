@@ -187,3 +187,18 @@ def test_names_travel_through_the_tables(tmp_path, monkeypatch, name):
     model = FakeModel()
     assert predict_to(model, [name], "p.csv", resume=True).resumed == 1 and model.batches == []
     assert predict_to(model, [name], "p.csv", resume=True).resumed == 1
+
+
+def test_evaluate_reads_the_names_as_they_were(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="needs the extra [train]")
+    from ecgfm import evaluate
+    from ecgfm.table import Table
+
+    monkeypatch.chdir(tmp_path)
+    files = ["=a.npz", "-b.npz"]
+    for i, name in enumerate(files):
+        save(name, i)
+    model = FakeModel(labels=("=one", "@two", "c", "d", "e"))
+    Table({"file": files, "=one": [0, 1], "@two": [1, 0]}).to_csv("truth.csv")
+    found = evaluate(model, files, "truth.csv", bootstrap=0)
+    assert len(found.predictions) == 2 and found.records["n"].tolist()[:2] == [2, 2]

@@ -104,6 +104,20 @@ def test_the_table_of_segments_says_it(folder, table):
     assert names(found) == ["x.mat", "y_0.npz", "y_1.npz"] and found.segments.start_s.tolist() == [0, 5, 0, 0]
 
 
+def test_the_table_of_segments_itself_is_a_list(folder, monkeypatch):
+    for i in range(2):
+        save(folder / f"x_{i}.mat", i)
+        np.savez(folder / f"visit_{i}.npz", signal=simulate(5, 500, seed=i).signal, sampling_rate=500, leads=LEADS)
+    table = folder.parent / "segmented.csv"
+    table.write_text(f"path,save_file,sample_size\n{folder}/x_0.mat,x.mat,2500\n{folder}/x_1.mat,x.mat,2500\n")
+    found = predict(FakeModel(), table)
+    assert names(found) == ["x.mat"] and found.records["segments"].tolist() == [2]
+    listed = folder.parent / "list.txt"
+    listed.write_text(f"{folder}/visit_0.npz\n{folder}/visit_1.npz\n{folder}/x_1.mat\n{folder}/x_0.mat\n")
+    found = predict(FakeModel(), listed)
+    assert names(found) == ["visit_0.npz", "visit_1.npz", "x.mat"] and not found.records["notes"][0]
+
+
 def test_a_bad_segment_is_named(folder):
     for i in range(3):
         save(folder / f"a_{i}.mat", i, idx=7, segment=i, bad=i == 1)

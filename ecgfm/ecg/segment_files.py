@@ -13,10 +13,11 @@ from collections import Counter
 
 import numpy as np
 
-from ..ecg import Segments, read
-from ..ecg.prepare import prepare_lazily
 from ..errors import Error
 from ..storage.inputs import lines, open_text
+from ..storage.mat import MatFile
+from .prepare import Segments, prepare_lazily
+from .readers import read
 
 __all__ = ["SegmentFiles", "grouped"]
 
@@ -82,15 +83,20 @@ class SegmentFiles(str):
         )
 
 
-def grouped(manifest, files):
-    """Iterate over (name, input) of the recordings that a manifest of segments lists.
+def grouped(manifest, files, *, noted=False):
+    """Iterate over (name, input) of the recordings that a manifest of segments, or another list of files, lists.
 
     Parameters
     ----------
     manifest : str
+        The list; it may be the table of segments itself.
     files : sequence of str
         The paths of those that it lists.
+    noted : bool
+        Whether it is noted of those that look like segments of one recording and are not taken so.
     """
+    if not files:
+        return
     said = _said_by_table(manifest, os.path.dirname(os.path.abspath(files[0])))
     groups = {}  # what a name says, or the table -> files, in order of their first
     for file in files:
@@ -111,13 +117,14 @@ def grouped(manifest, files):
         if together:
             yield name, SegmentFiles([file for _, file in together], [number for number, _ in together], name)
         for number, file in own:
-            yield file, SegmentFiles([file], [number], file, (_OWN,))
+            yield file, SegmentFiles([file], [number], file, (_OWN,)) if noted else file
 
 
 def _said_by_table(manifest, folder):
     """Name of a segment's file -> its recording's, as the table of segments says; empty if there is none."""
     folders = dict.fromkeys((os.path.dirname(folder), folder, os.path.dirname(os.path.abspath(manifest))))
-    for path in (os.path.join(folder, table) for folder in folders for table in _TABLES):
+    beside = [os.path.join(folder, table) for folder in folders for table in _TABLES]
+    for path in [manifest] * manifest.lower().endswith(".csv") + beside:
         if not os.path.isfile(path):
             continue
         try:
@@ -147,12 +154,11 @@ def _without_evidence(members):
 
 def _origin(number, file):
     """The number ``idx`` of the recording, if the file says that it is the segment of this number."""
-    from ..data.mat import read_mat
-
     if not file.lower().endswith(".mat"):
         return None
     try:
-        found = read_mat(file)
+        with MatFile(file) as opened:
+            found = opened.read([name for name in ("idx", "segment_i") if name in opened.variables])
     except (Error, OSError):  # reading it will say what is wrong
         return None
     values = [np.asarray(found.get(name, ())) for name in ("idx", "segment_i")]
