@@ -53,17 +53,20 @@ class Segments:
         (B, 2500) bool, True where a segment is padded; None if none is.
     provenance : dict
         What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
-        ``samples`` (before resampling), ``checksum`` (see `ecgfm.ecg.identity.checksum`), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
+        ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
         (missing and filled with zeros, or left out by choice), ``constant_leads`` (now zero), ``padded_s`` (seconds of
         padding at the end), ``overlap_s`` (seconds that a segment shares with the next), ``unused_s`` (seconds at the
         end that fill no segment), ``quality`` (see
         `ecgfm.ecg.quality`), ``notes``.
+    checksum : str or None
+        Of the recording that they were cut from; see `ecgfm.ecg.identity.checksum`.
     """
 
     x: np.ndarray
     start_s: np.ndarray
     padding_mask: np.ndarray = None
     provenance: dict = field(default_factory=dict)
+    checksum: str = None
 
     @property
     def source(self):
@@ -293,7 +296,6 @@ def _prepare(signal, about, choices, lazily):
         "source": about.source,
         "sampling_rate": about.sampling_rate,
         "samples": samples,
-        "checksum": checksum(signal, about.sampling_rate, about.leads, about.start_s),
         "resampled": about.sampling_rate != SAMPLING_RATE,
         "derived_leads": rows.derived,
         "zero_leads": rows.zero,
@@ -308,7 +310,7 @@ def _prepare(signal, about, choices, lazily):
     }
     start_s = about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE
     mask = None if count else np.arange(SAMPLES)[None] >= length
-    return Segments(x, start_s, mask, provenance)
+    return Segments(x, start_s, mask, provenance, checksum(signal, about.sampling_rate, about.leads, about.start_s))
 
 
 class _Cut:

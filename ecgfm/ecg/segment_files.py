@@ -80,6 +80,7 @@ class SegmentFiles(str):
             np.concatenate([part.start_s for part in parts]),
             None if masks is None else np.concatenate(masks),
             _merged(parts, self),
+            hashlib.blake2b("".join(part.checksum for part in parts).encode(), digest_size=8).hexdigest(),
         )
 
 
@@ -181,7 +182,6 @@ def _merged(parts, group):
     about["samples"] = sum(each["samples"] for each in known)
     about["unused_s"] = sum(each["unused_s"] for each in known)
     about["padded_s"] = sum(each["padded_s"] for each in known)
-    about["checksum"] = hashlib.blake2b("".join(each["checksum"] for each in known).encode(), digest_size=8).hexdigest()
     about["constant_leads"] = [
         lead for lead in about["constant_leads"] if all(lead in each["constant_leads"] for each in known)
     ]

@@ -112,15 +112,28 @@ def _directory(top, ignored):
 
 def _files(top, refused, ignored):
     """The paths of the files below a directory that are not hidden; links to directories are followed, once each."""
-    seen = set()
-    for folder, subfolders, names in os.walk(top, onerror=refused.append, followlinks=True):
+    seen, waiting = set(), [top]  # not os.walk, which calls itself for each level
+    while waiting:
+        folder = waiting.pop()
         if not _is_first(folder, seen):
-            subfolders.clear()
             if ignored is not None:
                 ignored(folder, "a link to a directory that is read already")
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+        try:
+            with os.scandir(folder) as entries:
+                kinds = sorted((each.name, _is_folder(each)) for each in entries if not each.name.startswith("."))
+        except OSError as error:
+            refused.append(error)
+            continue
+        yield from (os.path.join(folder, name) for name, is_folder in kinds if not is_folder)
+        waiting += [os.path.join(folder, name) for name, is_folder in reversed(kinds) if is_folder]
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_first(folder, seen):

@@ -52,6 +52,8 @@ class Saliency:
         What is known of the model.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    recordings : list of str or None
+        Checksum of each recording in `records`; see `ecgfm.ecg.Segments`.
     checksums : ndarray
         (n,) uint32, CRC-32 of the float32 values that the model saw of each segment.
     """
@@ -65,6 +67,7 @@ class Saliency:
     errors: Table
     model: dict
     provenance: list
+    recordings: list
     checksums: np.ndarray
 
     def to_npy(self, path, *, tokens=False):
@@ -166,6 +169,7 @@ def saliency(
         errors_table(failed),
         about(model),
         [each.provenance for each in done],
+        [each.checksum for each in done],
         np.concatenate([each.outputs["checksum"] for each in done]),
     )
 

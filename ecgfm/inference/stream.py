@@ -37,6 +37,8 @@ class Done:
         See `ecgfm.ecg.Segments`.
     outputs : dict of str to ndarray
         What `forward` gave for its segments, (n, ...) each.
+    checksum : str or None
+        Of the recording; see `ecgfm.ecg.Segments`.
     """
 
     file: str
@@ -45,6 +47,7 @@ class Done:
     end_s: np.ndarray = None
     provenance: dict = field(default_factory=dict)
     outputs: dict = field(default_factory=dict)
+    checksum: str = None
 
 
 def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rate=None, leads=None, **reading):
@@ -239,6 +242,7 @@ class _Waiting:
             end_s=start_s + samples / SAMPLING_RATE,
             provenance=self.segments.provenance,
             outputs={name: _joined([part[name] for part in self.outputs]) for name in self.outputs[0]},
+            checksum=self.segments.checksum,
         )
 
 

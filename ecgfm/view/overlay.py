@@ -83,10 +83,10 @@ def values_by_time(saliency, shown):
 def _each(saliency):
     """The `Known` of each recording of a `Saliency`."""
     last = 0
-    for count, about in zip(saliency.records["segments"], saliency.provenance):
+    for count, recording in zip(saliency.records["segments"], saliency.recordings):
         rows = slice(last, last := last + int(count))
         start_s = saliency.segments["start_s"][rows]
-        yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], about.get("checksum"))
+        yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording)
 
 
 def _checksum_of(record):

@@ -120,7 +120,7 @@ class SaliencyPlots:
     def __call__(self, done):
         name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:50]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
-        known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.provenance.get("checksum"))
+        known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum)
         files = done.provenance.get("segment_files")
         if files is None:
             shown = read(done.file, **self._reading)

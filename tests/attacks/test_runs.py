@@ -49,8 +49,8 @@ def test_names(folder):
     names += ["\udcff\udcfe.npz", "x,\"y.npz", "'=q.npz"]
     for i, name in enumerate(names):
         good(os.path.join(folder, "in", name), i)
-    code = "import os; os.chdir('in'); " + predict(*names, "--out", "../p.csv")
-    ended = attack(f"{code}; command('predict', {MODEL!r}, *{names!r}, '--out', '../p.csv', '--resume')", folder)
+    code = "import os; os.chdir('in'); " + predict("--out", "../p.csv", "--", *names)
+    ended = attack(f"{code}; command('predict', {MODEL!r}, '--out', '../p.csv', '--resume', '--', *{names!r})", folder)
     ended.bounded()
     assert ended.status == 0 and f"{len(names)} of the recordings had been done before" in ended.out
     import csv
@@ -67,6 +67,7 @@ def test_many_names_and_deep_folders(folder):
     good(folder / "in" / "good.npz")
     for i in range(20_000):
         open(folder / "in" / f"{i}.txt", "wb").close()
+    os.symlink("itself", folder / "in" / "itself")
     where = os.getcwd()
     try:
         os.chdir(folder / "in")
