@@ -7,7 +7,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-__all__ = ["replacing", "sync_folder", "write_npy", "write_text"]
+__all__ = ["is_device", "replacing", "sync_folder", "write_npy", "write_text"]
+
+
+def is_device(path):
+    """Whether a path is no ordinary file, or a name such as /dev/stdout for whatever lies behind it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if folder in ("/dev", "/dev/fd") or folder.startswith("/proc"):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 @contextmanager

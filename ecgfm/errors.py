@@ -1,5 +1,9 @@
 """Named errors: which file, which field, what is wrong, what to do."""
 
+import os
+import sys
+import traceback
+
 from ._text import printable, short, short_path
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
 ]
 
 _MOST_MESSAGE, _MOST_FIELD, _MOST_REMEDY = 800, 200, 400  # characters; with the path below 2,000 in all
+_MOST_DEBUG = 8000
 
 
 class Error(ValueError):
@@ -94,3 +99,26 @@ class MissingExtraError(Error, ImportError):
 
 class InputWarning(UserWarning):
     """What was given is evidently not what the model, or the function, was made for; the result may be wrong."""
+
+
+def kept(error):
+    """The error as it may be kept: without its traceback and what else holds the arrays that it arose from.
+
+    Of a mistake of ours that it was made of (its ``__cause__``, if that is no `Error`), the end of the traceback is kept
+    as text in ``error.debug``: one text for all errors that arose in the same way.
+    """
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, Error):
+        error.debug = sys.intern("".join(traceback.format_exception(cause))[-_MOST_DEBUG:])
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
+def defect(error):
+    """What is said of a mistake of ours, in one line: what was raised, and where in the package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = os.path.dirname(os.path.abspath(__file__))
+    where = next((each for each in reversed(frames) if each.filename.startswith(here)), None)
+    place = "" if where is None else f" in {os.path.relpath(where.filename, here)}, line {where.lineno}"
+    text = short(f"{type(error).__name__}{place}: {error}".rstrip(": "), 2 * _MOST_FIELD)
+    return printable(f"a defect of ecgfm: {text}. --debug shows the traceback.")

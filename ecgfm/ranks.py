@@ -15,7 +15,8 @@ from functools import cache
 import numpy as np
 
 from ._threads import set_num_threads
-from .errors import ConfigError, Error, MissingExtraError
+from ._text import printable
+from .errors import ConfigError, Error, MissingExtraError, defect
 
 __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 
@@ -129,8 +130,12 @@ class Ranks:
             self.end(*((end.code, None) if isinstance(end.code, int) else (1, end.code)))
         except KeyboardInterrupt:
             self.end(130, "interrupted")
-        except Error as error:
-            self.end(2, f"ecgfm: error: {error}")
+        except (Error, OSError, MemoryError) as error:
+            self.end(2, f"ecgfm: error: {printable(error) or 'not enough memory'}")
+        except Exception as error:
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            self.end(3, f"ecgfm: error: {defect(error)}")
         except BaseException:
             self.end(1, traceback.format_exc())
 

@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 
-from ._files import write_text
-from .errors import Error, MissingExtraError
+from ._files import is_device, write_text
+from ._text import printable, safe, table_cell
+from .errors import ConfigError, Error, MissingExtraError
 
-__all__ = ["Table"]
+__all__ = ["Table", "check_ending", "json_value"]
 
 
 class Table:
@@ -74,17 +76,25 @@ class Table:
 
     def json_rows(self):
         """The rows as a list of dictionaries that ``json`` can write; a NaN or infinity becomes None."""
-        return [{name: json_value(value) for name, value in row.items()} for row in self.rows()]
+        return [{safe(name): json_value(value) for name, value in row.items()} for row in self.rows()]
 
     def to_csv(self, path=None, *, float_format=None):
         """Write the table as CSV, or return it as text when no path is given.
 
-        Floats are written with the fewest digits that read back to the same value, unless
-        ``float_format`` (such as ``"%.4f"``) says otherwise.
+        Floats are written with the fewest digits that read back to the same value, unless ``float_format`` (such as
+        ``"%.4f"``) says otherwise. Text that a spreadsheet would calculate (it begins with ``= + - @`` or a tab) gets an
+        apostrophe in front, control characters and what is no Unicode get escapes; numbers are left alone.
+
+        Raises
+        ------
+        ConfigError
+            If the name doesn't end in ``.csv``.
         """
+        if path is not None:
+            check_ending(path, (".csv",))
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self._columns)
+        writer.writerow(map(table_cell, self._columns))
         writer.writerows(zip(*(_cells(values, float_format) for values in self._columns.values())))
         if path is None:
             return buffer.getvalue()
@@ -92,7 +102,9 @@ class Table:
         return None
 
     def to_json(self, path=None):
-        """Write the rows as a JSON list of objects, or return it as text; a NaN becomes null."""
+        """Write the rows as a JSON list of objects into a ``.json`` file, or return it as text; a NaN becomes null."""
+        if path is not None:
+            check_ending(path, (".json",))
         text = json.dumps(self.json_rows(), indent=1)
         if path is None:
             return text
@@ -112,12 +124,15 @@ class Table:
     def to_text(self, *, max_rows=None, float_format="%.4f"):
         """The table as aligned text, at most ``max_rows`` rows."""
         shown = len(self) if max_rows is None else min(len(self), max_rows)
-        cells = [[name, *_cells(values[:shown], float_format)] for name, values in self._columns.items()]
-        widths = [max((len(str(cell)) for cell in column), default=0) for column in cells]
+        cells = [
+            [printable(name), *(printable(cell) for cell in _cells(values[:shown], float_format, str))]
+            for name, values in self._columns.items()
+        ]
+        widths = [max((len(cell) for cell in column), default=0) for column in cells]
         numeric = [values.dtype.kind in "iuf" for values in self._columns.values()]
         lines = []
         for row in zip(*cells):
-            parts = (str(c).rjust(w) if n else str(c).ljust(w) for c, w, n in zip(row, widths, numeric))
+            parts = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric))
             lines.append("  ".join(parts).rstrip())
         if shown < len(self):
             lines.append(f"... {len(self) - shown} more rows")
@@ -130,16 +145,45 @@ def _python_values(values):
     return values.tolist()
 
 
-def _cells(values, float_format):
+def _cells(values, float_format, of_text=table_cell):
     if values.dtype.kind == "f":
         if float_format:
             return ["" if np.isnan(v) else float_format % v for v in values]
         return ["" if np.isnan(v) else str(v) for v in values]
-    return ["" if v is None else v for v in values.tolist()]
+    return ["" if v is None else of_text(v) if isinstance(v, str) else v for v in values.tolist()]
+
+
+def check_ending(path, endings, field=None):
+    """Refuse a name whose ending promises another format than what is to be written. Devices have no ending.
+
+    Parameters
+    ----------
+    path : path-like
+    endings : sequence of str
+        In lower case, with the dot.
+    field : str, optional
+        The option that names the file.
+
+    Raises
+    ------
+    ConfigError
+    """
+    path = os.fsdecode(path)
+    if not is_device(path) and not path.lower().endswith(tuple(endings)):
+        raise ConfigError(f"the name must end in {' or '.join(endings)}", path=path, field=field)
 
 
 def json_value(value):
-    """A value that JSON can hold: NaN and infinities become None."""
+    """A value that JSON can hold: NaN and infinities become None, text is free of controls and halves of characters.
+
+    Dictionaries, lists and tuples are gone through.
+    """
+    if isinstance(value, str):
+        return safe(value)
+    if isinstance(value, dict):
+        return {safe(name) if isinstance(name, str) else name: json_value(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(each) for each in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

@@ -8,11 +8,32 @@ import warnings
 from contextlib import contextmanager
 
 from .._text import printable
-from ..errors import ConfigError, Error, InputWarning
+from ..errors import Error, InputWarning
 from ..inference.result import without_path
+from ..table import check_ending
+from .doubts import Doubts
 
-__all__ = ["Bar", "Skipped", "Work", "add_model", "add_reading", "check_out", "counted", "open_model", "reading",
-           "saying_warnings"]
+__all__ = [
+    "Bar",
+    "Skipped",
+    "Work",
+    "add_model",
+    "add_reading",
+    "add_resuming",
+    "caveats",
+    "check_folder",
+    "check_out",
+    "counted",
+    "open_model",
+    "reading",
+    "saying_warnings",
+]
+
+ASSUMED = (
+    "Label names are assumed: the checkpoint names none, these are the published MIMIC-IV-ECG model's (--labels names"
+    " others)."
+)
+UNNAMED = "The model has no label names: label_0 ... are its outputs in order (name them with --labels)."
 
 
 def counted(number, what):
@@ -63,6 +84,21 @@ def add_reading(parser):
     parser.add_argument(
         "--readers", type=int, default=2, metavar="N", help="threads that read files ahead (default 2; 0: none)"
     )
+
+
+def add_resuming(parser):
+    """What becomes of an earlier run."""
+    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, though a run is there that was broken off")
+
+
+def caveats(model, labels=False):
+    """What must be known of a model by who reads its answers, a line each; with `labels`, also of their names."""
+    said = getattr(model, "caveat", None)
+    lines = [] if said is None else [f"{printable(said).rstrip('.')}."]
+    if labels:
+        lines += [UNNAMED] if model.labels is None else [ASSUMED] if model.labels_assumed else []
+    return lines
 
 
 def reading(args):
@@ -129,8 +165,8 @@ class Skipped:
     The first is held back until it is known that it isn't the only one: of that the command's error speaks.
     """
 
-    def __init__(self, bar=None):
-        self.errors, self.first, self._held, self._bar = [], None, None, bar
+    def __init__(self, bar=None, debug=False):
+        self.errors, self.first, self._held, self._bar, self._debug = [], None, None, bar, debug
 
     @property
     def count(self):
@@ -140,6 +176,8 @@ class Skipped:
     def __call__(self, file, error):
         self.errors.append((file, error))
         text = f"ecgfm: skipped: {printable(file)}: {printable(without_path(error))}"
+        trace = getattr(error, "debug", "") if self._debug else ""
+        text = "\n".join([*map(printable, trace.splitlines()), text])
         if self.count == 1:
             self.first, self._held = error, text
         else:
@@ -212,25 +250,60 @@ def _duration(seconds):
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def check_out(path, inputs=(), suffixes=None):
-    """Find out before the work whether its result can be written.
+def check_out(path, inputs=(), suffixes=(), field="--out"):
+    """Find out before the work whether its result can be written; the directory is made.
+
+    Parameters
+    ----------
+    path : str
+    inputs : sequence of str
+        Files that are read, none of which it may be.
+    suffixes : sequence of str
+        How the name may end, which decides what is written.
+    field : str
+        The option that names the path.
 
     Raises
     ------
     Error
-        If the path is a directory, lies in none, is one of the inputs, or doesn't end as it must.
+        If the path is a directory, is one of the inputs, doesn't end as it must, or its directory can't be made.
     """
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(one, path) for one in inputs):
-        raise Error("is one of the recordings", path=path, field="--out", remedy="Name another file")
+        raise Error("is one of the recordings", path=path, field=field, remedy="Name another file")
     if os.path.isdir(path):
-        raise Error("a directory, not a file", path=path, field="--out", remedy="Name a file such as preds.csv")
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise Error("there is no such directory", path=folder, field="--out", remedy="Make it first")
-    if not os.access(folder, os.W_OK):
-        raise Error("the directory can't be written to", path=folder, field="--out")
-    if suffixes and not path.lower().endswith(suffixes):
-        raise ConfigError(f"the name must end in {' or '.join(suffixes)}", path=path, field="--out")
+        raise Error("a directory, not a file", path=path, field=field, remedy="Name a file such as preds.csv")
+    if suffixes:
+        check_ending(path, suffixes, field)
+    check_folder(os.path.dirname(os.path.abspath(path)), field)
+
+
+def check_folder(path, field):
+    """Make a directory if it isn't there.
+
+    Raises
+    ------
+    Error
+        If it can't be made, or not be written to.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Error(f"the directory can't be made: {why}", path=path, field=field) from None
+    if not os.access(path, os.W_OK):
+        raise Error("the directory can't be written to", path=path, field=field)
+
+
+def again(written):
+    """Lines on what an earlier run has done."""
+    lines = []
+    if written.resumed:
+        lines.append(f"{written.resumed:,} of the recordings had been done before.")
+    if written.dropped:
+        lines.append(
+            f"{counted(written.dropped, 'recording')} of the earlier run left out: changed since, or not among the files."
+        )
+    return lines
 
 
 class Work:
@@ -244,19 +317,40 @@ class Work:
     files : sequence of str
     out : str, optional
         A file that grows and can be continued; who breaks off the command is told so.
+    debug : bool
+        Of defects of ecgfm that recordings were skipped for, the traceback is shown.
+    on_done : callable, optional
+        Gets what became of each recording that is written.
+
+    Attributes
+    ----------
+    doubts : Doubts
+        What is doubtful or was assumed about the recordings.
     """
 
-    def __init__(self, files, out=None):
+    def __init__(self, files, out=None, *, debug=False, on_done=None):
         from ..inference.inputs import expand
 
-        self._out = out
+        self._out, self._on_done = out, on_done
         self.bar = Bar(sum(1 for _ in expand(files))) if Bar.wanted() else None
-        self.skipped = Skipped(self.bar)
+        self.skipped, self.doubts = Skipped(self.bar, debug), Doubts()
 
     @property
     def options(self):
         """What to give `ecgfm.predict` and its like."""
         return {"on_error": self.skipped, "progress": self.bar}
+
+    def done(self, one):
+        """To be called with what became of each recording, as `on_done` of `predict_to` and its like."""
+        self.doubts.add(one.file, one.provenance)
+        if self._on_done is not None:
+            self._on_done(one)
+
+    def say_written(self, written):
+        """Print what was written, what is doubtful about it."""
+        print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
+        print(f"Written: {', '.join(map(printable, written.paths))}")
+        print("".join(f"{line}\n" for line in [*again(written), *self.doubts.lines()]), end="")
 
     @property
     def status(self):

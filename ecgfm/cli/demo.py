@@ -9,7 +9,9 @@ import secrets
 import sys
 from importlib import resources
 
-from ..errors import CheckpointError, ConfigError, Error
+from .._text import printable
+from ..errors import CheckpointError, ConfigError
+from .common import caveats, check_out
 from .predict import NOT_CLINICAL
 
 __all__ = ["add_arguments", "run"]
@@ -60,10 +62,11 @@ def run(args):
             yield record
 
     result = predict(model, recordings())
-    notices = [UNTRAINED if model.info.get("training") == "none" else SIMULATED, NOT_CLINICAL]
+    caveat = UNTRAINED if model.info.get("training") == "none" else SIMULATED
+    notices = [*(caveats(model) or [caveat]), NOT_CLINICAL]
     if args.plot is not None:
         _plot(model, first[0], args.plot)
-        notices.append(f"Drawn: {_NAME.format(0)} in {args.plot}")
+        notices.append(f"Drawn: {_NAME.format(0)} in {printable(args.plot)}")
     if args.json:
         known = [{"file": _NAME.format(i), "labels": list(labels)} for i, labels in enumerate(truth)]
         print(json.dumps({"seed": seed, "truth": known} | json.loads(result.to_json()), indent=1))
@@ -115,14 +118,9 @@ def _table(result, truth, seed):
 def _check_plot(path):
     """What would keep the picture from being drawn, before the work."""
     from ..view.figures import new_figure
-    from .common import check_out
 
     new_figure(1, 1)
-    try:
-        check_out(path, suffixes=_PICTURES)
-    except Error as error:
-        error.field = "--plot"
-        raise
+    check_out(path, suffixes=_PICTURES, field="--plot")
 
 
 def _plot(model, record, path):

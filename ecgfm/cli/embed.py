@@ -5,9 +5,8 @@ recordings are done; a command that was broken off goes on with --resume. A reco
 skipped; the exit status is then 1.
 """
 
-from .._text import printable
 from ..errors import ConfigError
-from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
+from .common import Work, add_model, add_reading, add_resuming, caveats, check_out, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,7 +14,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser):
     add_model(parser)
     parser.add_argument("--out", metavar="EMB.npy", required=True, help="where the array goes")
-    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    add_resuming(parser)
     parser.add_argument("--layer", type=int, metavar="I", help="of transformer layer I (0: the first), not of the"
                         " output")  # fmt: skip
     parser.add_argument("--per", choices=("segment", "record"), default="segment", help="a row per segment (default) or"
@@ -31,7 +30,7 @@ def run(args):
     from ..inference import embed_to
 
     model = open_model(args)
-    with Work(args.files, args.out) as work:
+    with Work(args.files, args.out, debug=args.debug) as work:
         written = embed_to(
             model,
             args.files,
@@ -40,9 +39,11 @@ def run(args):
             tokens=args.tokens,
             per_record=args.per == "record",
             resume=args.resume,
+            overwrite=args.overwrite,
+            on_done=work.done,
             **reading(args),
             **work.options,
         )
-    print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
-    print(f"Written: {', '.join(map(printable, written.paths))}")
+    work.say_written(written)
+    print("".join(f"{line}\n" for line in caveats(model)), end="")
     return work.status

@@ -9,7 +9,7 @@ import sys
 
 from .._text import printable
 from ..inference.aggregate import METHODS
-from .common import Work, add_model, add_reading, check_out, open_model, reading
+from .common import Work, add_model, add_reading, caveats, check_out, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,14 +36,15 @@ def add_arguments(parser):
 
 
 def run(args):
-    for path in (args.out, args.predictions):
-        if path is not None:
-            check_out(path, [*args.files, args.truth])
+    if args.out is not None:
+        check_out(args.out, [*args.files, args.truth], (".csv", ".json"))
+    if args.predictions is not None:
+        check_out(args.predictions, [*args.files, args.truth], (".csv",), "--predictions")
     from .. import evaluate
 
     model = open_model(args)
     files = args.files[0] if len(args.files) == 1 else args.files
-    with Work(args.files) as work:
+    with Work(args.files, debug=args.debug) as work:
         found = evaluate(
             model,
             files,
@@ -64,8 +65,8 @@ def run(args):
         found.predictions.to_csv(args.predictions)
         written.append(args.predictions)
     print(found.to_json() if args.json else found.to_text())
-    if written:
-        print(f"Written: {', '.join(map(printable, written))}", file=sys.stderr if args.json else None)
+    notices = [f"Written: {', '.join(map(printable, written))}"] * bool(written) + caveats(model)
+    print("".join(f"{line}\n" for line in notices), end="", file=sys.stderr if args.json else None)
     return 1 if found.unlabelled else work.status
 
 

@@ -11,17 +11,19 @@ __all__ = ["inference", "train", "validate"]
 
 def train(argv=None):
     """Pretrain or finetune as a YAML file and overrides say. Returns the exit status."""
-    return run_command(lambda: _train(*_arguments("ecgfm-hydra-train", train.__doc__, argv)))
+    return run_command(lambda: _train(*_arguments("ecgfm-hydra-train", train.__doc__, argv)), _given(argv))
 
 
 def validate(argv=None):
     """Metrics of a checkpoint on subsets, and stores of what it gives. Returns the exit status."""
-    return run_command(lambda: _evaluate("validate", *_arguments("ecgfm-hydra-validate", validate.__doc__, argv)))
+    name = "ecgfm-hydra-validate"
+    return run_command(lambda: _evaluate("validate", *_arguments(name, validate.__doc__, argv)), _given(argv))
 
 
 def inference(argv=None):
     """Stores of what a checkpoint gives on subsets, whose labels are not read. Returns the exit status."""
-    return run_command(lambda: _evaluate("inference", *_arguments("ecgfm-hydra-inference", inference.__doc__, argv)))
+    name = "ecgfm-hydra-inference"
+    return run_command(lambda: _evaluate("inference", *_arguments(name, inference.__doc__, argv)), _given(argv))
 
 
 def _evaluate(name, args, argv, alone):
@@ -64,13 +66,17 @@ def _ranks(run):
     return ranks
 
 
+def _given(argv):
+    return list(sys.argv[1:] if argv is None else argv)
+
+
 def _arguments(program, description, argv):
     description = description.removesuffix(" Returns the exit status.")
     parser = Parser(prog=program, description=description, epilog="Not for clinical use.")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own")
     parser.add_argument("--config-name", "-cn", metavar="NAME", required=True, help="such as w2v_cmsc_rlm or diagnosis")
     parser.add_argument("overrides", nargs="*", metavar="GROUP.KEY=VALUE")
-    given = list(sys.argv[1:] if argv is None else argv)
+    given = _given(argv)
     return parser.parse_intermixed_args(given), given, argv is None
 
 

@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from importlib import import_module
 
 from .. import __version__
 from .._text import printable
-from ..errors import Error
+from ..errors import Error, defect
 from ..ranks import communicator, ranks_started
 
 __all__ = ["COMMANDS", "Parser", "main", "run_command"]
@@ -32,7 +33,7 @@ COMMANDS = {
     "pack": "ecgfm.cli.pack",
 }
 
-DONE, COULD_NOT_RUN, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+DONE, COULD_NOT_RUN, DEFECT, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
 
 class _Terminated(BaseException):
@@ -40,10 +41,30 @@ class _Terminated(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """Says what is wrong with the arguments in one line. Knows ``--debug``, and each option with ``-`` and with ``_``."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def error(self, message):
         raise Error(message, remedy=f"See {self.prog} --help")
+
+    def parse_known_args(self, args=None, namespace=None):
+        args = list(sys.argv[1:] if args is None else args)
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_known_args([*map(self._spelled, args[:end]), *args[end:]], namespace)
+
+    def _spelled(self, argument):
+        """An option as it is called here, where it was spelled with ``_`` for ``-`` or the other way round."""
+        name, equals, value = argument.partition("=")
+        known = self._option_string_actions
+        if not name.startswith("--") or any(option.startswith(name) for option in known):
+            return argument
+        wanted = name[2:].replace("_", "-")
+        found = [option for option in known if option[2:].replace("_", "-").startswith(wanted)]
+        exact = [option for option in found if len(option) == len(name)]
+        return (exact or found)[0][: len(name)] + equals + value if found else argument
 
 
 def main(argv=None):
@@ -57,13 +78,19 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0 all done; 1 some inputs were skipped; 2 the command could not run; 130 Ctrl-C; 143 SIGTERM.
+        Exit status: 0 all done; 1 some inputs were skipped; 2 the command could not run; 3 a defect of ecgfm; 130
+        Ctrl-C; 143 SIGTERM.
     """
-    return run_command(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _run(argv), argv)
 
 
-def run_command(function):
-    """What a command's function returns, its exit status; what goes wrong in it is said in one line."""
+def run_command(function, argv):
+    """What a command's function returns, its exit status; what goes wrong in it is said in one line.
+
+    With ``--debug`` among the arguments, the traceback comes before that line.
+    """
+    debug = "--debug" in argv[: argv.index("--") if "--" in argv else None]
     restore = _answer_sigterm()
     try:
         status = function()
@@ -77,19 +104,33 @@ def run_command(function):
     except BrokenPipeError:
         _silence_stdout()
         return DONE
-    except (Error, ImportError) as error:  # an ImportError says what of the installation is missing
-        return _fail(f"error: {error}")
-    except MemoryError as error:
-        text = str(error) or "not enough memory"
-        return _fail(f"error: {text}. Give the model fewer segments at a time, or cut the recording into parts.")
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _fail(f"error: {where}{error.strerror or error}")
+    except Exception as error:
+        return _fail(*_said_of(error), _trace(error) if debug else "")
     finally:
         restore()
 
 
+def _said_of(error):
+    """The line and the exit status for what a command has raised."""
+    if isinstance(error, (Error, ImportError)):  # an ImportError says what of the installation is missing
+        return f"error: {error}", COULD_NOT_RUN
+    if isinstance(error, MemoryError):
+        text = str(error) or "not enough memory"
+        remedy = "Give the model fewer segments at a time, or cut the recording into parts."
+        return f"error: {text}. {remedy}", COULD_NOT_RUN
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"error: {where}{error.strerror or error}", COULD_NOT_RUN
+    return f"error: {defect(error)}", DEFECT
+
+
+def _trace(error):
+    return getattr(error, "debug", "") + "".join(traceback.format_exception(error))
+
+
 def _run(argv):
+    while argv[:1] == ["--debug"]:
+        argv = argv[1:]
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help", "help"):
         print(_overview())
@@ -121,11 +162,13 @@ def _overview():
     return "\n".join(lines)
 
 
-def _fail(text, status=COULD_NOT_RUN):
+def _fail(text, status, trace=""):
     """One line on stderr, whatever the text holds; if nobody can read it, the status must do.
 
     One of several ranks takes the others with it.
     """
+    if trace:
+        print("\n".join(map(printable, trace.rstrip("\n").split("\n"))), file=sys.stderr, flush=True)
     if ranks_started() > 1:
         communicator().end(status, f"ecgfm: {printable(text)}")
     try:

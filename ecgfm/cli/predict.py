@@ -12,15 +12,11 @@ from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
 from ..inference.result import Result
-from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
+from .common import Work, add_model, add_reading, add_resuming, again, caveats, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
 NOT_CLINICAL = "Not for clinical use."
-ASSUMED = (
-    "Label names are assumed: the checkpoint names none, these are the published MIMIC-IV-ECG model's (--labels names"
-    " others)."
-)
 _SHOWN = 40  # recordings that are printed when all are written into a file
 
 
@@ -32,7 +28,7 @@ def add_arguments(parser):
         help="write the table per recording there, as it grows, the one per segment to PREDS.segments.csv and what was"
         " skipped to PREDS.status.csv; PREDS.json gets all in the end",
     )
-    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    add_resuming(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--aggregate",
@@ -47,24 +43,31 @@ def add_arguments(parser):
 def run(args):
     as_csv = args.out is not None and not args.out.lower().endswith(".json")
     if args.out is not None:
-        check_out(args.out, args.files)
-    if args.resume and not as_csv:
-        raise ConfigError("only CSV files can be continued", field="--resume", remedy="Give --out PREDS.csv")
+        check_out(args.out, args.files, (".csv", ".json"))
+    if (args.resume or args.overwrite) and not as_csv:
+        field = "--resume" if args.resume else "--overwrite"
+        raise ConfigError("only CSV files can be continued", field=field, remedy="Give --out PREDS.csv")
     from .. import predict
     from ..inference import predict_to
 
     model = open_model(args)
     options = {"aggregate": args.aggregate, **reading(args)}
     if not as_csv:
-        with Work(args.files) as work:
+        with Work(args.files, debug=args.debug) as work:
             result = predict(model, args.files, **options, **work.options)
-        show(model, result, as_json=args.json, out=args.out)
+        for file, provenance in zip(result.records.files, result.provenance):
+            work.doubts.add(file, provenance)
+        notices = work.doubts.lines()
+        if args.out is not None:
+            result.to_json(args.out)
+            notices.append(f"Written: {printable(args.out)}")
+        show(model, result, as_json=args.json, notices=notices)
         return work.status
     kept = Kept(None if args.json else _SHOWN)
-    with Work(args.files, args.out) as work:
-        options |= work.options | {"resume": args.resume, "on_done": kept}
+    with Work(args.files, args.out, debug=args.debug, on_done=kept) as work:
+        options |= work.options | {"resume": args.resume, "overwrite": args.overwrite, "on_done": work.done}
         written = predict_to(model, args.files, args.out, **options)
-    kept.show(model, written, work.skipped.errors, args.aggregate, as_json=args.json)
+    kept.show(model, written, work, args.aggregate, as_json=args.json)
     return work.status
 
 
@@ -85,38 +88,28 @@ class Kept:
             outcome.embeddings = outcome.embeddings[:, :0]
             self.done.append(outcome)
 
-    def show(self, model, written, errors, method, *, as_json):
+    def show(self, model, written, work, method, *, as_json):
         """Print them, and what was written."""
         count = f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s"
-        if written.resumed:
-            count += f"; {written.resumed:,} of the recordings had been done before"
-        if len(self.done) < written.records - written.resumed:
-            count += f"; the first {len(self.done)} are shown"
         notices = [f"Written: {', '.join(map(printable, written.paths))}", f"In these files: {count}."]
+        notices += [*again(written), *work.doubts.lines()]
         if self.done:
-            failed = [Outcome(file, error) for file, error in errors]
-            show(model, Result.of(model, self.done, failed, method), as_json=as_json, notices=notices)
+            failed = [Outcome(file, error) for file, error in work.skipped.errors]
+            result = Result.of(model, self.done, failed, method)
+            total = written.records - written.resumed, written.segments
+            show(model, result, as_json=as_json, notices=notices, total=total)
         else:
-            print("\n".join([*notices, NOT_CLINICAL]), file=sys.stderr if as_json else None)
+            notices = [*notices, *caveats(model, labels=True), NOT_CLINICAL]
+            print("\n".join(notices), file=sys.stderr if as_json else None)
 
 
-def show(model, result, *, as_json, out=None, notices=()):
-    """Write the result where it is wanted, print it, and say what must be known about it."""
-    notices = list(notices)
-    if model.labels is None:
-        notices.append("The model has no label names: label_0 ... are its outputs in order (name them with --labels).")
-    elif model.labels_assumed:
-        notices.append(ASSUMED)
-    notices.append(NOT_CLINICAL)
-    if out is not None and out.lower().endswith(".json"):
-        result.to_json(out)
-        notices.append(f"Written: {printable(out)}")
-    elif out is not None:
-        notices.append(f"Written: {', '.join(map(printable, result.to_csv(out)))}")
+def show(model, result, *, as_json, notices=(), total=None):
+    """Print the result, and say what must be known about it."""
+    notices = [*notices, *caveats(model, labels=True), NOT_CLINICAL]
     if as_json:
         print(result.to_json())
         print("\n".join(notices), file=sys.stderr)
     else:
-        print(result.to_text())
+        print(result.to_text(total=total))
         print()
         print("\n".join(notices))

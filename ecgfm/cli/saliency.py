@@ -5,12 +5,20 @@ with --plot each recording is drawn. By default the last layer's largest attenti
 ECG-FM's tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
 """
 
-import os
-
 from .._text import printable
-from ..errors import Error
 from ..inference.saliency import REDUCTIONS
-from .common import Work, add_model, add_reading, check_out, counted, open_model, reading
+from .common import (
+    Work,
+    add_model,
+    add_reading,
+    add_resuming,
+    caveats,
+    check_folder,
+    check_out,
+    counted,
+    open_model,
+    reading,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,7 +26,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser):
     add_model(parser)
     parser.add_argument("--out", metavar="SAL.npy", required=True, help="where the array goes")
-    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
+    add_resuming(parser)
     parser.add_argument("--layer", type=int, metavar="I", help="attention of transformer layer I (0: the first;"
                         " default: the last)")  # fmt: skip
     parser.add_argument(
@@ -34,17 +42,18 @@ def add_arguments(parser):
 
 def run(args):
     check_out(args.out, args.files, (".npy",))
-    if args.plot is not None and not os.path.isdir(args.plot):
-        raise Error("there is no such directory", path=args.plot, field="--plot", remedy="Make it first")
+    if args.plot is not None:
+        check_folder(args.plot, "--plot")
     from ..inference import saliency_to
 
     on_done = None
     if args.plot is not None:
         from ..view.plot import SaliencyPlots
 
-        on_done = SaliencyPlots(args.plot, sampling_rate=args.sampling_rate, leads=args.leads)
+        how = {name: value for name, value in reading(args).items() if name in ("sampling_rate", "leads", "unit")}
+        on_done = SaliencyPlots(args.plot, **how)
     model = open_model(args)
-    with Work(args.files, args.out) as work:
+    with Work(args.files, args.out, debug=args.debug, on_done=on_done) as work:
         written = saliency_to(
             model,
             args.files,
@@ -53,12 +62,13 @@ def run(args):
             reduction=args.reduction,
             tokens=args.tokens,
             resume=args.resume,
-            on_done=on_done,
+            overwrite=args.overwrite,
+            on_done=work.done,
             **reading(args),
             **work.options,
         )
-    print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
-    print(f"Written: {', '.join(map(printable, written.paths))}")
+    work.say_written(written)
     if on_done is not None:
         print(f"Drawn: {counted(len(on_done.paths), 'picture')} in {printable(args.plot)}")
+    print("".join(f"{line}\n" for line in caveats(model)), end="")
     return work.status

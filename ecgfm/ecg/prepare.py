@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import ConfigError, LeadError, SignalError
+from .identity import checksum
 from .leads import DERIVED, derive
 from .named import named_rows
 from .quality import findings
@@ -57,12 +58,15 @@ class Segments:
         padding at the end), ``overlap_s`` (seconds that a segment shares with the next), ``unused_s`` (seconds at the
         end that fill no segment), ``quality`` (see
         `ecgfm.ecg.quality`), ``notes``.
+    checksum : str or None
+        Of the recording that they were cut from; see `ecgfm.ecg.identity.checksum`.
     """
 
     x: np.ndarray
     start_s: np.ndarray
     padding_mask: np.ndarray = None
     provenance: dict = field(default_factory=dict)
+    checksum: str = None
 
     @property
     def source(self):
@@ -306,7 +310,7 @@ def _prepare(signal, about, choices, lazily):
     }
     start_s = about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE
     mask = None if count else np.arange(SAMPLES)[None] >= length
-    return Segments(x, start_s, mask, provenance)
+    return Segments(x, start_s, mask, provenance, checksum(signal, about.sampling_rate, about.leads, about.start_s))
 
 
 class _Cut:

@@ -21,6 +21,7 @@ __all__ = [
     "checked_signal",
     "checked_unit",
     "is_lead",
+    "is_masked",
     "listed",
     "millivolts_per",
     "names_lead",
@@ -168,6 +169,13 @@ def checked_rate(value, *, path=None):
     return rate
 
 
+def is_masked(array):
+    """Whether an array, or one of those in a list, has values under a mask, which are not to be used."""
+    if isinstance(array, (list, tuple)):
+        return any(map(is_masked, array))
+    return np.ma.is_masked(array)
+
+
 def checked_signal(array, *, path=None, field="signal"):
     """A two-dimensional array of real numbers, (leads, samples), not copied.
 
@@ -176,7 +184,7 @@ def checked_signal(array, *, path=None, field="signal"):
     SignalError
         If the array has another number of dimensions, is empty, or holds no real numbers.
     """
-    if np.ma.is_masked(array):
+    if is_masked(array):
         raise SignalError("the array has masked values", path=path, field=field, remedy="Fill or cut them out first")
     try:
         array = np.asarray(array)

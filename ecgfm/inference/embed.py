@@ -7,8 +7,9 @@ import numpy as np
 
 from .._files import write_npy
 from ..errors import SignalError
-from ..table import Table
+from ..table import Table, check_ending
 from .inputs import expand
+from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
@@ -58,8 +59,11 @@ class Embeddings:
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.
 
         ``emb.npy`` gets ``emb.csv``: row i of the one says what row i of the other is. Returns both paths.
+
+        Raises ConfigError if the name doesn't end in ``.npy``.
         """
         path = os.fspath(path)
+        check_ending(path, (".npy",))
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
         write_npy(path, self.embeddings if self.tokens is None else self.tokens)
@@ -106,8 +110,8 @@ def embed(
 
     Parameters
     ----------
-    model : Model
-        A classifier or an encoder, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier or an encoder, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
@@ -137,6 +141,7 @@ def embed(
     >>> found.embeddings.shape, found.per_record().shape
     ((14, 768), (10, 768))
     """
+    model = opened_model(model, inputs)
     reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     done, failed = collect(embedded(model, inputs, layer=layer, tokens=tokens, **reading), on_error, progress)
     segments, records = embedding_tables(done)

@@ -10,12 +10,13 @@ import numpy as np
 from .._files import write_text
 from .._text import printable, shown
 from ..errors import ConfigError, LabelError
-from ..table import Table
+from ..table import Table, check_ending, json_value
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method
 from .evaluate_metrics import METRICS, ranking_table, scikit_learn
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
+from .opening import opened_model
 from .predict import outcomes
 from .result import about, errors_table, text_column
 from .stream import checked_count, collect
@@ -75,18 +76,20 @@ class Evaluation:
         return Table({"level": levels, **columns}).to_csv(path)
 
     def to_json(self, path=None):
-        """Everything but the predictions as a JSON object, as text or into a file; NaN becomes null."""
+        """Everything but the predictions as a JSON object, as text or into a ``.json`` file; NaN becomes null."""
+        if path is not None:
+            check_ending(path, (".json",))
         text = json.dumps(
             {
-                "model": self.model,
+                "model": json_value(self.model),
                 "settings": self.settings,
                 "records": self.records.json_rows(),
                 "segments": self.segments.json_rows(),
-                "one_class": list(self.one_class),
-                "unlabelled": list(self.unlabelled),
+                "one_class": json_value(self.one_class),
+                "unlabelled": json_value(self.unlabelled),
                 "errors": self.errors.json_rows(),
-                "not_in_model": list(self.not_in_model),
-                "not_in_truth": list(self.not_in_truth),
+                "not_in_model": json_value(self.not_in_model),
+                "not_in_truth": json_value(self.not_in_truth),
             },
             indent=1,
         )
@@ -148,8 +151,8 @@ def evaluate(
 
     Parameters
     ----------
-    model : Model
-        A classifier, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N)
         without `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
@@ -195,6 +198,7 @@ def evaluate(
     >>> found = ecgfm.evaluate(model, "manifests/test.tsv", "labels/y.npy")
     >>> found.records.to_pandas().set_index("label").loc["macro", "auroc"]
     """
+    model = opened_model(model, inputs)
     check_method(aggregate)
     bootstrap = checked_count(bootstrap, "bootstrap", "resamples", low=0)
     confidence, seed = _checked_confidence(confidence), _checked_seed(seed)

@@ -9,7 +9,8 @@ from ..ecg import Record, Segments, read
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
 from ..ecg.readers import PART, left_out, members
-from ..ecg.record import names_lead
+from ..ecg.record import is_masked, names_lead
+from ..ecg.segment_files import SegmentFiles, grouped
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..storage.inputs import open_input
 from .lists import PATH_COLUMNS, listed_files
@@ -19,6 +20,8 @@ __all__ = ["expand", "manifest_files", "segments_of"]
 _MANIFEST = re.compile(r"\t*[^\t\n]+\t*\n[^\t\n]+\t\d+\s*(\n|$)")  # a folder, then a file and its samples
 _HEAD_BYTES = 1 << 14
 
+_FILL = "Fill or cut them out first"
+
 
 def expand(inputs, ignored=None):
     """Iterate over (name, input) of each single recording, in the order given.
@@ -27,7 +30,8 @@ def expand(inputs, ignored=None):
     in the order of their names, then those of its subdirectories; links to directories are followed, and each directory
     is looked into once. What is wrong with a directory comes as an Error in place of an input. A file of several
     recordings gives each of them, as ``file::name``; a manifest of fairseq-signals (``.tsv``) and a list of files
-    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists. An array of three dimensions gives its rows; a
+    (``.txt``, ``.csv``, PhysioNet's ``RECORDS``) those that it lists, segments of one recording as one where something
+    says so (see `ecgfm.ecg.segment_files`). An array of three dimensions gives its rows; a
     column of paths (a Series, an array of text, a DataFrame with a column ``path``) its elements.
 
     Parameters
@@ -51,9 +55,13 @@ def expand(inputs, ignored=None):
         if os.path.isdir(path):
             yield from _directory(path, ignored)
         elif _is_manifest(path):
-            yield from ((file, file) for file in manifest_files(path))
+            yield from grouped(path, manifest_files(path), noted=True)
         elif (files := listed_files(path)) is not None:
-            yield from ((name, name) for file in files for name, _ in _recordings(file))
+            for name, one in grouped(path, files):
+                if isinstance(one, SegmentFiles):
+                    yield name, one
+                else:
+                    yield from ((member, member) for member, _ in _recordings(one))
         else:
             yield from _recordings(path)
 
@@ -104,15 +112,28 @@ def _directory(top, ignored):
 
 def _files(top, refused, ignored):
     """The paths of the files below a directory that are not hidden; links to directories are followed, once each."""
-    seen = set()
-    for folder, subfolders, names in os.walk(top, onerror=refused.append, followlinks=True):
+    seen, waiting = set(), [top]  # not os.walk, which calls itself for each level
+    while waiting:
+        folder = waiting.pop()
         if not _is_first(folder, seen):
-            subfolders.clear()
             if ignored is not None:
                 ignored(folder, "a link to a directory that is read already")
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+        try:
+            with os.scandir(folder) as entries:
+                kinds = sorted((each.name, _is_folder(each)) for each in entries if not each.name.startswith("."))
+        except OSError as error:
+            refused.append(error)
+            continue
+        yield from (os.path.join(folder, name) for name, is_folder in kinds if not is_folder)
+        waiting += [os.path.join(folder, name) for name, is_folder in reversed(kinds) if is_folder]
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_first(folder, seen):
@@ -196,11 +217,16 @@ def segments_of(one, sampling_rate, leads, **choices):
     if isinstance(one, Error):
         raise one
     if isinstance(one, Segments):
+        if is_masked(one.x) or is_masked(one.start_s) or is_masked(one.padding_mask):
+            raise SignalError("the segments have masked values", path=one.source, field="x", remedy=_FILL)
         if one.x.ndim != 3 or not len(one.x) or not np.isfinite(one.x).all():
             raise SignalError("the segments are empty or not finite", path=one.source, field="x")
         return one
     if isinstance(one, Record):
         return prepare_lazily(one, **choices)
+    if isinstance(one, SegmentFiles):
+        reading = {"sampling_rate": sampling_rate, "leads": leads, "unit": choices.get("unit")}
+        return one.segments(reading, **choices)
     if isinstance(one, str):
         try:
             record = read(one, sampling_rate=sampling_rate, leads=leads, unit=choices.get("unit"))

@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import ConfigError, Error
 from .aggregate import check_method
 from .inputs import expand
+from .opening import opened_model
 from .result import Result
 from .stream import collect, stream
 
@@ -34,8 +35,8 @@ def predict(
 
     Parameters
     ----------
-    model : Model
-        A classifier, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         Files are read with `ecgfm.read`, directories, manifests (``.tsv``) and lists of files (``.txt``, ``.csv``) stand
         for the recordings in them, arrays are (leads, samples), and an array of three dimensions is several recordings.
@@ -74,6 +75,7 @@ def predict(
     ConfigError
         If an argument is out of range, or the model has no labels.
     """
+    model = opened_model(model, inputs)
     check_method(aggregate)
     reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads, "overlap_s": overlap_s}

@@ -9,7 +9,7 @@ import numpy as np
 from .._files import write_text
 from .._text import printable
 from ..ecg.quality import describe
-from ..table import Table
+from ..table import Table, check_ending, json_value
 from .aggregate import aggregate
 
 __all__ = ["Predictions", "Result"]
@@ -74,7 +74,8 @@ class Result:
     labels : tuple of str
         The Y labels, in the model's order.
     model : dict
-        ``source``; ``labels_assumed``, true if the label names are not the file's; ``training`` if the file tells.
+        ``source``; ``labels_assumed``, true if the label names are not the file's; ``training`` and ``caveat`` if there
+        are any.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
     """
@@ -111,9 +112,10 @@ class Result:
     def to_csv(self, path):
         """Write the records as CSV to `path`, and the segments beside it: ``p.csv`` and ``p.segments.csv``.
 
-        Each file is replaced as a whole. Returns both paths.
+        Each file is replaced as a whole. Returns both paths. Raises ConfigError if the name doesn't end in ``.csv``.
         """
         path = os.fspath(path)
+        check_ending(path, (".csv",))
         stem, suffix = os.path.splitext(path)
         beside = f"{stem}.segments{suffix}"
         self.segments.to_csv(beside)
@@ -123,12 +125,15 @@ class Result:
     def to_json(self, path=None):
         """``{"model", "labels", "records", "segments", "errors"}`` as text, or into a file, which is replaced whole.
 
-        Records, segments and errors are lists of objects with the keys of the tables' columns.
+        Records, segments and errors are lists of objects with the keys of the tables' columns. Raises ConfigError if the
+        name doesn't end in ``.json``.
         """
+        if path is not None:
+            check_ending(path, (".json",))
         text = json.dumps(
             {
-                "model": self.model,
-                "labels": list(self.labels),
+                "model": json_value(self.model),
+                "labels": json_value(self.labels),
                 "records": self.records.json_rows(),
                 "segments": self.segments.json_rows(),
                 "errors": self.errors.json_rows(),
@@ -140,12 +145,16 @@ class Result:
         write_text(path, text + "\n")
         return None
 
-    def to_text(self):
-        """Both tables with labels downwards and recordings across, the files listed above."""
+    def to_text(self, *, total=None):
+        """Both tables with labels downwards and recordings across, the files listed above.
+
+        `total` says the recordings and segments in all, where these are some of them.
+        """
         counts = self.records["segments"]
-        lines = [f"{len(self.records)} recordings, {len(self.segments)} segments of 5 s", ""]
-        if len(self.records) == 1:
-            lines = [f"1 recording, {len(self.segments)} segment{'s' * (len(self.segments) != 1)} of 5 s", ""]
+        records, segments = (len(self.records), len(self.segments)) if total is None else total
+        lines = [f"{_counted(records, 'recording')}, {_counted(segments, 'segment')} of 5 s", ""]
+        if records > len(self.records):
+            lines[0] += f"; {len(self.records):,} of the recordings are shown"
         for i, (file, count) in enumerate(zip(self.records.files[:_SHOWN], counts), 1):
             lines.append(f"  {i:>3}  {printable(file)}  ({count} segment{'s' if count > 1 else ''})")
         if len(self.records) > _SHOWN:
@@ -170,6 +179,10 @@ class Result:
         )
 
 
+def _counted(number, what):
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def _across(table, heads):
     """Lines of a table turned round: a line per label, a column per row, a block of columns after the other."""
     names = [head for head, _ in heads] + [printable(name) for name in table.labels]
@@ -192,8 +205,9 @@ def _across(table, heads):
 def about(model):
     """What a result says of the model that it comes from."""
     said = {"source": getattr(model, "source", None), "labels_assumed": bool(getattr(model, "labels_assumed", False))}
-    training = getattr(model, "info", {}).get("training")
-    return said if training is None else said | {"training": training}
+    training, caveat = getattr(model, "info", {}).get("training"), getattr(model, "caveat", None)
+    said |= {} if training is None else {"training": training}
+    return said | ({} if caveat is None else {"caveat": caveat})
 
 
 def segment_columns(done):

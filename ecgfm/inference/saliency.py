@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._files import write_npy
+from ..ecg.identity import segment_checksums
 from ..errors import ConfigError, SignalError
-from ..table import Table
+from ..table import Table, check_ending
 from .inputs import expand
+from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
 
@@ -50,6 +52,10 @@ class Saliency:
         What is known of the model.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
+    recordings : list of str or None
+        Checksum of each recording in `records`; see `ecgfm.ecg.Segments`.
+    checksums : ndarray
+        (n,) uint32, CRC-32 of the float32 values that the model saw of each segment.
     """
 
     samples: np.ndarray
@@ -61,13 +67,18 @@ class Saliency:
     errors: Table
     model: dict
     provenance: list
+    recordings: list
+    checksums: np.ndarray
 
     def to_npy(self, path, *, tokens=False):
         """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
 
         ``sal.npy`` gets ``sal.csv``: row i of the one says what row i of the other is. Returns both paths.
+
+        Raises ConfigError if the name doesn't end in ``.npy``.
         """
         path = os.fspath(path)
+        check_ending(path, (".npy",))
         beside = os.path.splitext(path)[0] + ".csv"
         self.segments.to_csv(beside)
         write_npy(path, self.tokens if tokens else self.samples)
@@ -106,8 +117,8 @@ def saliency(
 
     Parameters
     ----------
-    model : Model
-        A classifier or an encoder, from `ecgfm.load`.
+    model : Model, or path-like
+        A classifier or an encoder, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
@@ -138,6 +149,7 @@ def saliency(
     which is about one token's. Here every sample has its own value, which is what was meant. A constant reduction gives
     zeros, where the original divides zero by zero.
     """
+    model = opened_model(model, inputs)
     options = {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     found = salient(model, inputs, layer=layer, reduction=reduction, **options, **reading)
     done, failed = collect(found, on_error, progress)
@@ -157,11 +169,13 @@ def saliency(
         errors_table(failed),
         about(model),
         [each.provenance for each in done],
+        [each.checksum for each in done],
+        np.concatenate([each.outputs["checksum"] for each in done]),
     )
 
 
 def salient(model, inputs, *, layer=None, reduction="max", **reading):
-    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T) and ``layer`` (n,)."""
+    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer`` and ``checksum`` (n,)."""
     if reduction not in REDUCTIONS:
         raise ConfigError(
             f"{reduction!r} is no reduction", field="reduction", remedy=f"Give {', '.join(map(repr, REDUCTIONS))}"
@@ -176,7 +190,8 @@ def salient(model, inputs, *, layer=None, reduction="max", **reading):
             samples = along_samples(tokens, x.shape[2])
         else:
             tokens, samples = _of_padded(model, weights, padding_mask, reduction)
-        return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index)}
+        checksum = segment_checksums(x)
+        return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index), "checksum": checksum}
 
     return stream(forward, expand(inputs), **reading)
 

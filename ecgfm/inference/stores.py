@@ -10,13 +10,18 @@ import pickle
 import numpy as np
 
 from .._files import replacing, sync_folder
+from .._text import shown
 from ..checkpoint.plain import TooDeep, plain
 from ..checkpoint.unpickle import loads
 from ..errors import CheckpointError, Error, FormatError
+from ..storage.inputs import open_input, read_input, unreadable
+from ..storage.npy import check_size, map_array
+from .growing_files import open_part
 
 __all__ = ["Stores", "header_path", "open_store"]
 
 MAX_HEADER = 1 << 16
+_MAX_DIMENSIONS = 32
 _DTYPES = ("float16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64")
 _NPY = b"\x93NUMPY"
 
@@ -55,14 +60,11 @@ def open_store(path, header=None):
     """
     path = os.fspath(path)
     header = header_path(path) if header is None else os.fspath(header)
-    try:
-        with open(path, "rb") as file:
-            start, size = file.read(len(_NPY)), os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
-    if not os.path.isfile(header):
+    with open_input(path) as file:
+        start, size = file.read(len(_NPY)), os.fstat(file.fileno()).st_size
+    if not os.path.lexists(header):
         if start == _NPY:
-            return _numpy_file(path)
+            return map_array(path)
         raise FormatError(
             "there is no header, so that the store is not complete",
             path=header,
@@ -74,25 +76,16 @@ def open_store(path, header=None):
         raise FormatError(f"the file has {size} bytes, its header asks for {wanted}", path=path)
     if 0 in shape:
         return np.empty(shape, dtype, order)
-    return np.memmap(path, dtype, "r", offset, shape, order)
-
-
-def _numpy_file(path):
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise FormatError(f"not an .npy file of numbers: {error}", path=path) from None
+    with open_input(path) as file:
+        try:
+            return np.memmap(file, dtype, "r", offset, shape, order)
+        except (OSError, ValueError, OverflowError) as error:  # it has become shorter since
+            raise unreadable(path, error) from None
 
 
 def _read_header(path):
     """Shape, dtype, offset and order."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_HEADER + 1)
-    except OSError as error:
-        raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
-    if len(raw) > MAX_HEADER:
-        raise FormatError("larger than any header of a store", path=path)
+    raw = read_input(path, most=MAX_HEADER)
     try:
         value, _ = loads(raw, path=path, name="header")
         value = plain(value)
@@ -102,20 +95,22 @@ def _read_header(path):
         raise FormatError(str(error), path=path) from None
     if not isinstance(value, dict):
         raise FormatError("not a dictionary with shape and dtype", path=path)
-    shape = value.get("shape")
-    if not isinstance(shape, (tuple, list)) or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
-        raise FormatError(f"{str(shape)[:80]} is no shape", path=path, field="shape")
-    if value.get("dtype") not in _DTYPES:
-        raise FormatError(f"{str(value.get('dtype'))[:80]} is no number type of a store", path=path, field="dtype")
+    shape, dtype = value.get("shape"), value.get("dtype")
+    whole = isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS
+    if not whole or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+        raise FormatError(f"{shown(shape)} is no shape", path=path, field="shape")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise FormatError(f"{shown(dtype)} is no number type of a store", path=path, field="dtype")
     offset, order = value.get("offset", 0), value.get("order", "C")
     if type(offset) is not int or not 0 <= offset < 1 << 48:
-        raise FormatError(f"{str(offset)[:80]} is no offset", path=path, field="offset")
-    if order not in ("C", "F"):
-        raise FormatError(f"{str(order)[:80]} is neither C nor F", path=path, field="order")
-    unknown = sorted(str(key) for key in value if key not in ("shape", "dtype", "offset", "order"))
+        raise FormatError(f"{shown(offset)} is no offset", path=path, field="offset")
+    if not isinstance(order, str) or order not in ("C", "F"):
+        raise FormatError(f"{shown(order)} is neither C nor F", path=path, field="order")
+    unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
     if unknown:
-        raise FormatError("no such key is known", path=path, field=unknown[0][:80])
-    return tuple(shape), np.dtype(value["dtype"]).newbyteorder("<"), offset, order
+        raise FormatError("no such key is known", path=path, field=shown(unknown[0]))
+    check_size(shape, np.dtype(dtype).itemsize, path=path, field="shape", most=None)
+    return tuple(shape), np.dtype(dtype).newbyteorder("<"), offset, order
 
 
 class Stores:
@@ -157,7 +152,11 @@ class Stores:
     def __enter__(self):
         try:
             for name in self._arrays:
-                self._files[name] = open(f"{self.path(name)}.part", "wb")
+                self._files[name] = open_part(f"{self.path(name)}.part")
+                self._files[name].truncate(0)
+        except Error:
+            self._discard()
+            raise
         except OSError as error:
             self._discard()
             raise _failed(error, error.filename) from None

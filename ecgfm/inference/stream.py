@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..ecg import SAMPLING_RATE, canonical_leads
+from ..ecg import LEADS, SAMPLING_RATE, canonical_leads
 from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
 from ..ecg.record import checked_rate
-from ..errors import ConfigError, Error
+from ..errors import ConfigError, Error, SignalError, kept
 from .inputs import segments_of
 
 __all__ = ["Done", "checked_count", "collect", "stream"]
@@ -37,6 +37,8 @@ class Done:
         See `ecgfm.ecg.Segments`.
     outputs : dict of str to ndarray
         What `forward` gave for its segments, (n, ...) each.
+    checksum : str or None
+        Of the recording; see `ecgfm.ecg.Segments`.
     """
 
     file: str
@@ -45,6 +47,7 @@ class Done:
     end_s: np.ndarray = None
     provenance: dict = field(default_factory=dict)
     outputs: dict = field(default_factory=dict)
+    checksum: str = None
 
 
 def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rate=None, leads=None, **reading):
@@ -201,8 +204,9 @@ class _Waiting:
         self.next, self.outputs = 0, []
         try:
             self.segments = segments_of(one, **reading)
+            _check_not_flat(self.segments, one)
         except Error as error:
-            self.error = error
+            self.error, self.segments = kept(error), None
         self._x, self._first = None if self.segments is None else self.segments.x, 0
 
     @property
@@ -238,6 +242,18 @@ class _Waiting:
             end_s=start_s + samples / SAMPLING_RATE,
             provenance=self.segments.provenance,
             outputs={name: _joined([part[name] for part in self.outputs]) for name in self.outputs[0]},
+            checksum=self.segments.checksum,
+        )
+
+
+def _check_not_flat(segments, one):
+    """Refuse a recording whose leads all hold one value each: it says nothing, and the model would say something."""
+    flat, zero = (segments.provenance.get(name, ()) for name in ("constant_leads", "zero_leads"))
+    if {*flat, *zero} >= set(LEADS):
+        raise SignalError(
+            "each lead holds one value throughout, as with all electrodes off",
+            path=one if isinstance(one, str) else segments.source,
+            field="signal",
         )
 
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from .._signals import refuse_masked
-from .._text import short, shown
+from .._text import plain_cell, short, shown
 from ..errors import Error, FormatError, LabelError
 from ..storage.inputs import lines, open_text, unreadable
 from ..storage.npy import map_array
@@ -47,7 +47,7 @@ def csv_columns(path, wanted=None, *, field="y"):
     try:
         with open_text(path, most=MAX_BYTES, error=LabelError, field=field) as file:
             rows = (row for row in csv.reader(lines(file, path, error=LabelError)) if row)
-            names = [name.strip() for name in next(rows, [])]
+            names = [plain_cell(name.strip()) for name in next(rows, [])]
             kept = _kept(names, wanted, path)
             cells = {i: [] for i in kept}
             for number, row in enumerate(rows, 1):
@@ -56,7 +56,7 @@ def csv_columns(path, wanted=None, *, field="y"):
                 if number > MAX_ROWS:
                     raise LabelError(f"the table has more than the {MAX_ROWS:,} rows that are read", path=path)
                 for i in kept:
-                    cells[i].append(row[i])
+                    cells[i].append(plain_cell(row[i]))
     except Error:
         raise
     except OSError as error:

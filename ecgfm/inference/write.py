@@ -8,10 +8,11 @@ import numpy as np
 
 from .. import __version__
 from ..errors import ConfigError
-from ..table import Table
+from ..table import Table, check_ending
 from .aggregate import check_method
 from .embed import embedded
 from .growing import Growing
+from .opening import opened_model
 from .predict import outcomes
 from .result import Result, about, provenance_columns, segment_table
 from .saliency import salient
@@ -33,6 +34,8 @@ class Written:
         How many of the recordings had been done by an earlier run.
     skipped : int
         How many recordings could not be done; the status table says why.
+    dropped : int
+        How many recordings of an earlier run were left out, since they have changed or are not among the inputs.
     """
 
     paths: tuple
@@ -40,14 +43,16 @@ class Written:
     segments: int
     resumed: int
     skipped: int
+    dropped: int = 0
 
 
-def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, **options):
+def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overwrite=False, **options):
     """Write predictions into CSV files as they come, however many recordings there are.
 
     ``p.csv`` gets a row per recording, ``p.segments.csv`` a row per segment, both as of `Result.to_csv`;
     ``p.status.csv`` tells of each recording whether it was done. While the run lasts, ``.part`` stands at the end of
-    these names; a run that was broken off leaves them, and goes on with ``resume=True``.
+    these names; a run that was broken off leaves them, goes on with ``resume=True``, and is not thrown away unless
+    ``overwrite=True`` says so.
 
     Parameters
     ----------
@@ -57,7 +62,10 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, **opt
         The CSV file of recordings.
     resume : bool
         Do only what an earlier run into these files hasn't done, with the same model and arguments; begin, if there was
-        none. Recordings that it has skipped are tried again.
+        none. Recordings that it has skipped are tried again; rows of recordings that have changed since, or are not
+        among the inputs, are left out.
+    overwrite : bool
+        Begin anew, though a run is there that was broken off.
     batch_size, sampling_rate, leads, readers, on_error, progress, **reading
         As for `ecgfm.predict`.
     on_done : callable, optional
@@ -72,10 +80,13 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, **opt
     Error
         The first recording's, if none could be done; then nothing is written.
     ConfigError
-        If an argument is out of range, if the model has no labels, or if the run to be continued was another.
+        If an argument is out of range, the model has no labels, the name doesn't end in ``.csv``, the run to be continued
+        was another, or one is there that was broken off and neither `resume` nor `overwrite` is said.
     """
+    model = opened_model(model, inputs)
     check_method(aggregate)
     path = os.fspath(path)
+    check_ending(path, (".csv",))
     segments = "{}.segments{}".format(*os.path.splitext(path))
 
     def rows(outcome):
@@ -83,10 +94,10 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, **opt
         return {path: result.records, segments: result.segments}
 
     outputs = {path: "record", segments: "segment"}
-    return _write(model, inputs, path, outcomes, outputs, rows, resume, {"aggregate": aggregate}, options)
+    return _write(model, inputs, path, outcomes, outputs, rows, (resume, overwrite), {"aggregate": aggregate}, options)
 
 
-def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, **options):
+def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, overwrite=False, **options):
     """Write embeddings into a ``.npy`` file as they come, and what its rows are into a CSV file beside it.
 
     Parameters
@@ -97,7 +108,7 @@ def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False,
         The ``.npy`` file.
     per_record : bool
         One row per recording, the mean over its segments, instead of one per segment.
-    resume, **options
+    resume, overwrite, **options
         As for `predict_to`.
 
     Returns
@@ -109,7 +120,9 @@ def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False,
     Error
         As for `predict_to`.
     """
-    path = _checked_npy(path)
+    model = opened_model(model, inputs)
+    path = os.fspath(path)
+    check_ending(path, (".npy",))
     if tokens and per_record:
         raise ConfigError("tokens are those of a segment", field="per_record", remedy="Take the one or the other")
 
@@ -122,10 +135,10 @@ def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False,
         return done.outputs["tokens" if tokens else "embeddings"]
 
     settings = {"layer": layer, "tokens": bool(tokens), "per_record": bool(per_record)}
-    return _write_npy(model, inputs, path, found, values, per_record, resume, settings, options)
+    return _write_npy(model, inputs, path, found, values, per_record, (resume, overwrite), settings, options)
 
 
-def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, **options):
+def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, overwrite=False, **options):
     """Write saliency into a ``.npy`` file as it comes, and what its rows are into a CSV file beside it.
 
     Parameters
@@ -136,7 +149,7 @@ def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=Fals
         The ``.npy`` file.
     tokens : bool
         Write the tokens' attention weights (n, T) instead of the samples' scaled values (n, N).
-    resume, **options
+    resume, overwrite, **options
         As for `predict_to`.
 
     Returns
@@ -148,7 +161,9 @@ def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=Fals
     Error
         As for `predict_to`.
     """
-    path = _checked_npy(path)
+    model = opened_model(model, inputs)
+    path = os.fspath(path)
+    check_ending(path, (".npy",))
 
     def found(model, inputs, **reading):
         return salient(model, inputs, layer=layer, reduction=reduction, **reading)
@@ -157,10 +172,10 @@ def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=Fals
         return done.outputs["tokens" if tokens else "samples"]
 
     settings = {"layer": layer, "reduction": reduction, "tokens": bool(tokens)}
-    return _write_npy(model, inputs, path, found, values, False, resume, settings, options)
+    return _write_npy(model, inputs, path, found, values, False, (resume, overwrite), settings, options)
 
 
-def _write_npy(model, inputs, path, found, values, per_record, resume, settings, options):
+def _write_npy(model, inputs, path, found, values, per_record, again, settings, options):
     beside = os.path.splitext(path)[0] + ".csv"
 
     def rows(done):
@@ -171,11 +186,11 @@ def _write_npy(model, inputs, path, found, values, per_record, resume, settings,
         return {path: values(done), beside: table}
 
     kind = "record" if per_record else "segment"
-    return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, resume, settings, options)
+    return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, again, settings, options)
 
 
-def _write(model, inputs, path, found, outputs, rows, resume, settings, options):
-    """Run `inputs` through `found` and write `rows` of each into the `outputs`."""
+def _write(model, inputs, path, found, outputs, rows, again, settings, options):
+    """Run `inputs` through `found` and write `rows` of each into the `outputs`; `again` is (resume, overwrite)."""
     options = dict(options)
     on_error, progress, on_done = (options.pop(name, None) for name in ("on_error", "progress", "on_done"))
     on_error = "skip" if on_error is None else on_error
@@ -185,8 +200,7 @@ def _write(model, inputs, path, found, outputs, rows, resume, settings, options)
     # Neither speed nor memory is part of what the results are.
     settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}
     first = None
-    with Growing(path, outputs, settings, resume=resume) as files:
-        resumed = files.records
+    with Growing(path, outputs, settings, resume=again[0], overwrite=again[1]) as files:
         for each in found(model, inputs, select=files.missing, **options):
             if each.error is None:
                 files.add(each.file, len(each.start_s), rows(each))
@@ -206,7 +220,7 @@ def _write(model, inputs, path, found, outputs, rows, resume, settings, options)
     if first is not None and on_error == "skip":
         told = f"{files.skipped} recordings were skipped, see {files.paths[-1]}; the first: {first}"
         warnings.warn(told, stacklevel=3)
-    return Written(files.paths, files.records, files.segments, resumed, files.skipped)
+    return Written(files.paths, files.records, files.segments, files.resumed, files.skipped, files.dropped)
 
 
 def _fingerprint(model):
@@ -221,10 +235,3 @@ def _fingerprint(model):
 
 def _plain(value):
     return list(value) if isinstance(value, (tuple, set)) else value
-
-
-def _checked_npy(path):
-    path = os.fspath(path)
-    if not path.lower().endswith(".npy"):
-        raise ConfigError("the name doesn't end in .npy", path=path, field="--out", remedy="Name it so")
-    return path

@@ -1,6 +1,7 @@
 """Runs subsets through a checkpoint: the metrics of a run's criterion, and stores of what the network gives."""
 
 import os
+import sys
 
 import numpy as np
 
@@ -221,6 +222,8 @@ class _Classifier(_Evaluation):
         self.extract = _checked_extract(run, labelled)
         self.results = _checked_results(run) if self.extract else None
         self.model = load(run["common_eval"]["path"])
+        if self.model.caveat is not None:
+            print(f"ecgfm: {self.model.caveat}.", file=sys.stderr)
         if ranks.size > 1:
             self.model = SharedModel(self.model, ranks)
         if self.model.kind != "classifier" and (labelled or "output" in self.extract):

@@ -1,11 +1,9 @@
 """Embeddings in two dimensions."""
 
-import os
-
 import numpy as np
 
 from ..errors import ConfigError, MissingExtraError, SignalError
-from .figures import new_figure, save
+from .figures import file_label, new_figure, save, text_label
 
 __all__ = ["plot_embeddings", "project"]
 
@@ -118,14 +116,14 @@ def plot_embeddings(embeddings, groups=None, *, method="pca", seed=42, title=Non
     for side in axis.spines.values():
         side.set_color("#CCCCCC")
     if title:
-        axis.set_title(title, fontsize=11)
+        axis.set_title(text_label(title), fontsize=11)
     if path is not None:
         save(figure, path)
     return figure
 
 
 def _label(name):
-    return os.path.basename(str(name)).replace("$", r"\$").lstrip("_") or "-"
+    return file_label(name).lstrip("_") or "-"
 
 
 def _umap(x, seed):

@@ -3,9 +3,12 @@
 import os
 
 from .._files import replacing
-from ..errors import MissingExtraError
+from .._text import printable, short
+from ..errors import ConfigError, MissingExtraError
 
-__all__ = ["GREY", "HIGH", "LOW", "new_figure", "save"]
+__all__ = ["GREY", "HIGH", "LOW", "file_label", "new_figure", "save", "text_label"]
+
+_MOST_LABEL = 300  # characters
 
 #: The tutorial's colours of low and high saliency, and what is used where there is none.
 LOW, HIGH, GREY = "#0047AB", "#DC143C", "#9AA0A6"
@@ -28,8 +31,29 @@ def new_figure(width, height):
     return Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
 
 
+def text_label(text):
+    """Text as it is drawn: short, and without what a picture's file or its reader could stumble over."""
+    return "\n".join(map(printable, short(str(text), _MOST_LABEL).split("\n")))
+
+
+def file_label(source):
+    """What is drawn as the name of a recording: its file's name, no formula of matplotlib."""
+    return "" if source is None else text_label(os.path.basename(str(source))).replace("$", r"\$")
+
+
 def save(figure, path, **options):
-    """Write a figure; the ending of the name chooses the format. The file is replaced whole."""
-    kind = os.path.splitext(os.fspath(path))[1].lstrip(".").lower() or "png"
+    """Write a figure; the ending of the name chooses the format. The file is replaced whole.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is that of no picture.
+    """
+    kind = os.path.splitext(os.fspath(path))[1].lstrip(".").lower()
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise ConfigError(
+            "the ending of the name is that of no picture", path=path, field="path", remedy=f"Give {', '.join(known)}"
+        )
     with replacing(path) as temporary:
         figure.savefig(temporary, format=kind, **options)

@@ -7,8 +7,10 @@ import numpy as np
 
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.record import checked_signal
+from ..ecg.segment_files import SegmentFiles
 from ..errors import ConfigError, LeadError, SignalError
-from .figures import GREY, HIGH, LOW, new_figure, save
+from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
+from .overlay import Known, values_by_time
 
 __all__ = ["SaliencyPlots", "interval_values", "plot"]
 
@@ -36,8 +38,8 @@ def plot(
         What is drawn: a recording in millivolt, or what the model sees of it (Segments). An array is (12, samples) in
         the order of `ecgfm.LEADS`.
     saliency : Saliency or array_like, optional
-        What `ecgfm.saliency` gave for the recording, alone or among others (then it is found by its name); or an array
-        (n, N), or (N,) for the first segment. The line is blue where it is low, red where it is high, and grey where
+        What `ecgfm.saliency` gave for the recording, alone or among others: it is found by its values, and that of
+        another recording is refused. Or an array (n, N), or (N,) for the first segment. The line is blue where it is low, red where it is high, and grey where
         there is none.
     leads : sequence of str, optional
         Which leads, in this order; by default all.
@@ -61,7 +63,7 @@ def plot(
     LeadError
         If a lead is not there.
     SignalError
-        If the saliency doesn't fit the recording, or nothing lies in the time asked for.
+        If the saliency is of another recording, or nothing lies in the time asked for.
     ConfigError
         If a time is no number.
 
@@ -77,7 +79,7 @@ def plot(
     pieces = shown.between(start, end)
     values = [None] * len(pieces)
     if saliency is not None:
-        starts, samples = _by_time(saliency, shown)
+        starts, samples = values_by_time(saliency, shown)
         values = [interval_values(times, starts, samples) for times, _ in pieces]
     height = 1.5 + (2.2 if len(rows) == 1 else 1.15 * -(-len(rows) // _columns(len(rows))))
     figure = new_figure(14, height)
@@ -85,9 +87,9 @@ def plot(
     for axis, (name, row) in zip(axes, rows):
         for (times, signal), colours in zip(pieces, values):
             _draw_line(axis, times, np.asarray(signal[row], dtype=np.float64), colours)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold", color=_INK)
+        axis.set_ylabel(text_label(name).replace("$", r"\$"), rotation=0, ha="right", va="center", fontweight="bold", color=_INK)
     _style(axes, (start, max(times[-1] for times, _ in pieces)), _limits(pieces, rows), shown.unit)
-    figure.suptitle(_name(shown.source) if title is None else title, fontsize=11, color=_INK)
+    figure.suptitle(file_label(shown.source) if title is None else text_label(title), fontsize=11, color=_INK)
     if saliency is not None:
         _add_scale(figure, axes, _what(saliency))
     if path is not None:
@@ -102,8 +104,8 @@ class SaliencyPlots:
     ----------
     folder : path-like
         Where the pictures go: ``<number>_<name>.png``.
-    sampling_rate, leads
-        As for `ecgfm.read`.
+    **reading
+        Further arguments of `ecgfm.read`.
 
     Attributes
     ----------
@@ -111,15 +113,21 @@ class SaliencyPlots:
         The pictures.
     """
 
-    def __init__(self, folder, *, sampling_rate=None, leads=None):
+    def __init__(self, folder, **reading):
         new_figure(1, 1)  # an absent matplotlib is noticed before the work
-        self.folder, self.paths = os.fspath(folder), []
-        self._reading = {"sampling_rate": sampling_rate, "leads": leads}
+        self.folder, self.paths, self._reading = os.fspath(folder), [], reading
 
     def __call__(self, done):
-        name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:100]
+        name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:50]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
-        plot(read(done.file, **self._reading), saliency=_Timed(done.start_s, done.outputs["samples"]), path=path)
+        known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum)
+        files = done.provenance.get("segment_files")
+        if files is None:
+            shown = read(done.file, **self._reading)
+        else:
+            numbers = done.provenance["segment_numbers"]
+            shown = SegmentFiles(files, numbers, done.file).segments(self._reading)
+        plot(shown, saliency=known, path=path)
         self.paths.append(path)
 
 
@@ -150,13 +158,6 @@ def interval_values(times, start_s, samples):
     return values
 
 
-class _Timed:
-    """Saliency (n, N) of segments that start at (n,) seconds."""
-
-    def __init__(self, start_s, samples):
-        self.start_s, self.samples = start_s, samples
-
-
 class _Shown:
     """What is drawn: pieces of (times, signal), the names of the rows, and the unit."""
 
@@ -165,7 +166,7 @@ class _Shown:
             record = read(record, sampling_rate=sampling_rate)
         elif not isinstance(record, (Record, Segments)):
             record = _record_of(record, sampling_rate)
-        self.source = record.source
+        self.source, self.record = record.source, record
         if isinstance(record, Segments):
             step = np.arange(record.x.shape[2]) / SAMPLING_RATE
             self._pieces = [(start + step, x) for start, x in zip(record.start_s, record.x)]
@@ -178,13 +179,17 @@ class _Shown:
     def start_s(self):
         return self._pieces[0][0][0]
 
+    @property
+    def end_s(self):
+        return max(times[-1] for times, _ in self._pieces)
+
     def rows_of(self, leads):
         """(name, row) of each lead to be drawn."""
         names = self.leads if leads is None else canonical_leads(leads)
         absent = [name for name in names if name not in self.leads]
         if absent or not names:
             raise LeadError(
-                f"leads missing: {', '.join(absent)} (the recording has {', '.join(self.leads)})",
+                f"leads missing: {', '.join(absent)} (the recording has {', '.join(self.leads[:30])})",
                 path=self.source,
                 field="leads",
             )
@@ -228,27 +233,6 @@ def _checked_time(value, field, positive=False):
     if not np.isfinite(seconds) or (positive and seconds <= 0):
         raise ConfigError(f"{value!r} is no time in seconds", field=field)
     return seconds
-
-
-def _by_time(saliency, shown):
-    """Starts (n,) and values (n, N) of what was given as saliency of what is shown."""
-    start_s = getattr(saliency, "start_s", None)
-    if start_s is not None:
-        return np.asarray(start_s, np.float64), saliency.samples
-    if hasattr(saliency, "segments"):
-        files = saliency.segments["file"]
-        rows = np.flatnonzero(files == (shown.source or "record_0"))
-        if not len(rows) and len(saliency.records) == 1:
-            rows = np.arange(len(files))
-        if not len(rows):
-            raise SignalError("the saliency is of other recordings", path=shown.source, field="saliency")
-        return saliency.segments["start_s"][rows], saliency.samples[rows]
-    samples = np.atleast_2d(np.asarray(saliency))
-    if samples.ndim != 2 or samples.dtype.kind not in "iuf" or samples.shape[1] < 2:
-        raise SignalError(
-            f"the shape {samples.shape} is not (segments, samples)", path=shown.source, field="saliency"
-        )
-    return shown.start_s + np.arange(len(samples)) * samples.shape[1] / SAMPLING_RATE, samples
 
 
 def _what(saliency):
@@ -343,7 +327,3 @@ def _add_scale(figure, axes, what):
     scale.set_label(what, fontsize=9, color=_INK)
     scale.ax.tick_params(labelsize=8)
     scale.outline.set_visible(False)
-
-
-def _name(source):
-    return "" if source is None else os.path.basename(str(source)).replace("$", r"\$")

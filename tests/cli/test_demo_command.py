@@ -100,7 +100,7 @@ def test_plot(run, tmp_path):
     assert done.out.startswith(run("demo", "--seed", 2, "--records", 1).out.rstrip())  # it changes nothing else
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "absent/a.png"])
+@pytest.mark.parametrize("name", ["a.txt", "a"])
 def test_plots_that_cannot_be(run, tmp_path, name):
     pytest.importorskip("matplotlib")
     done = run("demo", "--plot", tmp_path / name)

@@ -116,13 +116,65 @@ def test_the_status_is_the_command_s(run, command):
     assert [run("trial", "--n", n).status for n in (0, 1)] == [0, 1]
 
 
-def test_a_defect_is_not_hidden(command):
+def test_a_defect_is_named_and_shown_by_debug(run, command):
     def fail(args):
-        raise ZeroDivisionError
+        raise ZeroDivisionError("of ours")
 
     command(fail)
-    with pytest.raises(ZeroDivisionError):
-        main(["trial"])
+    for argv in (["trial"], ["trial", "--debug"], ["--debug", "trial"], ["trial", "--debug", "--n", "1"]):
+        done = run(*argv)
+        lines = done.err.rstrip("\n").split("\n")
+        assert done.status == 3 and lines[-1].startswith("ecgfm: error: a defect of ecgfm: ZeroDivisionError")
+        assert "of ours" in lines[-1] and "--debug" in lines[-1]
+        assert (len(lines) > 1) == ("--debug" in argv) == ("Traceback" in done.err)
+
+
+def test_debug_shows_where_an_error_comes_from(run, command):
+    def fail(args):
+        raise ecgfm.SignalError("it is flat")
+
+    command(fail)
+    assert "Traceback" not in run("trial").err
+    shown = run("trial", "--debug")
+    assert shown.status == 2 and "in fail" in shown.err and shown.err.endswith("ecgfm: error: it is flat\n")
+
+
+def test_the_commands_of_fairseq_too(monkeypatch, capsys):
+    from ecgfm.cli import hydra
+
+    def fail(*args):
+        raise TypeError("of ours")
+
+    monkeypatch.setattr(hydra, "_train", fail)
+    monkeypatch.setattr(hydra, "_evaluate", fail)
+    for function in (hydra.train, hydra.validate, hydra.inference):
+        for argv in (["-cn", "x"], ["--debug", "-cn", "x"], ["a.b=1", "-cn", "x", "c.d=2", "--debug"]):
+            assert function(argv) == 3
+            err = capsys.readouterr().err
+            assert ("Traceback" in err) == ("--debug" in argv) and "a defect of ecgfm: TypeError" in err.splitlines()[-1]
+
+
+def test_both_spellings_of_an_option(run, monkeypatch):
+    given = []
+    made = ModuleType("ecgfm_spelling")
+    made.__doc__ = "Tries."
+
+    def add(parser):
+        parser.add_argument("--sampling-rate", type=float)
+        parser.add_argument_group("more").add_argument("--meta_file")
+        parser.add_argument("files", nargs="*")
+
+    made.add_arguments, made.run = add, lambda args: given.append((args.sampling_rate, args.meta_file, args.files)) or 0
+    monkeypatch.setitem(sys.modules, "ecgfm_spelling", made)
+    monkeypatch.setitem(COMMANDS, "spelling", "ecgfm_spelling")
+    for argv in (
+        ["--sampling-rate", "500", "--meta-file=a_b-c.csv", "--", "--meta-file"],
+        ["--sampling_rate=500", "--meta_file", "a_b-c.csv", "--", "--meta-file"],
+        ["--samp", "500", "--meta-f", "a_b-c.csv", "--", "--meta-file"],
+    ):
+        assert run("spelling", *argv).status == 0
+    assert given == [(500.0, "a_b-c.csv", ["--meta-file"])] * 3
+    assert run("spelling", "--sampling_rates", "1").status == 2
 
 
 def test_sigterm_ends_in_good_order(run, command):

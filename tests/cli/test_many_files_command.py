@@ -105,7 +105,7 @@ def test_saliency_draws(run, recordings, tmp_path):
         ("embed", ["--out", "e.npy", "--tokens", "--per", "record"], "--per: tokens are those of a segment"),
         ("embed", [], "the following arguments are required: --out"),
         ("saliency", ["--out", "s.npy", "--layer", "-1"], "there is no layer -1"),
-        ("saliency", ["--out", "s.npy", "--plot", "absent"], "--plot: there is no such directory"),
+        ("saliency", ["--out", "s.npy", "--plot", "/dev/null/x"], "--plot: the directory can't be made"),
         ("saliency", ["--out", "s.npy", "--reduction", "mean"], "invalid choice"),
         ("embed", ["--out", "e.npy", "--overlap", "5"], "overlap_s: 5.0 is not a number from 0 to 4.9"),
         ("embed", ["--out", "e.npy", "--readers", "-1"], "readers: -1 is no number of threads"),

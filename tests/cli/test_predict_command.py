@@ -22,7 +22,7 @@ def test_tables(run, fake, folder):
     assert "Probability per recording (aggregate: tutorial)" in done.out and "Probability per segment" in done.out
     assert "Label names are assumed" in done.out and done.out.endswith("Not for clinical use.\n")
     fake.labels_assumed = False
-    assert "assumed" not in run("predict", "fake.pt", folder / "b.npz").out
+    assert "Label names are assumed" not in run("predict", "fake.pt", folder / "b.npz").out
     fake.labels = None
     assert "The model has no label names" in run("predict", "fake.pt", folder / "b.npz").out
 
@@ -126,7 +126,10 @@ def test_if_all_are_bad_the_command_fails(run, fake, folder, tmp_path):
     "argv, words",
     [
         (["--out", "."], "--out: a directory, not a file"),
-        (["--out", "absent/p.csv"], "--out: there is no such directory"),
+        (["--out", "a.npy/p.csv"], "--out: the directory can't be made: "),
+        (["--out", "p.parquet"], "--out: the name must end in .csv or .json"),
+        (["--out", "p"], "--out: the name must end in .csv or .json"),
+        (["--overwrite"], "--overwrite: only CSV files can be continued"),
         (["--batch-size", "0"], "batch_size: 0 is no number of segments"),
         (["--sampling-rate", "5"], "sampling_rate: the sampling rate 5.0 is not"),
         (["--leads", "I,I"], "leads: named more than once: I"),

@@ -118,7 +118,7 @@ def test_into_a_file(tmp_path, options):
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ConfigError, match="doesn't end in .npy"):
+    with pytest.raises(ConfigError, match="the name must end in .npy"):
         embed_to(Layered(), records(), tmp_path / "e.csv")
     with pytest.raises(ConfigError) as caught:
         embed_to(Layered(), records(), tmp_path / "e.npy", tokens=True, per_record=True)

@@ -189,7 +189,7 @@ def test_another_run_can_not_be_continued(folder, tmp_path):
         (lambda path: (path / "p.run.json").unlink(), "settings of the earlier run can't be read"),
         (lambda path: (path / "p.segments.csv").unlink(), "the file is missing"),
         (lambda path: (path / "p.segments.csv").write_text("file\na\n"), "it has 1 whole rows"),
-        (lambda path: (path / "p.status.csv").write_text("file,status,segments,error\na,done,x,\n"), "invalid literal"),
+        (lambda path: (path / "p.status.csv").write_text("file,status,segments,error,fingerprint\na,done,x,,\n"), "invalid literal"),
     ],
 )
 def test_damaged_files_can_not_be_continued(folder, tmp_path, damage, words):
@@ -244,12 +244,12 @@ def test_links_are_followed_and_devices_refused(folder, tmp_path):
 
 
 def test_a_full_disk(folder, tmp_path, monkeypatch):
-    from ecgfm.inference import growing
+    from ecgfm.inference import growing_files
 
     def full(self, raw):
         raise OSError(28, "No space left on device", self.path)
 
-    monkeypatch.setattr(growing._CsvFile, "write", full)
+    monkeypatch.setattr(growing_files.CsvFile, "write", full)
     with pytest.raises(OSError, match="No space left on device"):
         predict_to(FakeModel(), folder, tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()

@@ -174,7 +174,7 @@ def test_manifests(tmp_path):
     manifest.write_text("/no/such/folder\nr_2.npz\t2500\n")
     with pytest.raises(Error, match="there is no such folder"):
         predict(FakeModel(), manifest)
-    rows = "\n".join("\t".join(["1"] * 12) for _ in range(3000))
+    rows = "\n".join("\t".join([str(i % 50)] * 12) for i in range(3000))
     manifest.write_text("# sampling_rate: 500\n" + "\t".join(LEADS) + "\n" + rows + "\n")  # a table of a signal
     assert len(predict(FakeModel(), manifest).records) == 1
 

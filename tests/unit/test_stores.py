@@ -63,7 +63,7 @@ def test_files_of_numpy_are_read_too(tmp_path):
     np.save(tmp_path / "x.npy", A)
     np.testing.assert_array_equal(open_store(tmp_path / "x.npy"), A)
     np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ecgfm.FormatError, match="not an .npy file of numbers"):
+    with pytest.raises(ecgfm.FormatError, match="values are of type object"):
         open_store(tmp_path / "o.npy")
 
 
@@ -98,7 +98,7 @@ class Hostile:
         (pickle.dumps({"shape": (4, 3), "dtype": "float32", "mode": "w+"}), "no such key"),
         (pickle.dumps({"shape": (4, 3), "dtype": Hostile()}), "no number type"),
         (pickle.dumps(Hostile()), "not a dictionary"),
-        (b"\x80\x04" + b"N0" * 40000 + b"N.", "larger than any header"),
+        (b"\x80\x04" + b"N0" * 40000 + b"N.", "more than the 65,536 that are read"),
     ],
 )
 def test_headers_that_lie(tmp_path, monkeypatch, header, match):
@@ -112,7 +112,7 @@ def test_headers_that_lie(tmp_path, monkeypatch, header, match):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(ecgfm.FormatError, match="can't be read"):
+    with pytest.raises(ecgfm.FormatError, match="no such file"):
         open_store(tmp_path / "x.npy")
     with pytest.raises(ecgfm.FormatError, match="ends in .npy"):
         open_store(tmp_path / "x.raw")

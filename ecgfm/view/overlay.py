@@ -1,0 +1,93 @@
+"""Which saliency belongs to what is drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ecg import SAMPLING_RATE, Segments
+from ..ecg.identity import checksum, segment_checksums
+from ..errors import SignalError
+
+__all__ = ["Known", "values_by_time"]
+
+
+@dataclass(eq=False)
+class Known:
+    """Saliency of one recording, and what tells the recording from others.
+
+    Attributes
+    ----------
+    start_s : ndarray
+        (n,) seconds, of the segments.
+    samples : ndarray
+        (n, N)
+    checksums : ndarray
+        (n,) of the segments' values.
+    recording : str or None
+        Checksum of the recording that the segments were cut from.
+    """
+
+    start_s: np.ndarray
+    samples: np.ndarray
+    checksums: np.ndarray
+    recording: str = None
+
+    def is_of(self, segments, recording):
+        """Whether it is of what is drawn: `Segments`, or a recording with this checksum."""
+        if segments is None:
+            return self.recording is not None and self.recording == recording
+        own = dict(zip(self.start_s.tolist(), self.checksums.tolist()))
+        others = dict(zip(np.asarray(segments.start_s).tolist(), segment_checksums(segments.x).tolist()))
+        common = own.keys() & others.keys()
+        return bool(common) and all(own[start] == others[start] for start in common)
+
+
+def values_by_time(saliency, shown):
+    """Starts (n,) and values (n, N) of what was given as saliency of what is drawn.
+
+    Parameters
+    ----------
+    saliency : Saliency, Known or array_like
+    shown : object
+        With ``record``, ``source``, ``start_s`` and ``end_s`` of what is drawn.
+
+    Raises
+    ------
+    SignalError
+        If the saliency is of another recording, or is none.
+    """
+    if isinstance(saliency, Known) or hasattr(saliency, "checksums"):
+        known = [saliency] if isinstance(saliency, Known) else list(_each(saliency))
+        segments = shown.record if isinstance(shown.record, Segments) else None
+        recording = None if segments is not None else _checksum_of(shown.record)
+        found = next((each for each in known if each.is_of(segments, recording)), None)
+        if found is None:
+            raise SignalError(
+                "the saliency is of other recordings: neither values, length, rate nor start are those of this one",
+                path=shown.source,
+                field="saliency",
+                remedy="Give ecgfm.saliency(model, record) of the recording, or of the segments, that is drawn",
+            )
+        return np.asarray(found.start_s, np.float64), found.samples
+    samples = np.atleast_2d(np.asarray(saliency))
+    if samples.ndim != 2 or samples.dtype.kind not in "iuf" or samples.shape[1] < 2:
+        raise SignalError(f"the shape {samples.shape} is not (segments, samples)", path=shown.source, field="saliency")
+    start_s = shown.start_s + np.arange(len(samples)) * samples.shape[1] / SAMPLING_RATE
+    if len(samples) and start_s[-1] > shown.end_s:
+        raise SignalError(
+            f"{len(samples)} segments are more than what is drawn has", path=shown.source, field="saliency"
+        )
+    return start_s, samples
+
+
+def _each(saliency):
+    """The `Known` of each recording of a `Saliency`."""
+    last = 0
+    for count, recording in zip(saliency.records["segments"], saliency.recordings):
+        rows = slice(last, last := last + int(count))
+        start_s = saliency.segments["start_s"][rows]
+        yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording)
+
+
+def _checksum_of(record):
+    return checksum(record.signal, record.sampling_rate, record.leads, record.start_s)
