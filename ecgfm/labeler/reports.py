@@ -7,7 +7,7 @@ import re
 import sys
 
 from .._text import shown
-from ..errors import FormatError, MissingExtraError
+from ..errors import FormatError
 from ..storage.inputs import lines, open_input, open_text
 from .parquet import parquet_batches
 
