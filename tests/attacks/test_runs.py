@@ -100,7 +100,7 @@ def test_a_manifest_and_tables_that_lie(folder):
     (folder / "segmented_split.csv").symlink_to("/dev/zero")
     ended = attack(predict("a.tsv"), folder)
     ended.bounded()
-    assert ended.status == 0 and "2 recordings" in ended.out and "taken as a recording of its own" in ended.out
+    assert ended.status == 0 and "2 recordings" in ended.out and "Taken as a recording of its own" in ended.out
 
 
 STATUS = b"file,status,segments,error,fingerprint\n"
