@@ -339,7 +339,7 @@ def _claims(header, file, path):
             continue
         bits = _BITS.get(form) or _PACKED_BITS.get(form)
         if bits is None:
-            raise FormatError(f"the storage format {shown(form)} is not known", path=path, field=field)
+            raise FormatError(f"the storage format {form[:20]} is not known", path=path, field=field)
         frame = header.samps_per_frame[i] or 1
         check_size((max(header.sig_len or 0, 1), frame), 8, path=path, field=field)
         claim = claims.setdefault(name, _Claim(form, header.byte_offset[i] or 0))
