@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_files import counts, write_wfdb
+from made_files import counts, dicom_group, write_aecg, write_dicom, write_edf, write_wfdb
 
 import ecgfm
 from ecgfm import LEADS, LeadError, SignalError, read
@@ -69,6 +69,20 @@ def test_a_stated_unit_is_not_changed(tmp_path):
     assert found.units == ("uV",) * 12 and found.notes == ()
     assert np.array_equal(read(path, unit="uV").signal, found.signal)
     with pytest.raises(SignalError, match="the file says uV; given was V"):
+        read(path, unit="V")
+
+
+@pytest.mark.parametrize("name, write, unit", [
+    ("a.dcm", lambda path: write_dicom(path, dicom_group(counts())), "uV"),
+    ("a.edf", lambda path: write_edf(path, counts()), "uV"),
+    ("a.xml", lambda path: write_aecg(path, counts()), "uV"),
+])
+def test_units_of_other_formats(tmp_path, name, write, unit):
+    for module in ("pydicom", "edfio", "ecgdatakit"):
+        pytest.importorskip(module)
+    path = write(tmp_path / name)
+    assert np.array_equal(read(path, unit=unit).signal, read(path).signal)
+    with pytest.raises(SignalError, match="given was V"):
         read(path, unit="V")
 
 
