@@ -225,7 +225,7 @@ class Record:
         Leads that were not recorded but calculated from I and II.
     units : tuple of (str or None)
         What the file states the values of each lead to be in, before they became millivolts; None where it states
-        nothing and millivolts are assumed. Empty: they are millivolts.
+        nothing and millivolts are assumed; an empty text where only the reader knows it. None at all: millivolts.
 
     Raises
     ------
@@ -283,10 +283,12 @@ class Record:
             return
         for name, stated in zip(self.leads, self.units or ("mV",) * len(self.leads)):
             if stated is not None and millivolts_per(stated) != millivolts_per(unit):
+                says = f"the file says {short(printable(stated), 20)}" if stated else "the file states its unit"
                 raise SignalError(
-                    f"the file says {stated}; given was {unit}" if self.units else f"a Record is in mV, not in {unit}",
+                    f"{says}; given was {unit}" if self.units else f"a Record is in mV, not in {unit}",
                     path=self.source,
                     field=f"unit of lead {name}",
+                    remedy="Leave out the unit",
                 )
         factor = np.float32(millivolts_per(unit))
         for i, stated in enumerate(self.units):

@@ -92,7 +92,7 @@ def test_truncated_signal_file(tmp_path):
             read(path)
         assert caught.value.path == str(path) and caught.value.field == "signal file a.dat"
     data.unlink()
-    with pytest.raises(FormatError, match="signal file a.dat: can't be read: No such file"):
+    with pytest.raises(FormatError, match="signal file a.dat: no such file"):
         read(path)
 
 
@@ -209,7 +209,7 @@ def test_wfdb_segments_that_lie(tmp_path):
     path = write_wfdb(tmp_path / "a_1.hea", X).with_name("a.hea")
     for text, words in (
         ("a/1 12 500 1000\na_1 999\n", "999 samples, its own header says 1,000"),
-        ("a/1 12 500 1000\na_2 1000\n", "its header can't be read: No such file"),
+        ("a/1 12 500 1000\na_2 1000\n", "its header can't be read: no such file"),
         ("a/2 12 500 1000\na_1 1000\n", "segments|damaged"),
         ("a/2 12 500 9000\na_1 1000\n~ 1000\n", "9,000 samples in segments of 2,000"),
         ("a/2 12 500 0\na_1 1000\n~ 1000000000000\n", "more than the"),
@@ -223,7 +223,7 @@ def test_wfdb_segments_that_lie(tmp_path):
 
 def test_wfdb_compressed_claims(tmp_path):
     path = write_wfdb(tmp_path / "a.hea", X, form=516, samples=30_000_000)
-    with pytest.raises(FormatError, match="24,000 bytes are said to hold"):
+    with pytest.raises(FormatError, match="24,000 bytes inflate to 720,000,000"):
         read(path)
     path = write_wfdb(tmp_path / "a.hea", X, form=516, samples=0)
     with pytest.raises(FormatError, match="a compressed signal of no stated length"):

@@ -314,7 +314,7 @@ def stage(x, rate=500, **more):
 def test_mat_stages(tmp_path):
     record = read(save_mat(tmp_path / "org.mat", **stage(X, 400)))
     assert np.array_equal(record.signal, X) and record.sampling_rate == 400 and record.leads == LEADS
-    assert not record.standardised and record.start_s == 0 and record.notes == ()
+    assert not record.standardised and record.start_s == 0 and record.notes == ("unit assumed: mV",)
     statistics = {"mean": X.mean(1, keepdims=True), "std": X.std(1, keepdims=True)}
     record = read(save_mat(tmp_path / "preprocessed.mat", **stage(X.astype(np.float64), **statistics)))
     assert np.array_equal(record.signal, X) and record.standardised and record.notes == ("standardised in the file",)

@@ -128,7 +128,7 @@ def _text(path):
         kind = type(path).__name__
         table = columns_of(path) is not None or hasattr(path, "__array__")
         remedy = "ecgfm.prepare takes signals, ecgfm.predict many files" if table else "Give the name of a file"
-        raise FormatError(f"a {kind} is not a path", field="path", remedy=remedy) from None
+        raise FormatError(f"not a path but {kind}", field="path", remedy=remedy) from None
 
 
 def with_ending(path):

@@ -186,7 +186,7 @@ def make_record(array, path, *, field, rate, given_rate, leads, given_leads, uni
     if units is None or isinstance(units, str):
         units = (units,) * len(leads)
     elif len(units) == 0:
-        units = ("a unit of its own",) * len(leads)
+        units = ("",) * len(leads)
     if None in units and not other.get("standardised"):
         notes.append(UNIT_ASSUMED)
     return Record(array, rate, leads, source=path, units=units, notes=tuple(map(short, notes)), **other)

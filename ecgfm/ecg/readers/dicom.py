@@ -49,6 +49,7 @@ def _read(path, *, sampling_rate, leads):
         given_rate=sampling_rate,
         leads=best.leads,
         given_leads=leads,
+        units=best.units,
         notes=notes,
     )
 
@@ -57,7 +58,7 @@ class _Group:
     """An item of the waveform sequence."""
 
     def __init__(self, item, path):
-        self.item, self.path, self.notes = item, path, []
+        self.item, self.path, self.notes, self.units = item, path, [], []
         self.channels = item.items(_CHANNELS)
         if len(self.channels) > _MAX_CHANNELS:
             raise FormatError(f"{len(self.channels)} channels", path=path, field="ChannelDefinitionSequence")
@@ -139,6 +140,7 @@ class _Group:
             raise SignalError(
                 f"sensitivity {sensitivity}, unit {shown(unit)}: no voltage", path=self.path, field=f"lead {name}"
             )
+        self.units.append(unit)
         correction = channel.number(_CORRECTION, f"lead {name}: ChannelSensitivityCorrectionFactor")
         baseline = channel.number(_BASELINE, f"lead {name}: ChannelBaseline")
         return sensitivity * (1.0 if correction is None else correction) * millivolts, (baseline or 0.0) * millivolts

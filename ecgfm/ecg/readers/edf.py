@@ -76,6 +76,7 @@ def _read(path, *, sampling_rate, leads):
         given_rate=sampling_rate,
         leads=[signal.label for signal in signals],
         given_leads=leads,
+        units=[signal.physical_dimension for signal in signals],
         notes=[*(f"signals not read: {', '.join(ignored)}" for _ in ignored[:1]), *notes, *more],
     )
 

@@ -45,6 +45,7 @@ def _read(path, *, sampling_rate, leads, member=None):
         given_rate=_RATE if sampling_rate is None else sampling_rate,
         leads=LEADS,
         given_leads=leads,
+        units=None,
         notes=[f"sampling rate assumed: {_RATE} Hz, as CODE-15% has"] * (sampling_rate is None)
         + [f"{cut} samples of padding cut off"] * bool(cut),
     )

@@ -40,6 +40,7 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
         raise FormatError(f"leads of different times: {sorted(lengths)} samples", path=path, field="leads")
     signal = np.stack([_millivolts(lead, path) for lead in found.leads])
     signal, names, derived = complete(signal, names)
+    units = {lead.resolution_unit if lead.is_raw else lead.units for lead in found.leads}
     return make_record(
         signal,
         path,
@@ -48,6 +49,7 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
         given_rate=sampling_rate,
         leads=names,
         given_leads=leads,
+        units=units.pop() if len(units) == 1 else (),
         notes=notes,
         derived=derived,
     )

@@ -45,6 +45,7 @@ def _read(path, *, sampling_rate, leads):
         given_rate=sampling_rate,
         leads=leads,
         given_leads=None,
+        units=None,
         notes=("standardised in the file",) if standardised else (),
         standardised=standardised,
     )

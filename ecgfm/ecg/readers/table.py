@@ -125,14 +125,14 @@ def _header(line):
     """The columns that a first line names, and what parts them: the sign that makes most leads, then most columns."""
     best = None
     for delimiter in (",", ";", "\t", None):
-        if delimiter is None and best is not None and len(best[1]) > 1:
-            break
         fields = _fields(line, delimiter)
         columns = [_column(name) for name in fields[:_MAX_COLUMNS]]
+        numbers = bool(columns) and all(_is_number(column.name) for column in columns)
+        if delimiter is None and len(best[1]) > 1 and not (numbers and not best[0][1]):
+            break
         leads = sum(column.kind == "lead" for column in columns)
         if delimiter is None and leads and any(column.kind == "other" for column in columns):
             leads, columns, fields = 0, [_column(line.strip())], fields[:1]  # a sentence
-        numbers = all(_is_number(column.name) for column in columns)
         score = leads, numbers, len(fields)
         if best is None or score > best[0]:
             best = score, columns + [_column(name) for name in fields[_MAX_COLUMNS:][:1]], delimiter

@@ -179,7 +179,7 @@ def _voltages(names, units, path):
     chosen = [i for i, unit in enumerate(units) if millivolts_per(unit) is not None]
     for i, name in enumerate(names):
         if i not in chosen and canonical_lead(name) in LEADS:
-            raise SignalError(f"the unit {units[i]!r} is no voltage", path=path, field=f"lead {name}")
+            raise SignalError(f"the unit {shown(units[i])} is no voltage", path=path, field=f"lead {name}")
     if not chosen:
         raise LeadError(f"none of the signals is a voltage: {listed(names)}", path=path, field="leads")
     return chosen
@@ -240,16 +240,32 @@ def _segment_length(library, name, path):
 
 def _header(library, file, path):
     """The library's header of a file whose text was looked at before."""
-    for number, line in enumerate(read_input(file, most=_MAX_HEADER).splitlines()):
-        if len(line) > _MAX_LINE and not line.lstrip().startswith(b"#"):
-            raise FormatError(f"{len(line):,} characters; at most {_MAX_LINE:,} are read", path=path,
-                              field=f"line {number + 1}")
+    _check_lines(file, path)
     with parsing(path, "WFDB"):
         header = library.rdheader(_base(file))
     if not 0 <= header.n_sig <= _MAX_SIGNALS:
         raise FormatError(f"{header.n_sig} signals; at most {_MAX_SIGNALS} are read", path=path, field="record line")
     check_size((max(header.n_sig, 1), header.sig_len or 0), 8, path=path, field="number of samples")
     return header
+
+
+def _check_lines(file, path):
+    """Refuse a header with longer lines, or more of them, than the library parses in reasonable time."""
+    most, count = None, 0
+    for number, line in enumerate(read_input(file, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if len(line) > _MAX_LINE:
+            raise FormatError(
+                f"{len(line):,} characters; at most {_MAX_LINE:,} are read", path=path, field=f"line {number + 1}"
+            )
+        if most is None:
+            record = _RECORD.match(line)
+            most = 1 + (_MAX_SEGMENTS if record and record[1] else _MAX_SIGNALS)
+        count += 1
+        if count > most:
+            raise FormatError(f"more than {most - 1:,} signals or segments", path=path, field=f"line {number + 1}")
 
 
 @dataclass
@@ -300,6 +316,7 @@ def _check_files(header, file, path):
             raise FormatError(f"a signal lags by {claim.skew:,} samples, more than there are", path=path, field=field)
     samples = samples or min(held, default=0)
     check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
+    check_inflation(stored, 4 * header.n_sig * samples, path=path, field="number of samples")  # signals without a file
     return samples, stored
 
 
@@ -322,7 +339,7 @@ def _claims(header, file, path):
             continue
         bits = _BITS.get(form) or _PACKED_BITS.get(form)
         if bits is None:
-            raise FormatError(f"the storage format {shown(form)} is not known", path=path, field=field)
+            raise FormatError(f"the storage format {form[:20]} is not known", path=path, field=field)
         frame = header.samps_per_frame[i] or 1
         check_size((max(header.sig_len or 0, 1), frame), 8, path=path, field=field)
         claim = claims.setdefault(name, _Claim(form, header.byte_offset[i] or 0))
