@@ -405,7 +405,8 @@ def _fill(config, kind, tensors, path=None):
 def _check_norm(name, values, path):
     """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
     if name.endswith("pos_conv.0.parametrizations.weight.original1") and not values.any(axis=(0, 1)).all():
-        raise CheckpointError("all values at one place of the kernel are 0: they have no direction", path=path, field=name)
+        what = "all values at one place of the kernel are 0: they have no direction"
+        raise CheckpointError(what, path=path, field=name)
 
 
 def _float32(tensor, path, name):

@@ -57,7 +57,7 @@ def describe(found):
 
 
 class _Shown:
-    """Values as JSON can hold them, as much of them as anyone reads: long text is cut, and so is what has many parts."""
+    """Values as JSON can hold them, as much of them as anyone reads: what is long or has many parts is cut."""
 
     def __init__(self):
         self.left = MAX_PARTS
@@ -65,7 +65,8 @@ class _Shown:
     def __call__(self, value):
         self.left -= 1
         if isinstance(value, dict):
-            return {self._key(key): self(item) for key, item in self._some(value.items())} | self._rest(value, {"...": "..."})
+            shown_items = {self._key(key): self(item) for key, item in self._some(value.items())}
+            return shown_items | self._rest(value, {"...": "..."})
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self(item) for item in self._some(value)] + self._rest(value, ["..."])
         if value is None or isinstance(value, (bool, int)):

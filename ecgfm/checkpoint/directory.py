@@ -61,7 +61,7 @@ class Description:
 
 
 def description_of(weights, metadata):
-    """The `Description` of the weights in a ``.safetensors`` file, from their own metadata or from config.json beside it.
+    """The `Description` of the weights in a ``.safetensors`` file: that of config.json beside it, or of their metadata.
 
     Raises
     ------

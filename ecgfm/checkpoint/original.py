@@ -1,7 +1,7 @@
 """The configuration that fairseq-signals keeps in a ``.pt`` file: every key that it needs to build, finetune from and
 validate a model, with its default.
 
-The original reads a checkpoint's configuration strictly: a key that is absent ends it, even where nothing depends on it.
+The original reads a checkpoint's configuration strictly: it fails on an absent key even where nothing depends on it.
 """
 
 from copy import deepcopy

@@ -377,8 +377,9 @@ class TooDeep(ValueError):
 
 def plain(value):
     """Plain data of what a pickle built: None, numbers, text, bytes, lists, tuples, sets, dictionaries, arrays, tensors
-    and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it; written out in
-    full, it has at most `MAX_NODES` parts and `MAX_CHARACTERS` characters and bytes of text, so that anyone may do that.
+    and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it. With every
+    repeated part counted again, it has at most `MAX_NODES` parts and `MAX_CHARACTERS` characters and bytes of text, so
+    that anyone may write it out.
 
     Raises
     ------

@@ -270,8 +270,8 @@ def _check_work(config, path):
     values += 4 * tokens * config["encoder_embed_dim"]
     if 4 * values > configuration.MAX_WORK:
         raise CheckpointError(
-            f"one segment of {samples} samples would take {4 * values:,} bytes, more than the {configuration.MAX_WORK:,}"
-            " that a model may take",
+            f"one segment of {samples} samples would take {4 * values:,} bytes, more than the"
+            f" {configuration.MAX_WORK:,} that a model may take",
             path=path,
             field="cfg.model",
         )

@@ -63,7 +63,8 @@ def read_tensors(file):
         if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
             raise error("the shape or the offsets are not lists of whole numbers", name[:200])
         if math.prod(shape) * _BYTES[code] != offsets[1] - offsets[0]:
-            raise error(f"shape {shown(shape)} of {code} does not fill the bytes {offsets[0]} to {offsets[1]}", name[:200])
+            what = f"shape {shown(shape)} of {code} does not fill the bytes {offsets[0]} to {offsets[1]}"
+            raise error(what, name[:200])
         entries.append((offsets[0], offsets[1], name, code, shape))
     entries.sort(key=lambda entry: entry[:2])
     tensors, at, start = {}, 0, 8 + length
@@ -114,7 +115,8 @@ def write_tensors(path, tensors, metadata=None):
     raw = json_bytes(header, separators=(",", ":"))
     raw += b" " * (-(8 + len(raw)) % _ALIGNMENT)
     if len(raw) > MAX_HEADER:
-        raise CheckpointError(f"the header takes {len(raw):,} bytes, more than the {MAX_HEADER:,} that are read", path=path)
+        what = f"the header takes {len(raw):,} bytes, more than the {MAX_HEADER:,} that are read"
+        raise CheckpointError(what, path=path)
     with replacing(path) as file:
         hashed = hashlib.sha256()
         file.write(len(raw).to_bytes(8, "little") + raw)
@@ -142,5 +144,6 @@ def check_hash(file, sha256):
             found.update(piece)
         file.release(first, _PIECE)
     if found.hexdigest() != sha256:
-        raise CheckpointError("the values are not those that were saved: the file is damaged", path=file.path, field="sha256")
+        what = "the values are not those that were saved: the file is damaged"
+        raise CheckpointError(what, path=file.path, field="sha256")
     return True

@@ -13,7 +13,7 @@ from .prepare import SAMPLES, Segments
 __all__ = ["Expected", "prepared_here", "unprepared", "warn_unprepared"]
 
 _ROWS = 16  # segments that are looked at; all of them would cost more than the answer is worth
-# Of 123 raw recordings nine in ten leave less than this of II - I - III; of 1,630 prepared segments none less than twice.
+# Nine of ten raw recordings of 123 leave less than this of II - I - III; of 1,630 prepared segments none.
 _ONE_UNIT = 0.01
 _prepared = ContextVar("ecgfm_prepared", default=False)
 
@@ -39,7 +39,9 @@ class Expected:
     mean: float = 1.0
 
     def __str__(self):
-        return f"{self.samples} samples (5 s at 500 Hz), each lead with mean 0 and standard deviation 1 over its recording"
+        return (
+            f"{self.samples} samples (5 s at 500 Hz), each lead with mean 0 and standard deviation 1 over its recording"
+        )
 
 
 ECG_FM = Expected()

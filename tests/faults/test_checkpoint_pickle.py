@@ -12,8 +12,9 @@ import checkpoint_files as files
 import weights
 from checkpoint_files import Call, Global, Persistent, Raw
 from ecgfm import CheckpointError, checkpoint
+from ecgfm.checkpoint.opcodes import TABLE
 from ecgfm.checkpoint.plain import BUILDERS, Refused, Storage, TooDeep, plain
-from ecgfm.checkpoint.unpickle import _TABLE, loads
+from ecgfm.checkpoint.unpickle import loads
 
 SECONDS = 20  # of the processor, for what takes less than two
 
@@ -151,7 +152,7 @@ def test_truncation_at_every_byte():
             fails(raw[:n])
 
 
-@pytest.mark.parametrize("opcode", sorted(set(range(256)) - {op for op in range(256) if _TABLE[op]}))
+@pytest.mark.parametrize("opcode", sorted(set(range(256)) - {op for op in range(256) if TABLE[op]}))
 def test_unknown_opcodes(opcode):
     assert "unknown opcode" in str(fails(b"\x80\x02" + bytes([opcode]) + b"."))
 

@@ -42,7 +42,7 @@ def test_older_models_say_how_they_were_trained(tmp_path, training, word):
     assert (caveat is None) == (word is None) and (word is None or word in caveat)
 
 
-@pytest.mark.parametrize("info", [{}, {"caveat": None}, {"caveat": 3}, {"caveat": " "}, {"card": "x"}, {"training": []}])
+@pytest.mark.parametrize("info", [{}, {"caveat": None}, {"caveat": 3}, {"caveat": " "}, {"card": 1}, {"training": []}])
 def test_without_one(tmp_path, info):
     model = made(tmp_path / "a", info)
     assert model.caveat is None and "caveat" not in repr(model)
