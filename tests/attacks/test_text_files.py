@@ -285,7 +285,7 @@ def test_csv(tmp_path):
 
 def test_paths(tmp_path):
     code = """
-for path in (None, 5, 3.5, ("a",), b"x" * 5000, "x" * 5000, "a\\0b", "", "\\ud800", object(), np.ones((2, 9)), {"I": 1}):
+for path in (None, 5, 3.5, ("a",), b"x" * 5000, "x" * 5000, "a\\0b", "", "\\ud800", object(), np.ones((2, 9)), {}):
     for call in (ecgfm.read, lambda path: list(ecgfm.ecg.readers.members(path))):
         try:
             call(path)
