@@ -61,10 +61,10 @@ def read(path, sampling_rate=None, leads=None, unit=None):
     - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
-    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state no
-    unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says otherwise, which is
-    noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other four are calculated from
-    I and II.
+    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
+    no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
+    otherwise, which is noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other
+    four are calculated from I and II.
 
     Parameters
     ----------
