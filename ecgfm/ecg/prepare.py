@@ -106,8 +106,9 @@ def prepare(
     record : Record or array_like
         A recording, or an array (leads, samples) of real numbers of any type, byte order and layout. It is not changed.
         Of what carries names (a DataFrame, a structured or labelled array, a dict) the leads are taken by name, be they
-        rows or columns; names that are no lead's are an error unless `leads` says what they are. The unit does not matter, since each lead is standardised, as long as the standard deviation of the signal is
-        far above 1e-8 (in volts it still is).
+        rows or columns; names that are no lead's are an error unless `leads` says what they are. The unit does not
+        matter, since each lead is standardised, as long as the standard deviation of the signal is far above 1e-8 (in
+        volts it still is).
     sampling_rate : float
         In Hz. Needed for an array and not allowed for a Record, which has its own.
     leads : sequence of str, optional

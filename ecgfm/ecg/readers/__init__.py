@@ -57,14 +57,14 @@ def read(path, sampling_rate=None, leads=None, unit=None):
     - CSV: one column per lead, named in the first line, and either a column ``time`` (seconds, or date and time) or a
       line ``# sampling_rate: 500``;
     - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
-    - WFDB: the header ``.hea``, beside which its signal files lie; its name may be given without the ending;
+    - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
     - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
-    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state no unit
-    (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says otherwise, which is
-    noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other four are calculated from
-    I and II.
+    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
+    no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
+    otherwise, which is noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other
+    four are calculated from I and II.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def read(path, sampling_rate=None, leads=None, unit=None):
     sampling_rate : float, optional
         In Hz, for files that don't state it. It must not contradict a file that does.
     leads : sequence of str or str, optional
-        Names of the rows (or columns), for files that don't state them or have names that are no lead's (``lead_1``); as
-        text they are parted by commas. They must not contradict the lead names of a file.
+        Names of the rows (or columns), for files that don't state them or have names that are no lead's (``lead_1``);
+        as text they are parted by commas. They must not contradict the lead names of a file.
     unit : {"mV", "uV", "V"}, optional
         Of the values, for files that don't state it. It must not contradict a file that does.
 
