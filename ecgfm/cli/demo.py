@@ -23,8 +23,8 @@ _ACROSS, _SHOWN = 6, 60  # recordings beside each other, and in all
 _DURATION_S = 10.0
 _NAME = "simulated_{}"
 _PICTURES = (".png", ".svg", ".pdf")
-UNTRAINED = "The weights of this model are untrained: the numbers show that everything works, and mean nothing."
-SIMULATED = "The model was trained on simulated ECGs alone: what it says of real ones means nothing."
+UNTRAINED = "This model is untrained: what it says means nothing."
+SIMULATED = "This model knows simulated patients only: what it says of real recordings means nothing."
 
 
 def add_arguments(parser):

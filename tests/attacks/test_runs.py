@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import subprocess
 
 import numpy as np
 import pytest
@@ -24,6 +25,18 @@ def good(path, seed=0):
 def folder(tmp_path):
     (tmp_path / "in").mkdir()
     return tmp_path
+
+
+def deep(top, levels):
+    """Folders in folders, made one by one: their whole path is too long for most."""
+    where = os.getcwd()
+    try:
+        os.chdir(top)
+        for _ in range(levels):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(where)
 
 
 def predict(*words):
@@ -68,15 +81,11 @@ def test_many_names_and_deep_folders(folder):
     for i in range(20_000):
         open(folder / "in" / f"{i}.txt", "wb").close()
     os.symlink("itself", folder / "in" / "itself")
-    where = os.getcwd()
+    deep(folder / "in", 1500)
     try:
-        os.chdir(folder / "in")
-        for _ in range(1500):
-            os.mkdir("d")
-            os.chdir("d")
+        ended = attack(predict("in", "--out", "p.csv"), folder)
     finally:
-        os.chdir(where)
-    ended = attack(predict("in", "--out", "p.csv"), folder)
+        subprocess.run(["rm", "-rf", folder / "in" / "d"], check=True)  # pytest's own removal calls itself for each level
     ended.bounded()
     assert ended.status in (0, 1) and "1 recording, 1 segment" in ended.out
 
