@@ -147,7 +147,7 @@ def finish(args, labels, folder):
 
     options = {name: getattr(args, name, None) for name in (
         "meta", "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
-    settings = {name: value for name, value in vars(args).items() if name != "make"}
+    settings = {name: value for name, value in vars(args).items() if name not in ("make", "debug", "quiet", "verbose")}
     done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings,
                           **options)
     print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")

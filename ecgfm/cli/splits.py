@@ -14,6 +14,11 @@ from .common import counted, saying_warnings
 
 __all__ = ["add_arguments", "run"]
 
+_OPTIONS = (  # of `make_splits`
+    "meta_file segmented_file save_files_suffix fractions split_labels group_col date_col"
+    " grouped_temporal_filter_strategy filter_cols dataset_subset keep_cols seed"
+).split()
+
 
 def add_arguments(parser):
     add = parser.add_argument
@@ -42,7 +47,7 @@ def add_arguments(parser):
 def run(args):
     from ..data.splits import make_splits
 
-    options = {name: value for name, value in vars(args).items() if name not in ("processed_root", "strategy")}
+    options = {name: getattr(args, name) for name in _OPTIONS}
     strategy = options["grouped_temporal_filter_strategy"]
     known = {"true": True, "t": True, "false": False, "f": False}
     options["grouped_temporal_filter_strategy"] = known.get(strategy.lower(), strategy)

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 from .._files import replacing
-from .._text import shown
+from .._text import short_path, shown
 from ..errors import ConfigError, Error, FormatError
 
 __all__ = ["Journal", "locked", "open_own"]
@@ -88,8 +88,8 @@ class Journal:
                 )
             if grave:
                 raise ConfigError(
-                    "the folder holds a run with " + ", ".join(f"{key} {shown(old.get(key), 300)}" for key in grave)
-                    + "; now it is " + ", ".join(shown(head.get(key), 300) for key in grave),
+                    "the folder holds a run with " + ", ".join(f"{key} {_told(old.get(key))}" for key in grave)
+                    + "; now it is " + ", ".join(_told(head.get(key)) for key in grave),
                     path=os.path.dirname(path),
                     remedy="Use another folder, or remove this one's contents",
                 )
@@ -161,6 +161,11 @@ class Journal:
                         self._file.seek(self.at[number])
                         file.write(self._file.readline())
         self._file.close()
+
+
+def _told(value):
+    """A value of a head for a message: of a path both ends."""
+    return repr(short_path(value, 250)) if isinstance(value, str) else shown(value, 250)
 
 
 def _checked(line):

@@ -441,7 +441,7 @@ def test_a_manifest_of_several_sources_that_lies(done, tmp_path, idx):
         {"idx": idx, "source": "other", "source_path": "a", "save_file": "a.mat", "sample_rate": 500, "sample_size": 1}
     ])
     with pytest.raises(ecgfm.FormatError) as caught:
-        preprocess("files", tmp_path / "out", done / "raw", manifest_file=tmp_path / "m.csv", workers=1)
+        preprocess("files", tmp_path / "other", done / "raw", manifest_file=tmp_path / "m.csv", workers=1)
     assert "m.csv" in str(caught.value) and "idx" in str(caught.value) and len(str(caught.value)) < 500
 
 
