@@ -20,6 +20,8 @@ __all__ = [
 
 _MOST_MESSAGE, _MOST_FIELD, _MOST_REMEDY = 800, 200, 400  # characters; with the path below 2,000 in all
 _MOST_DEBUG = 8000
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_DEFECTS = (TypeError, NameError, AttributeError, LookupError, AssertionError, NotImplementedError)
 
 
 class Error(ValueError):
@@ -104,8 +106,8 @@ class InputWarning(UserWarning):
 def kept(error):
     """The error as it may be kept: without its traceback and what else holds the arrays that it arose from.
 
-    Of a mistake of ours that it was made of (its ``__cause__``, if that is no `Error`), the end of the traceback is kept
-    as text in ``error.debug``: one text for all errors that arose in the same way.
+    Of a mistake of ours that it was made of (its ``__cause__``, if that is no `Error`), the end of the traceback is
+    kept as text in ``error.debug``: one text for all errors that arose in the same way.
     """
     cause = error.__cause__
     if cause is not None and not isinstance(cause, Error):
@@ -114,11 +116,28 @@ def kept(error):
     return error
 
 
+def is_defect(error):
+    """Whether an exception is a mistake of ours: it arose in a line of this package itself, and is of a kind that
+    damaged data don't explain.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, _DEFECTS) and bool(frames) and frames[-1].filename.startswith(_PACKAGE)
+
+
+def carried(error):
+    """The exception as another process can take it: where it arose and its traceback go with it as text."""
+    error.place, error.debug = _place(error), "".join(traceback.format_exception(error))[-_MOST_DEBUG:]
+    return error
+
+
 def defect(error):
     """What is said of a mistake of ours, in one line: what was raised, and where in the package."""
-    frames = traceback.extract_tb(error.__traceback__)
-    here = os.path.dirname(os.path.abspath(__file__))
-    where = next((each for each in reversed(frames) if each.filename.startswith(here)), None)
-    place = "" if where is None else f" in {os.path.relpath(where.filename, here)}, line {where.lineno}"
+    place = getattr(error, "place", None) or _place(error)
     text = short(f"{type(error).__name__}{place}: {error}".rstrip(": "), 2 * _MOST_FIELD)
     return printable(f"a defect of ecgfm: {text}. --debug shows the traceback.")
+
+
+def _place(error):
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((each for each in reversed(frames) if each.filename.startswith(_PACKAGE)), None)
+    return "" if where is None else f" in {os.path.relpath(where.filename, _PACKAGE)}, line {where.lineno}"

@@ -7,6 +7,8 @@ import warnings
 from collections import deque
 from multiprocessing.connection import wait
 
+from ..errors import carried
+
 __all__ = ["Died", "in_processes", "in_ranks", "serve_work"]
 
 
@@ -125,7 +127,7 @@ def _serve(work, end, others):
         try:
             answer = False, work(piece)
         except BaseException as error:
-            answer = True, error
+            answer = True, carried(error)
         try:
             end.send(answer)
         except OSError:
@@ -177,5 +179,5 @@ def serve_work(ranks):
             try:
                 result = work(*task)
             except Exception as error:
-                result = error
+                result = carried(error)
             ranks.send(result, 0)

@@ -6,8 +6,8 @@ import numpy as np
 
 from .._text import short
 from .._threads import core
-from ..errors import ConfigError, Error, SignalError
 from ..ecg.record import LEADS
+from ..errors import ConfigError, Error, FormatError, SignalError, is_defect
 from .mat import mat_bytes, number, read_mat
 from .recording import describe, prepare_recording
 from .rows import inert
@@ -15,7 +15,7 @@ from .rows import inert
 __all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
 
 STAGES = ("org", "preprocessed", "segmented")
-_MOST_ERROR = 1500  # characters of a reason
+_MOST_ERROR, _MOST_READER = 1500, 600  # characters of a reason, and of what a reader raises
 
 
 class WriteFailed(Exception):
@@ -104,8 +104,6 @@ class Stages:
             text = str(error) if isinstance(error, Error) else f"can't be read: {error.strerror or error}"
         except Error as error:
             text = str(error)
-        except Exception as error:  # of a library, or of a user's own reader
-            text = f"{type(error).__name__}: {error}"
         return {"error": " ".join(short(text, _MOST_ERROR).split()), "stage": self._stage}, None
 
     def _run(self, row, keep):
@@ -151,7 +149,7 @@ class Stages:
         if "org" in self.skipped:
             feats, rate, names = self._extracted(row["save_file"], idx)
         else:
-            found = self.source.read(row)
+            found = self._read(row)
             feats, rate, names, derived = found.feats, found.rate, found.names, found.derived
             extra, tables = found.meta, found.tables
         rate = int(rate) if float(rate).is_integer() else float(rate)
@@ -178,6 +176,17 @@ class Stages:
                          for one in rows] for name, rows in tables.items()}
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
+
+    def _read(self, row):
+        """What the source gives; whatever a library or a user's own reader raises is an error of the recording."""
+        try:
+            return self.source.read(row)
+        except (Error, OSError, MemoryError, Warning):
+            raise
+        except Exception as error:
+            doubt = "; if the file is right, this is a defect of ecgfm" if is_defect(error) else ""
+            text = short(f"{type(error).__name__}: {error}", _MOST_READER)
+            raise FormatError(f"cannot be read: {text}{doubt}", path=row["path"]) from error
 
     def _extracted(self, name, idx):
         path = os.path.join(self.folder, "org", name)

@@ -3,6 +3,7 @@
 Nothing is imported for it: what an object can do tells what it is.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -111,13 +112,14 @@ def _chosen(array, names, known):
 
 def _of_columns(values, columns, known):
     kept = [name for name in columns if known(name)] or columns
-    twice = sorted({name for name in kept if kept.count(name) > 1}) if len(set(kept)) < len(kept) else ()
+    chosen = set(kept)
+    twice = sorted(name for name, count in Counter(kept).items() if count > 1) if len(chosen) < len(kept) else ()
     if twice:
         raise LeadError(f"named more than once: {twice[0]}", field="leads", remedy="Give each lead one name")
     rows = [_numbers(values[name], f"lead {name}") for name in kept]
     if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
         raise SignalError("the leads have different lengths, or more than one dimension", field="signal")
-    return np.stack(rows), list(kept), tuple(name for name in columns if name not in kept)
+    return np.stack(rows), list(kept), tuple(name for name in columns if name not in chosen)
 
 
 def _numbers(column, field):

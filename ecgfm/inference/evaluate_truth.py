@@ -202,7 +202,8 @@ def _order(names, labels, path):
     lacking = [name for name in labels if name not in places]
     if len(lacking) == len(labels):
         raise _no_label(labels, path)
-    return [places.get(name) for name in labels], [name for name in names if name not in set(labels)], lacking
+    known = set(labels)
+    return [places.get(name) for name in labels], [name for name in names if name not in known], lacking
 
 
 def _no_label(labels, path):
@@ -228,7 +229,8 @@ def _of_columns(names, columns, labels, path=None, in_order=False):
     for i, name in enumerate(labels):
         if name not in lacking:
             values[:, i] = [_value(value, row, name, path) for row, value in enumerate(columns[name])]
-    unused = [name for name in names if name not in KEYS and name not in set(labels)]
+    known = {*KEYS, *labels}
+    unused = [name for name in names if name not in known]
     if key is None:
         return Truth(values, None, path, unused, lacking)
     keys = [_key(value) for value in columns[key]]

@@ -205,15 +205,16 @@ class CsvFile(_File):
 
 def _csv_rows(file, path):
     """Iterate over the whole rows of a CSV file, as bytes."""
-    row, quotes = b"", 0
+    row, length, quotes = [], 0, 0
     while line := file.readline(MAX_LINE + 1):
-        row += line
-        if len(row) > MAX_LINE:
+        row.append(line)
+        length += len(line)
+        if length > MAX_LINE:
             raise damaged(path, f"it has a row of more than {MAX_LINE:,} bytes")
         quotes += line.count(b'"')
         if quotes % 2 == 0 and line.endswith(b"\n"):
-            yield row
-            row, quotes = b"", 0
+            yield b"".join(row)
+            row, length, quotes = [], 0, 0
 
 
 class NpyFile(_File):

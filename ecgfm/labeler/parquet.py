@@ -1,5 +1,7 @@
 """Columns of a Parquet file, some rows at a time, with no cell larger than is allowed."""
 
+from collections import Counter
+
 from ..errors import FormatError, MissingExtraError
 from ..storage.inputs import check_inflation
 
@@ -43,13 +45,14 @@ def parquet_batches(stream, path, choose, most):
     try:
         with parquet.ParquetFile(stream) as file:
             schema = file.schema_arrow
-            wanted = choose(schema.names)
+            header = schema.names
+            wanted, count = choose(header), Counter(header)
             for i in wanted:
                 if types.is_nested(schema.field(i).type):
-                    raise FormatError("the column holds lists or structures", path=path, field=schema.names[i])
-                if schema.names.count(schema.names[i]) > 1:
-                    raise FormatError("the column stands twice", path=path, field=schema.names[i])
-            names = [schema.names[i] for i in wanted]
+                    raise FormatError("the column holds lists or structures", path=path, field=header[i])
+                if count[header[i]] > 1:
+                    raise FormatError("the column stands twice", path=path, field=header[i])
+            names = [header[i] for i in wanted]
             texts = [name for name, i in zip(names, wanted) if _is_text(types, schema.field(i).type)]
             size = stream.seek(0, 2)
             check_inflation(size, BYTES_OF_ROW * file.metadata.num_rows, path=path)
@@ -70,6 +73,7 @@ def _is_text(types, kind):
 
 def _check_sizes(metadata, names, path):
     """What the wanted columns are said to inflate to, a group of rows at a time."""
+    names = set(names)
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group)
         for i in range(rows.num_columns):

@@ -120,7 +120,8 @@ class Reports:
         """The positions of the wanted columns; where each stands among them is kept."""
         texts, keep = self._places(header)
         wanted = list(dict.fromkeys([*keep, *texts]))
-        self._places_read = [wanted.index(i) for i in texts], [wanted.index(i) for i in keep]
+        place = {i: number for number, i in enumerate(wanted)}
+        self._places_read = [place[i] for i in texts], [place[i] for i in keep]
         return wanted
 
     def _places(self, header):

@@ -10,7 +10,7 @@ import re
 import warnings
 
 from .._text import shown
-from ..errors import ConfigError, Error, MissingExtraError
+from ..errors import ConfigError, Error, MissingExtraError, is_defect
 from ..storage.inputs import read_input
 from .config_values import MAX_TEXT
 
@@ -223,6 +223,8 @@ def _composed_by_hydra(name, changes, folder, path):
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(" ".join(str(error)[:2000].split())[:300], path=path) from None
     except Exception as error:  # hydra and OmegaConf raise what they like of what they don't expect
+        if is_defect(error):
+            raise
         raise ConfigError(
             f"cannot be read: {type(error).__name__} while it is composed: {' '.join(str(error)[:300].split())[:150]}",
             path=path,

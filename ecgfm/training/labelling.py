@@ -42,7 +42,8 @@ class Labels:
         """The values with these columns in this order; as they are where one or the other has no names."""
         if columns is None or self.names is None or columns == self.names:
             return self.values
-        lacking = [name for name in columns if name not in self.names]
+        places = {name: i for i, name in enumerate(self.names)}
+        lacking = [name for name in columns if name not in places]
         if lacking:
             raise LabelError(
                 f"y has no column {shown(lacking[0])}; its columns are {', '.join(self.names[:20])}",
@@ -50,7 +51,7 @@ class Labels:
                 field="labels",
                 remedy="Name columns of y, or give its values without names",
             )
-        return np.ascontiguousarray(self.values[:, [self.names.index(name) for name in columns]])
+        return np.ascontiguousarray(self.values[:, [places[name] for name in columns]])
 
 
 def read_labels(y, *, field="y", indexed=False):

@@ -200,3 +200,6 @@ def test_mistakes_of_ours_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="KeyError while it is composed.*defect of ecgfm") as caught:
         compose("a", (), tmp_path)
     assert isinstance(caught.value.__cause__, KeyError) and caught.value.path.endswith("a.yaml")
+    monkeypatch.setattr("ecgfm.training.config_files._checked_text", 7)
+    with pytest.raises(TypeError):  # of our own line: no fault of the file
+        compose("a", (), tmp_path)

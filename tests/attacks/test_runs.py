@@ -184,3 +184,24 @@ def test_a_mistake_of_ours_is_named(folder):
     assert "a defect of ecgfm: TypeError in inference/result.py, line " in ended.err
     ended = attack(code + predict("in", "--debug"), folder)
     assert ended.status == 3 and "Traceback" in ended.err and "a defect of ecgfm" in ended.err.splitlines()[-1]
+
+
+def test_a_row_of_many_lines(tmp_path):
+    """An unfinished table with a quotation mark and a million empty lines takes no time that grows with their square."""
+    (tmp_path / "a.csv.part").write_bytes(b'file,"' + b"\n" * 3_000_000)
+    ended = attack("from ecgfm.inference.growing_files import open_growing; open_growing('a.csv', 1)", tmp_path)
+    ended.refused("a.csv", mb=300, cpu_s=20)
+
+
+def test_tables_of_very_many_columns(tmp_path):
+    """Time grows with the number of columns, not with its square."""
+    names = ["file", *map(str, range(300_000)), *ecgfm.load(MODEL).labels]
+    (tmp_path / "a.csv").write_text("\n".join([",".join(names), ",".join(["r"] + ["1"] * (len(names) - 1))]) + "\n")
+    code = f"""
+from ecgfm.ecg.named import named_rows
+named_rows({{str(i): [0.0] for i in range(60_000)}}, lambda name: True)
+from ecgfm.inference import evaluate_truth
+evaluate_truth.read_truth("a.csv", {tuple(ecgfm.load(MODEL).labels)!r})
+"""
+    ended = attack(code, tmp_path)
+    ended.bounded(mb=600, cpu_s=20)

@@ -119,18 +119,26 @@ class Files(Source):
             found = read(row["path"], sampling_rate=self.sampling_rate, leads=self.leads)
         else:
             found = self.reader({name: value for name, value in row.items() if not name.startswith("_")})
-        if isinstance(found, Recording):
-            return found
         if isinstance(found, Record):
             meta = {"notes": "; ".join(found.notes) or None}
             return Recording(found.signal, found.sampling_rate, found.leads, meta, derived=found.derived)
         try:
+            if isinstance(found, Recording):
+                return _as_given(found)
             signal, rate, names = found
             return Recording(np.asarray(signal), float(rate), tuple(names))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, AttributeError):
             raise FormatError(
                 f"the reader gave {type(found).__name__}, not (signal, rate, lead names)", path=row["path"]
             ) from None
+
+
+def _as_given(found):
+    """A user's `Recording`, if its parts are of their types."""
+    tables = {str(name): [dict(row) for row in rows] for name, rows in found.tables.items()}
+    return Recording(
+        np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables, tuple(found.derived)
+    )
 
 
 def load_function(text):

@@ -11,7 +11,7 @@ from typing import Callable
 import numpy as np
 
 from ..._text import short
-from ...errors import Error, FormatError, LeadError, MissingExtraError, SignalError
+from ...errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ...storage.inputs import open_input
 from ...storage.npy import MAX_BYTES, check_size
 from ..record import (
@@ -112,7 +112,7 @@ def parsing(path, what):
     except (Error, MemoryError, Warning):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk and not of the file's content
+        if is_defect(error) or (isinstance(error, OSError) and error.errno is not None):  # of the disk, not the content
             raise
         text = (str(error).splitlines() or [""])[0][:200]
         raise FormatError(f"a damaged {what} file: {text or type(error).__name__}", path=path) from None
