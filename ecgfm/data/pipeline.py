@@ -16,7 +16,7 @@ import numpy as np
 from .._text import shown
 from ..errors import ConfigError, Error, FormatError
 from .columns import check_name
-from .journal import Journal, locked
+from .journal import Journal, locked, open_own
 from .listing import earlier_records, list_records
 from .numbering import has_room, next_number, resolve_names
 from .packed import PackedWriter
@@ -412,7 +412,7 @@ class _Run:
         held = [(row, line["segments"]) for (_, row), line in zip(piece, lines) if line.get("segments")]
         held = [(row["_split"], row["idx"], count) for row, count in held if row["_split"] is not None]
         at = 0
-        with open(source, "rb") if isinstance(source, str) else nullcontext(source) as source:
+        with open_own(source) if isinstance(source, str) else nullcontext(source) as source:
             for split, group in groupby(held, lambda one: one[0]):
                 group = list(group)
                 rows = np.array([(idx, i) for _, idx, count in group for i in range(count)])

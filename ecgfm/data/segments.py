@@ -7,6 +7,7 @@ import numpy as np
 
 from .._signals import real_array
 from ..errors import FormatError, LabelError, SignalError
+from ..storage.inputs import open_input
 from .manifest_reading import read_manifest
 from .mat import read_mat
 from .packed import open_packed
@@ -133,7 +134,7 @@ class PackedSegments:
     def __init__(self, path, *, pairs=False, min_sample_size=None):
         try:
             found = open_packed(path)
-            self._file = open(path, "rb", buffering=0)  # reads say where, so that threads may share it
+            self._file = open_input(path)  # reads say where, so that threads may share it
         except OSError as error:
             raise FormatError(f"can't be read: {error.strerror}", path=path) from None
         self.path, self.idx = found.path, found.idx

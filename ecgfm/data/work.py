@@ -5,6 +5,7 @@ import re
 import shutil
 
 from ..errors import ConfigError
+from .journal import open_own
 from .stages import WriteFailed
 
 __all__ = ["Work", "check_outputs", "clean"]
@@ -59,7 +60,7 @@ class Work:
         if path is None or not segments:
             return lines, segments
         try:
-            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
+            with open_own(path, make=True) as file:
                 file.writelines(one.data for one in segments)
         except OSError as error:
             raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None

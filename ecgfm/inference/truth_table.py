@@ -8,7 +8,7 @@ import numpy as np
 from .._signals import refuse_masked
 from .._text import plain_cell, short, shown
 from ..errors import Error, FormatError, LabelError
-from ..storage.inputs import lines, open_text, unreadable
+from ..storage.inputs import lines, open_input, open_text, unreadable
 from ..storage.npy import map_array
 
 __all__ = ["KEYS", "csv_columns", "label_file_beside", "load_npy", "mapping_columns", "single_column"]
@@ -138,7 +138,7 @@ def load_npy(path, *, field="y"):
 
 
 def _is_npy(path):
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         return file.read(6) == b"\x93NUMPY"
 
 
