@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 from fakes import FakeModel
 
 import ecgfm
@@ -30,7 +31,7 @@ def process():
 
     def call(*argv, **options):
         return subprocess.run(
-            [sys.executable, "-m", "ecgfm", *map(str, argv)], capture_output=True, text=True, timeout=120, **options
+            [sys.executable, "-m", "ecgfm", *map(str, argv)], capture_output=True, text=True, timeout=PATIENCE_S, **options
         )
 
     return call

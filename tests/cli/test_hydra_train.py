@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import weights
+from bounded import PATIENCE_S
 
 import ecgfm
-import weights
 from ecgfm import checkpoint
 from ecgfm.cli.hydra import train
 from ecgfm.ranks import Alone
@@ -274,7 +275,7 @@ def test_a_run_that_is_killed_and_goes_on(data, kind):
         line = [*command, *arguments, f"checkpoint.save_dir={folder}"]
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if kill_after is None:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 0, output
             return
         told = 0
@@ -284,7 +285,7 @@ def test_a_run_that_is_killed_and_goes_on(data, kind):
                 time.sleep(0.003 * kill_after)
                 process.kill()
                 break
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
     run("whole")
     for kill_after in (1, 2, 3):
@@ -587,7 +588,7 @@ def test_a_run_that_is_asked_to_stop_saves(data, number, status):
         if "train_inner" in line:
             process.send_signal(number)
             break
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == status, output
     assert "stopped" in output
     with checkpoint.read("run/checkpoint_last.pt") as found:

@@ -9,6 +9,7 @@ import time
 from types import ModuleType
 
 import pytest
+from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm.cli import main as module
@@ -221,7 +222,7 @@ def test_signals_from_outside(number, status, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"ready\n"
         child.send_signal(number)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == status and err.count(b"\n") == 1 and b"Traceback" not in err
 
 

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 from fakes import LABELS
 
 import ecgfm
@@ -210,11 +211,11 @@ def test_broken_off_and_continued(run, recordings, tmp_path, number, status):
     argv = ["predict", DEMO, *files, "--out", out, "--batch-size", 1]
     with slowly(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         status_file = tmp_path / "p.status.csv.part"
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end and not (status_file.exists() and status_file.read_text().count("\n") > 3):
             time.sleep(0.02)
         child.send_signal(number)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == status and b"Traceback" not in err
     assert b"what is done is kept; --resume does the rest" in err and not out.exists()
     done = run(*argv, "--resume")
@@ -239,14 +240,14 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(recordings, tmp_path):
             if not more:
                 break
             drawn += more
-        child.communicate(timeout=30)
+        child.communicate(timeout=PATIENCE_S)
     os.close(master)
     text = drawn.decode()
     assert child.returncode == 1
     assert "of 6 recordings" in text and "[########################] 6 of 6 recordings" in text
     assert text.rsplit("\r\x1b[K", 1)[-1].startswith("ecgfm: skipped: ")  # the line is taken away before a message
     done = slowly([*argv[:3], "--batch-size", 1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, err = done.communicate(timeout=60)
+    _, err = done.communicate(timeout=PATIENCE_S)
     assert b"\r" not in err and b"of 6 recordings" not in err
 
 

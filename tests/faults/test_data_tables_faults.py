@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from bounded import PATIENCE_S
 
 RECORDS = 400
 
@@ -28,7 +29,7 @@ def run(*argv, limit=None):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [sys.executable, "-m", "ecgfm", *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=full)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, preexec_fn=full)
 
 
 def files(folder):

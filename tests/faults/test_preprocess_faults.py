@@ -13,6 +13,7 @@ import time
 import data_sets
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm.data import Files, open_packed, preprocess
@@ -69,7 +70,7 @@ def command(raw, out, mode, workers=2):
 def test_killed_at_random_points(raw, whole, tmp_path, mode):
     generator = np.random.RandomState(mode)
     began = time.monotonic()
-    subprocess.run(command(raw, tmp_path / "timed", MODES[mode]), capture_output=True, timeout=60)
+    subprocess.run(command(raw, tmp_path / "timed", MODES[mode]), capture_output=True, timeout=PATIENCE_S)
     longest, killed, out = time.monotonic() - began, 0, tmp_path / "out"
     while killed < 4:
         process = subprocess.Popen(command(raw, out, MODES[mode]), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -134,29 +135,35 @@ def test_a_file_that_may_not_grow(raw, whole, tmp_path, mode, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     argv = command(raw, tmp_path, MODES[mode])
-    full = subprocess.run(argv, capture_output=True, text=True, timeout=60, preexec_fn=small)
+    full = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, preexec_fn=small)
     assert full.returncode == 2 and full.stderr.splitlines()[-1].startswith("ecgfm: error: ")
     assert "can't be written: File too large. Make room or mend it" in full.stderr and "Traceback" not in full.stderr
-    again = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
     assert again.returncode == 1  # one recording is truncated
     assert tree(tmp_path) == whole[mode]
+
+
+def heeding():
+    """A shell's background jobs ignore SIGINT, and hand that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_interrupted_and_terminated(raw, tmp_path):
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         slow = tmp_path / "slow.py"
-        slow.write_text("import time\ndef read(row):\n    time.sleep(60)\n")
+        begun = str(tmp_path / f"begun{status}")
+        slow.write_text(
+            f"import os, time\ndef read(row):\n    open({begun!r} + str(os.getpid()), 'w').close()\n    time.sleep(600)\n"
+        )
         argv = [sys.executable, "-m", "ecgfm", "preprocess", "files", "--raw_root", str(raw), "--processed_root",
                 str(tmp_path / f"out{status}"), "--reader", f"{slow}:read", "--nb_workers", "2"]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        journal = tmp_path / f"out{status}/.ecgfm/parts"
-        for _ in range(200):
-            if journal.exists():
-                break
-            time.sleep(0.05)
-        time.sleep(0.3)
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+        end = time.monotonic() + PATIENCE_S
+        while not list(tmp_path.glob(f"begun{status}*")):  # a reader is at work
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)  # until its children have closed stderr too
+        _, err = process.communicate(timeout=PATIENCE_S)  # until its children have closed stderr too
         assert process.returncode == status and "Traceback" not in err
 
 
@@ -240,7 +247,7 @@ def test_a_journal_cut_off_in_a_line(raw, whole, tmp_path):
 def test_two_runs_at_a_time(raw, tmp_path):
     def other(row):
         argv = [sys.executable, "-m", "ecgfm", "preprocess", "files", "--raw_root", str(raw), "--processed_root"]
-        found = subprocess.run([*argv, str(tmp_path / "out")], capture_output=True, text=True, timeout=60)
+        found = subprocess.run([*argv, str(tmp_path / "out")], capture_output=True, text=True, timeout=PATIENCE_S)
         raise RuntimeError(f"{found.returncode} {found.stderr}")
 
     data_sets.write_table(tmp_path / "one.csv", [{"path": "set0/g1/r000.hea"}])

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 from made_files import (
     EIGHT,
     LEADS,
@@ -587,7 +588,7 @@ def test_claims_cost_no_memory(tmp_path):
         file["exam_id"] = np.array([1])
     root = os.path.dirname(os.path.dirname(sys.modules["ecgfm"].__file__))
     done = subprocess.run(
-        [sys.executable, "-c", READ_ALL, root, *map(str, files)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", READ_ALL, root, *map(str, files)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     *verdicts, grown = done.stdout.split()
     assert verdicts == ["FormatError"] * len(files), done.stdout + done.stderr

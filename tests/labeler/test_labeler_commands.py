@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 
 from ecgfm import labeler
 from ecgfm.checkpoint.labels import MIMIC_IV_ECG
@@ -128,7 +129,7 @@ def test_parquet_without_pyarrow(run, tmp_path, monkeypatch):
 def test_standard_input():
     def call(text, *options):
         return subprocess.run([sys.executable, "-m", "ecgfm", "label", *options], input=text, capture_output=True,
-                              timeout=60)
+                              timeout=PATIENCE_S)
 
     done = call("Sinus rhythm\n\nLBBB\r\n".encode(), "-", "--labels", "final")
     assert done.returncode == 0, done.stderr

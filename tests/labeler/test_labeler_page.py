@@ -7,7 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-
+from bounded import PATIENCE_S
 from environment import needs_kernel
 
 from ecgfm import labeler
@@ -38,7 +38,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "notebooks" / "labeler.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "the notebook is kept without outputs"
     needs_kernel()
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
+from bounded import PATIENCE_S
 from environment import needs_kernel
 
 nbformat = pytest.importorskip("nbformat")
@@ -35,7 +35,7 @@ def executed(folder, monkeypatch):
     assert not any(cell.get("outputs") for cell in notebook.cells), "the notebook is kept without outputs"
     notebook.cells.append(nbformat.v4.new_code_cell(KEEP))
     needs_kernel()
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     text = "".join(out.text for out in outputs if out.output_type == "stream")
     pictures = [out.data["image/png"] for out in outputs if "image/png" in out.get("data", {})]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
+from bounded import PATIENCE_S
 from environment import needs_kernel
 
 nbformat = pytest.importorskip("nbformat")
@@ -31,7 +31,7 @@ class Ran:
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells), "kept without outputs"
         values = ", ".join(f"{key}={code}" for key, code in keep.items())
         notebook.cells.append(nbformat.v4.new_code_cell(f"np.savez({str(folder / 'kept.npz')!r}, {values})"))
-        nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
+        nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(folder)}}).execute()
         outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
         self.text = "".join(out.text for out in outputs if out.output_type == "stream")
         self.pictures = []

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bounded import PATIENCE_S
+
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "loading.py"
 
 
 def test_a_short_run(tmp_path):
     out = tmp_path / "found.json"
     command = [sys.executable, PROGRAM, "--segments", "20", "--epochs", "1", "--batch-size", "8", "--folder", tmp_path]
-    done = subprocess.run([*map(str, command), "--json", str(out)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*map(str, command), "--json", str(out)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())["found"]
     assert list(found) == ["packed", "packed, leads masked", "packed, pairs", ".mat files"]

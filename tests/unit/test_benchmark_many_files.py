@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bounded import PATIENCE_S
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "many_files.py"
 
@@ -15,7 +16,7 @@ def test_it_measures(kind):
     if kind == "mat":
         pytest.importorskip("scipy", reason="needs the extra [io]")
     argv = ["--records", "10", "--turn", "4", "--size", "tiny", "--format", kind, "--seconds", "6", "--share", "0.5"]
-    done = subprocess.run([sys.executable, PROGRAM, *argv], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, PROGRAM, *argv], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["records"] == 10 and found["segments"]["files"] == 10 and found["segments"]["model"] > 0

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from bounded import PATIENCE_S
 from made_segments import make_split, segment, write_segment
 
 import ecgfm
@@ -340,7 +341,10 @@ def test_batches_are_read_ahead_and_no_further():
     data = Slow()
     found = Loader(data, batch_size=1, shuffle=False, threads=2, ahead=4).epoch(1)
     assert next(found).items == [0]
-    time.sleep(0.1)
+    end = time.monotonic() + PATIENCE_S
+    while len(data.read) < 5 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.05)  # for what would be read too early
     assert sorted(data.read) == [[i] for i in range(5)]  # the one that was taken and four more
     assert all(name.startswith("ecgfm-read") for name in data.threads)
     found.close()

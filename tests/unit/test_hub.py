@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm import CheckpointError, MissingExtraError
@@ -92,7 +93,7 @@ def hub(tmp_path):
         environment.update(changes)
         code = "import sys, ecgfm; m = ecgfm.load(sys.argv[1]); print(m.source); print(m.labels)"
         done = subprocess.run(
-            [sys.executable, "-c", code, source], capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path
+            [sys.executable, "-c", code, source], capture_output=True, text=True, timeout=PATIENCE_S, env=environment, cwd=tmp_path
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import weights
+from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm._threads import core
@@ -380,7 +381,7 @@ def run(code, **environment):
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env=os.environ | {"PYTHONPATH": paths} | environment,
     )
 

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import scipy.io
+from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm import LEADS, Error, FormatError, LeadError, SignalError, read
@@ -561,7 +562,7 @@ def test_a_lie_takes_no_memory(tmp_path):
         "    except FormatError as error:\n        print(error)\n"
     )
     paths = sorted(str(path) for path in tmp_path.iterdir())
-    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stderr == "" and len(done.stdout.splitlines()) == 4
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import ecgfm
 import twin
 import weights
+from bounded import PATIENCE_S
+
+import ecgfm
 from ecgfm._threads import core
 from ecgfm.checkpoint.directory import write_directory
 from ecgfm.training.trainer import bce_sums
@@ -751,6 +752,6 @@ before = t.resident()
 trainer.step(x, t.np.zeros((6, 3), t.np.float32))
 print(t.resident() - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
