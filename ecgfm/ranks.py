@@ -14,8 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from ._threads import set_num_threads
 from ._text import printable
+from ._threads import set_num_threads
 from .errors import ConfigError, Error, MissingExtraError, defect
 
 __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]

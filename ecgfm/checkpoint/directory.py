@@ -5,8 +5,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..ecg import LEADS, SAMPLES, SAMPLING_RATE
 from .._text import shown
+from ..ecg import LEADS, SAMPLES, SAMPLING_RATE
 from ..errors import CheckpointError
 from ..storage.inputs import read_input
 from .config import KEYS, conv_feature_layers, text_of_layers

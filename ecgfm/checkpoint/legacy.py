@@ -68,6 +68,12 @@ def read_legacy(file, refused):
     keys, at = pickle("storage keys", at)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
         raise error("the list of storages is damaged", "storage keys")
+    _find_storages(file, at, keys, storages, error)
+    return value
+
+
+def _find_storages(file, at, keys, storages, error):
+    """Say of each storage where it stands in the file."""
     for key in keys:
         field = f"storage {key[:50]}"
         if key not in storages:
@@ -83,4 +89,3 @@ def read_legacy(file, refused):
     missing = storages.keys() - set(keys)
     if missing:
         raise error("the file lacks this storage", f"storage {min(missing)[:50]}")
-    return value

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 
 import numpy as np
 
@@ -85,38 +86,26 @@ def make_splits(
     segments = _segments(root, segmented_file)
     keep, dropped = _wanted(meta, meta_path, filters, subset)
     done = assign_splits(
-        len(keep),
-        strategy,
-        fractions=fractions,
-        split_labels=split_labels,
+        len(keep), strategy, fractions=fractions, split_labels=split_labels, seed=seed,
         groups=None if group_col is None else [meta[group_col][row] for row in keep],
         dates=None if date_col is None else [meta[date_col][row] for row in keep],
         filter_strategy=grouped_temporal_filter_strategy,
-        seed=seed,
     )
     rows = keep[done.rows]
     if not len(rows):
         raise FormatError("no record is left to be split", path=meta_path)
-    columns = [*keys, "split", *([group_col] if group_col else [])]
-    if done.group_split is not None and grouped_temporal_filter_strategy is not True:
-        columns.append(f"{group_col}_split")
-    columns = list(dict.fromkeys([*columns, *([date_col] if date_col else []), *extra]))
-    records = [{name: meta[name][row] for name in columns if name in meta} for row in rows]
-    for i, record in enumerate(records):
-        record["split"] = done.split[i]
-        if f"{group_col}_split" in columns:
-            record[f"{group_col}_split"] = done.group_split[i]
+    grouped = done.group_split is not None and grouped_temporal_filter_strategy is not True
+    of_group = f"{group_col}_split" if grouped else None
+    columns = [*keys, "split", *(name for name in (group_col, of_group, date_col) if name), *extra]
+    columns = list(dict.fromkeys(columns))
+    records = _records(meta, rows, done, columns, of_group)
     paths = {"meta": os.path.join(root, f"meta{save_files_suffix}.csv")}
     write_rows(paths["meta"], columns, records)
-    counts = {label: 0 for label in split_list(split_labels, "split_labels")}
-    for record in records:
-        counts[record["split"]] += 1
-    of_segments = None
+    drawn = Counter(record["split"] for record in records)
+    counts, of_segments = {label: drawn[label] for label in split_list(split_labels, "split_labels")}, None
     if segments is not None:
-        paths["segmented"] = os.path.join(root, f"segmented{save_files_suffix}.csv")
-        of_segments = dict.fromkeys(counts, 0)
-        rows = _joined(segments, records, keys[-1], of_segments, meta_path)
-        write_rows(paths["segmented"], list(dict.fromkeys([*columns, "path", "sample_size"])), rows)
+        paths["segmented"], of_segments = _write_segments(segments, records, keys[-1], counts, columns, meta_path,
+                                                          os.path.join(root, f"segmented{save_files_suffix}.csv"))
     told = {
         "strategy": strategy, "fractions": split_fractions(fractions).tolist(), "split_labels": list(counts),
         "seed": int(seed), "meta_file": meta_file, "group_col": group_col, "date_col": date_col,
@@ -143,6 +132,24 @@ def _meta(path, names):
     for name in keys:
         _check_once(whole_numbers(meta[name], path, name).tolist() if name == "idx" else meta[name], path, name)
     return keys, meta
+
+
+def _records(meta, rows, done, columns, of_group):
+    """The rows of the table that is written, as dicts; `of_group` names the column of the group's split, if any."""
+    records = [{name: meta[name][row] for name in columns if name in meta} for row in rows]
+    for i, record in enumerate(records):
+        record["split"] = done.split[i]
+        if of_group is not None:
+            record[of_group] = done.group_split[i]
+    return records
+
+
+def _write_segments(segments, records, key, counts, columns, meta_path, path):
+    """Write the table of segments; return its path and how many segments each split has."""
+    found = dict.fromkeys(counts, 0)
+    rows = _joined(segments, records, key, found, meta_path)
+    write_rows(path, list(dict.fromkeys([*columns, "path", "sample_size"])), rows)
+    return path, found
 
 
 def _check_once(values, path, column):

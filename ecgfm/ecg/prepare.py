@@ -4,12 +4,12 @@ The steps are those of ECG-FM's inference tutorial, in its order: reorder the le
 constant leads to zero, standardise each lead over the whole recording, cut into segments, by choice with overlap.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..errors import ConfigError, LeadError, SignalError
+from ..errors import LeadError, SignalError
+from .choices import SAMPLES, SAMPLING_RATE, check_choices
 from .identity import checksum
 from .leads import DERIVED, derive
 from .named import named_rows
@@ -22,7 +22,6 @@ from .record import (
     canonical_leads,
     checked_rate,
     checked_signal,
-    checked_unit,
     is_lead,
     listed,
     millivolts_per,
@@ -32,11 +31,7 @@ from .resampling import BLOCK, Resampled, resample, resampled_length
 
 __all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "prepare_lazily", "resample"]
 
-#: What the model takes: samples per segment, and their rate in Hz.
-SAMPLES, SAMPLING_RATE = 2500, 500
-
 _LEAST_S = 1.0  # shorter recordings are not padded either
-_MOST_OVERLAP_S = 4.9
 
 
 @dataclass(eq=False)
@@ -203,54 +198,6 @@ def _named_leads(names, given):
             remedy="Say which leads they are, in their order: leads=['I', 'II', ...]",
         )
     return names
-
-
-@dataclass(frozen=True)
-class _Choices:
-    zero_missing: bool
-    pad: bool
-    used: tuple  # the leads that the model may see
-    step: int = SAMPLES  # from the start of a segment to that of the next, in samples at 500 Hz
-    unit: str = None
-
-
-def check_choices(missing_leads="error", short="error", only_leads=None, overlap_s=0.0, unit=None):
-    """Find out before any recording is read whether these options of `prepare` can be.
-
-    Raises
-    ------
-    ConfigError, LeadError, SignalError
-        If an option is not known, or `only_leads` names another lead or none.
-    """
-    if missing_leads not in ("error", "zero"):
-        raise ConfigError(f"{missing_leads!r} is not known", field="missing_leads", remedy="Give 'error' or 'zero'")
-    if short not in ("error", "pad"):
-        raise ConfigError(f"{short!r} is not known", field="short", remedy="Give 'error' or 'pad'")
-    used = LEADS if only_leads is None else canonical_leads(only_leads)
-    strange = [name for name in used if name not in LEADS]
-    if strange or not used:
-        raise LeadError(
-            f"none of the 12 leads: {', '.join(strange) or 'no name'}",
-            field="only_leads",
-            remedy=f"Choose from {', '.join(LEADS)}",
-        )
-    step = SAMPLES - _checked_overlap(overlap_s)
-    return _Choices(missing_leads == "zero", short == "pad", used, step, checked_unit(unit))
-
-
-def _checked_overlap(overlap_s):
-    """The overlap in samples."""
-    try:
-        seconds = float(overlap_s)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if isinstance(overlap_s, bool) or not 0 <= seconds <= _MOST_OVERLAP_S:
-        raise ConfigError(
-            f"{overlap_s!r} is not a number from 0 to {_MOST_OVERLAP_S:g}",
-            field="overlap_s",
-            remedy="Give the seconds that a segment of 5 s shares with the next",
-        )
-    return round(seconds * SAMPLING_RATE)
 
 
 @dataclass

@@ -8,8 +8,8 @@ from .._signals import bool_array, real_array
 from ..data.dataset import Dataset
 from ..ecg import Segments
 from ..errors import ConfigError, InputWarning, LabelError, SignalError
-from .grouping import group_numbers, held_out, recordings_of
 from ..inference.truth_table import label_file_beside
+from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels
 from .parts import InMemory, Some, Streamed, is_source, open_source
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..checkpoint.config import conv_feature_layers
 from .._checks import is_finite
 from .._text import shown
+from ..checkpoint.config import conv_feature_layers
 from ..errors import ConfigError
 
 __all__ = [

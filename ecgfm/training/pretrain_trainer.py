@@ -13,12 +13,12 @@ from .._checks import one_of
 from .._signals import bool_array, real_array, refuse_masked, token_count
 from .._text import shown
 from .._threads import core
-from ..ecg.expected import ECG_FM
 from ..ecg.augment import PERTURBATIONS, augmentation
+from ..ecg.expected import ECG_FM
 from ..errors import ConfigError, Error, SignalError
 from ..model import Model
-from . import noise as draws
 from ..ranks import Alone
+from . import noise as draws
 from .arguments import checked_optimizer, checked_seed
 from .grouping import group_numbers
 from .pretrain_noise import GIVEN, masked_leads, settle

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from .._threads import set_num_threads
 from ..errors import CheckpointError, ConfigError
 from ..ranks import Alone
-from .config import numbers
 from .logs import CsvLog, Log
 from .meters import MeterSet
 from .run_folder import make_folder, write_config
@@ -24,6 +23,7 @@ from .setting_up import (
     load_loader,
     make_objective,
     make_trainer,
+    update_freq,
     valid_subsets,
 )
 
@@ -217,7 +217,7 @@ class Session:
 
     def _train_epoch(self):
         """One epoch, or what is left of it; whether to stop."""
-        freq = _of_epoch(self.run["optimization"]["update_freq"], self.epoch)
+        freq = update_freq(self.run["optimization"]["update_freq"], self.epoch)
         steps, done, stop = len(self.loader), self.batches, False
         if done == 0:
             self.meters.begin_epoch()
@@ -447,8 +447,3 @@ def _named(what):
         yield
     except FloatingPointError as error:
         raise ConfigError(str(error), field=what) from None
-
-
-def _of_epoch(values, epoch):
-    values = [int(value) for value in numbers(values, "optimization.update_freq")]
-    return values[min(epoch, len(values)) - 1]

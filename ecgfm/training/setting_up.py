@@ -3,11 +3,11 @@
 import os
 
 from .. import checkpoint
+from .._text import shown
 from ..checkpoint.config import conv_feature_layers
 from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
-from .._text import shown
 from ..errors import ConfigError, LabelError
 from .config import MISSING, numbers
 from .objectives import ChallengeScore, Classification, Pretraining
@@ -25,6 +25,7 @@ __all__ = [
     "load_loader",
     "make_objective",
     "make_trainer",
+    "update_freq",
     "valid_subsets",
 ]
 
@@ -325,3 +326,9 @@ def check_data(data, trainer):
         raise ConfigError(
             f"segments have {data.num_leads} leads, the model takes {wanted}", path=data.path, field="model.in_d"
         )
+
+
+def update_freq(values, epoch):
+    """How many batches an update of that epoch takes."""
+    values = [int(value) for value in numbers(values, "optimization.update_freq")]
+    return values[min(epoch, len(values)) - 1]

@@ -4,7 +4,6 @@ import bz2
 import lzma
 import os
 import struct
-import zipfile
 import zlib
 
 import numpy as np

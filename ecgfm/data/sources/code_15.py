@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from ..._text import shown
 from ...ecg.readers import hdf5
 from ...ecg.record import LEADS
 from ...errors import Error, FormatError, SignalError
@@ -76,8 +77,8 @@ class _Parts:
 
     def find(self, number, file):
         """(name of the file, row in it) of an exam."""
-        if not number.isdecimal() or not int(number):
-            raise SignalError(f"{number!r} is no exam number", field="exam_id")
+        if not (number.isascii() and number.isdecimal() and len(number) < 19 and int(number)):
+            raise SignalError(f"{shown(number)} is not an exam number", field="exam_id")
         for name in [file] if file else self._names():
             rows = np.flatnonzero(self._numbers(name) == int(number))
             if len(rows) > 1:

@@ -3,6 +3,7 @@
 import os
 from datetime import date, datetime, timedelta
 
+from ..._text import shown
 from ...errors import ConfigError, FormatError
 from ..rows import read_rows, write_rows
 from .base import Source, save_name
@@ -15,6 +16,7 @@ _LIST = ("subject_id", "study_id", "ecg_time", "path")
 _SEX = {"F": "1", "M": "0"}
 _MARKERS = {"51003": "Troponin T", "50911": "Creatine Kinase, MB Isoenzyme"}
 _PATIENT = ("sex", "anchor_age", "anchor_year", "anchor_day_offset", "dod", "anchor_year_dt", "age")
+_LONGEST_TIME = 64  # characters
 
 
 class MimicIvEcg(Source):
@@ -52,7 +54,7 @@ class MimicIvEcg(Source):
                 ({"subject_id": subject, **patient} for subject, patient in patients.items()),
             )
         columns = [*columns, *(_PATIENT if patients is not None else ()), "machine_report"]
-        return columns, (_joined(row, reports, patients) for row in rows)
+        return columns, (_joined(row, reports, patients, raw_root) for row in rows)
 
     def locate(self, raw_root, columns, *, reading=True):
         if "path" not in columns:
@@ -93,12 +95,15 @@ def _reports(path):
     return found
 
 
-def _joined(row, reports, patients):
+def _joined(row, reports, patients, path):
     row = row | {"machine_report": reports.get(row["study_id"])}
     patient = patients.get(row["subject_id"]) if patients is not None else None
     if patient is None:
         return row
-    time = datetime.fromisoformat(row["ecg_time"]) + _days(patient)
+    try:
+        time = datetime.fromisoformat(row["ecg_time"][:_LONGEST_TIME]) + _days(patient)
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"study {shown(row['study_id'])}: {error}", path=path, field="ecg_time") from None
     first = datetime.fromisoformat(patient["anchor_year_dt"])
     age = int(patient["anchor_age"]) + (time - first).days / 365.25
     return row | patient | {"ecg_time": time.isoformat(sep=" "), "age": repr(age)}
@@ -116,18 +121,21 @@ def _patients(path):
         try:
             first, last = (int(year) for year in row["anchor_year_group"].split("-"))
             days = int((first + 1 - int(row["anchor_year"])) * 365.25)
+            age = int(row["anchor_age"])
+            _ = date(first + 1, 1, 1)  # a year that there is
             died = (date.fromisoformat(row["dod"]) + timedelta(days=days)).isoformat() if row["dod"] else None
-        except ValueError as error:
-            raise FormatError(f"subject {row['subject_id']}: {error}", path=path, field="anchor_year_group") from None
+        except (ValueError, OverflowError) as error:
+            field = "anchor_age, anchor_year, anchor_year_group, dod"
+            raise FormatError(f"subject {shown(row['subject_id'])}: {error}", path=path, field=field) from None
         if last != first + 2:
             raise FormatError(f"{row['anchor_year_group']} are not three years", path=path, field="anchor_year_group")
         found[row["subject_id"]] = {
             "sex": _SEX.get(row["gender"]),
-            "anchor_age": row["anchor_age"],
+            "anchor_age": str(age),
             "anchor_year": str(first + 1),
             "anchor_day_offset": f"{days} days",
             "dod": died,
-            "anchor_year_dt": f"{first + 1}-01-01",
+            "anchor_year_dt": f"{first + 1:04}-01-01",
         }
     return found
 

@@ -11,7 +11,7 @@ from ..._files import replacing, write_text
 from ...errors import ConfigError
 from ..prepare import SAMPLING_RATE, prepare
 from ..record import LEADS, Record
-from .patient import LABELS, SimulatedPatient, checked_length, checked_labels
+from .patient import LABELS, SimulatedPatient, checked_labels, checked_length
 
 __all__ = ["Cohort", "simulate_cohort", "write_wfdb"]
 
