@@ -1,6 +1,6 @@
 """Simulated 12-lead ECGs through the small model that comes with the package: no files needed.
 
-What was simulated stands beside what the model says. The recordings are new ones each time.
+What was simulated is shown next to what the model says. The recordings are new ones each time.
 """
 
 import json

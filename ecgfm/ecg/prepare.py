@@ -1,7 +1,7 @@
 """From a recording to what the model takes: 12 leads, 500 Hz, standardised, cut into 5 s segments.
 
 The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample linearly, set
-constant leads to zero, standardise each lead over the whole recording, cut into segments, by choice with overlap.
+constant leads to zero, standardise each lead over the whole recording, cut into segments, which may overlap.
 """
 
 from dataclasses import dataclass, field, replace
@@ -49,7 +49,7 @@ class Segments:
     provenance : dict
         What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
         ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
-        (missing and filled with zeros, or left out by choice), ``constant_leads`` (now zero), ``padded_s`` (seconds of
+        (missing and filled with zeros, or left out on request), ``constant_leads`` (now zero), ``padded_s`` (seconds of
         padding at the end), ``overlap_s`` (seconds that a segment shares with the next), ``unused_s`` (seconds at the
         end that fill no segment), ``quality`` (see
         `ecgfm.ecg.quality`), ``notes``.

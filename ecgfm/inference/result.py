@@ -271,7 +271,7 @@ def text_column(texts):
 
 
 def without_path(error):
-    """The text of an error without the file, which stands beside it."""
+    """The text of an error without the file, which has a column of its own."""
     where = f"{error.field}: " if error.field else ""
     remedy = f". {error.remedy}." if error.remedy else ""
     return f"{where}{error.message}{remedy}"
