@@ -137,7 +137,7 @@ class Normalizer:
         try:
             return self._text(value)
         except TooLong:
-            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was, or take as long",
+            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was, or take so long",
                               path=self._path) from None
 
     def _text(self, value):

@@ -184,7 +184,8 @@ def test_settings_nested_deeply(tmp_path):
     (tmp_path / "m" / "config.json").write_text(f'{said}, "x": {"[" * 900}{"]" * 900}}}')
     save(tmp_path / "a.pt")
     line = """
-for words in (('inspect', 'm'), ('convert', 'm', 'x.pt'), ('convert', 'a.pt', 'y', '--set', 'encoder_layers=' + '[' * 9000)):
+deep = 'encoder_layers=' + '[' * 9000
+for words in (('inspect', 'm'), ('convert', 'm', 'x.pt'), ('convert', 'a.pt', 'y', '--set', deep)):
     command(*words)
     assert found['status'] == 2, words
 """
