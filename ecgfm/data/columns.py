@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._text import shown
+from .._text import short, shown
 from ..errors import ConfigError, FormatError
 from .rows import read_rows
 
@@ -28,7 +28,7 @@ def read_columns(path, needed, *, once=()):
     for line, row in enumerate(rows, 2):
         for name, known in seen.items():
             if row[name] in known:
-                raise FormatError(f"line {line}: {shown(row[name])} stands twice", path=path, field=name)
+                raise FormatError(f"line {line}: {short(row[name], 100)} stands twice", path=path, field=name)
             known.add(row[name])
         for name in needed:
             text = row[name]
