@@ -30,8 +30,9 @@ def replacing(path):
         yield path
         return
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        os.close(descriptor)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

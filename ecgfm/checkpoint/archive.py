@@ -23,6 +23,7 @@ MAX_SMALL = 4096
 
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _STORED, _DEFLATED = 0, 8
+_PIECE = 1 << 24
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
@@ -200,9 +201,9 @@ class Archive:
             if member.method == _STORED and member.crc:
                 source, crc = self.source(name), 0
                 with source.view() as view:
-                    for at in range(0, member.size, 1 << 24):
-                        crc = zlib.crc32(view[at : at + (1 << 24)], crc)
-                source.release()
+                    for at in range(0, member.size, _PIECE):
+                        crc = zlib.crc32(view[at : at + _PIECE], crc)
+                        source.release(at, min(_PIECE, member.size - at))
                 if crc != member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:

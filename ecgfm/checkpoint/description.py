@@ -1,6 +1,8 @@
 """What `ecgfm inspect` says of a checkpoint."""
 
-from .._text import short, shown
+import json
+
+from .._text import printable, short, shown
 from .plain import Refused
 from .storage import Tensor
 
@@ -17,8 +19,9 @@ _SOURCES = {
     "label_def.csv": "from label_def.csv beside the file",
     "the caller": "as given",
 }
-# Of a value: characters, items of a list, parts in all.
+# Of a value: characters, items of a list, parts in all; of a key, characters; of a line on the screen, characters.
 MAX_TEXT, MAX_ITEMS, MAX_PARTS = 500, 1000, 5000
+_MAX_KEY, _MAX_LINE = 250, 1900
 
 
 def describe(found):
@@ -47,8 +50,8 @@ def describe(found):
         "id": found.id,
         "info": _Shown()(found.info),
         "content": [key if isinstance(key, str) else shown(key) for key in _Shown()(list(found.content))],
-        "refused": list(found.refused),
-        "unused": list(found.unused),
+        "refused": [_cut(name) for name in found.refused],
+        "unused": [_cut(name) for name in found.unused],
         "tensors": [
             {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)}
             for name, tensor in found.tensors.items()
@@ -72,10 +75,10 @@ class _Shown:
         if value is None or isinstance(value, (bool, int)):
             return value
         if isinstance(value, str):
-            return short(value, MAX_TEXT)
+            return _cut(value)
         if isinstance(value, float):
             return value if value - value == 0 else str(value)
-        return short(str(value), MAX_TEXT) if isinstance(value, (Refused, Tensor)) else f"<{type(value).__name__}>"
+        return _cut(str(value)) if isinstance(value, (Refused, Tensor)) else f"<{type(value).__name__}>"
 
     def _some(self, items):
         for item, _ in zip(items, range(MAX_ITEMS)):
@@ -87,7 +90,7 @@ class _Shown:
         return mark if len(value) > MAX_ITEMS or (self.left <= 0 and len(value)) else type(mark)()
 
     def _key(self, key):
-        return short(key, MAX_TEXT) if isinstance(key, str) else shown(key)
+        return _cut(key, _MAX_KEY) if isinstance(key, str) else shown(key)
 
 
 def describe_text(found):
@@ -125,8 +128,13 @@ def describe_text(found):
     for entry in facts["tensors"]:
         shape = " x ".join(map(str, entry["shape"])) or "number"
         lines.append(f"  {entry['name']:<{width}}  {entry['dtype']:<8}  {shape}")
-    return lines
+    return [short(printable(line), _MAX_LINE) for line in lines]
 
 
 def _short(value):
     return short(str(value), MAX_TEXT)
+
+
+def _cut(text, most=MAX_TEXT):
+    """At most so many characters, far fewer where JSON or a terminal writes one in ten or twelve."""
+    return short(text, most if len(json.dumps(text[:most])) <= 2 * most else most // 6)

@@ -27,6 +27,7 @@ __all__ = [
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "ecgfm", 2
 MAX_CONFIG = 4 << 20
+MAX_DEPTH = 50
 # Our own keys; what else stands in config.json says something of the model and is kept. The last three are those of
 # version 1, whose place "input" took.
 _OWN = ("format", "version", "id", "model", "labels", "input", "cfg", "sampling_rate", "samples", "leads")
@@ -112,6 +113,8 @@ def _parsed(raw, path, place):
         raise error(f"the configuration has more than {MAX_CONFIG:,} bytes")
     raw = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     found = parse_json(raw, path=path, field=place)
+    if _is_deep(found):
+        raise error(f"it is nested more than {MAX_DEPTH} deep")
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise error(f"not the description of a model of {FORMAT}", "format")
     if type(found.get("version")) is not int or not 1 <= found["version"] <= VERSION:
@@ -133,6 +136,17 @@ def _parsed(raw, path, place):
     cfg = found.get("cfg") if isinstance(found.get("cfg"), dict) else {}
     info = {key: found[key] for key in found if key not in _OWN}
     return Description(found["model"], found.get("labels"), info, cfg, found.get("id"))
+
+
+def _is_deep(value):
+    """Whether a JSON value is nested beyond what may be walked over."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [part for parts in level for part in parts]
+        if not level:
+            return False
+    return True
 
 
 def saved_settings(kind, config, settings=None):

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 import numpy as np
 
@@ -204,6 +205,8 @@ def _array(machine, values, dtype, shape, order):
         raise machine.error(f"an array of shape {shape} and type {kind} in {len(values)} bytes: the file is damaged")
     if not values:
         return np.empty(shape, kind)
+    if kind.kind == "U" and np.frombuffer(values, kind.byteorder.replace("|", "=") + "u4").max() > sys.maxunicode:
+        raise machine.error("an array of text with an impossible character: the file is damaged")
     return np.frombuffer(values, kind).reshape(shape, order=order)
 
 

@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "read"]
 
 # In a directory, the first of these that is there.
 FILES = (WEIGHTS, "checkpoint_best.pt", "checkpoint_last.pt")
-MAX_TENSORS = 100_000
+MAX_TENSORS = 20_000
 
 # PyTorch's old names of a weight-normed weight, and the new ones.
 _RENAMED = {

@@ -13,7 +13,7 @@ from .storage import Mapped, Tensor, raw_values
 __all__ = ["check_hash", "read_tensors", "write_tensors"]
 
 MAX_HEADER = 32 << 20
-MAX_VALUES = 1_500_000  # 14 for each of 100,000 tensors
+MAX_VALUES = 300_000  # 14 for each of 20,000 tensors
 _KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}

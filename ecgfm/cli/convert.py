@@ -6,7 +6,7 @@ and config.json. Weights, settings and label names go along; the state of traini
 
 import json
 
-from .._text import printable
+from .._text import printable, shown
 from ..errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -38,8 +38,8 @@ def run(args):
 def _setting(text):
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise ConfigError(f"{text!r} is not KEY=VALUE", field="--set")
+        raise ConfigError(f"{shown(text)} is not KEY=VALUE", field="--set")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._text import shown
+from .._text import short, shown
 from ..errors import ConfigError, FormatError
 from .rows import read_rows
 
@@ -14,18 +14,22 @@ _MOST_DIGITS = 400  # of a number in a cell: more than a float has
 _MOST_NAME = 150  # bytes of a file's name, apart from its ending
 
 
-def read_columns(path, needed):
-    """Columns of a CSV file as lists of text, by name.
+def read_columns(path, needed, *, once=()):
+    """Columns of a CSV file as lists of text, by name; in those of `once` a text may stand only once.
 
     Raises
     ------
     FormatError
-        If the table can't be read or a column is missing.
+        If the table can't be read, a column is missing, or a text stands twice.
     """
     needed = list(dict.fromkeys(needed))
     _, rows = read_rows(path, needed)
-    found, texts = {name: [] for name in needed}, {}
-    for row in rows:
+    found, texts, seen = {name: [] for name in needed}, {}, {name: set() for name in once}
+    for line, row in enumerate(rows, 2):
+        for name, known in seen.items():
+            if row[name] in known:
+                raise FormatError(f"line {line}: {short(row[name], 100)} stands twice", path=path, field=name)
+            known.add(row[name])
         for name in needed:
             text = row[name]
             found[name].append(texts.setdefault(text, text) if len(text) < 16 else text)  # short ones repeat

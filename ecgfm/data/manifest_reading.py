@@ -7,6 +7,8 @@ and ``stem_j.ext`` of one record.
 
 import os
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -73,24 +75,25 @@ def read_manifest(path, *, pairs=False, min_sample_size=None):
     """
     path = os.fsdecode(path)
     text = _lines(path)
-    head = 2 if pairs else 1
-    if len(text) < head:
+    head = list(islice(text, 2 if pairs else 1))
+    if len(head) < 1 + pairs:
         raise FormatError("the manifest is empty", path=path)
-    read = _pairs if pairs else _plain
+    read = partial(_pairs, extension=head[1]) if pairs else _plain
     names, counts, sizes, kept = read(path, text, -1 if min_sample_size is None else int(min_sample_size))
     if not sizes:
         raise FormatError("the manifest lists nothing that can be used", path=path)
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return Manifest(
-        path, text[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64)
+        path, head[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64)
     )
 
 
 def _lines(path):
-    """The lines of the file."""
+    """The lines of the file, one at a time: the first that is wrong ends it."""
     try:
         with open_text(path, most=_MAX_SIZE, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            return [line.rstrip("\n").rstrip("\r") for line in lines(file, path)]
+            for line in lines(file, path):
+                yield line.rstrip("\n").rstrip("\r")
     except FormatError as error:
         if error.field is None:
             error.message = f"the manifest can't be read: {error.message}"
@@ -100,7 +103,7 @@ def _lines(path):
 
 def _plain(path, text, least):
     names, sizes, kept = [], [], []
-    for number, line in enumerate(text[1:]):
+    for number, line in enumerate(text):
         name, size = _fields(path, number + 2, line, 2)
         if size >= least:
             names.append(name)
@@ -109,9 +112,10 @@ def _plain(path, text, least):
     return names, [1] * len(names), sizes, kept
 
 
-def _pairs(path, text, least):
-    extension = text[1].strip()
-    if not 0 < len(extension) <= _MAX_NAME or "\t" in text[1]:
+def _pairs(path, text, least, extension):
+    is_extension = "\t" not in extension
+    extension = extension.strip()
+    if not is_extension or not 0 < len(extension) <= _MAX_NAME:
         raise FormatError(
             "not a manifest of pairs: its second line is no extension",
             path=path,
@@ -119,7 +123,7 @@ def _pairs(path, text, least):
         )
     names, counts, sizes, kept = [], [], [], []
     read = made = 0
-    for number, line in enumerate(text[2:]):
+    for number, line in enumerate(text):
         stem, size, numbers = _fields(path, number + 3, line, 4)
         if size < least or len(numbers) < 2:
             continue

@@ -10,7 +10,7 @@ from .._text import shown
 from ..errors import FormatError
 from ..storage.inputs import MAX_LINE, lines, open_text, unreadable
 
-__all__ = ["RowWriter", "inert", "read_rows", "write_rows"]
+__all__ = ["RowWriter", "read_rows", "write_rows"]
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # a row, which may have line ends in it, is held to this
 
@@ -81,20 +81,6 @@ def _check_header(columns, needed, path):
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
             listed = ", ".join(name if len(name) < 60 else shown(name) for name in names[:_NAMED])
             raise FormatError(f"columns {what}: {listed}{more}", path=path, field="header")
-
-
-def inert(text):
-    """Text of a recording as a cell that no spreadsheet takes for a formula: with an apostrophe before it.
-
-    Numbers, which may begin with a sign, stay what they are.
-    """
-    if text[:1] not in ("=", "+", "-", "@", "\t", "\r"):
-        return text
-    try:
-        float(text)
-        return text
-    except ValueError:
-        return "'" + text
 
 
 def _kept(error):

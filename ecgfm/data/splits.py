@@ -9,7 +9,7 @@ import numpy as np
 from .._files import write_text
 from ..errors import ConfigError, FormatError
 from .assigning import STRATEGIES, Splits, assign_splits, split_fractions
-from .columns import flags, is_missing, read_columns, split_list, whole_numbers
+from .columns import check_name, flags, is_missing, read_columns, split_list, whole_numbers
 from .keys import Names, key_columns
 from .rows import read_rows, write_rows
 
@@ -76,6 +76,7 @@ def make_splits(
     """
     if not save_files_suffix:
         raise ConfigError("is empty, the tables would be written over", field="save_files_suffix")
+    check_name(f"meta{save_files_suffix}", "a table", field="save_files_suffix", error=ConfigError)
     root = os.fsdecode(processed_root)
     meta_path = os.path.join(root, meta_file)
     extra = [] if keep_cols is None else split_list(keep_cols, "keep_cols")
@@ -128,7 +129,7 @@ def _meta(path, names):
     keys = key_columns(header, path)
     if "save_file" in keys:  # beside it the path is only where the recording came from
         keys = [name for name in ("idx", "save_file") if name in keys]
-    meta = read_columns(path, [*keys, *names])
+    meta = read_columns(path, [*keys, *names], once=keys)
     for name in keys:
         _check_once(whole_numbers(meta[name], path, name).tolist() if name == "idx" else meta[name], path, name)
     return keys, meta

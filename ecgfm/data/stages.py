@@ -4,13 +4,12 @@ import os
 
 import numpy as np
 
-from .._text import short
+from .._text import short, table_cell
 from .._threads import core
 from ..ecg.record import LEADS
 from ..errors import ConfigError, Error, FormatError, SignalError, is_defect
 from .mat import mat_bytes, number, read_mat
 from .recording import describe, prepare_recording
-from .rows import inert
 
 __all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
 
@@ -170,9 +169,9 @@ class Stages:
             "derived_leads": str([*derived, *prepared.derived]),
             **extra,
         }
-        meta = {key: "" if value is None else inert(value) if isinstance(value, str) else str(value)
+        meta = {key: "" if value is None else table_cell(value) if isinstance(value, str) else str(value)
                 for key, value in about.items()}
-        tables = {name: [{key: inert(value) if isinstance(value, str) else value for key, value in one.items()}
+        tables = {name: [{key: table_cell(value) if isinstance(value, str) else value for key, value in one.items()}
                          for one in rows] for name, rows in tables.items()}
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables

@@ -11,11 +11,13 @@ import numpy as np
 from .._files import write_text
 from .._text import shown
 from ..errors import ConfigError, FormatError
-from ..storage.inputs import open_input, read_input
+from ..storage.inputs import lines as bounded_lines
+from ..storage.inputs import open_input, open_text
 
 __all__ = ["subset_manifest"]
 
 _MOST_BYTES = 1 << 30  # of a manifest
+_MOST_BLANK = 1000
 _NUMBER = re.compile(r"_\d+\.[^./_]+$")
 
 
@@ -82,11 +84,17 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
 
 def _train(path):
     """The head of a manifest, its other lines, and the record of each."""
+    lines, blank = [], 0
     try:
-        content = read_input(path, most=_MOST_BYTES).decode()
+        with open_text(path, most=_MOST_BYTES, encoding="utf-8", newline="\n") as file:
+            for line in bounded_lines(file, path):
+                blank += line == "\n"
+                if blank > _MOST_BLANK:
+                    raise FormatError(f"more than {_MOST_BLANK} empty lines", path=path)
+                lines.append(line.removesuffix("\n"))
     except UnicodeDecodeError:
         raise FormatError("can't be read: not UTF-8", path=path) from None
-    lines = content.split("\n")
+    lines = lines or [""]
     head = 1 if "\t" in lines[0] or (len(lines) > 1 and "\t" in lines[1]) else 2
     rest = [line for line in lines[head:] if line]
     fields = 2 if head == 1 else 4

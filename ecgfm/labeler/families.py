@@ -6,7 +6,7 @@ from .definitions import BEFORE, ENTITY
 
 __all__ = ["compounds", "numbers"]
 
-WORDS = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)+").fullmatch
+WORDS = re.compile(r"[a-z0-9]+(?: [a-z0-9]+){1,19}").fullmatch  # longer ones have one wording only
 # Adjectives by their endings, and short ones that have none.
 ADJECTIVE = re.compile(r".*(?:al|ar|ary|ic|ed|ive|ous|ant|ent|able|ible|ature|tiple)|low|high|tall|poor|wide|narrow|"
                        r"broad|short|long|early|late|minor|deep|flat|left|right|old|new").fullmatch

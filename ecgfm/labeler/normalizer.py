@@ -16,6 +16,7 @@ from .wording import FILE, MAX_GROWTH, Wording, plain
 __all__ = ["Normalizer", "clean"]
 
 MAX_KNOWN = 300_000  # letters of all known words: each makes an entry of the table for corrections
+MAX_ALIKE = 8  # words that differ in one letter at one place; where there are more, nobody knows which was meant
 SHORTEST = 5  # shorter words are too alike to be corrected by their letters
 LONGEST = 24
 KEPT_WORDS = 1 << 16  # corrections in memory
@@ -89,8 +90,7 @@ class Normalizer:
         self._wording = wording = Wording(rules, path)
         self._path = path or PACKAGED / FILE
         self.rules = wording.rules
-        longest_first = sorted(wording.cut, key=len, reverse=True)
-        self._cut = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        self._cut = [one.lower() for one in wording.cut]
         self._acronyms = wording.acronyms
         acronyms = sorted(map(re.escape, self._acronyms), key=len, reverse=True)
         self._find_acronyms = re.compile(rf"(?<![\w])(?:{'|'.join(acronyms)})(?![\w])").sub if acronyms else None
@@ -137,16 +137,14 @@ class Normalizer:
         try:
             return self._text(value)
         except TooLong:
-            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was",
+            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was, or take so long",
                               path=self._path) from None
 
     def _text(self, value):
         text = clean(value)
         most = MAX_GROWTH * len(text) + 1000
         if self._cut:
-            found = self._cut.search(text)
-            if found:
-                text = text[:found.start()]
+            text = text[:self._end(text)]
         if self._find_acronyms:
             text = self._find_acronyms(lambda m: self._acronyms[m[0]], text)
         text = " ".join(text.lower().replace("`", " ").replace("&", " and ").split())
@@ -179,6 +177,13 @@ class Normalizer:
             for pattern, clause in CLAUSES:
                 text = pattern.sub(lambda m, clause=clause: "; ".join(map(clause.format, one_lead(m[1]))), text)
         return text
+
+    def _end(self, text):
+        """Where the first of the texts to cut at begins; searched one by one, as an expression could take for ever."""
+        low = text.lower()
+        if len(low) != len(text):  # a letter that is several in lower case
+            low = "".join(lower if len(lower := c.lower()) == 1 else c for c in text)
+        return min((at for at in map(low.find, self._cut) if at >= 0), default=len(text))
 
     def _hyphenated(self, tokens):
         """Whether a hyphen joins two words that stand side by side in a phrase."""
@@ -237,7 +242,7 @@ def fragments(words):
         if SHORTEST <= len(word) <= LONGEST and word.isalpha():
             for i in range(len(word)):
                 made.setdefault(word[:i] + word[i + 1:], set()).add(word)
-    return made
+    return {fragment: alike for fragment, alike in made.items() if len(alike) <= MAX_ALIKE}
 
 
 def one_slip(a, b):
@@ -271,15 +276,15 @@ def trie(phrases):
 
 
 class TooLong(Exception):
-    """A text grows beyond all measure."""
+    """A text grows beyond all measure, or so does the work on it."""
 
 
 def substitute(tokens, root, most):
     """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase.
 
-    Raises :class:`TooLong` beyond ``most`` tokens.
+    Raises :class:`TooLong` beyond ``most`` tokens, or if so many are looked at for phrases that are not there.
     """
-    made = []
+    made, looked = [], 0
     at, count = 0, len(tokens)
     while at < count:
         node = root.get(tokens[at])
@@ -297,6 +302,9 @@ def substitute(tokens, root, most):
             after += 1
             if None in node:
                 result, end = node[None], after
+        looked += after - end
+        if looked > most:
+            raise TooLong
         if result is None:
             made.append(tokens[at])
         else:

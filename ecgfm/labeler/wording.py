@@ -16,6 +16,7 @@ FILE = "normalization.json"
 # What the rules may make; those of the package have 850 phrases from templates, 1,300 words, 9 texts to cut at.
 MAX_ENTRY = 500  # characters of an entry
 MAX_SEARCHED = 200  # texts to cut at, acronyms: each is tried at each place of a text
+MAX_ACRONYMS = 1000  # characters of all acronyms
 MAX_PHRASES = 50_000  # from templates
 MAX_CHARACTERS = 3_000_000  # of a table, or of all phrases from templates
 MAX_GROWTH = 32  # a table's result may be so many times as long as what it replaces
@@ -57,6 +58,8 @@ class Wording:
         for name in ("cut", "acronyms"):
             if len(getattr(self, name)) > MAX_SEARCHED:
                 self._fail(f"more than {MAX_SEARCHED} entries", name)
+        if sum(map(len, self.acronyms)) > MAX_ACRONYMS:
+            self._fail(f"more than {MAX_ACRONYMS:,} characters together", "acronyms")
 
     def _fail(self, message, field):
         raise ConfigError(message, path=self._path, field=field)

@@ -20,7 +20,9 @@ MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
 MAX_VALUES = 5_000  # of a file with its aliases expanded, and of all of a configuration
 MAX_OVERRIDE, MAX_OVERRIDES = 8_000, 40_000  # characters of one and of all
+MAX_OVERRIDE_VALUES = 1_000  # of all, in lists: hydra takes long to read each
 MAX_INCLUDES = 32
+MAX_REFERENCES = 200  # of a file: OmegaConf takes long to read each
 _IN_A_FILE = "Put it into a YAML file, and give its folder by --config-dir"
 MAX_DIGITS = 400
 _DIGITS = set("0123456789abcdefABCDEFxXoO_:+-.")
@@ -95,7 +97,7 @@ def _check_events(events, path):
     """Count values and depth; an alias counts as much as what it stands for."""
     import yaml
 
-    sizes, open_nodes, total = {}, [], 0
+    sizes, open_nodes, total, references = {}, [], 0, 0
     for event in events:
         size = None
         if isinstance(event, yaml.CollectionStartEvent):
@@ -114,6 +116,9 @@ def _check_events(events, path):
             total += size
         elif isinstance(event, yaml.ScalarEvent):
             _check_scalar(event, path)
+            references += event.value.count("${")
+            if references > MAX_REFERENCES:
+                raise _beyond(path, event, f"it has more than {MAX_REFERENCES} references to other keys")
             if event.anchor is not None:
                 sizes[event.anchor] = 1
             total += 1
@@ -153,6 +158,13 @@ def _parsed(overrides):
     if length > MAX_OVERRIDES:
         raise ConfigError(
             f"{length:,} characters are more than the {MAX_OVERRIDES:,} that are read",
+            field="overrides",
+            remedy=_IN_A_FILE,
+        )
+    values = sum(text.count(",") for text in overrides)
+    if values > MAX_OVERRIDE_VALUES:
+        raise ConfigError(
+            f"{values:,} values are more than the {MAX_OVERRIDE_VALUES:,} that are read",
             field="overrides",
             remedy=_IN_A_FILE,
         )

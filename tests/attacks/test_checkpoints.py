@@ -147,6 +147,52 @@ def test_inspect_shows_no_more_than_anyone_reads(tmp_path):
         assert len("\n".join(checkpoint.describe_text(found))) < 100_000
 
 
+def test_inspect_writes_short_lines(tmp_path):
+    """Each character may take ten or twelve on the screen."""
+    for name, character in (("tag", "\U000e0001"), ("emoji", "\U0001f600")):
+        long = character * 900
+        unused = {f"{character * 450}{i}": np.zeros(2, np.float32) for i in range(3)}
+        model = files.state(weights.SMALL) | unused
+        told = {"info": {long: {"a": [long] * 9}}}
+        save(tmp_path / f"{name}.pt", {long: long}, model=model, extra_state={"ecgfm": told}, **{long: 1})
+        for more in ("", "'--json', "):
+            ended = attack(f"command('inspect', {more}'{name}.pt')", tmp_path)
+            ended.bounded()
+            assert ended.status == 0 and max(map(len, ended.out.splitlines()[:-1])) <= 2000
+
+
+def test_text_of_numpy_that_can_not_be(tmp_path):
+    """A code point beyond all, of which NumPy makes a SystemError."""
+    dtype = b"cnumpy\ndtype\n(X\x02\0\0\0U1K\0K\1tR"
+    scalar = Raw(b"cnumpy.core.multiarray\nscalar\n(" + dtype + b"B\x04\0\0\0\xff\xff\xff\x7ftR")
+    save(tmp_path / "setting.pt", {"extractor_mode": scalar})
+    save(tmp_path / "beside.pt", beside=scalar)
+    ended = attack(EACH.format(line="ecgfm.load(path)"), tmp_path)
+    assert ended.raised is None and set(outcome(ended).values()) == {"refused"}, ended
+
+
+def test_a_stored_member_is_checked_piece_by_piece(tmp_path):
+    save(tmp_path / "a.pt", members=[("archive/junk", bytes(200 << 20))])
+    ended = attack("with ecgfm.checkpoint.read('a.pt') as found: assert found.verify()", tmp_path)
+    ended.bounded(mb=60)
+    assert ended.raised is None, ended
+
+
+def test_settings_nested_deeply(tmp_path):
+    model(tmp_path / "m")
+    said = (tmp_path / "m" / "config.json").read_text().rstrip().removesuffix("}")
+    (tmp_path / "m" / "config.json").write_text(f'{said}, "x": {"[" * 900}{"]" * 900}}}')
+    save(tmp_path / "a.pt")
+    line = """
+deep = 'encoder_layers=' + '[' * 9000
+for words in (('inspect', 'm'), ('convert', 'm', 'x.pt'), ('convert', 'a.pt', 'y', '--set', deep)):
+    command(*words)
+    assert found['status'] == 2, words
+"""
+    ended = attack(line, tmp_path)
+    assert ended.raised is None, ended.text
+
+
 # ---- directories, labels, paths -------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,28 @@ def test_commands_on_fifos(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_splits_that_cannot_be_made(tmp_path):
+    """A record that stands a million times is refused at the second; names of tables are no paths."""
+    (tmp_path / "meta.csv").write_text("idx,save_file\n" + "0,a\n" * 3_000_000)
+    ended = attack("command('splits', '--strategy', 'random', '--processed_root', '.')", tmp_path)
+    ended.said_one_line(2)
+    ended.bounded(mb=50, cpu_s=2)
+    (tmp_path / "meta.csv").write_text("idx,save_file\n0,a\n")
+    for suffix in ("\0", "/../../x", "x" * 300):
+        code = f"ecgfm.data.make_splits('.', 'random', save_files_suffix={suffix!r})"
+        attack(code, tmp_path).refused("no name of a table")
+
+
+def test_manifests_of_empty_lines(tmp_path):
+    """Thirty million, in as many bytes."""
+    (tmp_path / "train.tsv").write_bytes(b"\t/x\n" + b"\n" * 30_000_000)
+    for line in ("command('manifests', '.', '--dest', 'out')",
+                 "command('subset', '--manifest_dir', '.', '--percent', '0.5', '--save_dir', 'out')"):
+        ended = attack(line, tmp_path)
+        ended.said_one_line(2)
+        ended.bounded(mb=50, cpu_s=2)
+
+
 def test_a_last_index_far_away(tmp_path):
     (tmp_path / "l.csv").write_text("idx," + ",".join(f"L{i}" for i in range(300)) + "\n99999999" + ",1" * 300 + "\n")
     attack("command('labels', 'csv', '--labels', 'l.csv', '--output_dir', 'out')", tmp_path).said_one_line(2)

@@ -121,6 +121,29 @@ def test_many_matches_of_a_long_report(tmp_path):
     assert ended.status == 0 and len((tmp_path / "out.csv").read_text().splitlines()) == 61
 
 
+def test_rules_that_take_for_ever_on_a_long_report(tmp_path):
+    """Texts to cut at, acronyms and phrases that begin alike; words that differ in one letter."""
+    phrase = "a " * 249 + "b"
+    low = [f"low {'a ' * 1990}wave{'abcdefghijklmnopqrstuvwxyz'[i % 26] * (1 + i // 26)}" for i in range(120)]
+    words = [chr(0x4e00 + i) + "abcd" for i in range(20_000)] + ["a" + chr(0xac00 + i) + "bcd" for i in range(11_000)]
+    cases = [
+        (0, "cut", {"normalization": {"cut": ["b", *("a" * 490 + f"x{i}" for i in range(190))]}}, "a" * 200_000),
+        (2, "acronyms", {"normalization": {"acronyms": {f"{'a ' * 240}{i}": "x" for i in range(190)}}}, "a"),
+        (2, "phrase", {"normalization": {"abbreviations": {phrase: "x"}}}, "a " * 100_000),
+        (0, "hyphens", {"entity_pat": [{"pattern": "a " * 2000 + "b", "entities": ["Sinus"]}]}, "a-" * 100_000),
+        (0, "numbers", {"entity_pat": [{"pattern": text, "entities": ["Sinus"]} for text in low]}, "low"),
+        (0, "alike", {"normalization": {"words": words}}, " ".join("abcd" + chr(0x20000 + i) for i in range(20_000))),
+    ]
+    for status, name, sections, report in cases:
+        definitions(tmp_path / name, **sections)
+        (tmp_path / f"{name}.txt").write_text(f"{report}\n")
+    lines = "".join(f"command('label', '{name}.txt', '--definitions', '{name}', '--out', '{name}.csv')\n"
+                    f"assert found['status'] == {status}, '{name}'\n" for status, name, _, _ in cases)
+    ended = attack(lines, tmp_path)
+    assert ended.raised is None, ended.text
+    ended.bounded(cpu_s=20)
+
+
 def packed(piece, times, tail=b""):
     """Many times the same, compressed, made without the whole of it."""
     import zlib

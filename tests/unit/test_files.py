@@ -1,5 +1,6 @@
 """Files that are either the old one or the whole new one."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ecgfm._files import write_npy
+from ecgfm._files import replacing, write_npy
 
 
 ARRAYS = [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32), np.array([[1, 2], [3, 4]]).T,
@@ -34,3 +35,17 @@ def test_a_full_disk_is_noticed(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
     assert done.returncode == 1 and "OSError" in done.stderr
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("y.npy", b"old")]
+
+
+def test_nothing_is_left_behind_if_a_file_can_not_be_closed(tmp_path, monkeypatch):
+    real = os.close
+
+    def fails(descriptor):
+        real(descriptor)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "close", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        with replacing(tmp_path / "a.txt"):
+            pass
+    assert not list(tmp_path.iterdir())
