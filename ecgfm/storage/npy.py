@@ -61,7 +61,7 @@ def read_header(file, *, path, field):
         if version == (1, 0):
             found = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
         elif version in ((2, 0), (3, 0)):  # 3.0 differs from 2.0 in allowing UTF-8 names of fields alone
-            found = npy_format.read_array_header_2_0(file, max_header_size=_MAX_HEADER)
+            found = npy_format.read_array_header_2_0(_Cautious(file), max_header_size=_MAX_HEADER)
         else:
             raise ValueError(f"version {version} is not known")
     except OSError:
@@ -129,6 +129,18 @@ def map_array(path, *, field=None, error=FormatError):
             raise unreadable(path, reason, error=error, field=field) from None
         except (TypeError, ValueError, OverflowError) as reason:
             raise FormatError(f"a damaged .npy header: {_first_line(reason)}", path=path, field=field) from None
+
+
+class _Cautious:
+    """A stream that gives at most somewhat more than a header may have, since NumPy asks for as much as the file says."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def read(self, size):
+        if size > _MAX_HEADER:
+            raise ValueError(f"a header of {size:,} bytes")
+        return self._file.read(size)
 
 
 def _truncated(shape, expected, there, path, field):

@@ -28,7 +28,8 @@ def _matches(head):
 
 def _members(path):
     """The exams of a file, as text. A row of padding at the end has the number 0 and is none."""
-    with opened(path) as (_, ids):
+    with opened(path) as (tracings, ids):
+        tracings.check_written()
         return [str(number) for number in ids.tolist() if number]
 
 

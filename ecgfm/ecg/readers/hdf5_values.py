@@ -13,8 +13,9 @@ import numpy as np
 
 from ..._text import short
 from ...errors import FormatError
-from ...storage.inputs import check_inflation
+from ...storage.inputs import check_inflation, open_input
 from .common import check_size, parsing
+from .hdf5_tree import check_tree
 
 __all__ = ["Values", "contents"]
 
@@ -59,6 +60,10 @@ class Values:
         if not plain or stored != library.h5t.py_create(self.dtype):
             raise self._wrong("numbers of a kind that no processor has")
         self._filters = self._known_filters(found.id.get_create_plist())
+        if found.chunks:
+            with open_input(path) as raw:
+                low, high = library.h5g.get_objinfo(found.id).objno  # h5o.get_info would go through the index
+                check_tree(raw, low + (high << 32), path, name)
         if found.chunks and prod(found.chunks) * self.dtype.itemsize > _MAX_CHUNK:
             raise self._wrong(
                 f"a chunk takes {prod(found.chunks) * self.dtype.itemsize:,} bytes, more than the {_MAX_CHUNK:,} that"
@@ -74,6 +79,12 @@ class Values:
         """ndarray: everything."""
         with parsing(self._path, "HDF5"):
             return self._rows(0, self.shape[0])
+
+    def check_written(self):
+        """Refuse a data set of which far less is stored than its shape says."""
+        with parsing(self._path, "HDF5"):
+            stored = min(self._data.id.get_storage_size(), self._size)
+            check_inflation(stored, prod(self.shape) * self.dtype.itemsize, path=self._path, field=self._name)
 
     def _found(self, library, file):
         link = file.get(self._name, getlink=True)
