@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from .._signals import bool_array, real_array
+from .._signals import bool_array, real_array, zeros_under_mask
 from ..data.dataset import Dataset
 from ..ecg import Segments
 from ..errors import ConfigError, InputWarning, LabelError, SignalError
@@ -160,7 +160,7 @@ def _arrays(x, y, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and (mask.ndim < 2 or len(mask) != len(x)):
         raise SignalError(f"the shape {mask.shape} does not fit {len(x)} segments", field="padding_mask")
-    return x, found, mask, groups, counts
+    return zeros_under_mask(x, mask, stacklevel=5), found, mask, groups, counts
 
 
 def _joined(parts, name):

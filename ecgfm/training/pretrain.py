@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._checks import one_of
-from .._signals import bool_array, real_array
+from .._signals import bool_array, real_array, zeros_under_mask
 from .._text import shown
 from ..errors import ConfigError, InputWarning, SignalError
 from ..model import Model
@@ -200,6 +200,7 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
+    pairs = zeros_under_mask(pairs, mask, stacklevel=4)
     return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
 
 

@@ -204,8 +204,10 @@ def test_what_stands_under_the_padding_does_not_count(model, data):
         np.testing.assert_array_equal(found.tokens, model(zeros, mask).tokens)
         with pytest.warns(ecgfm.InputWarning, match="under padding_mask"):
             np.testing.assert_array_equal(ecgfm.Trainer(model).logits(other, mask), found.logits)
-        with pytest.warns(ecgfm.InputWarning, match="under padding_mask"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             tuned = ecgfm.finetune(model, other, y, padding_mask=mask, **OPTIONS)
+        assert [one.filename for one in caught if "under padding_mask" in str(one.message)] == [__file__]
         same, texts = texts_of(lambda: ecgfm.finetune(model, zeros, y, padding_mask=mask, **OPTIONS))
         assert tuned.history["train_loss"].tolist() == same.history["train_loss"].tolist()
         assert not any("padding_mask" in text for text in texts)
