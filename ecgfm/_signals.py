@@ -6,7 +6,15 @@ import numpy as np
 
 from .errors import InputWarning, SignalError
 
-__all__ = ["bool_array", "checked_segments", "min_samples", "real_array", "refuse_masked", "token_count", "zeros_under_mask"]
+__all__ = [
+    "bool_array",
+    "checked_segments",
+    "min_samples",
+    "real_array",
+    "refuse_masked",
+    "token_count",
+    "zeros_under_mask",
+]
 
 _UNDER_MASK = "x holds other values than 0 under padding_mask; they are taken as 0"
 
@@ -149,7 +157,8 @@ def zeros_under_mask(x, mask, stacklevel):
     if mask is None or mask.shape not in (x.shape, (*x.shape[:-2], x.shape[-1])):
         return x
     wide = mask if mask.shape == x.shape else mask[..., None, :]
-    odd = [row for row in np.flatnonzero(mask.any(axis=tuple(range(1, mask.ndim)))) if (wide[row] & (x[row] != 0)).any()]
+    some = np.flatnonzero(mask.any(axis=tuple(range(1, mask.ndim))))
+    odd = [row for row in some if (wide[row] & (x[row] != 0)).any()]
     if not odd:
         return x
     warnings.warn(_UNDER_MASK, InputWarning, stacklevel=stacklevel + 1)

@@ -82,7 +82,7 @@ def _kept(names, wanted, path):
 
 
 def mapping_columns(y, *, indexed=True, nameless="label_0"):
-    """(names, columns) of a mapping, a Table or a DataFrame; of a Series the one of its name, ``nameless`` if it has none.
+    """(names, columns) of a mapping, a Table or a DataFrame; of a Series one, `nameless` if it has no name.
 
     With `indexed` a DataFrame's index becomes the column ``idx`` or ``file`` where no column says what a row is of,
     unless it only counts the rows.

@@ -244,7 +244,7 @@ MASK = np.ma.masked_equal(np.zeros((12, N), bool), False)
         lambda m, x, y: ecgfm.pretrain(paired(x), np.ma.array([1] * 6, mask=[1] * 6), config=CONFIG_SMALL),
         lambda m, x, y: ecgfm.Trainer(CONFIG_SMALL, loss="wav2vec2_with_cmsc").step(MASKED.reshape(6, 2, 12, N)),
         lambda m, x, y: ecgfm.Trainer(m).losses(np.ma.array(y, mask=y == 1), y),
-        lambda m, x, y: ecgfm.Model.from_state_dict(CONFIG, {n: np.ma.array(v, mask=v > 0) for n, v in WEIGHTS.items()}),
+        lambda m, x, y: ecgfm.Model.from_state_dict(CONFIG, {k: np.ma.masked_equal(v, v) for k, v in WEIGHTS.items()}),
         lambda m, x, y: Dataset(x, labels=np.ma.array(y, mask=y == 1)),
         lambda m, x, y: Labels(range(12), np.ma.array(y, mask=y == 1), LABELS),
         lambda m, x, y: assign_splits(12, "grouped", groups=np.ma.array(range(12), mask=y[:, 0])),
