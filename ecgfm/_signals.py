@@ -6,7 +6,17 @@ import numpy as np
 
 from .errors import InputWarning, SignalError
 
-__all__ = ["bool_array", "checked_segments", "min_samples", "real_array", "refuse_masked", "token_count"]
+__all__ = [
+    "bool_array",
+    "checked_segments",
+    "min_samples",
+    "real_array",
+    "refuse_masked",
+    "token_count",
+    "zeros_under_mask",
+]
+
+_UNDER_MASK = "x holds other values than 0 under padding_mask; they are taken as 0"
 
 
 def min_samples(config):
@@ -139,15 +149,32 @@ def checked_segments(x, padding_mask, config):
     return ready if valid is None else _padded_with_zeros(ready, valid), valid
 
 
+def zeros_under_mask(x, mask, stacklevel):
+    """Segments (..., L, N) with 0 where `mask` (..., N) or (..., L, N) is True: for a whole training, warned of once.
+
+    Copied only if something else stands there; a mask of another shape is left to those that check it.
+    """
+    if mask is None or mask.shape not in (x.shape, (*x.shape[:-2], x.shape[-1])):
+        return x
+    wide = mask if mask.shape == x.shape else mask[..., None, :]
+    some = np.flatnonzero(mask.any(axis=tuple(range(1, mask.ndim))))
+    odd = [row for row in some if (wide[row] & (x[row] != 0)).any()]
+    if not odd:
+        return x
+    warnings.warn(_UNDER_MASK, InputWarning, stacklevel=stacklevel + 1)
+    x = np.array(x)
+    for row in odd:
+        x[row] = np.where(wide[row], 0, x[row])
+    return x
+
+
 def _padded_with_zeros(x, valid):
     """The same with 0 behind the valid samples; copied only if something else stands there."""
     samples = x.shape[2]
     odd = [row for row in np.flatnonzero(valid < samples) if x[row, :, valid[row] :].any()]
     if not odd:
         return x
-    warnings.warn(
-        "x holds other values than 0 under padding_mask; they are taken as 0", InputWarning, stacklevel=4
-    )
+    warnings.warn(_UNDER_MASK, InputWarning, stacklevel=4)
     x = x.copy()
     for row in odd:
         x[row, :, valid[row] :] = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import checkpoint
-from ._signals import checked_segments
+from ._signals import checked_segments, refuse_masked
 from ._text import printable, short
 from ._threads import core
 from .checkpoint.config import conv_feature_layers
@@ -410,6 +410,7 @@ def _check_norm(name, values, path):
 
 
 def _float32(tensor, path, name):
+    refuse_masked(tensor, name, CheckpointError)
     try:
         array = np.asarray(tensor)
     except (TypeError, ValueError) as error:

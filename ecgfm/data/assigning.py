@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import numpy as np
 
+from .._signals import refuse_masked
 from .._text import shown
 from ..errors import ConfigError, InputWarning
 from .columns import check_name, is_missing, split_list
@@ -153,6 +154,7 @@ def _assigned(count, strategy, fractions, split_labels, groups, dates, filter_st
     for label in labels:
         check_name(label, "a split", field="split_labels", error=ConfigError)
     for name, given, word in (("groups", groups, "grouped"), ("dates", dates, "temporal")):
+        refuse_masked(given, name, ConfigError)
         if (given is not None) != (word in strategy):
             what = "needs" if given is None else "does not take"
             raise ConfigError(f"the strategy {strategy} {what} {name}", field=name)

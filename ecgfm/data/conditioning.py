@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from .._signals import refuse_masked
 from .._text import shown
 from ..ecg.record import LEADS, canonical_lead
 from ..errors import ConfigError, FormatError, LeadError, MissingExtraError
@@ -74,6 +75,7 @@ def lead_values(values, field, leads):
             raise FormatError(f"not one number a line: {error}", path=path, field=field) from None
     elif values is None:
         raise ConfigError("normalize needs it", field=field, remedy="Give a text file with one number a line")
+    refuse_masked(values, field, ConfigError)
     found = np.asarray(values, np.float64).ravel()
     if len(found) == len(leads) != len(LEADS):
         found, given = np.ones(len(LEADS)), found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._signals import refuse_masked
 from .._text import shown
 from ..ecg.record import LEADS
 from ..errors import ConfigError, FormatError, LabelError, LeadError, SignalError
@@ -178,6 +179,7 @@ class Dataset:
                 labels = map_array(self._y_path)
             except FormatError as error:
                 raise LabelError(error.message, path=self._y_path, field="labels", remedy=error.remedy) from None
+        refuse_masked(labels, "labels", LabelError)
         self._y = np.asarray(labels) if not isinstance(labels, np.ndarray) else labels
         if self._y.ndim != 2 or self._y.dtype.kind not in "iufb" or 0 in self._y.shape:
             raise LabelError(

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 
+from .._signals import refuse_masked
 from .._text import short, shown
 from ..errors import FormatError, InputWarning, LabelError
 from ..labeler.label_files import MAX_INDEX, write_label_files
@@ -48,6 +49,11 @@ class Labels:
 
     def __init__(self, idx, y, names, *, unlabeled=(), path=None, save_file=None, unknown=0):
         self.save_file, self.unknown = save_file or {}, unknown
+        for values, field in ((idx, "idx"), (y, "y"), (unlabeled, "unlabeled")):
+            refuse_masked(values, field, LabelError)
+        y = np.asarray(y)
+        if y.dtype != bool and not ((y == 0) | (y == 1)).all():
+            raise LabelError("the values are not all 0 or 1", path=path, field="y")
         self.idx, self.y, self.names = np.asarray(idx, np.int64), np.asarray(y, bool), list(names)
         self.unlabeled, self.path = np.asarray(unlabeled, np.int64), path
         order = np.argsort(self.idx, kind="stable")

@@ -70,7 +70,7 @@ def resolve_names(rows, clashes, first):
         if number not in wanted:
             continue
         name = row["save_file"]
-        earlier = paths.setdefault((name, os.path.normpath(row["path"])), number)
+        earlier = paths.setdefault((name, _recording(row["path"])), number)
         if number not in clashes:
             continue
         if row["_named"] or earlier != number:
@@ -83,3 +83,9 @@ def resolve_names(rows, clashes, first):
         renamed[number] = f"{name[:-4]}-{again}.mat"
         first[renamed[number]] = number
     return duplicates, renamed
+
+
+def _recording(path):
+    """A path without what makes no difference: one of WFDB may name the header, the signal or neither."""
+    stem, ending = os.path.splitext(os.path.normpath(path))
+    return stem if ending in (".hea", ".dat") else os.path.normpath(path)

@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from .._files import replacing, sync_folder
+from .._signals import refuse_masked
 from .._text import shown
 from ..errors import FormatError
 from ..storage.npy import map_array
@@ -155,6 +156,7 @@ def write_packed(path, items, shape):
             for about, segment in items:
                 if segment.shape != tuple(shape):
                     raise FormatError(f"shape {segment.shape}, not {tuple(shape)}", path=about["save_file"])
+                refuse_masked(segment, "segment")
                 file.write(np.ascontiguousarray(segment, dtype=np.float32).data)
                 rows.append((about["idx"], about["save_file"], about["segment_i"], about["sample_rate"], shape[-1]))
             file.seek(0)

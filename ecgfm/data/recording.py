@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._signals import refuse_masked
 from .._threads import core
 from ..ecg.leads import DERIVED, derive
 from ..ecg.record import LEADS, canonical_lead
@@ -150,6 +151,7 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", calculate=False,
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted)
     if twice:
         raise LeadError(f"named more than once: {', '.join(twice)}", path=path, field="leads")
+    refuse_masked(feats, "signal")
     feats = np.asarray(feats)
     if feats.dtype.kind not in "iuf" or feats.ndim != 2 or len(feats) != len(names):
         raise SignalError(
@@ -256,6 +258,7 @@ def cut(feats, samples):
     ndarray
         (N // samples, leads, samples) float32.
     """
+    refuse_masked(feats, "signal")
     return core().cut(np.ascontiguousarray(np.asarray(feats).T, dtype=np.float64), samples)
 
 
@@ -302,6 +305,7 @@ def prepare_recording(feats, rate, names, options=Options(), *, path=None):
 
 def _rows(feats):
     """(samples, leads), dense, float32 or float64."""
+    refuse_masked(feats, "signal")
     feats = np.asarray(feats)
     dtype = np.float32 if feats.dtype == np.float32 else np.float64
     return np.ascontiguousarray(feats.T, dtype=dtype)

@@ -215,7 +215,7 @@ class SegmentArrays:
         count, step = len(self._x), 2 if pairs else 1
         if count % step:
             raise SignalError(f"{count} segments are no pairs", field="x")
-        self._y = None if y is None else real_array(np.asarray(y) * 1, "y", LabelError)
+        self._y = None if y is None else real_array(y, "y", LabelError, booleans=True)
         if self._y is not None and (self._y.ndim != 2 or len(self._y) != count):
             raise LabelError(f"the shape {self._y.shape} does not fit {count} segments: (segments, labels)", field="y")
         self.idx = np.arange(count) // step if idx is None else np.asarray(idx).astype(np.int64)

@@ -19,7 +19,7 @@ from ..storage.mat import MatFile
 from .prepare import Segments, prepare_lazily
 from .readers import read
 
-__all__ = ["SegmentFiles", "grouped"]
+__all__ = ["SegmentFiles", "grouped", "numbered_names", "recording_names"]
 
 _NAME = re.compile(r"(.+)_(\d{1,9})(\.[^./]+)")
 _TABLES = ("segmented.csv", "segmented_split.csv")
@@ -96,10 +96,54 @@ def grouped(manifest, files, *, noted=False):
     noted : bool
         Whether it is noted of those that look like segments of one recording and are not taken so.
     """
+    for name, certain, members in _same_name(manifest, files):
+        if len(members) == 1:
+            yield members[0][1], members[0][1]
+            continue
+        together, own = _told_apart(certain, members)
+        if together:
+            yield name, SegmentFiles([file for _, file in together], [number for number, _ in together], name)
+        for number, file in own:
+            yield file, SegmentFiles([file], [number], file, (_OWN,)) if noted else file
+
+
+def recording_names(manifest, files):
+    """The recording that each file of a manifest is of: by the same rule as `grouped`; its own where nothing says so.
+
+    Parameters
+    ----------
+    manifest : str
+    files : sequence of str
+
+    Returns
+    -------
+    list of str
+        Also of a recording that has one segment only: ``a.mat`` of ``a_0.mat``, if that says that it is a segment.
+    """
+    names = {}
+    for name, certain, members in _same_name(manifest, files):
+        if len(members) == 1:
+            together = [each for each in members if certain or _origin(*each) is not None]
+        else:
+            together, _ = _told_apart(certain, members)
+        names.update((file, name) for _, file in together)
+    return [names.get(file, file) for file in files]
+
+
+def numbered_names(files):
+    """Of each file what its name alone would say: ``a.mat`` of ``a_0.mat``, ``a_1.mat``, ... if the first is there."""
+    matches = [_NAME.fullmatch(file) for file in files]
+    first = {match[1] + match[3] for match in matches if match and match[2] == "0"}
+    whole = [match[1] + match[3] if match else file for match, file in zip(matches, files)]
+    return [name if name in first else file for name, file in zip(whole, files)]
+
+
+def _same_name(manifest, files):
+    """Files that their names, or the table of segments, put together: (name, whether it is the table, members)."""
     if not files:
         return
     said = _said_by_table(manifest, os.path.dirname(os.path.abspath(files[0])))
-    groups = {}  # what a name says, or the table -> files, in order of their first
+    groups = {}  # in the order of their first
     for file in files:
         match = _NAME.fullmatch(file)
         origin = said.get(os.path.basename(file))
@@ -108,17 +152,14 @@ def grouped(manifest, files, *, noted=False):
         key = (origin, True) if origin else (match[1] + match[3], False) if match else (file, False)
         groups.setdefault(key, []).append((int(match[2]) if match else len(groups.get(key, ())), file))
     for (name, certain), members in groups.items():
-        if len(members) == 1:
-            yield members[0][1], members[0][1]
-            continue
-        own = [] if certain else _without_evidence(members)
-        together = sorted(member for member in members if member not in own)
-        if len(together) == 1:
-            own, together = members, []
-        if together:
-            yield name, SegmentFiles([file for _, file in together], [number for number, _ in together], name)
-        for number, file in own:
-            yield file, SegmentFiles([file], [number], file, (_OWN,)) if noted else file
+        yield name, certain, members
+
+
+def _told_apart(certain, members):
+    """Those of several (number, file) that are segments of one recording, and those that are their own."""
+    own = [] if certain else _without_evidence(members)
+    together = sorted(member for member in members if member not in own)
+    return ([], members) if len(together) == 1 else (together, own)
 
 
 def _said_by_table(manifest, folder):

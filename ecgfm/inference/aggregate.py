@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._checks import one_of
+from .._signals import refuse_masked
 from .._text import shown
 from ..errors import ConfigError, LabelError
 
@@ -50,6 +51,7 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
         If the shapes don't fit.
     """
     check_method(method)
+    refuse_masked(probabilities, "probabilities", LabelError)
     probabilities, counts = np.asarray(probabilities), np.asarray(counts, dtype=np.int64)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels):
         raise LabelError(f"the shape {probabilities.shape} doesn't fit {len(labels)} labels", field="probabilities")

@@ -168,7 +168,8 @@ def evaluate(
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
     groups : sequence, optional
         For each of the inputs the recording that it is of. By default each input is one; the files of a manifest that
-        are called ``a_0.mat``, ``a_1.mat`` are of the recording ``a.mat``, unless the truth names them one by one.
+        are called ``a_0.mat``, ``a_1.mat`` are of the recording ``a.mat``, if a table of segments beside them or their
+        own numbers say so (as for `ecgfm.predict`), unless the truth names them one by one.
     bootstrap : int
         Resamples of recordings for the intervals; 0 for none.
     confidence : float

@@ -8,8 +8,8 @@ import numpy as np
 from .._signals import real_array
 from ..ecg import Record, Segments
 from ..ecg.expected import warn_unprepared
+from ..ecg.segment_files import numbered_names, recording_names
 from ..errors import Error, LabelError
-from .evaluate_truth import segment_groups
 from .inputs import expand, manifest_files
 
 __all__ = ["Plan"]
@@ -38,8 +38,8 @@ class Plan:
         self.truth, self.groups, self.unlabelled, self.taken = truth, groups, [], deque()
         self._whole = None  # of a manifest's files: the recordings that they are of
         if isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv"):
-            inputs = manifest_files(inputs)
-            self._whole = segment_groups(inputs)
+            manifest, inputs = os.fsdecode(inputs), manifest_files(inputs)
+            self._whole, self._by_name = recording_names(manifest, inputs), numbered_names(inputs)
             self._check_rows(len(inputs), len(set(self._whole)))
         elif _is_batch(inputs) and sampling_rate is None:
             inputs = _prepared(inputs)
@@ -70,10 +70,18 @@ class Plan:
                 f"none of the {count} recordings is in the labels",
                 path=self.truth.source,
                 field="idx" if by_idx else "file",
-                remedy="A .npy file goes by the numbers idx in .mat files; give its array for rows in order"
-                if by_idx
-                else "Name the recordings as their files are called",
+                remedy=self._remedy(),
             )
+
+    def _remedy(self):
+        if not self.truth.by_idx:
+            return "Name the recordings as their files are called"
+        if self.truth.whole:
+            return "A .npy file goes by the numbers idx in .mat files; give its array for rows in order"
+        return (
+            "A column idx, and an index of numbers, mean the numbers idx in .mat files; for rows in the order of the "
+            "recordings give an array, or a DataFrame after reset_index(drop=True)"
+        )
 
     # ---- rows -------------------------------------------------------------------------------------
 
@@ -90,9 +98,12 @@ class Plan:
     def _found(self, position, file):
         """(row or None, parts of the path that agree, name of the recording) by the file's name."""
         found = self.truth.names.find(file)
-        if found is None and self._whole is not None and self._whole[position] != file:
-            whole = self._whole[position]
-            return *(self.truth.names.find(whole) or (None, 0)), whole
+        if found is None and self._whole is not None:
+            for whole in (self._whole[position], self._by_name[position]):  # a row of the latter bears it out
+                found = None if whole == file else self.truth.names.find(whole)
+                if found is not None:
+                    return *found, whole
+            return None, 0, self._whole[position]
         return *(found or (None, 0)), file
 
     def _match_all(self, files):

@@ -1,7 +1,6 @@
 """The true labels of an evaluation: arrays, tables, label files; and which row belongs to which recording."""
 
 import os
-import re
 import warnings
 
 import numpy as np
@@ -13,13 +12,11 @@ from ..storage.mat import MatFile
 from .matching import Names
 from .truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
 
-__all__ = ["Truth", "read_truth", "segment_groups"]
+__all__ = ["Truth", "read_truth"]
 
 _MOST_CELLS = 1 << 29  # of labels, which are 8 bytes each in memory
 _TRUE, _FALSE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 _UNKNOWN = {"", "nan", "na", "n/a", "none", "null", "?"}
-_PAIRS = 4  # of files whose numbers are compared
-_SEGMENT = re.compile(r"_\d+(?=\.[^./]*$)")
 
 
 class Truth:
@@ -125,48 +122,6 @@ def read_truth(y, labels, *, named=True):
         return Truth(_checked_values(array, labels, None))
     _say_columns(truth)
     return truth
-
-
-def segment_groups(files):
-    """The recordings that the files of a manifest are of.
-
-    ``a_0.mat``, ``a_1.mat``, ... are segments of ``a.mat`` if the first of them is in the manifest, too, and they don't
-    have different numbers ``idx``, which are read of some: a recording that is itself called ``visit_1.mat`` stays what
-    it is.
-
-    Parameters
-    ----------
-    files : sequence of str
-
-    Returns
-    -------
-    list of str
-    """
-    there = {_SEGMENT.sub("", file) for file in files if _SEGMENT.search(file) and _first(file) == file}
-    whole = [_SEGMENT.sub("", file) for file in files]
-    whole = [name if name in there else file for name, file in zip(whole, files)]
-    return list(files) if _differ_in_idx(files, whole) else whole
-
-
-def _differ_in_idx(files, whole):
-    """Whether two files of one name are of different records; the first few pairs are read."""
-    seen, looked_at = {}, 0
-    for file, name in zip(files, whole):
-        other = seen.setdefault(name, file)
-        if other is None or other == file or not file.lower().endswith(".mat"):
-            continue
-        seen[name] = None
-        pair = [_idx_of(one) for one in (other, file)]
-        if None not in pair and pair[0] != pair[1]:
-            return True
-        looked_at += 1
-        if looked_at == _PAIRS:
-            break
-    return False
-
-
-def _first(file):
-    return _SEGMENT.sub("_0", file)
 
 
 def _of_npy(path, labels, named):

@@ -81,8 +81,8 @@ def _kept(names, wanted, path):
     return list(places.values())
 
 
-def mapping_columns(y, *, indexed=True):
-    """(names, columns) of a mapping, a Table or a DataFrame; of a Series the one of its name.
+def mapping_columns(y, *, indexed=True, nameless="label_0"):
+    """(names, columns) of a mapping, a Table or a DataFrame; of a Series one, `nameless` if it has no name.
 
     With `indexed` a DataFrame's index becomes the column ``idx`` or ``file`` where no column says what a row is of,
     unless it only counts the rows.
@@ -90,7 +90,7 @@ def mapping_columns(y, *, indexed=True):
     pandas = hasattr(y, "iloc")
     index = y.index if pandas and indexed else None
     if pandas and y.ndim == 1:
-        y = y.to_frame(y.name if y.name is not None else "label_0")
+        y = y.to_frame(y.name if y.name is not None else nameless)
     names = [str(name) for name in (y.columns if hasattr(y, "columns") else y.keys())]
     _kept(names, None, None)
     given = list(y.columns if hasattr(y, "columns") else y.keys())

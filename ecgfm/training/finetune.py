@@ -90,9 +90,10 @@ def finetune(
     padding_mask : array_like of bool, optional
         (n, N) or (n, 12, N). What stands under it is taken as 0.
     groups, ids : array_like, optional
-        (n,) integers or text: the patient, or the recording, of each segment; of a manifest, of each of its lines. Two
-        names for one thing. With a share as `valid` a group is on one side only. By default the recordings that a list
-        of Segments, a manifest or a packed split names by itself; plain arrays name none, which a warning says.
+        (n,) integers or text: the patient, or the recording, of each segment; of a manifest, of each of its lines; of
+        a list of Segments also of each recording. Two names for one thing. With a share as `valid` a group is on one
+        side only. By default the recordings that a list of Segments, a manifest or a packed split names by itself;
+        plain arrays name none, which a warning says.
     valid : tuple, Dataset or float, optional
         ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or the
         share of the groups to take for it, at random.

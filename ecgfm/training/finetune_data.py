@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from .._signals import bool_array, real_array
+from .._signals import bool_array, real_array, zeros_under_mask
 from ..data.dataset import Dataset
 from ..ecg import Segments
 from ..errors import ConfigError, InputWarning, LabelError, SignalError
@@ -44,14 +44,19 @@ class Wanted:
     def _in_memory(self, x, y, padding_mask, groups, valid):
         if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
             raise ConfigError("is no array, the training data are", field="valid")
-        x, found, padding_mask, own = _arrays(x, y, padding_mask, "x")
+        x, found, padding_mask, own, counts = _arrays(x, y, padding_mask, "x")
         names, y = self._chosen(found)
-        groups = own if groups is None else group_numbers(groups, len(x), "groups")
+        if groups is None:
+            groups = own
+        elif counts is not None and np.shape(groups) == (len(counts),) != (len(x),):  # one of each recording
+            groups = np.repeat(group_numbers(groups, len(counts), "groups"), counts)
+        else:
+            groups = group_numbers(groups, len(x), "groups")
         train, held = (x, y, padding_mask), None
         if isinstance(valid, (tuple, list)):
             if len(valid) not in (2, 3):
                 raise ConfigError("give (x, y) or (x, y, padding_mask)", field="valid")
-            vx, vy, mask, _ = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid")
+            vx, vy, mask, *_ = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid")
             held = vx, self._fitting(vy, y.shape[1]), mask
         elif valid is not None:
             what = "segments" if groups is None else "groups"
@@ -129,7 +134,7 @@ def _say_ungrouped(share):
 
 
 def _arrays(x, y, padding_mask, name):
-    """(x (n, L, N), Labels, padding mask or None, groups or None) of what is given."""
+    """(x (n, L, N), Labels, padding mask or None, groups or None, segments of each part or None) of what is given."""
     parts = [x] if isinstance(x, Segments) else x
     groups = counts = None
     if isinstance(parts, (list, tuple)) and parts and all(isinstance(part, Segments) for part in parts):
@@ -155,7 +160,7 @@ def _arrays(x, y, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and (mask.ndim < 2 or len(mask) != len(x)):
         raise SignalError(f"the shape {mask.shape} does not fit {len(x)} segments", field="padding_mask")
-    return x, found, mask, groups
+    return zeros_under_mask(x, mask, stacklevel=5), found, mask, groups, counts
 
 
 def _joined(parts, name):

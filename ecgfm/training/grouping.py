@@ -7,6 +7,7 @@ import numpy as np
 
 from .._signals import refuse_masked
 from .._text import shown
+from ..data.groups import same_groups
 from ..errors import ConfigError, Error, SignalError
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]
@@ -16,12 +17,13 @@ _NUMBERED = re.compile(r"^(.*)_\d+(\.[^.]*)?$")
 
 
 def group_numbers(values, count, field, error=SignalError):
-    """Integers or text as int64 from 0 up, equal where they are equal.
+    """Integers or text as int64 from 0 up, equal where they are one group: also if it is written in several ways.
 
     Parameters
     ----------
     values : array_like
-        (count,) integers (also written as 3.0) or text, whose spaces at the ends don't count.
+        (count,) integers (also written as 3.0) or text. What makes no difference is that of `ecgfm.data.assign_splits`:
+        spaces, capitals, how a number is written.
     count : int
     field : str
         What they are, for messages.
@@ -44,12 +46,12 @@ def group_numbers(values, count, field, error=SignalError):
         if bad.size:
             raise error(f"{array[bad[0]]} in row {bad[0]} is neither an integer nor text", field=field)
     if array.dtype.kind in "USO":
-        array = np.array([_key(value, row, field, error) for row, value in enumerate(array.tolist())])
+        array = np.array(same_groups([_key(value, row, field, error) for row, value in enumerate(array.tolist())])[0])
     return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _key(value, row, field, error):
-    """A value as text, so that 15709, 15709.0 and "15709" are one."""
+    """A value as text."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and value.is_integer():
@@ -57,8 +59,7 @@ def _key(value, row, field, error):
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 64:
         return str(value)
     if isinstance(value, str) and value.strip():
-        text = value.strip()
-        return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+        return value
     raise error(f"row {row} says no group: it is neither an integer nor text", field=field)
 
 
@@ -68,8 +69,8 @@ def recordings_of(segments):
     Parameters
     ----------
     segments : SegmentFiles, PackedSegments or SegmentArrays
-        The names of files say it, as preprocessing makes them: ``a_0.mat``, ``a_1.mat`` are of one recording, unless
-        some of them, which are read, have another index. So do the records' indices of a packed split.
+        The names of files say it, as preprocessing makes them: ``a_0.mat``, ``a_1.mat`` are of one recording. A few of
+        each kind are read: if any have different indices, those of all files decide. So do those of a packed split.
 
     Returns
     -------
@@ -80,30 +81,41 @@ def recordings_of(segments):
     if segments.idx is not None and len(segments.idx) == len(segments):
         keys = np.asarray(segments.idx)[first]
     else:
-        names = [segments.name(int(i)) for i in first]
-        stems = [_stem(name) for name in names]
-        keys = np.array(stems if _are_segments(segments, stems) else names)
+        stems = [_stem(segments.name(int(i))) for i in first]
+        keys = np.array(stems if _one_index_each(segments, stems) else _with_indices(segments, stems))
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _are_segments(segments, stems):
-    """Whether files whose names differ in a number only are of one recording; of some the index is read."""
+def _one_index_each(segments, stems):
+    """Whether, of a few names that differ in a number only, both files of a pair have one index."""
     seen, looked_at = {}, 0
     for item, stem in enumerate(stems):
         other = seen.setdefault(stem, item)
         if other == item or other is None:
             continue
         seen[stem] = None  # one pair of each is enough
-        try:
-            pair = [segments.read(int(segments.starts[i])).idx for i in (other, item)]
-        except Error:
+        pair = [_index(segments, i) for i in (other, item)]
+        if None in pair:
             continue
-        if None not in pair and pair[0] != pair[1]:
+        if pair[0] != pair[1]:
             return False
         looked_at += 1
         if looked_at == _PAIRS:
             break
     return True
+
+
+def _with_indices(segments, stems):
+    """The names with the index of each file; those that have none, or can't be read, keep the name's."""
+    found = [_index(segments, item) for item in range(len(stems))]
+    return [stem if idx is None else f"{stem}\0{idx}" for stem, idx in zip(stems, found)]
+
+
+def _index(segments, item):
+    try:
+        return segments.read(int(segments.starts[item])).idx
+    except Error:
+        return None
 
 
 def _stem(name):
@@ -134,7 +146,7 @@ def held_out(groups, share, seed, what="groups"):
     ConfigError
         If it is no share, or leaves nothing on one side.
     """
-    if isinstance(share, bool) or not isinstance(share, float) or not 0 < share < 1:
+    if isinstance(share, bool) or not isinstance(share, (float, np.floating)) or not 0 < share < 1:
         raise ConfigError(f"{shown(share)} is neither arrays nor a share between 0 and 1", field="valid")
     each = np.unique(groups)
     count = round(len(each) * share)

@@ -79,7 +79,7 @@ def read_labels(y, *, field="y", indexed=False):
         values = load_npy(path, field=field)
         return Labels(values, label_file_beside(path, values.shape[1]), path)
     if hasattr(y, "keys") or (hasattr(y, "columns") and hasattr(y, "__getitem__")):
-        return _of_table(*mapping_columns(y, indexed=indexed), field, indexed)
+        return _of_table(*mapping_columns(y, indexed=indexed, nameless="0"), field, indexed)
     values = real_array(y, field, LabelError, booleans=True)
     if values.ndim != 2 or 0 in values.shape:
         raise LabelError(f"the shape {values.shape} is not (rows, labels)", field=field)
@@ -166,6 +166,6 @@ def chosen_names(labels, found):
     warnings.warn(
         printable(f"labels gives the columns of y other names, in their order: {', '.join(found.names[:5])}, ..."),
         InputWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
     return names, found.names

@@ -1,14 +1,15 @@
 """Pretraining on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .._checks import one_of
-from .._signals import bool_array, real_array
+from .._signals import bool_array, real_array, zeros_under_mask
 from .._text import shown
-from ..errors import ConfigError, SignalError
+from ..errors import ConfigError, InputWarning, SignalError
 from ..model import Model
 from ..table import Table
 from .arguments import checked_seed
@@ -157,7 +158,15 @@ def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
     if not is_source(pairs):
         if is_source(valid):
             raise ConfigError("is no array, the training data are", field="valid")
-        parts = _split(_checked_pairs(pairs, ids, padding_mask, "x"), valid, seed)
+        train = _checked_pairs(pairs, ids, padding_mask, "x")
+        parts = _split(train, valid, seed)
+        if ids is None and isinstance(valid, (float, np.floating)):
+            warnings.warn(
+                f"valid={valid} holds single pairs back: those of one patient may be on both sides, and then the "
+                "validation looks better than it is. Give ids, the patient of each pair",
+                InputWarning,
+                stacklevel=3,
+            )
         return tuple(None if part is None else InMemory(part, batch_size, seed) for part in parts)
     for name, value in (("ids", ids), ("padding_mask", padding_mask)):
         if value is not None:
@@ -191,6 +200,7 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
+    pairs = zeros_under_mask(pairs, mask, stacklevel=4)
     return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
 
 

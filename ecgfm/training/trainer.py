@@ -459,7 +459,8 @@ class Trainer:
 
     def losses(self, logits, y):
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
-        return losses(bce_sums(np.asarray(logits), self.checked_labels(y, len(logits)), self._pos_weight))
+        logits = real_array(logits, "logits")
+        return losses(bce_sums(logits, self.checked_labels(y, len(logits)), self._pos_weight))
 
     # ---- what it holds ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from ecgfm import ConfigError, LabelError, MissingExtraError, Table, evaluate, p
 from ecgfm.ecg import simulate
 from ecgfm.errors import FormatError
 from ecgfm.inference.evaluate_metrics import ranking_table, weighted_ranking
-from ecgfm.inference.evaluate_truth import read_truth, segment_groups
+from ecgfm.inference.evaluate_truth import read_truth
 from ecgfm.inference.inputs import manifest_files
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra [train]")
@@ -286,11 +286,6 @@ def test_manifests_that_are_none(tmp_path):
             manifest_files(path)
     with pytest.raises(FormatError, match="can't be read"):
         manifest_files(tmp_path / "absent.tsv")
-
-
-def test_segments_of_a_manifest():
-    files = ["a/b_12_0.mat", "a/b_12_3.mat", "a/b.mat", "c/b_12_3.mat", "visit_1.mat", "visit_2.mat"]
-    assert segment_groups(files) == ["a/b_12.mat", "a/b_12.mat", *files[2:]]
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------------

@@ -72,6 +72,13 @@ def test_a_share_of_the_patients_is_held_out():
         ecgfm.pretrain(x, ["a"] * 6, valid=0.5, **QUICK)
 
 
+def test_a_share_without_ids_is_warned_of():
+    with pytest.warns(ecgfm.InputWarning, match="Give ids"):
+        ecgfm.pretrain(pairs(4), valid=0.5, epochs=1, **QUICK)
+    x, ids = pairs(6), ["P1", "p1 ", "7", "007", "c", " C"]  # as in ecgfm splits: three patients
+    assert ecgfm.pretrain(x, ids, valid=0.34, epochs=1, **QUICK).history["num_updates"][0] == 2
+
+
 def test_patience_and_a_callback_end_it():
     found = ecgfm.pretrain(
         pairs(), valid=(pairs(),), epochs=9, patience=2, **QUICK | {"schedule": [1e-4, 0.3, 0.3, 0.3, 0.3]}

@@ -295,3 +295,15 @@ def test_names_of_wfdb_records_without_ending(tmp_path):
         source = Files(table=tmp_path / f"{name}.csv")
         assert preprocess(source, tmp_path / f"out_{name}", tmp_path / "raw").records == 1
         assert table(tmp_path / f"out_{name}")[0]["save_file"] == "files_records500_00000_00001_hr.mat"
+
+
+def test_one_record_in_several_spellings_is_a_duplicate(tmp_path):
+    data_sets.wfdb_record(tmp_path / "raw/set", "a", data_sets.signal(10))
+    data_sets.wfdb_record(tmp_path / "raw/set", "b", data_sets.signal(10, seed=2))
+    names = ["set/a", "./set/a.hea", "set/a.dat", "set/b.hea", "set/b"]
+    (tmp_path / "t.csv").write_text("path\n" + "".join(f"{name}\n" for name in names))
+    done = preprocess(Files(table=tmp_path / "t.csv"), tmp_path / "out", tmp_path / "raw")
+    assert done.skipped == 3 and [row["save_file"] for row in table(tmp_path / "out")] == [
+        "files_set_a.mat", "files_set_b.mat"
+    ]
+    assert all("stands there twice" in row["error"] for row in table(tmp_path / "out", "errors"))

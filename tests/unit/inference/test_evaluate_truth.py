@@ -7,7 +7,7 @@ import pytest
 from fakes import LABELS, FakeModel
 from made_segments import segment, write_segment
 
-from ecgfm import InputWarning, LabelError, Table, evaluate
+from ecgfm import InputWarning, LabelError, Table, evaluate, prepare
 from ecgfm.ecg import simulate
 from ecgfm.inference.evaluate_truth import read_truth
 
@@ -278,3 +278,13 @@ def test_finetuning_and_evaluation_say_the_same():
     y[:] = 0
     row = next(ecgfm.finetune(model, x, y, valid=(x, y), monitor="auprc", **options).history.rows())
     assert all(np.isnan(row[f"valid_{name}"]) for name in ("auroc", "auprc", "auroc_macro", "auprc_macro"))
+
+
+def test_an_index_of_numbers_that_fits_nothing_is_explained():
+    """A part of a DataFrame has the numbers of its rows as index: they are not taken for those of the recordings."""
+    pandas = pytest.importorskip("pandas")
+    labels = FakeModel().labels
+    y = pandas.DataFrame(np.eye(4, len(labels)), columns=labels, index=[3, 9, 1, 4])
+    x = np.concatenate([np.asarray(prepare(simulate(5.0, 500, seed=i)).x) for i in range(4)])
+    with pytest.raises(LabelError, match=r"reset_index\(drop=True\)"):
+        evaluate(FakeModel(), x, y, bootstrap=0)

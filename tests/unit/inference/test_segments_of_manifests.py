@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from fakes import FakeModel
 
-from ecgfm import LEADS, predict
+from ecgfm import LEADS, evaluate, predict
 from ecgfm.data.mat import mat_bytes
 from ecgfm.ecg import simulate
+from ecgfm.ecg.segment_files import recording_names
 from ecgfm.inference import embed, predict_to, saliency_to
 from ecgfm.inference.inputs import expand
 
@@ -154,3 +155,20 @@ def test_saliency_is_drawn_on_them(folder, tmp_path):
     draw = SaliencyPlots(tmp_path)
     saliency_to(Attentive(), manifest(folder, ["a_1.mat", "a_0.mat"]), tmp_path / "s.npy", on_done=draw)
     assert len(draw.paths) == 1 and os.path.getsize(draw.paths[0]) > 1000
+
+
+def test_recordings_of_a_manifest_are_the_same_in_evaluate(folder):
+    """Names that differ in a number are believed only where the files say it, each recording for itself."""
+    for i in range(2):
+        save(folder / f"a_{i}.mat", i, idx=7, segment=i)
+        save(folder / f"visit_{i}.mat", 10 + i)  # no number of a recording: nothing says what they are of
+        save(folder / f"exam_{i}.mat", 20 + i, idx=20 + i, segment=0)
+    save(folder / "b_0.mat", 50, idx=8, segment=0)
+    listed = [f"{stem}_{i}.mat" for stem in ("a", "visit", "exam") for i in range(2)] + ["b_0.mat"]
+    files = [str(folder / name) for name in listed]
+    found = [os.path.basename(name) for name in recording_names(str(manifest(folder, listed)), files)]
+    assert found == ["a.mat", "a.mat", "visit_0.mat", "visit_1.mat", "exam_0.mat", "exam_1.mat", "b.mat"]
+    y = np.eye(7, len(FakeModel().labels))
+    y[1] = y[0]
+    records = evaluate(FakeModel(), manifest(folder, listed), y, bootstrap=0).predictions["record"]
+    assert [os.path.basename(name) for name in records] == [*dict.fromkeys(found[:-1]), "b_0.mat"]

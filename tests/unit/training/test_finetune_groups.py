@@ -8,10 +8,12 @@ import warnings
 import numpy as np
 import pytest
 import weights
-from made_segments import make_split
+from made_segments import make_split, write_segment
 
 import ecgfm
-from ecgfm.data import Dataset
+from ecgfm.data import Dataset, Labels, assign_splits, condition, cut, reorder_leads
+from ecgfm.inference import aggregate
+from ecgfm.training.grouping import recordings_of
 
 N = 400
 LABELS = ("fast", "left axis")
@@ -56,6 +58,7 @@ def held(monkeypatch):
         np.array(["p1", "p1 ", "p1"] + ["p2"] * 3 + ["q"] * 3 + ["r"] * 3, dtype=object),
         [15709, "15709", 15709.0] + [1.0] * 3 + ["x"] * 3 + [2] * 3,
         np.repeat([1.0, 2, 3, 4], 3),
+        ["P1", "p1 ", " P1"] + ["007", "7", "7.00"] + ["3"] * 3 + ["r"] * 3,
     ],
 )
 @pytest.mark.parametrize("name", ["groups", "ids"])
@@ -66,6 +69,28 @@ def test_groups_stay_together(model, data, groups, name, monkeypatch):
     rows = [int(np.flatnonzero(x[:, 0, 0] == np.float32(value))[0]) for value in seen]
     assert len(rows) == 3 and len({row // 3 for row in rows}) == 1
     assert not any("groups=" in text for text in texts)
+
+
+def test_a_group_for_each_recording_of_a_list(model, data, monkeypatch):
+    x, y = data
+    parts = [ecgfm.ecg.Segments(x[i : i + 2], np.zeros(2)) for i in range(0, 12, 2)]
+    seen = held(monkeypatch)
+    ecgfm.finetune(model, parts, y, groups=["a", "a", "b", "b", "c", "c"], valid=0.34, **OPTIONS)
+    rows = {int(np.flatnonzero(x[:, 0, 0] == np.float32(value))[0]) // 4 for value in seen}
+    assert len(seen) == 4 and len(rows) == 1
+
+
+def test_names_of_two_kinds_in_one_manifest(tmp_path):
+    """Recordings that are called visit_0, visit_1, ... don't make others' segments fall apart."""
+    for i in range(2):
+        write_segment(tmp_path / f"visit_{i}.mat", np.random.rand(12, N), idx=i, number=0)
+        for j in range(3):
+            write_segment(tmp_path / f"z{j}_{i}.mat", np.random.rand(12, N), idx=10 + j, number=i)
+    names = ["visit_0", "visit_1"] + [f"z{j}_{i}" for j in range(3) for i in range(2)]
+    (tmp_path / "m.tsv").write_text("\n".join([f"{tmp_path}/", *(f"{name}.mat\t{N}" for name in names)]) + "\n")
+    found = recordings_of(Dataset(tmp_path / "m.tsv").segments)
+    assert len(set(found[:2].tolist())) == 2
+    assert found[2::2].tolist() == found[3::2].tolist() and len(set(found.tolist())) == 5
 
 
 def test_plain_arrays_without_groups_are_told(model, data):
@@ -179,8 +204,10 @@ def test_what_stands_under_the_padding_does_not_count(model, data):
         np.testing.assert_array_equal(found.tokens, model(zeros, mask).tokens)
         with pytest.warns(ecgfm.InputWarning, match="under padding_mask"):
             np.testing.assert_array_equal(ecgfm.Trainer(model).logits(other, mask), found.logits)
-        with pytest.warns(ecgfm.InputWarning, match="under padding_mask"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             tuned = ecgfm.finetune(model, other, y, padding_mask=mask, **OPTIONS)
+        assert [one.filename for one in caught if "under padding_mask" in str(one.message)] == [__file__]
         same, texts = texts_of(lambda: ecgfm.finetune(model, zeros, y, padding_mask=mask, **OPTIONS))
         assert tuned.history["train_loss"].tolist() == same.history["train_loss"].tolist()
         assert not any("padding_mask" in text for text in texts)
@@ -192,6 +219,7 @@ def paired(values):
 
 
 MASKED = np.ma.masked_equal(np.arange(12 * 12 * N, dtype=np.float32).reshape(12, 12, N), 5)
+WEIGHTS = weights.weights(weights.parameters(CONFIG))
 MASK = np.ma.masked_equal(np.zeros((12, N), bool), False)
 
 
@@ -215,6 +243,15 @@ MASK = np.ma.masked_equal(np.zeros((12, N), bool), False)
         lambda m, x, y: ecgfm.pretrain(paired(x), config=CONFIG_SMALL, padding_mask=paired(MASK)),
         lambda m, x, y: ecgfm.pretrain(paired(x), np.ma.array([1] * 6, mask=[1] * 6), config=CONFIG_SMALL),
         lambda m, x, y: ecgfm.Trainer(CONFIG_SMALL, loss="wav2vec2_with_cmsc").step(MASKED.reshape(6, 2, 12, N)),
+        lambda m, x, y: ecgfm.Trainer(m).losses(np.ma.array(y, mask=y == 1), y),
+        lambda m, x, y: ecgfm.Model.from_state_dict(CONFIG, {k: np.ma.masked_equal(v, v) for k, v in WEIGHTS.items()}),
+        lambda m, x, y: Dataset(x, labels=np.ma.array(y, mask=y == 1)),
+        lambda m, x, y: Labels(range(12), np.ma.array(y, mask=y == 1), LABELS),
+        lambda m, x, y: assign_splits(12, "grouped", groups=np.ma.array(range(12), mask=y[:, 0])),
+        lambda m, x, y: condition(MASKED[0], 400),
+        lambda m, x, y: cut(MASKED[0], 100),
+        lambda m, x, y: reorder_leads(MASKED[0], ecgfm.LEADS),
+        lambda m, x, y: aggregate(np.ma.array(y, mask=y == 1), [12], LABELS),
         lambda m, x, y: ecgfm.evaluate(m, MASKED, y),
         lambda m, x, y: ecgfm.evaluate(m, x, np.ma.array(y, mask=y == 1)),
         lambda m, x, y: ecgfm.evaluate(m, x, {"file": ["a"] * 12, "fast": np.ma.array(y[:, 0], mask=y[:, 0])}),

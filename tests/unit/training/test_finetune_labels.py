@@ -290,3 +290,21 @@ def test_assumed_names_stay_assumed(data):
     trainer = ecgfm.Trainer(model, labels=MIMIC_IV_ECG)  # confirmed by who gives them
     assert not trainer.labels_assumed and trainer.model().labels == MIMIC_IV_ECG
     assert not ecgfm.Trainer(model, labels=MIMIC_IV_ECG[::-1]).labels_assumed
+
+
+def test_a_series_without_a_name_names_nothing(data):
+    x, y = data
+    model = classifier(("fast",))
+    tuned, texts = said(lambda: ecgfm.finetune(model, x, pandas.Series(y[:, 0]), **NONE))
+    assert tuned.model.labels == ("fast",) and "y has no names" in texts
+    np.testing.assert_array_equal(head(tuned.model)[0], head(model)[0])
+    tuned, texts = said(lambda: ecgfm.finetune(model, x, pandas.Series(y[:, 0], name="slow"), **NONE))
+    assert tuned.model.labels == ("slow",) and "made anew, for slow" in texts
+
+
+def test_warnings_name_the_line_of_the_caller(model, data):
+    x, y = data
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ecgfm.finetune(model, x, pandas.DataFrame(y, columns=["a", "b"]), labels=["c", "d"], **NONE)
+    assert {one.filename for one in caught if "other names" in str(one.message)} == {__file__}
