@@ -15,7 +15,7 @@ def folder(tmp_path):
     made.mkdir()
     record = simulate(6.0, 500, seed=0)
     np.savez(made / "a.npz", signal=record.signal, sampling_rate=500, leads=record.leads)
-    (made / "b.csv").write_text("i_uv;ii_uv\n1;2\n")
+    (made / "b.txt").write_text("1 2 3\n")
     (made / "c.csv.gz").write_bytes(b"\x1f\x8b")
     (made / "README.md").write_text("about\n")
     return made
@@ -24,12 +24,12 @@ def folder(tmp_path):
 def test_files_left_out_are_said_once_and_in_the_status(run, fake, folder, tmp_path):
     for argv in (["predict"], ["predict", "--out", tmp_path / "p.csv"], ["embed", "--out", tmp_path / "e.npy"]):
         done = run(argv[0], "m.pt", folder, *argv[1:])
-        assert done.err.count("2 files were left out, not read as recordings (1 .csv, 1 .gz)") == 1
-        assert "b.csv" in done.err and "inflate it first" in done.err and "README" not in done.err
+        assert done.err.count("2 files were left out, not read as recordings (1 .txt, 1 .gz)") == 1
+        assert "b.txt" in done.err and "inflate it first" in done.err and "README" not in done.err
     for name in ("p", "e"):
         with open(tmp_path / f"{name}.status.csv", newline="") as file:
             rows = [(row["file"].rpartition("/")[2], row["status"]) for row in csv.DictReader(file)]
-        assert sorted(rows) == [("a.npz", "done"), ("b.csv", "ignored"), ("c.csv.gz", "ignored")]
+        assert sorted(rows) == [("a.npz", "done"), ("b.txt", "ignored"), ("c.csv.gz", "ignored")]
     run("predict", "m.pt", folder, "--out", tmp_path / "p.csv", "--resume")
 
 
@@ -37,7 +37,7 @@ def test_a_folder_of_nothing_else(run, fake, folder):
     (folder / "a.npz").unlink()
     done = run("predict", "m.pt", folder)
     assert done.status == 2 and len(done.err.splitlines()) == 1
-    assert "holds no recordings; 2 files were left out" in done.err and "b.csv" in done.err
+    assert "holds no recordings; 2 files were left out" in done.err and "b.txt" in done.err
 
 
 def test_in_python_it_is_a_warning(fake, folder):
