@@ -11,7 +11,7 @@ from ._threads import core
 from .checkpoint.config import conv_feature_layers
 from .checkpoint.labels import check_labels
 from .ecg import Segments
-from .ecg.expected import warn_unprepared
+from .ecg.expected import refuse_other_order, warn_unprepared
 from .errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 
 __all__ = ["Model", "Output", "load"]
@@ -152,13 +152,7 @@ class Model:
 
     @property
     def caveat(self):
-        card = self.info.get("card")
-        for place in (self.info, card if isinstance(card, dict) else {}):
-            said = place.get("caveat")
-            if isinstance(said, str) and said.strip():
-                return short(printable(" ".join(said[:2000].split())), 300)
-        training = self.info.get("training")
-        return _CAVEATS.get(training) if isinstance(training, str) else None
+        return caveat_of(self.info)
 
     @property
     def num_labels(self):
@@ -261,6 +255,7 @@ class Model:
             that no standardised lead has, such as millivolts.
         """
         layer = self._check_layer(layer)
+        refuse_other_order(x, "x")
         checked, valid = checked_segments(x, padding_mask, self._config)
         if not self._warned:
             self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
@@ -285,6 +280,7 @@ class Model:
             (B, T, C), ``saliency`` (B, layers, T, T), ``pooled`` (B, C), ``padding_mask_out`` (B, T) bool where rows are
             padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture lacks is absent.
         """
+        refuse_other_order(x, "x")
         x, valid = checked_segments(x, padding_mask, self._config)
         found = self._core.forward(x, valid, attention=True, trace=True)
         out = Output(found["logits"], found["embedding"], None)
@@ -436,3 +432,14 @@ def _checked_labels(labels, config, kind):
     if kind == "encoder":
         raise LabelError("an encoder has no outputs to name", field="labels")
     return check_labels(labels, int(config["num_labels"]))
+
+
+def caveat_of(info):
+    """The caveat in a model's `info`, short and printable; None if it has none."""
+    card = info.get("card")
+    for place in (info, card if isinstance(card, dict) else {}):
+        said = place.get("caveat")
+        if isinstance(said, str) and said.strip():
+            return short(printable(" ".join(said[:2000].split())), 300)
+    training = info.get("training")
+    return _CAVEATS.get(training) if isinstance(training, str) else None

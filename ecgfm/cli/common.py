@@ -143,13 +143,23 @@ def open_model(args):
 
 
 @contextmanager
-def saying_warnings():
-    """Print what `ecgfm.InputWarning` says in the block on stderr, a line each; other warnings stay as they are."""
+def saying_warnings(before=None):
+    """Print what `ecgfm.InputWarning` says in the block on stderr, a line each; other warnings stay as they are.
+
+    `before` is called before each line. The same text is said once.
+    """
+    said = set()
     shown = warnings.showwarning
 
     def say(message, category, *where, **more):
         if issubclass(category, InputWarning):
-            print(f"ecgfm: {printable(message)}", file=sys.stderr, flush=True)
+            text = printable(message)
+            if text in said:
+                return
+            said.add(text)
+            if before is not None:
+                before()
+            print(f"ecgfm: {text}", file=sys.stderr, flush=True)
         else:
             shown(message, category, *where, **more)
 
@@ -329,10 +339,11 @@ class Work:
     """
 
     def __init__(self, files, out=None, *, debug=False, on_done=None):
+        from ..inference.ignored import nothing_said
         from ..inference.inputs import expand
 
         self._out, self._on_done = out, on_done
-        self.bar = Bar(sum(1 for _ in expand(files))) if Bar.wanted() else None
+        self.bar = Bar(sum(1 for _ in expand(files, nothing_said))) if Bar.wanted() else None
         self.skipped, self.doubts = Skipped(self.bar, debug), Doubts()
 
     @property
@@ -358,9 +369,12 @@ class Work:
         return 1 if self.skipped.count else 0
 
     def __enter__(self):
+        self._saying = saying_warnings(self.bar.clear if self.bar else None)
+        self._saying.__enter__()
         return self
 
     def __exit__(self, kind, error, trace):
+        self._saying.__exit__(None, None, None)
         if self.bar is not None:
             self.bar.clear()
         if kind is None:

@@ -9,7 +9,7 @@ import sys
 
 from .._text import printable
 from ..inference.aggregate import METHODS
-from .common import Work, add_model, add_reading, caveats, check_out, open_model, reading, saying_warnings
+from .common import Work, add_model, add_reading, caveats, check_out, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
@@ -44,7 +44,7 @@ def run(args):
 
     model = open_model(args)
     files = args.files[0] if len(args.files) == 1 else args.files
-    with saying_warnings(), Work(args.files, debug=args.debug) as work:
+    with Work(args.files, debug=args.debug) as work:
         found = evaluate(
             model,
             files,

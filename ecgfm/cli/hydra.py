@@ -1,9 +1,11 @@
 """The commands of fairseq-signals: ``ecgfm-hydra-train``, ``ecgfm-hydra-validate``, ``ecgfm-hydra-inference``."""
 
 import sys
+from functools import partial
 
 from ..errors import ConfigError
 from ..ranks import communicator, launch, ranks_started
+from .common import saying_warnings
 from .main import Parser, run_command
 
 __all__ = ["inference", "train", "validate"]
@@ -11,19 +13,27 @@ __all__ = ["inference", "train", "validate"]
 
 def train(argv=None):
     """Pretrain or finetune as a YAML file and overrides say. Returns the exit status."""
-    return run_command(lambda: _train(*_arguments("ecgfm-hydra-train", train.__doc__, argv)), _given(argv))
+    return _run(_train, "ecgfm-hydra-train", train.__doc__, argv)
 
 
 def validate(argv=None):
     """Metrics of a checkpoint on subsets, and stores of what it gives. Returns the exit status."""
-    name = "ecgfm-hydra-validate"
-    return run_command(lambda: _evaluate("validate", *_arguments(name, validate.__doc__, argv)), _given(argv))
+    return _run(partial(_evaluate, "validate"), "ecgfm-hydra-validate", validate.__doc__, argv)
 
 
 def inference(argv=None):
     """Stores of what a checkpoint gives on subsets, whose labels are not read. Returns the exit status."""
-    name = "ecgfm-hydra-inference"
-    return run_command(lambda: _evaluate("inference", *_arguments(name, inference.__doc__, argv)), _given(argv))
+    return _run(partial(_evaluate, "inference"), "ecgfm-hydra-inference", inference.__doc__, argv)
+
+
+def _run(work, program, description, argv):
+    """Run a command; what `ecgfm.InputWarning` says in it is a line each."""
+
+    def run():
+        with saying_warnings():
+            return work(*_arguments(program, description, argv))
+
+    return run_command(run, _given(argv))
 
 
 def _evaluate(name, args, argv, alone):

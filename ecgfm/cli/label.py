@@ -18,8 +18,11 @@ from contextlib import contextmanager
 from .._files import replacing
 from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
+from .common import check_out
 
 __all__ = ["add_arguments", "run"]
+
+_ENDINGS = {"long": (".csv",), "wide": (".csv",), "jsonl": (".jsonl", ".json", ".ndjson"), "text": (".txt",)}
 
 
 def add_arguments(parser):
@@ -39,7 +42,8 @@ def add_arguments(parser):
                              "text: explanations to read")
     parser.add_argument("--explain", action="store_true", help="with jsonl: which words led to which label, and how")
     parser.add_argument("--unmatched", metavar="FILE", help="write what no pattern took there, a row per report")
-    parser.add_argument("--out", metavar="FILE", help="default: standard output")
+    parser.add_argument("--out", metavar="FILE", help="ends in .csv, with jsonl in .jsonl, with text in .txt;"
+                        " default: standard output")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
@@ -48,6 +52,10 @@ def run(args):
 
     if args.explain and args.format not in ("jsonl", "text"):
         raise ConfigError("explanations need --format jsonl or text", field="--explain")
+    if args.out is not None:
+        check_out(args.out, args.files, _ENDINGS[args.format])
+    if args.unmatched is not None:
+        check_out(args.unmatched, args.files, _ENDINGS["long"], "--unmatched")
     labeler = load(args.definitions)
     if not args.normalized:
         _ = labeler.normalizer  # what is wrong with its rules is said before anything is written

@@ -5,7 +5,10 @@ with --plot each recording is drawn. By default the last layer's largest attenti
 ECG-FM's tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
 """
 
+import os
+
 from .._text import printable
+from ..errors import ConfigError
 from ..inference.saliency import REDUCTIONS
 from .common import (
     Work,
@@ -19,6 +22,8 @@ from .common import (
     open_model,
     reading,
 )
+
+_PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".tif", ".tiff")
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,6 +48,10 @@ def add_arguments(parser):
 def run(args):
     check_out(args.out, args.files, (".npy",))
     if args.plot is not None:
+        if args.plot.lower().endswith(_PICTURES) and not os.path.isdir(args.plot):
+            raise ConfigError(
+                "a picture, not a folder", path=args.plot, field="--plot", remedy="Name the folder of the pictures"
+            )
         check_folder(args.plot, "--plot")
     from ..inference import saliency_to
 

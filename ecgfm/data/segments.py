@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._signals import real_array
+from ..ecg.expected import refuse_other_order
 from ..errors import FormatError, LabelError, SignalError
 from ..storage.inputs import open_input
 from .manifest_reading import read_manifest
@@ -209,6 +210,7 @@ class SegmentArrays:
     path = None
 
     def __init__(self, x, y=None, *, idx=None, sample_rate=None, pairs=False):
+        refuse_other_order(x, "x")
         self._x = real_array(x, "x")
         if self._x.ndim != 3 or 0 in self._x.shape:
             raise SignalError(f"the shape {self._x.shape} is not (segments, leads, samples)", field="x")

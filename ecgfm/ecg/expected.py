@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputWarning
+from ..errors import InputWarning, LeadError
+from .named import row_names
 from .prepare import SAMPLES, Segments
+from .record import LEADS, canonical_lead, listed, names_lead
 
-__all__ = ["Expected", "prepared_here", "unprepared", "warn_unprepared"]
+__all__ = ["Expected", "prepared_here", "refuse_other_order", "unprepared", "warn_unprepared"]
 
 _ROWS = 16  # segments that are looked at; all of them would cost more than the answer is worth
 # Nine of ten raw recordings of 123 leave less than this of II - I - III; of 1,630 prepared segments none.
@@ -45,6 +47,25 @@ class Expected:
 
 
 ECG_FM = Expected()
+
+
+def refuse_other_order(x, field):
+    """Refuse segments whose rows are named as leads, but not in the model's order.
+
+    An array has no names, so that of tables (DataFrames) in another order each lead would be taken for another.
+
+    Raises
+    ------
+    LeadError
+    """
+    for one in x if isinstance(x, (list, tuple)) else (x,):
+        names = row_names(one, names_lead)
+        if names is not None and tuple(map(canonical_lead, names)) != LEADS:
+            raise LeadError(
+                f"the rows are named {listed(names)}, the model takes {listed(LEADS)}",
+                field=field,
+                remedy="ecgfm.prepare puts leads into this order by their names",
+            )
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._text import shown
 from ..errors import LeadError, SignalError
 
-__all__ = ["columns_of", "named_rows"]
+__all__ = ["columns_of", "named_rows", "row_names"]
 
 
 def named_rows(values, known):
@@ -20,8 +21,9 @@ def named_rows(values, known):
     ----------
     values : object
         Anything. Names have: tables (of pandas, polars, pyarrow, or an `ecgfm.Table`) by their columns or by their
-        index, mappings of name to values, structured arrays by their fields, and labelled arrays (xarray) by the
-        coordinates of a dimension. Numbers and times are no names.
+        index, mappings of name to values, structured arrays by their fields, lists of named columns (Series), and
+        labelled arrays (xarray) by the coordinates of a dimension. Numbers and times are no names; of a name of several
+        levels the level counts that is a lead's.
     known : callable
         Takes a name; True if it is that of a lead.
 
@@ -38,18 +40,21 @@ def named_rows(values, known):
     SignalError
         If a lead's values are not numbers, or leads have different lengths.
     """
-    columns = columns_of(values)
-    if columns is not None:
-        rows = _texts(getattr(values, "index", None))
-        columns = _texts(columns)
+    series = _names_of_series(values, known)
+    if series is not None:
+        return _of_columns(values, series, known, range(len(series)))
+    keys = columns_of(values)
+    if keys is not None:
+        rows = _texts(getattr(values, "index", None), known)
+        columns = _texts(keys, known)
         if _by_rows(columns, rows, known):
             return _chosen(np.asarray(values), rows, known)
-        return (values, None, ()) if columns is None else _of_columns(values, columns, known)
+        return (values, None, ()) if columns is None else _of_columns(values, columns, known, keys)
     fields = getattr(getattr(values, "dtype", None), "names", None)
     if fields is not None:
-        return _of_columns(values, list(fields), known)
-    first, second = _coordinates(values)
-    if first is None and second is None:
+        return _of_columns(values, list(fields), known, fields)
+    first, second = _coordinates(values, known)[:2]
+    if (first is None and second is None) or np.ndim(values) != 2:
         return values, None, ()
     array = np.asarray(values)
     return _chosen(array, first, known) if _by_rows(second, first, known) else _chosen(array.T, second, known)
@@ -67,23 +72,54 @@ def columns_of(values):
     return list(columns)
 
 
-def _texts(names):
-    """The names as text; None if they are not all text."""
-    if names is None or callable(names):
+def row_names(values, known):
+    """The names of the rows of one segment, or of each of several in a labelled array; None if they are no leads'."""
+    if columns_of(values) is not None:
+        names = _texts(getattr(values, "index", None), known)
+    else:
+        names = _names_of_series(values, known) or _coordinates(values, known)[-2]
+    return names if names and any(map(known, names)) else None
+
+
+def _texts(names, known):
+    """The names as text; None if they are not all text, and none is a lead's."""
+    if names is None or callable(names) or getattr(getattr(names, "dtype", None), "kind", "O") not in "OSUV":
         return None
     names = list(names)
-    return [str(name) for name in names] if names and all(isinstance(name, str) for name in names) else None
+    texts = [_text(name, known) for name in names]
+    if None in texts and not any(text is not None and known(text) for text in texts):
+        return None
+    return [shown(name) if text is None else text for name, text in zip(names, texts)] or None
 
 
-def _coordinates(values):
-    """The names along both dimensions of a labelled array, each None if there are none."""
+def _text(name, known):
+    """A name as text; None for a number, a time and the like."""
+    if isinstance(name, bytes):
+        return name.decode("utf-8", "replace")
+    if isinstance(name, tuple):
+        parts = [part for part in name if isinstance(part, str)]
+        return next(filter(known, parts), " ".join(parts) or None)
+    return str(name) if isinstance(name, str) else None
+
+
+def _names_of_series(values, known):
+    """The names of a list of named columns, at least one of which is a lead; else None."""
+    if not isinstance(values, (list, tuple)) or not values:
+        return None
+    names = [getattr(one, "name", None) for one in values]
+    named = all(isinstance(name, str) for name in names) and all(np.ndim(one) == 1 for one in values)
+    return names if named and any(map(known, names)) else None
+
+
+def _coordinates(values, known):
+    """The names along the dimensions of a labelled array of two or three, each None if there are none."""
     dims, coords = getattr(values, "dims", None), getattr(values, "coords", None)
-    if coords is None or not isinstance(dims, tuple) or len(dims) != 2:
+    if coords is None or not isinstance(dims, tuple) or len(dims) not in (2, 3):
         return None, None
     found = []
     for dim in dims:
         try:
-            found.append(_texts(np.asarray(coords[dim]).tolist()))
+            found.append(_texts(np.asarray(coords[dim]).tolist(), known))
         except (KeyError, TypeError, ValueError):
             found.append(None)
     return tuple(found)
@@ -110,16 +146,18 @@ def _chosen(array, names, known):
     return array, [names[i] for i in kept], tuple(names[i] for i in left)
 
 
-def _of_columns(values, columns, known):
-    kept = [name for name in columns if known(name)] or columns
-    chosen = set(kept)
-    twice = sorted(name for name, count in Counter(kept).items() if count > 1) if len(chosen) < len(kept) else ()
+def _of_columns(values, columns, known, keys):
+    """The leads among columns; `keys` are what `values` calls them."""
+    chosen = [i for i, name in enumerate(columns) if known(name)] or list(range(len(columns)))
+    kept = [columns[i] for i in chosen]
+    names = set(kept)
+    twice = sorted(name for name, count in Counter(kept).items() if count > 1) if len(names) < len(kept) else ()
     if twice:
         raise LeadError(f"named more than once: {twice[0]}", field="leads", remedy="Give each lead one name")
-    rows = [_numbers(values[name], f"lead {name}") for name in kept]
+    rows = [_numbers(values[keys[i]], f"lead {columns[i]}") for i in chosen]
     if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
         raise SignalError("the leads have different lengths, or more than one dimension", field="signal")
-    return np.stack(rows), list(kept), tuple(name for name in columns if name not in chosen)
+    return np.stack(rows), kept, tuple(name for name in columns if name not in names)
 
 
 def _numbers(column, field):

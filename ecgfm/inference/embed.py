@@ -157,7 +157,7 @@ def embed(
     )
 
 
-def embedded(model, inputs, *, layer=None, tokens=False, **reading):
+def embedded(model, inputs, *, layer=None, tokens=False, ignored=None, **reading):
     """Iterate over each recording's `Done` with ``embeddings`` (n, C) and, if asked for, ``tokens`` (n, T, C)."""
     given = {} if layer is None else {"layer": layer}
 
@@ -165,7 +165,7 @@ def embedded(model, inputs, *, layer=None, tokens=False, **reading):
         output = model(x, padding_mask=padding_mask, **given)
         return {"embeddings": output.embedding} | ({"tokens": output.tokens} if tokens else {})
 
-    return stream(forward, expand(inputs), **reading)
+    return stream(forward, expand(inputs, ignored), **reading)
 
 
 def embedding_tables(done):

@@ -10,6 +10,7 @@ from ..ecg import Record, Segments
 from ..ecg.expected import warn_unprepared
 from ..ecg.segment_files import numbered_names, recording_names
 from ..errors import Error, LabelError
+from .ignored import nothing_said
 from .inputs import expand, manifest_files
 
 __all__ = ["Plan"]
@@ -46,7 +47,7 @@ class Plan:
         self.inputs = inputs
         self._claims, self._rows = {}, None
         if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
-            files = [(file, one) for file, one in expand(inputs)]
+            files = [(file, one) for file, one in expand(inputs, nothing_said)]
             self._check_count(len(files))
             self._match_all([file for file, one in files])
 

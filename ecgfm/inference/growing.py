@@ -34,7 +34,7 @@ class Growing:
     ----------
     path : path-like
         The main file. Beside it, with its name without the suffix, stand ``.status.csv`` (``file``, ``status``:
-        ``done`` or ``skipped``, ``segments``, ``error``, ``fingerprint``) and ``.run.json``, which holds `settings`.
+        ``done``, ``skipped`` or ``ignored``, ``segments``, ``error``, ``fingerprint``) and ``.run.json``, which holds `settings`.
     outputs : dict of str to {"record", "segment"}
         Path of each file -> whether it gets a row per recording or per segment. ``.npy`` files get arrays, all others
         are CSV.
@@ -154,6 +154,10 @@ class Growing:
         """Write down that one recording, the next of those that `missing` gave, was skipped, and why."""
         self._write_status(file, "skipped", 0, without_path(error))
         self.skipped += 1
+
+    def ignore(self, path, reason):
+        """Write down that a file of a folder is no recording, and why."""
+        self._status.write(_status_lines([(path, "ignored", 0, reason, "")]).encode())
 
     def __enter__(self):
         return self

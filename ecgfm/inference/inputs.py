@@ -8,11 +8,12 @@ import numpy as np
 from ..ecg import Record, Segments, read
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
-from ..ecg.readers import PART, left_out, members
+from ..ecg.readers import PART, left_out, members, with_ending
 from ..ecg.record import is_masked, names_lead
 from ..ecg.segment_files import SegmentFiles, grouped
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..storage.inputs import open_input
+from .ignored import Ignored
 from .lists import PATH_COLUMNS, listed_files
 
 __all__ = ["expand", "manifest_files", "segments_of"]
@@ -39,8 +40,18 @@ def expand(inputs, ignored=None):
     inputs : path, Record, Segments, array_like, or an iterable of them
     ignored : callable, optional
         Called as ``ignored(path, reason)`` for each file of a directory that was left out, and each link to a directory
-        that was looked into before. Hidden files, and what belongs to a recording beside it, are passed over.
+        that was looked into before. Hidden files, and what belongs to a recording beside it, are passed over. By default an
+        `InputWarning` counts and names them in the end.
     """
+    if ignored is not None:
+        yield from _expanded(inputs, ignored)
+        return
+    ignored = Ignored()
+    yield from _expanded(inputs, ignored)
+    ignored.warn(stacklevel=4)
+
+
+def _expanded(inputs, ignored):
     try:
         iterator = iter(_several(inputs))
     except TypeError:
@@ -78,14 +89,15 @@ def _several(inputs):
     if getattr(getattr(inputs, "dtype", None), "names", None) or hasattr(inputs, "dims"):
         return [inputs] if np.ndim(inputs) <= 2 else inputs  # it may name its leads
     array = inputs if isinstance(inputs, np.ndarray) else np.asarray(inputs)  # a masked one stays masked
-    if array.dtype.kind in "SUO" and array.ndim <= 1:
+    if array.dtype.kind in "SUO" and (array.ndim <= 1 or 1 in array.shape):
         return [os.fsdecode(one) if isinstance(one, bytes) else one for one in array.reshape(-1).tolist()]
     return [array] if array.ndim <= 2 else array
 
 
 def _of_table(table, columns):
     """A table is a recording, whose leads it names, or has a column of paths."""
-    name = next((name for name in PATH_COLUMNS if name in columns), None)
+    paths = [name for name in PATH_COLUMNS if name in columns]
+    name = next((name for name in paths if _first_is_there(table[name])), paths[0] if paths else None)
     if name is None and len(columns) == 1 and np.asarray(table[columns[0]]).dtype.kind in "UO":
         name = columns[0]
     if name is not None:
@@ -95,19 +107,30 @@ def _of_table(table, columns):
     return [table]
 
 
+def _first_is_there(column):
+    """Whether the first cell of a column names a file; of PTB-XL's two columns often one is on the disk."""
+    first = next((one for one in np.asarray(column, dtype=object).reshape(-1)[:1]), None)
+    return isinstance(first, (str, os.PathLike)) and os.path.exists(with_ending(os.fsdecode(first)))
+
+
 def _directory(top, ignored):
-    refused, found = [], False
-    for path in _files(top, refused, ignored):
+    refused, found, left = [], False, []
+    others = Ignored(lambda path, reason: left.append((path, reason)))
+    for path in _files(top, refused, others):
         reason = left_out(path)
         if reason is None:
             found = True
             yield from _recordings(path)
-        elif ignored is not None and reason != PART:
-            ignored(path, reason)
+        elif reason != PART:
+            others(path, reason)
     for error in refused:
         yield error.filename, FormatError(f"the directory can't be listed: {error.strerror}", path=error.filename)
     if not found and not refused:
-        yield top, FormatError("the directory holds no recordings", path=top)
+        line = others.line()
+        yield top, FormatError(f"the directory holds no recordings{'; ' if line else ''}{line}", path=top)
+        return
+    for path, reason in left:
+        ignored(path, reason)
 
 
 def _files(top, refused, ignored):
@@ -116,8 +139,7 @@ def _files(top, refused, ignored):
     while waiting:
         folder = waiting.pop()
         if not _is_first(folder, seen):
-            if ignored is not None:
-                ignored(folder, "a link to a directory that is read already")
+            ignored(folder, "a link to a directory that is read already")
             continue
         try:
             with os.scandir(folder) as entries:

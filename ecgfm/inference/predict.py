@@ -116,8 +116,10 @@ class Outcome:
     embeddings: np.ndarray = None
 
 
-def outcomes(model, inputs, *, batch_size=8, **reading):
+def outcomes(model, inputs, *, batch_size=8, ignored=None, **reading):
     """Iterate over the `Outcome` of each recording, in order; the parameters are those of `predict`.
+
+    `ignored` is that of `ecgfm.inference.inputs.expand`.
 
     Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
     """
@@ -133,5 +135,5 @@ def outcomes(model, inputs, *, batch_size=8, **reading):
             )
         return {"logits": output.logits, "probabilities": output.probabilities, "embeddings": output.embedding}
 
-    for each in stream(forward, expand(inputs), batch_size=batch_size, **reading):
+    for each in stream(forward, expand(inputs, ignored), batch_size=batch_size, **reading):
         yield Outcome(each.file, each.error, each.start_s, each.end_s, each.provenance, **each.outputs)

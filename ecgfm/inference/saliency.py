@@ -174,7 +174,7 @@ def saliency(
     )
 
 
-def salient(model, inputs, *, layer=None, reduction="max", **reading):
+def salient(model, inputs, *, layer=None, reduction="max", ignored=None, **reading):
     """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer`` and ``checksum`` (n,)."""
     if reduction not in REDUCTIONS:
         raise ConfigError(
@@ -193,7 +193,7 @@ def salient(model, inputs, *, layer=None, reduction="max", **reading):
         checksum = segment_checksums(x)
         return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index), "checksum": checksum}
 
-    return stream(forward, expand(inputs), **reading)
+    return stream(forward, expand(inputs, ignored), **reading)
 
 
 def reduce_attention(attention, reduction="max"):

@@ -12,6 +12,7 @@ from ..table import Table, check_ending
 from .aggregate import check_method
 from .embed import embedded
 from .growing import Growing
+from .ignored import Ignored
 from .opening import opened_model
 from .predict import outcomes
 from .result import Result, about, provenance_columns, segment_table
@@ -50,7 +51,8 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
     """Write predictions into CSV files as they come, however many recordings there are.
 
     ``p.csv`` gets a row per recording, ``p.segments.csv`` a row per segment, both as of `Result.to_csv`;
-    ``p.status.csv`` tells of each recording whether it was done. While the run lasts, ``.part`` stands at the end of
+    ``p.status.csv`` tells of each recording whether it was done, and names the
+    files of folders that were ignored. While the run lasts, ``.part`` stands at the end of
     these names; a run that was broken off leaves them, goes on with ``resume=True``, and is not thrown away unless
     ``overwrite=True`` says so.
 
@@ -201,7 +203,8 @@ def _write(model, inputs, path, found, outputs, rows, again, settings, options):
     settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}
     first = None
     with Growing(path, outputs, settings, resume=again[0], overwrite=again[1]) as files:
-        for each in found(model, inputs, select=files.missing, **options):
+        ignored = Ignored(files.ignore)
+        for each in found(model, inputs, select=files.missing, ignored=ignored, **options):
             if each.error is None:
                 files.add(each.file, len(each.start_s), rows(each))
                 if on_done is not None:
@@ -217,6 +220,7 @@ def _write(model, inputs, path, found, outputs, rows, again, settings, options):
                 progress(files.records + files.skipped, each.file)
         if not files.records:
             raise first or ConfigError("no recordings were given", field="files")
+    ignored.warn(stacklevel=3)
     if first is not None and on_error == "skip":
         told = f"{files.skipped} recordings were skipped, see {files.paths[-1]}; the first: {first}"
         warnings.warn(told, stacklevel=3)

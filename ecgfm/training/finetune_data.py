@@ -7,6 +7,7 @@ import numpy as np
 from .._signals import bool_array, real_array, zeros_under_mask
 from ..data.dataset import Dataset
 from ..ecg import Segments
+from ..ecg.expected import refuse_other_order
 from ..errors import ConfigError, InputWarning, LabelError, SignalError
 from ..inference.truth_table import label_file_beside
 from .grouping import group_numbers, held_out, recordings_of
@@ -142,6 +143,7 @@ def _arrays(x, y, padding_mask, name):
         padding_mask = own if padding_mask is None else padding_mask
     elif padding_mask is None:
         padding_mask = getattr(x, "padding_mask", None)
+    refuse_other_order(x, name)
     x = real_array(x, name)
     if x.ndim != 3 or len(x) == 0:
         raise SignalError(f"the shape {x.shape} is not (segments, leads, samples) with a segment", field=name)

@@ -86,7 +86,10 @@ class Session:
         dataset = run["dataset"]
         self.data = load_dataset(run, dataset["train_subset"], training=True)
         self.valid = {name: load_dataset(run, name, training=False) for name in self.subsets}
+        said = len(run.notices)
         self.trainer = make_trainer(run, self.data, ranks)
+        for notice in run.notices[said:]:
+            self.log.say(notice)
         for each in (self.data, *self.valid.values()):
             check_data(each, self.trainer)
         self.loader = load_loader(run, self.data, ranks, report=self._damaged)

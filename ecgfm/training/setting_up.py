@@ -9,6 +9,7 @@ from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..errors import ConfigError, LabelError
+from ..model import caveat_of
 from .config import MISSING, numbers
 from .objectives import ChallengeScore, Classification, Pretraining
 from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE
@@ -186,6 +187,9 @@ def _finetuning(run, dataset, common):
         with checkpoint.read(model) as found:
             _check_architecture(run, found, model)
             _check_signals(run, found, model)
+            caveat = caveat_of(found.info)
+        if caveat is not None:
+            run.notices.append(f"{model}: {caveat}")
     settings = {name: type(default)(m[name]) for name, default in FINETUNING.items()}
     names = _label_names(run, labels)
     return Trainer(model, num_labels=labels, labels=names, pos_weight=weights, **common, **settings)

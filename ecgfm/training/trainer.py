@@ -15,7 +15,7 @@ from .._text import shown
 from .._threads import core
 from ..checkpoint.labels import check_labels, read_label_file
 from ..ecg import Segments
-from ..ecg.expected import ECG_FM, warn_unprepared
+from ..ecg.expected import ECG_FM, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..model import Model
 from ..ranks import Alone
@@ -450,6 +450,7 @@ class Trainer:
             Once, if they are evidently not prepared, as millivolts aren't; and where x isn't 0 under `padding_mask`,
             which is taken as 0.
         """
+        refuse_other_order(x, "x")
         ready, valid = checked_segments(x, padding_mask, self.config)
         if self.expected is not None:
             given = x if isinstance(x, Segments) else ready

@@ -6,7 +6,8 @@ import re
 import numpy as np
 
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
-from ..ecg.record import checked_signal
+from ..ecg.named import named_rows
+from ..ecg.record import checked_signal, names_lead
 from ..ecg.segment_files import SegmentFiles
 from ..errors import ConfigError, LeadError, SignalError
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
@@ -27,6 +28,7 @@ def plot(
     start_s=None,
     duration_s=10.0,
     sampling_rate=None,
+    unit=None,
     title=None,
     path=None,
 ):
@@ -36,7 +38,7 @@ def plot(
     ----------
     record : path, Record, Segments or array_like
         What is drawn: a recording in millivolt, or what the model sees of it (Segments). An array is (12, samples) in
-        the order of `ecgfm.LEADS`.
+        the order of `ecgfm.LEADS`; a DataFrame and its like name their leads.
     saliency : Saliency or array_like, optional
         What `ecgfm.saliency` gave for the recording, alone or among others: it is found by its values, and that of
         another recording is refused. Or an array (n, N), or (N,) for the first segment. The line is blue where it is low, red where it is high, and grey where
@@ -47,6 +49,8 @@ def plot(
         The time that is drawn, in seconds: by default 10 s from the beginning.
     sampling_rate : float, optional
         In Hz, for an array and for a file that doesn't state it.
+    unit : {"mV", "uV", "V"}, optional
+        Of an array's values, or of those of a file that states none.
     title : str, optional
         By default the name of the recording.
     path : path-like, optional
@@ -72,7 +76,7 @@ def plot(
     >>> record = ecgfm.read("a.mat")
     >>> ecgfm.plot(record, saliency=ecgfm.saliency(model, record), leads=["II"], path="a.png")
     """
-    shown = _Shown(record, sampling_rate)
+    shown = _Shown(record, sampling_rate, unit)
     rows = shown.rows_of(leads)
     start = _checked_time(shown.start_s if start_s is None else start_s, "start_s")
     end = start + _checked_time(duration_s, "duration_s", positive=True)
@@ -161,11 +165,11 @@ def interval_values(times, start_s, samples):
 class _Shown:
     """What is drawn: pieces of (times, signal), the names of the rows, and the unit."""
 
-    def __init__(self, record, sampling_rate):
+    def __init__(self, record, sampling_rate, unit):
         if isinstance(record, (str, os.PathLike)):
-            record = read(record, sampling_rate=sampling_rate)
+            record = read(record, sampling_rate=sampling_rate, unit=unit)
         elif not isinstance(record, (Record, Segments)):
-            record = _record_of(record, sampling_rate)
+            record = _record_of(record, sampling_rate, unit)
         self.source, self.record = record.source, record
         if isinstance(record, Segments):
             step = np.arange(record.x.shape[2]) / SAMPLING_RATE
@@ -214,15 +218,19 @@ class _Shown:
         return cut
 
 
-def _record_of(array, sampling_rate):
+def _record_of(array, sampling_rate, unit):
+    array, names, _ = named_rows(array, names_lead)
     array = checked_signal(array)
-    if len(array) != len(LEADS) or sampling_rate is None:
+    if sampling_rate is None or (names is None and len(array) != len(LEADS)):
         raise SignalError(
             f"an array of shape {array.shape} is no recording without a rate and the names of its leads",
             field="record",
             remedy="Make one of it: ecgfm.Record(array, sampling_rate, leads)",
         )
-    return Record(array, sampling_rate, LEADS)
+    units = (None,) * len(array)
+    record = Record(array.astype(np.float32), sampling_rate, LEADS if names is None else names, units=units)
+    record.set_unit(unit)
+    return record
 
 
 def _checked_time(value, field, positive=False):

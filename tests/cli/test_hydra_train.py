@@ -447,6 +447,33 @@ def test_only_keys_of_the_original_are_written(data, shared, kind):
 # ---- as the original ----
 
 
+def test_the_caveat_of_the_model_is_said_once(data, capsys):
+    table = weights.parameters(weights.SMALL, "pretraining")
+    checkpoint.save(
+        data / "model.pt",
+        kind="pretraining",
+        config=weights.SMALL,
+        tensors=weights.weights(table),
+        info={"caveat": "It knows adults only"},
+        force=True,
+    )
+    assert train(finetuning("optimization.max_epoch=1")) == 0
+    assert capsys.readouterr().out.count("model.pt: It knows adults only") == 1
+
+
+def test_warnings_are_lines(data, capsys, monkeypatch):
+    import warnings
+
+    def warn(run, ranks):
+        for _ in range(2):
+            warnings.warn("the input is odd", ecgfm.InputWarning)
+        return 0
+
+    monkeypatch.setattr("ecgfm.training.session.train", warn)
+    assert train(finetuning()) == 0
+    assert capsys.readouterr().err == "ecgfm: the input is odd\n"
+
+
 def test_finetuning_perturbs_nothing(data, capsys):
     """As in fairseq-signals, where this setting is one of pretraining."""
     assert train(finetuning(folder="plain")) == 0

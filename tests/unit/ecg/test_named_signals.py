@@ -133,3 +133,35 @@ def test_the_same_bits_in_predict(frame):
     for given in (frame, frame.T, [frame], {name: frame[name] for name in frame}):
         [(name, one)] = expand(given)
         assert name == "record_0" and np.array_equal(segments_of(one, 1000, None).x, EXPECTED)
+
+
+def test_names_of_several_levels_and_lists_of_columns(pandas, frame):
+    check([pandas.Series(X[i], name=LEADS[i]) for i in ORDER])
+    levels = frame.set_axis(pandas.MultiIndex.from_product([["ecg"], NAMES]), axis=1)
+    check(levels)
+    check(levels.T)
+    rows = frame.T
+    rows.loc[7] = 0.0  # one name is a number
+    check(rows)
+
+
+def test_where_order_is_taken_names_in_another_are_refused(frame):
+    import weights
+
+    model = ecgfm.Model.from_state_dict(weights.SMALL, weights.weights(weights.parameters(weights.SMALL)))
+    segment = ecgfm.prepare(frame, 1000).x[0]
+    ordered = frame.T.iloc[:, :2500].astype("float32")
+    ordered.loc[:] = segment[list(ORDER)]
+    with pytest.raises(LeadError, match=r"x: the rows are named aVF, aVR, V6.*ecgfm.prepare"):
+        model([ordered])
+    found = model([ordered.loc[list(LEADS)]])
+    assert np.array_equal(found.embedding, model(segment[None]).embedding)
+
+
+def test_a_picture_takes_names(frame):
+    pytest.importorskip("matplotlib")
+    for each in (frame, frame.T, {name: X[LEADS.index(name)] for name in NAMES}):
+        figure = ecgfm.plot(each, sampling_rate=1000, leads=["aVF"])
+        assert np.allclose(figure.axes[0].lines[0].get_ydata(), X[LEADS.index("aVF")][:6000])
+    figure = ecgfm.plot(X * 1000, sampling_rate=1000, unit="uV", leads=["I"])
+    assert np.allclose(figure.axes[0].lines[0].get_ydata(), X[0], rtol=1e-5)
