@@ -67,20 +67,23 @@ class _Group:
         self.original = (item.text(_ORIGINALITY) or "").upper() != "DERIVED"
 
     def millivolts(self, content):
-        """(leads, samples) float64."""
+        """(leads, samples) float32, a lead at a time: the samples may be stored in a byte each."""
         if not self.count:
             raise LeadError(
                 f"no channel is one of the 12 leads: {', '.join(self.leads) or 'none'}", path=self.path, field="leads"
             )
         raw = self._samples(content)
         missing = self._missing(raw)
-        signal = raw.T.astype(np.float64, order="C")
-        if missing is not None:
-            signal[missing] = np.nan
-        for row, name, channel in zip(signal, self.leads, self.channels):
+        signal = np.empty(raw.shape[::-1], np.float32)
+        for i, (name, channel) in enumerate(zip(self.leads, self.channels)):
             factor, baseline = self._scale(name, channel)
+            row = raw[:, i].astype(np.float64)
+            if missing is not None:
+                row[missing[i]] = np.nan
             row *= factor
             row += baseline
+            with np.errstate(over="ignore"):
+                signal[i] = row
         return signal
 
     def _samples(self, content):

@@ -19,7 +19,7 @@ from .wfdb_plain import PlainRecord, read_plain
 
 __all__ = ["FORMAT", "header_beside", "is_part", "is_segment", "read_values"]
 
-_MAX_HEADER, _MAX_LINE, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 1024, 512, 50_000
+_MAX_HEADER, _MAX_LINE, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 1024, 512, 1024
 _MAX_SIGNAL_FILE = 1 << 42  # a claim for the disk, not for memory: what is read of it is held against its size
 _RECORD = re.compile(r"[\w-]+(?:\.\w+)?(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
 _RATE = re.compile(r"(\d+(\.\d*)?|\.\d+)(/.*)?$", re.ASCII)
