@@ -7,7 +7,7 @@ import time
 import warnings
 from contextlib import contextmanager
 
-from .._text import printable
+from .._text import printable, short_path
 from ..errors import Error, InputWarning
 from ..inference.result import without_path
 from ..table import check_ending
@@ -185,7 +185,7 @@ class Skipped:
 
     def __call__(self, file, error):
         self.errors.append((file, error))
-        text = f"ecgfm: skipped: {printable(file)}: {printable(without_path(error))}"
+        text = f"ecgfm: skipped: {printable(short_path(str(file)))}: {printable(without_path(error))}"
         trace = getattr(error, "debug", "") if self._debug else ""
         text = "\n".join([*map(printable, trace.splitlines()), text])
         if self.count == 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .._text import shown
 from ..ecg import LEADS, SAMPLING_RATE, canonical_leads
 from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
@@ -96,7 +97,7 @@ def collect(outcomes, on_error="skip", progress=None):
     outcomes : iterable of Done or Outcome
     on_error : {"skip", "raise"} or callable
         See `ecgfm.predict`.
-    progress : callable, optional
+    progress : callable or False, optional
         Called as ``progress(done, file)`` after each.
 
     Raises
@@ -108,6 +109,10 @@ def collect(outcomes, on_error="skip", progress=None):
     """
     if on_error not in ("skip", "raise") and not callable(on_error):
         raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
+    if progress is False:
+        progress = None
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"{shown(progress)} is not a function", field="progress", remedy="Give a function, or False")
     done, failed = [], []
     for each in outcomes:
         if each.error is None:

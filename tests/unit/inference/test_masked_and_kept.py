@@ -133,3 +133,11 @@ def test_evaluate_takes_a_path(monkeypatch):
     assert len(ecgfm.evaluate("m.pt", records, y, bootstrap=0).predictions) == 2
     with pytest.raises(ConfigError, match="a model stands where"):
         ecgfm.evaluate(records, FakeModel(), y)
+
+
+def test_progress_is_a_function_or_false():
+    record = simulate(6.0, 500, seed=1)
+    assert len(predict(FakeModel(), [record], progress=False).records) == 1
+    with pytest.raises(ConfigError, match="not a function") as caught:
+        predict(FakeModel(), [record], progress=3)
+    assert caught.value.field == "progress"
