@@ -107,16 +107,17 @@ def open_text(path, *, most=None, error=FormatError, field=None, encoding="utf-8
         raise
 
 
-def lines(stream, path, *, most=MAX_LINE, error=FormatError):
+def lines(stream, path, *, most=MAX_LINE, error=FormatError, check=None):
     """Iterate over the lines of a text stream, with their ends; one of more than `most` characters is refused.
 
     It reads blocks and hands them on line by line without a step of Python for each, so that long tables cost no more
-    than from the file itself. What it has not yet given is taken from the stream.
+    than from the file itself. What it has not yet given is taken from the stream. `check`, if given, is called with
+    each block of whole lines and the number of lines before it.
     """
-    return itertools.chain.from_iterable(_blocks(stream, path, most, error))
+    return itertools.chain.from_iterable(_blocks(stream, path, most, error, check))
 
 
-def _blocks(stream, path, most, error):
+def _blocks(stream, path, most, error, check):
     """Iterate over streams of whole lines."""
     size, number, rest = min(most, _BLOCK), 0, ""
     while block := stream.read(size):
@@ -128,9 +129,13 @@ def _blocks(stream, path, most, error):
         end = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
         whole, rest = text[:end], text[end:]
         if whole:
+            if check is not None:
+                check(whole, number)
             yield io.StringIO(whole, newline="")
             number += whole.count("\n") or whole.count("\r")
     if rest:
+        if check is not None:
+            check(rest, number)
         yield io.StringIO(rest, newline="")
 
 

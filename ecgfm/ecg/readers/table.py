@@ -4,8 +4,10 @@ Columns are parted by commas, semicolons, tabs or blanks; where commas don't par
 """
 
 import csv
+import io
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -43,7 +45,7 @@ def _read(path, *, sampling_rate, leads):
     given = None if leads is None else canonical_leads(leads, path=path)
     try:
         with open_text(path, most=_MAX_TEXT) as file:
-            text = _checked(lines(file, path), path)
+            text = lines(file, path, check=partial(_check_quotes, path))
             top, line = _top(text, path)
             columns, delimiter = _header(line)
             if not columns:
@@ -57,12 +59,13 @@ def _read(path, *, sampling_rate, leads):
         raise FormatError(f"not text in UTF-8: {error.reason} at byte {error.start}", path=path) from None
 
 
-def _checked(text, path):
-    """The lines, of which each quote ends in its line."""
-    for number, line in enumerate(text):
-        if '"' in line and line.count('"') % 2:
-            raise FormatError("a quote that doesn't end in its line", path=path, field=f"line {number + 1}")
-        yield line
+def _check_quotes(path, text, before):
+    """Refuse lines in which a quote doesn't end."""
+    if '"' not in text:
+        return
+    for number, line in enumerate(io.StringIO(text, newline=""), before + 1):
+        if line.count('"') % 2:
+            raise FormatError("a quote that doesn't end in its line", path=path, field=f"line {number}")
 
 
 # ---- the first lines ------------------------------------------------------------------------------------------------
@@ -231,8 +234,10 @@ def _with_header(text, columns, delimiter, path, top, given_rate, given):
     rate = top.rate if top.rate is not None else times.rate(values[len(chosen) :])
     read = {*used, *times.clocks}
     ignored = [column.name for i, column in enumerate(columns) if i not in read and column.kind != "index"]
+    signal = values[: len(chosen)]
+    signal *= np.array(factors)[:, None]
     return make_record(
-        values[: len(chosen)] * np.array(factors)[:, None],
+        signal,
         path,
         field="signal",
         rate=rate,
