@@ -42,7 +42,7 @@ def test_what_a_folder_leaves_out_is_told(tmp_path):
     (tmp_path / "labels.csv").write_text("file,AF\na.npz,1\n")
     (tmp_path / "e.csv").write_text("lead_1,lead_2\n1,2\n")
     (tmp_path / "f.xyz").write_bytes(b"?")
-    (tmp_path / "notes").write_bytes(b"free")
+    (tmp_path / "unnamed").write_bytes(b"free")
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / ".hidden.gz").write_bytes(b"?")
     ignored = {}
@@ -54,7 +54,7 @@ def test_what_a_folder_leaves_out_is_told(tmp_path):
         "labels.csv": "its first line names no leads",
         "e.csv": "its first line names no leads",
         "f.xyz": "not the name of a recording",
-        "notes": "not a recording in a format that is known",
+        "unnamed": "not a recording in a format that is known",
         "empty": "the file is empty",
     }
     assert all(os.path.exists(path) for path in ignored)
