@@ -344,7 +344,7 @@ def test_safetensors_entries_that_lie(model, change, message):
         (b'{"a": NaN}', "not JSON"),
         (b'{"a": 1}', "other keys"),
         (b'{"a": {}, "a": {}}', "stands twice"),
-        (b"{" + b"".join(b'"%d": 0, ' % i for i in range(400_000)) + b'"399999": 0}', "stands twice"),  # no minutes
+        (b"{" + b"".join(b'"%d": 0, ' % i for i in range(200_000)) + b'"199999": 0}', "stands twice"),  # no minutes
         (b'{"__metadata__": 5}', "metadata"),
         (b'{"__metadata__": {"a": 5}}', "metadata"),
         (b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),

@@ -270,7 +270,7 @@ def test_duplicate_ids(tmp_path):
     errors = {row["idx"]: row["error"] for row in data_sets.read_table(out / "errors.csv")}
     assert "2 exams are called 11" in errors["0"] and "there is no exam 13" in errors["2"]
     assert "a recording that stands there twice" in errors["4"] and "there is no exam 99" in errors["5"]
-    assert "no exam number" in errors["6"] and "stands there twice" in errors["7"]
+    assert "is not an exam number" in errors["6"] and "stands there twice" in errors["7"]
 
 
 def test_a_missing_or_damaged_part(tmp_path):
