@@ -190,7 +190,9 @@ def pretraining_config(size):
 def pretraining_shapes(config):
     """{checkpoint name: shape} of every parameter of a pretraining model."""
     classifier = parameter_shapes(config | {"num_labels": 1})
-    shapes = {name.removeprefix("encoder."): shape for name, shape in classifier.items() if not name.startswith("proj.")}
+    shapes = {
+        name.removeprefix("encoder."): shape for name, shape in classifier.items() if not name.startswith("proj.")
+    }
     width, final, channels = config["encoder_embed_dim"], config["final_dim"], conv_layers(config)[-1][0]
     codes = config["latent_groups"] * config["latent_vars"]
     shapes["mask_emb"] = (width,)

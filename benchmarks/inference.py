@@ -317,19 +317,21 @@ def measure_starts(bench):
             for (title, contestant, _), starts in repeat_starts(bench, size, batch, threads).items():
                 quiet = [start for start in starts if not start[-1]]
                 seconds, loading, memory, _ = np.array(quiet or starts, dtype=float).T
-                rows.append({
-                    "size": size,
-                    "batch": batch,
-                    "threads": threads,
-                    "entry": title,
-                    "contestant": contestant,
-                    "starts": len(seconds),
-                    "busy": not quiet,
-                    "first_answer_s": float(np.median(seconds)),
-                    "first_answer_min_s": float(seconds.min()),
-                    "load_s": float(np.median(loading)),
-                    "memory_mb": float(memory.max()) / 1e6,
-                })
+                rows.append(
+                    {
+                        "size": size,
+                        "batch": batch,
+                        "threads": threads,
+                        "entry": title,
+                        "contestant": contestant,
+                        "starts": len(seconds),
+                        "busy": not quiet,
+                        "first_answer_s": float(np.median(seconds)),
+                        "first_answer_min_s": float(seconds.min()),
+                        "load_s": float(np.median(loading)),
+                        "memory_mb": float(memory.max()) / 1e6,
+                    }
+                )
     print_starts(rows)
     return rows
 

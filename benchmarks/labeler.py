@@ -22,19 +22,56 @@ DEGREE = ["", "minor ", "marked ", "moderate ", "minimal ", "prominent "]
 SURE = ["", "", "", "possible ", "probable ", "consider ", "cannot rule out ", "suspect "]
 PLACE = ["anterior", "inferior", "lateral", "septal", "anterolateral", "anteroseptal", "inferolateral"]
 AGE = ["", ", old", ", age undetermined", ", acute", " - possibly acute", ", probably recent"]
-RHYTHM = ["Sinus rhythm", "Sinus bradycardia", "Sinus tachycardia", "Atrial fibrillation", "Atrial flutter",
-          "Ectopic atrial rhythm", "Junctional rhythm", "Supraventricular tachycardia", "Normal sinus rhythm",
-          "Atrial fibrillation with rapid ventricular response", "Ventricular tachycardia", "A-V sequential pacemaker",
-          "Ventricular-paced rhythm"]
+RHYTHM = [
+    "Sinus rhythm",
+    "Sinus bradycardia",
+    "Sinus tachycardia",
+    "Atrial fibrillation",
+    "Atrial flutter",
+    "Ectopic atrial rhythm",
+    "Junctional rhythm",
+    "Supraventricular tachycardia",
+    "Normal sinus rhythm",
+    "Atrial fibrillation with rapid ventricular response",
+    "Ventricular tachycardia",
+    "A-V sequential pacemaker",
+    "Ventricular-paced rhythm",
+]
 ECTOPY = ["PVCs", "PACs", "ventricular premature complexes", "PVC(s)", "supraventricular extrasystoles", "APC's"]
 HOW = ["", "occasional ", "frequent ", "multifocal ", "paired ", "interpolated ", "no "]
-BLOCK = ["1st degree A-V block", "RBBB", "LBBB", "left anterior fascicular block", "2nd degree AV block, Mobitz I",
-         "incomplete right bundle branch block", "IVCD", "complete heart block"]
-WAVES = ["T wave abnormality", "ST-T changes", "ST elevation", "ST depression", "T wave inversion",
-         "poor R wave progression", "prolonged QT interval", "short PR interval", "low QRS voltages"]
-OTHER = ["Left axis deviation", "Right axis deviation", "LVH", "Left atrial abnormality", "Early repolarization",
-         "Left ventricular hypertrophy by voltage", "Borderline ECG", "Abnormal ECG", "Otherwise normal ECG",
-         "Normal ECG"]
+BLOCK = [
+    "1st degree A-V block",
+    "RBBB",
+    "LBBB",
+    "left anterior fascicular block",
+    "2nd degree AV block, Mobitz I",
+    "incomplete right bundle branch block",
+    "IVCD",
+    "complete heart block",
+]
+WAVES = [
+    "T wave abnormality",
+    "ST-T changes",
+    "ST elevation",
+    "ST depression",
+    "T wave inversion",
+    "poor R wave progression",
+    "prolonged QT interval",
+    "short PR interval",
+    "low QRS voltages",
+]
+OTHER = [
+    "Left axis deviation",
+    "Right axis deviation",
+    "LVH",
+    "Left atrial abnormality",
+    "Early repolarization",
+    "Left ventricular hypertrophy by voltage",
+    "Borderline ECG",
+    "Abnormal ECG",
+    "Otherwise normal ECG",
+    "Normal ECG",
+]
 
 
 def statement(r):
@@ -61,8 +98,11 @@ def reports(n, seed=0):
     r = random.Random(seed)
     made = set()
     while len(made) < n:
-        parts = [f"{r.choice(RHYTHM)} {r.choice(['with', 'and'])} {r.choice(HOW)}{r.choice(ECTOPY)}"
-                 if r.random() < 0.4 else f"{r.choice(RHYTHM)}, rate {r.randint(25, 260)}"]
+        parts = [
+            f"{r.choice(RHYTHM)} {r.choice(['with', 'and'])} {r.choice(HOW)}{r.choice(ECTOPY)}"
+            if r.random() < 0.4
+            else f"{r.choice(RHYTHM)}, rate {r.randint(25, 260)}"
+        ]
         parts += [statement(r) for _ in range(r.randint(1, 5))]
         made.add(r.choice(["; ", ". ", "\n"]).join(parts))
     made = sorted(made)
@@ -91,13 +131,15 @@ def measure(n, folder=None, processes=1):
     fresh = lambda: labeler.Labeler(own.definitions)  # noqa: E731 - nothing kept from an earlier run
     for mode in ("documented", "reference"):
         found[f"normalized text -> labels_flat, {mode}"] = n / best(
-            lambda mode=mode: fresh().label(texts, mode, normalized=True).labels_flat)
+            lambda mode=mode: fresh().label(texts, mode, normalized=True).labels_flat
+        )
     found["raw text -> labels_flat"] = n / best(lambda: fresh().label(raw).labels_flat)
     found["normalisation alone"] = n / best(lambda: own.normalizer(raw))
     found["matching alone"] = n / best(lambda: [engine.matcher.match(text) for text in texts])
     if processes != 1:
         found[f"raw text -> labels_flat, {processes or 'all'} processes"] = n / best(
-            lambda: own.label(raw, processes=processes).labels_flat)
+            lambda: own.label(raw, processes=processes).labels_flat
+        )
     found.update({f"search, {name}": n / seconds for name, seconds in searches(engine, texts).items()})
     return found
 
@@ -122,21 +164,27 @@ def searches(engine, texts):
 
     try:
         import ahocorasick_rs
+
         characters = ahocorasick_rs.AhoCorasick(patterns)
         find = characters.find_matches_as_indexes
         found["ahocorasick_rs over characters, borders checked"] = best(
-            lambda: [bordered(text, find(text, overlapping=True)) for text in texts])
+            lambda: [bordered(text, find(text, overlapping=True)) for text in texts]
+        )
     except ImportError:
         pass
     try:
         import ahocorasick
+
         characters = ahocorasick.Automaton()
         for number, text in enumerate(patterns):
             characters.add_word(text, (number, len(text)))
         characters.make_automaton()
         found["pyahocorasick over characters, borders checked"] = best(
-            lambda: [bordered(text, [(k, end + 1 - size, end + 1) for end, (k, size) in characters.iter(text)])
-                     for text in texts])
+            lambda: [
+                bordered(text, [(k, end + 1 - size, end + 1) for end, (k, size) in characters.iter(text)])
+                for text in texts
+            ]
+        )
     except ImportError:
         pass
     return found

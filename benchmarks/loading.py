@@ -35,8 +35,13 @@ def make_files(folder, count):
     lines, index = [f"\t{folder}/mat/"], ["idx,save_file,segment_i,sample_rate,sample_size"]
     for i in range(count):
         packed[i] = x = rng.standard_normal(SHAPE, np.float32)
-        fields = {"feats": x.astype(np.float64), "curr_sample_rate": RATE, "curr_sample_size": SHAPE[1], "idx": i // 2,
-                  "segment_i": i % 2}
+        fields = {
+            "feats": x.astype(np.float64),
+            "curr_sample_rate": RATE,
+            "curr_sample_size": SHAPE[1],
+            "idx": i // 2,
+            "segment_i": i % 2,
+        }
         with open(os.path.join(folder, "mat", f"r{i // 2}_{i % 2}.mat"), "wb") as file:
             file.writelines(mat_bytes(fields))
         lines.append(f"r{i // 2}_{i % 2}.mat\t{SHAPE[1]}")

@@ -100,8 +100,13 @@ def by_ecgfm(paths, folder):
 def by_ecgfm_from_memory(held, folder):
     signals = {name: (signal, rate) for name, signal, rate in held}
     write_table(folder, [{"path": name} for name in signals])
-    preprocess(Files(reader=lambda row: Recording(*signals[os.path.basename(row["path"])], LEADS)), folder, TOP,
-               packed=True, workers=1)
+    preprocess(
+        Files(reader=lambda row: Recording(*signals[os.path.basename(row["path"])], LEADS)),
+        folder,
+        TOP,
+        packed=True,
+        workers=1,
+    )
 
 
 def write_table(folder, rows):
@@ -157,7 +162,8 @@ def run(args, folder):
         part = paths[start : start + args.turn]
         held = [(os.path.basename(path), *read_plainly(path)) for path in part]
         for kind, (first, second), what in (
-            ("files", (by_ecgfm, by_wfdb), part), ("memory", (by_ecgfm_from_memory, by_scipy), held)
+            ("files", (by_ecgfm, by_wfdb), part),
+            ("memory", (by_ecgfm_from_memory, by_scipy), held),
         ):
             pair = [("ecgfm", first, ours), ("plain", second, theirs)]
             took = {}
@@ -167,13 +173,20 @@ def run(args, folder):
             worst = max(worst, compared(ours, theirs))
             ratios[kind].append(took["plain"][0] / took["ecgfm"][0])
         memory.append(resident_mb())
-        print(f"{start + len(part):>6} recordings  {memory[-1]:8.1f} MB  files {ratios['files'][-1]:.2f}"
-              f"  memory {ratios['memory'][-1]:.2f}", file=sys.stderr)
+        print(
+            f"{start + len(part):>6} recordings  {memory[-1]:8.1f} MB  files {ratios['files'][-1]:.2f}"
+            f"  memory {ratios['memory'][-1]:.2f}",
+            file=sys.stderr,
+        )
     shutil.rmtree(ours)
     by_ecgfm(paths, ours)
     loader = {
-        f"{threads} threads": [round(speed) for speed in loader_speed(
-            os.path.join(ours, "packed", "all.npy"), threads, args.batch_size, args.seconds_of_loading)]
+        f"{threads} threads": [
+            round(speed)
+            for speed in loader_speed(
+                os.path.join(ours, "packed", "all.npy"), threads, args.batch_size, args.seconds_of_loading
+            )
+        ]
         for threads in (0, 1, 2)
     }
     return {
@@ -191,8 +204,12 @@ def run(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=2000)
-    parser.add_argument("--rates", type=lambda text: [int(part) for part in text.split(",")], default=[500, 400, 1000],
-                        help="sampling rates in Hz, in turn (default 500,400,1000)")
+    parser.add_argument(
+        "--rates",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=[500, 400, 1000],
+        help="sampling rates in Hz, in turn (default 500,400,1000)",
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="of a recording")
     parser.add_argument("--turn", type=int, default=200, help="recordings at a time")
     parser.add_argument("--batch-size", type=int, default=64)

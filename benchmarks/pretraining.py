@@ -18,8 +18,8 @@ from finetuning import (
     LOSS_TOLERANCE,
     Benchmark,
     gradient_difference,
-    parse_options,
     measure_memory,
+    parse_options,
     print_timings,
     take_turns,
 )

@@ -66,15 +66,17 @@ def summarise(text, runs, seconds):
     forward = seconds * 1e3 / runs
     rows = []
     for (kind, problem, implementation), (calls, ms) in sorted(totals.items(), key=lambda item: -item[1][1]):
-        rows.append({
-            "kind": kind,
-            "problem": problem,
-            "implementation": implementation,
-            "calls": calls / runs,
-            "ms": ms / runs,
-            "share": ms / runs / forward,
-            "gflops": primitive_operations(kind, problem) * calls / ms / 1e6 if ms else 0.0,
-        })
+        rows.append(
+            {
+                "kind": kind,
+                "problem": problem,
+                "implementation": implementation,
+                "calls": calls / runs,
+                "ms": ms / runs,
+                "share": ms / runs / forward,
+                "gflops": primitive_operations(kind, problem) * calls / ms / 1e6 if ms else 0.0,
+            }
+        )
     rest = forward - sum(row["ms"] for row in rows)
     other = {"kind": "other", "problem": "norms, GELU, softmax, transposes, Python", "implementation": "ecgfm"}
     return [*rows, other | {"calls": 1.0, "ms": rest, "share": rest / forward, "gflops": 0.0}]

@@ -108,7 +108,9 @@ def main(options):
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, each in found.items():
         total = f"{1e3 * statistics.median(each['sum']):.0f}" if each["sum"] else ""
-        print(f"| {name} | {1e3 * step[name]:.0f} | {1e3 * min(each['step']):.0f} | {slowest / step[name]:.2f} | {total} |")
+        print(
+            f"| {name} | {1e3 * step[name]:.0f} | {1e3 * min(each['step']):.0f} | {slowest / step[name]:.2f} | {total} |"
+        )
     together = found[f"{processors} ranks, 1 thread each"]
     size, local = together["bytes"], min(together["sum"])
     print(f"\nGradients: {size / 1e6:.0f} MB; a sum here moves {size / local / 1e9:.1f} GB/s.\n")
@@ -116,7 +118,9 @@ def main(options):
     for count, seconds in together["pieces"].items():
         print(f"| {int(count):,} | {1e3 * seconds:.0f} |")
     node = step[f"1 rank, {processors} threads"]
-    print(f"\nA node like this machine, {options.batch} segments a step of {1e3 * node:.0f} ms; by batches accumulated:\n")
+    print(
+        f"\nA node like this machine, {options.batch} segments a step of {1e3 * node:.0f} ms; by batches accumulated:\n"
+    )
     print("| network | nodes | exchange, ms | efficiency, 1 | 4 | 16 |\n| --- | ---: | ---: | ---: | ---: | ---: |")
     for network, (bandwidth, latency) in NETWORKS.items():
         for nodes in NODES:

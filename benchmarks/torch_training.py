@@ -42,7 +42,7 @@ def classifier(config):
 
 
 def _checkpoint_module(module):
-    """"layers.3.out" -> "encoder.encoder.layers.3.self_attn.out_proj"."""
+    """ "layers.3.out" -> "encoder.encoder.layers.3.self_attn.out_proj"."""
     if not module.startswith("layers."):
         return _NAMES[module]
     _, layer, part = module.split(".")

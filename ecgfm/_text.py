@@ -6,9 +6,7 @@ import reprlib
 __all__ = ["plain_cell", "printable", "safe", "short", "short_path", "shown", "table_cell"]
 
 # Controls except tab and line feed; bidirectional controls; line separators; halves of characters.
-_OBEYED = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = re.compile(r"'*[=+\-@\t\uff1d\uff0b\uff0d\uff20]")  # also in full width
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 

@@ -385,7 +385,9 @@ def _fill(config, kind, tensors, path=None):
         tensor = tensors[name]
         values = _float32(tensor, path, name)
         if values.shape != shape:
-            raise CheckpointError(f"the shape is {values.shape}, the configuration asks for {shape}", path=path, field=name)
+            raise CheckpointError(
+                f"the shape is {values.shape}, the configuration asks for {shape}", path=path, field=name
+            )
         try:
             _check_norm(name, values, path)
             made.set(name, values)

@@ -19,7 +19,9 @@ DEFAULT = ["-q", "-x", "--ignore", "tests/test_install.py", "tests"]
 def main(arguments):
     compiler = os.environ.get("CC", "gcc")
     runtime = [
-        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(
+            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         for name in ("libasan.so", "libubsan.so")
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,6 @@ import struct
 import zipfile
 
 import numpy as np
-
 import weights
 
 MODULE_CFG = {"common": {"_name": None, "seed": 1}, "task": {"_name": "ecg_classification"}}

@@ -56,12 +56,19 @@ def code_15(folder, tracings, parts=2, length=4096):
 
 def code_15_row(number, part):
     row = dict.fromkeys(CODE_15_COLUMNS, "False")
-    return row | {"exam_id": number, "age": 50, "nn_predicted_age": 51.5, "patient_id": number % 7, "timey": "",
-                  "trace_file": part}
+    return row | {
+        "exam_id": number,
+        "age": 50,
+        "nn_predicted_age": 51.5,
+        "patient_id": number % 7,
+        "timey": "",
+        "trace_file": part,
+    }
 
 
-def wfdb_record(folder, name, x, rate=500, leads=LEADS, *, gain=1000, zero=0, comments=(), mat=False, time="",
-                lead_unit="mV"):
+def wfdb_record(
+    folder, name, x, rate=500, leads=LEADS, *, gain=1000, zero=0, comments=(), mat=False, time="", lead_unit="mV"
+):
     """A WFDB record in format 16 from a signal (leads, samples) in mV; NaN is stored as a missing sample.
 
     With `mat` the signal file is a MATLAB 4 file, as in the Challenge 2021. Returns the (leads, samples) float64 that
@@ -115,13 +122,29 @@ def mimic_iv_ecg(folder, studies=(40689238, 44458630, 49036311), seconds=10):
     for i, study in enumerate(studies):
         subject = 10000032 + i // 2
         below = f"files/p{str(subject)[:4]}/p{subject}/s{study}"
-        stored[study] = wfdb_record(inside / below, str(study), signal(seconds, 500, seed=i), gain=200,
-                                    time=f"1{i}:05:00 0{i + 1}/08/2180")
-        rows.append({"subject_id": subject, "study_id": study, "file_name": study,
-                     "ecg_time": f"2180-0{i + 1}-23 08:44:00", "path": f"{below}/{study}"})
+        stored[study] = wfdb_record(
+            inside / below, str(study), signal(seconds, 500, seed=i), gain=200, time=f"1{i}:05:00 0{i + 1}/08/2180"
+        )
+        rows.append(
+            {
+                "subject_id": subject,
+                "study_id": study,
+                "file_name": study,
+                "ecg_time": f"2180-0{i + 1}-23 08:44:00",
+                "path": f"{below}/{study}",
+            }
+        )
         texts = ["Sinus rhythm", "", f"Report of {study}"]
-        reports.append({"subject_id": subject, "study_id": study, "cart_id": 6848296, "ecg_time": rows[-1]["ecg_time"],
-                        **{f"report_{j}": text for j, text in enumerate(texts + [""] * 15)}, "rr_interval": 659})
+        reports.append(
+            {
+                "subject_id": subject,
+                "study_id": study,
+                "cart_id": 6848296,
+                "ecg_time": rows[-1]["ecg_time"],
+                **{f"report_{j}": text for j, text in enumerate(texts + [""] * 15)},
+                "rr_interval": 659,
+            }
+        )
     write_table(inside / "record_list.csv", rows)
     write_table(inside / "machine_measurements.csv", reports[::-1])
     return stored

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-
 import weights
 
 # Float32 against float64 is off by up to 4.5e-6 in features and 7e-7 in logits of the tiny models, 4e-5 and 5e-6 in

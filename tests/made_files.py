@@ -105,7 +105,7 @@ def write_scp(path, x, leads=LEADS, *, nanovolts=5000, interval_us=2000, ranges=
     definition += b"".join(struct.pack("<IIB", *ends, SCP_CODES[name]) for ends, name in zip(ranges, leads))
     rhythm = struct.pack("<HHBB", nanovolts, interval_us, 0, 0)
     rhythm += b"".join(struct.pack("<H", 2 * x.shape[1]) for _ in x) + x.astype("<i2").tobytes()
-    sections = {number: b"" for number in range(12)} | {3: scp_section(3, definition), 6: scp_section(6, rhythm)}
+    sections = dict.fromkeys(range(12), b"") | {3: scp_section(3, definition), 6: scp_section(6, rhythm)}
     at = 7 + 16 + 10 * len(sections)
     pointers = struct.pack("<HII", 0, at - 7, 7)
     for number in range(1, 12):

@@ -38,5 +38,7 @@ def make_split(folder, records=6, segments=2, samples=600, name="train"):
     packed = folder / "packed"
     packed.mkdir(exist_ok=True)
     np.save(packed / f"{name}.npy", np.array(found, np.float32))
-    (packed / f"{name}.index.csv").write_text("\n".join(["idx,save_file,segment_i,sample_rate,sample_size", *index]) + "\n")
+    (packed / f"{name}.index.csv").write_text(
+        "\n".join(["idx,save_file,segment_i,sample_rate,sample_size", *index]) + "\n"
+    )
     return np.array(found, np.float32)

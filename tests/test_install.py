@@ -21,7 +21,9 @@ PARTS = ["csrc", "ecgfm", "setup.py", "pyproject.toml", "MANIFEST.in", "README.m
 def run(*command, cwd):
     """Runs a command far away from the tree's own package; its standard output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ECGFM", "COV"))}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 

@@ -176,7 +176,9 @@ def _choose(name, files):
 
 
 def _listed(files):
-    return ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "") or "nothing"
+    return (
+        ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "") or "nothing"
+    )
 
 
 def _download(hub, name, file, reached):

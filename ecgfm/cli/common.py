@@ -89,7 +89,9 @@ def add_reading(parser):
 def add_resuming(parser):
     """What becomes of an earlier run."""
     parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew, though a run is there that was broken off")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="begin anew, though a run is there that was broken off"
+    )
 
 
 def caveats(model, labels=False):

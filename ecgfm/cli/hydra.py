@@ -83,7 +83,9 @@ def _given(argv):
 def _arguments(program, description, argv):
     description = description.removesuffix(" Returns the exit status.")
     parser = Parser(prog=program, description=description, epilog="Not for clinical use.")
-    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own")
+    parser.add_argument(
+        "--config-dir", "-cd", metavar="DIR", help="folder of the YAML files; default: the package's own"
+    )
     parser.add_argument("--config-name", "-cn", metavar="NAME", required=True, help="such as w2v_cmsc_rlm or diagnosis")
     parser.add_argument("overrides", nargs="*", metavar="GROUP.KEY=VALUE")
     given = _given(argv)

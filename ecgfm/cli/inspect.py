@@ -14,7 +14,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser):
     parser.add_argument("checkpoint", metavar="FILE", help=".pt or .safetensors file, or a directory of one")
     parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
-    parser.add_argument("--verify", action="store_true", help="also check the hash of all values of a .safetensors file")
+    parser.add_argument(
+        "--verify", action="store_true", help="also check the hash of all values of a .safetensors file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -27,23 +27,37 @@ _ENDINGS = {"long": (".csv",), "wide": (".csv",), "jsonl": (".jsonl", ".json", "
 
 def add_arguments(parser):
     parser.add_argument("files", metavar="FILE", nargs="*", default=["-"], help="tables of reports, or - (default)")
-    parser.add_argument("--column", metavar="NAME",
-                        help="column with the text; several, separated by commas, are joined")
+    parser.add_argument(
+        "--column", metavar="NAME", help="column with the text; several, separated by commas, are joined"
+    )
     parser.add_argument("--id", metavar="NAME", help="column to hand on with each report, such as study_id")
     parser.add_argument("--input-format", choices=("csv", "tsv", "parquet", "lines"), help="default: by the file name")
     parser.add_argument("--definitions", metavar="DIR", help="directory of definitions (default: the package's own)")
-    parser.add_argument("--mode", choices=("documented", "reference"), default="documented",
-                        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields")
+    parser.add_argument(
+        "--mode",
+        choices=("documented", "reference"),
+        default="documented",
+        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields",
+    )
     parser.add_argument("--normalized", action="store_true", help="the texts are normalized already")
-    parser.add_argument("--labels", metavar="NAMES", help="only these labels: names separated by semicolons, or a "
-                                                          "label_def.csv; final: the 17 of ECG-FM's classifier")
-    parser.add_argument("--format", choices=("long", "wide", "jsonl", "text"), default="long",
-                        help="long: a row per label (default); wide: a column per label; jsonl: an object per report; "
-                             "text: explanations to read")
+    parser.add_argument(
+        "--labels",
+        metavar="NAMES",
+        help="only these labels: names separated by semicolons, or a "
+        "label_def.csv; final: the 17 of ECG-FM's classifier",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("long", "wide", "jsonl", "text"),
+        default="long",
+        help="long: a row per label (default); wide: a column per label; jsonl: an object per report; "
+        "text: explanations to read",
+    )
     parser.add_argument("--explain", action="store_true", help="with jsonl: which words led to which label, and how")
     parser.add_argument("--unmatched", metavar="FILE", help="write what no pattern took there, a row per report")
-    parser.add_argument("--out", metavar="FILE", help="ends in .csv, with jsonl in .jsonl, with text in .txt;"
-                        " default: standard output")
+    parser.add_argument(
+        "--out", metavar="FILE", help="ends in .csv, with jsonl in .jsonl, with text in .txt; default: standard output"
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
@@ -92,8 +106,8 @@ def label_file(path, args, labeler, writer):
             yield text
 
     for result in labeler.stream(texts(), args.mode, args.normalized, processes=args.processes):
-        rows = kept[:len(result)]
-        del kept[:len(result)]
+        rows = kept[: len(result)]
+        del kept[: len(result)]
         writer.write(path, row, rows, result)
         row += len(result)
 
@@ -113,8 +127,9 @@ def wanted_labels(text, labeler, mode):
     known = set(labeler.engine(mode).rules.labels)
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise LabelError(f"the definitions have no label {shown(unknown[0])}" if unknown else "no label is named",
-                         field="--labels")
+        raise LabelError(
+            f"the definitions have no label {shown(unknown[0])}" if unknown else "no label is named", field="--labels"
+        )
     return list(dict.fromkeys(names))
 
 

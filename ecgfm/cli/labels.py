@@ -32,20 +32,41 @@ def run(args):
 
 
 def mimic_arguments(parser):
-    parser.add_argument("--machine_measurements", metavar="CSV", required=True,
-                        help="the data set's machine_measurements.csv: study_id, report_0, report_1, ...")
-    parser.add_argument("--meta", metavar="CSV", required=True,
-                        help="table with idx and study_id of each record, such as the meta.csv of preprocessing")
+    parser.add_argument(
+        "--machine_measurements",
+        metavar="CSV",
+        required=True,
+        help="the data set's machine_measurements.csv: study_id, report_0, report_1, ...",
+    )
+    parser.add_argument(
+        "--meta",
+        metavar="CSV",
+        required=True,
+        help="table with idx and study_id of each record, such as the meta.csv of preprocessing",
+    )
     parser.add_argument("--output_dir", metavar="DIR", required=True)
     parser.add_argument("--meta_splits", metavar="CSV", help="table with idx and split, such as meta_split.csv")
-    parser.add_argument("--labels", default="final", metavar="NAMES",
-                        help="names separated by semicolons, or a label_def.csv, in the order of the outputs; default: "
-                             "the 17 of ECG-FM's classifier")
+    parser.add_argument(
+        "--labels",
+        default="final",
+        metavar="NAMES",
+        help="names separated by semicolons, or a label_def.csv, in the order of the outputs; default: "
+        "the 17 of ECG-FM's classifier",
+    )
     parser.add_argument("--definitions", metavar="DIR", help="directory of definitions (default: the package's own)")
-    parser.add_argument("--mode", choices=("documented", "reference"), default="documented",
-                        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields")
-    parser.add_argument("--threshold", type=float, default=0.0, metavar="P",
-                        help="a label counts when its probability is above this (default 0)")
+    parser.add_argument(
+        "--mode",
+        choices=("documented", "reference"),
+        default="documented",
+        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="a label counts when its probability is above this (default 0)",
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
@@ -55,9 +76,17 @@ def mimic(args):
     from .label import wanted_labels
 
     names = wanted_labels(args.labels, load(args.definitions), args.mode)
-    done = make_labels(args.machine_measurements, args.meta, args.output_dir, names=names, splits=args.meta_splits,
-                       definitions=args.definitions, mode=args.mode, threshold=args.threshold,
-                       processes=args.processes)
+    done = make_labels(
+        args.machine_measurements,
+        args.meta,
+        args.output_dir,
+        names=names,
+        splits=args.meta_splits,
+        definitions=args.definitions,
+        mode=args.mode,
+        threshold=args.threshold,
+        processes=args.processes,
+    )
     print(f"{done['labeled']} of {done['records']} records labeled, {len(names)} labels: {args.output_dir}")
     if done["never"]:
         print(f"ecgfm: no record has {'; '.join(done['never'])}: weight 1 in pos_weight.txt", file=sys.stderr)
@@ -80,10 +109,12 @@ def code_15(args):
 def physionet2021_arguments(parser):
     parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
     parser.add_argument("--weights_path", metavar="CSV", required=True, help="the challenge's weights.csv")
-    parser.add_argument("--weight_abbrev_path", metavar="CSV", required=True,
-                        help="the challenge's weights_abbreviations.csv")
-    parser.add_argument("--uncombined", action="store_true",
-                        help="a label for each of the codes that count as the same")
+    parser.add_argument(
+        "--weight_abbrev_path", metavar="CSV", required=True, help="the challenge's weights_abbreviations.csv"
+    )
+    parser.add_argument(
+        "--uncombined", action="store_true", help="a label for each of the codes that count as the same"
+    )
     labels_path_arguments(parser)
 
 
@@ -95,12 +126,19 @@ def physionet2021(args):
 
 
 def csv_arguments(parser):
-    parser.add_argument("--labels", metavar="CSV", required=True,
-                        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number "
-                        "in meta.csv) or the record's name: save_file, path, file, record")
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        required=True,
+        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number "
+        "in meta.csv) or the record's name: save_file, path, file, record",
+    )
     parser.add_argument("--output_dir", metavar="DIR", required=True)
-    parser.add_argument("--meta", metavar="CSV", help="table with idx and names of the records (default: meta.csv "
-                        "beside --meta_splits, if there is one)")
+    parser.add_argument(
+        "--meta",
+        metavar="CSV",
+        help="table with idx and names of the records (default: meta.csv beside --meta_splits, if there is one)",
+    )
     shared_arguments(parser)
 
 
@@ -119,16 +157,29 @@ def labels_path_arguments(parser):
 
 
 def shared_arguments(parser):
-    parser.add_argument("--meta_splits", metavar="CSV", help="table with split and idx, or a name, of each record, "
-                        "such as meta_split.csv")
-    parser.add_argument("--segmented_splits", metavar="CSV",
-                        help="the same of each segment, such as segmented_split.csv")
-    parser.add_argument("--labeled_meta_splits_save_file", metavar="CSV",
-                        help="where to write the rows of --meta_splits whose records have labels")
-    parser.add_argument("--labeled_segmented_splits_save_file", metavar="CSV",
-                        help="where to write the rows of --segmented_splits whose records have labels")
-    parser.add_argument("--finite_weights", action="store_true",
-                        help="weight 1, not inf, in pos_weight.txt for a label that no record has")
+    parser.add_argument(
+        "--meta_splits",
+        metavar="CSV",
+        help="table with split and idx, or a name, of each record, such as meta_split.csv",
+    )
+    parser.add_argument(
+        "--segmented_splits", metavar="CSV", help="the same of each segment, such as segmented_split.csv"
+    )
+    parser.add_argument(
+        "--labeled_meta_splits_save_file",
+        metavar="CSV",
+        help="where to write the rows of --meta_splits whose records have labels",
+    )
+    parser.add_argument(
+        "--labeled_segmented_splits_save_file",
+        metavar="CSV",
+        help="where to write the rows of --segmented_splits whose records have labels",
+    )
+    parser.add_argument(
+        "--finite_weights",
+        action="store_true",
+        help="weight 1, not inf, in pos_weight.txt for a label that no record has",
+    )
 
 
 def meta(args):
@@ -145,11 +196,14 @@ def write(args, labels, *, words=False):
 def finish(args, labels, folder):
     from ..data.labels import prepare_labels
 
-    options = {name: getattr(args, name, None) for name in (
-        "meta", "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")}
+    options = {
+        name: getattr(args, name, None)
+        for name in ("meta", "segmented_splits", "labeled_meta_splits_save_file", "labeled_segmented_splits_save_file")
+    }
     settings = {name: value for name, value in vars(args).items() if name not in ("make", "debug", "quiet", "verbose")}
-    done = prepare_labels(labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings,
-                          **options)
+    done = prepare_labels(
+        labels, folder, args.meta_splits, infinite=not args.finite_weights, settings=settings, **options
+    )
     print(f"{done['labeled']} of {done['records']} records labeled, {len(labels.names)} labels: {folder}")
     if labels.unknown:
         print(f"ecgfm: {counted(labels.unknown, 'row')} of labels left out: of no known record", file=sys.stderr)
@@ -160,8 +214,11 @@ def finish(args, labels, folder):
         print(f"ecgfm: no record has {never}: weight {weight} in pos_weight.txt{hint}", file=sys.stderr)
     missing = done["records"] - done["labeled"]
     if missing:
-        print(f"ecgfm: {missing} records have no labels: their rows in y.npy are 0; make manifests from the tables of "
-              "--labeled_..._save_file", file=sys.stderr)
+        print(
+            f"ecgfm: {missing} records have no labels: their rows in y.npy are 0; make manifests from the tables of "
+            "--labeled_..._save_file",
+            file=sys.stderr,
+        )
     return 1 if missing or labels.unknown else 0
 
 
@@ -169,7 +226,10 @@ def finish(args, labels, folder):
 SOURCES = {
     "mimic_iv_ecg": ("MIMIC-IV-ECG, from the machine reports, joined by study", mimic_arguments, mimic),
     "code_15": ("CODE-15%, from its columns", code_15_arguments, code_15),
-    "physionet2021": ("PhysioNet 2021, from the diagnoses and the challenge's weight tables", physionet2021_arguments,
-                      physionet2021),
+    "physionet2021": (
+        "PhysioNet 2021, from the diagnoses and the challenge's weight tables",
+        physionet2021_arguments,
+        physionet2021,
+    ),
     "csv": ("any table of labels", csv_arguments, csv),
 }

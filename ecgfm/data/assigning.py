@@ -131,8 +131,11 @@ def assign_splits(
     """
     done = _assigned(count, strategy, fractions, split_labels, groups, dates, filter_strategy, seed)
     held = set(done.split.tolist())
-    empty = [label for label, share in zip(split_list(split_labels, "split_labels"), split_fractions(fractions))
-             if share > 0 and label not in held]
+    empty = [
+        label
+        for label, share in zip(split_list(split_labels, "split_labels"), split_fractions(fractions))
+        if share > 0 and label not in held
+    ]
     if empty and count:
         what = ", ".join(map(shown, empty))
         warnings.warn(f"no record is in the split {what}: there are too few for its share", InputWarning, stacklevel=2)
@@ -148,7 +151,8 @@ def _assigned(count, strategy, fractions, split_labels, groups, dates, filter_st
     shares = split_fractions(fractions)
     if len(labels) != len(shares) or len(set(labels)) != len(labels):
         raise ConfigError(
-            f"{len(labels)} names ({', '.join(labels)}) for {len(shares)} shares", field="split_labels",
+            f"{len(labels)} names ({', '.join(labels)}) for {len(shares)} shares",
+            field="split_labels",
             remedy="Give each share a name of its own",
         )
     for label in labels:

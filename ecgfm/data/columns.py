@@ -99,7 +99,9 @@ def check_name(name, what, *, path=None, field=None, error=FormatError):
     fits = name.strip() and name.isprintable() and not name.startswith(".") and "/" not in name and "\\" not in name
     if not fits or len(name.encode("utf-8", "replace")) > _MOST_NAME:
         raise error(
-            f"no name of {what}: {shown(name)}", path=path, field=field,
+            f"no name of {what}: {shown(name)}",
+            path=path,
+            field=field,
             remedy=f"Give at most {_MOST_NAME} letters, without / and not beginning with a dot",
         )
 

@@ -76,8 +76,9 @@ def by_date(dates):
     texts = [str(date).strip() for date in dates]
     for keys in (_numbers(texts), _iso(texts)):
         if keys is not None:
-            return np.argsort(np.array(keys, dtype=object if keys and isinstance(keys[0], datetime) else None),
-                              kind="stable")
+            return np.argsort(
+                np.array(keys, dtype=object if keys and isinstance(keys[0], datetime) else None), kind="stable"
+            )
     return np.argsort(np.array(_other(texts), dtype=object), kind="stable")
 
 
@@ -135,7 +136,8 @@ def _other(texts):
     found = list(fitting.values())
     if any(other != found[0] for other in found[1:]):
         raise ConfigError(
-            f"which is the day and which the month can't be told from {shown(texts[0])} and the others", field="dates",
+            f"which is the day and which the month can't be told from {shown(texts[0])} and the others",
+            field="dates",
             remedy=_REMEDY,
         )
     return found[0]
@@ -153,7 +155,8 @@ def _in_form(form, text):
         hour = hour % 12 + 12 * (half == "pm")
     try:
         month = _MONTHS.index(part["name"].lower()) + 1 if "name" in part else int(part["month"])
-        return datetime(int(part["year"]), month, int(part["day"] or 1), hour, int(part["minute"] or 0),
-                        int(part["second"] or 0))
+        return datetime(
+            int(part["year"]), month, int(part["day"] or 1), hour, int(part["minute"] or 0), int(part["second"] or 0)
+        )
     except ValueError:
         return None

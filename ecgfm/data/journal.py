@@ -88,8 +88,10 @@ class Journal:
                 )
             if grave:
                 raise ConfigError(
-                    "the folder holds a run with " + ", ".join(f"{key} {_told(old.get(key))}" for key in grave)
-                    + "; now it is " + ", ".join(_told(head.get(key)) for key in grave),
+                    "the folder holds a run with "
+                    + ", ".join(f"{key} {_told(old.get(key))}" for key in grave)
+                    + "; now it is "
+                    + ", ".join(_told(head.get(key)) for key in grave),
                     path=os.path.dirname(path),
                     remedy="Use another folder, or remove this one's contents",
                 )
@@ -170,6 +172,7 @@ def _told(value):
 
 def _checked(line):
     """A line of the journal, if it is one: what it says is used without a further look."""
+
     def all_of(found, kind):
         return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
 

@@ -29,7 +29,9 @@ def key_columns(header, path):
     found = [name for name in KEYS if name in header]
     if not found:
         raise FormatError(
-            "no column says which record a row is of", path=path, field="header",
+            "no column says which record a row is of",
+            path=path,
+            field="header",
             remedy=f"It may be called {', '.join(KEYS[:-1])} or {KEYS[-1]}",
         )
     return found
@@ -155,7 +157,9 @@ class Records:
             numbers = self._of_name(name, text)
             if len(numbers) > 1:
                 raise FormatError(
-                    f"line {line}: {shown(text)} fits {len(numbers)} records of {self.path}", path=path, field=name,
+                    f"line {line}: {shown(text)} fits {len(numbers)} records of {self.path}",
+                    path=path,
+                    field=name,
                     remedy="Give more of the path",
                 )
             if numbers:
@@ -181,6 +185,8 @@ class Records:
 
 def _disagree(path, line, one, number, other, its_number):
     return FormatError(
-        f"line {line}: by {one} it is record {number}, by {other} record {its_number}", path=path, field=other,
+        f"line {line}: by {one} it is record {number}, by {other} record {its_number}",
+        path=path,
+        field=other,
         remedy="Numbers must be those of preprocessing (idx in meta.csv); remove the column idx if they are your own",
     )

@@ -107,7 +107,9 @@ def read_labels(path, records=None):
     keys = key_columns(header, path)
     if records is None and "idx" not in keys:
         raise FormatError(
-            "columns missing: idx", path=path, field="header",
+            "columns missing: idx",
+            path=path,
+            field="header",
             remedy="To find records by name give a table of them, such as meta.csv",
         )
     return _from_columns(path, names, keys, None if records is None or keys == ["idx"] else Records(records))
@@ -187,17 +189,21 @@ class _Finder:
         table = os.fspath(self.records.path)
         if number is None and not self.agreed:
             raise LabelError(
-                f"line {line}: {shown(name)} is not a record of {table}, nor is any other", path=self.path,
+                f"line {line}: {shown(name)} is not a record of {table}, nor is any other",
+                path=self.path,
                 remedy="Names must be those of the table, or their ends: folder/file",
             )
         if number is not None and self.agreed and number in self.records:
             raise FormatError(
                 f"line {line}: {shown(name)} is not a record of {table}, but {number} is one, of another name",
-                path=self.path, field="idx", remedy="Remove the column idx if its numbers are your own",
+                path=self.path,
+                field="idx",
+                remedy="Remove the column idx if its numbers are your own",
             )
         if number is not None and not self.agreed:
             warnings.warn(
-                f"{table} knows none of the names in {os.fspath(self.path)}: rows are taken by idx alone", InputWarning,
+                f"{table} knows none of the names in {os.fspath(self.path)}: rows are taken by idx alone",
+                InputWarning,
                 stacklevel=4,
             )
 
@@ -326,18 +332,33 @@ def prepare_labels(
         records = sum(split != "" for split, _ in of.values())
         splits = [of.get(i, ("",))[0] for i in labels.idx.tolist()]
         if not any(splits):
-            raise LabelError("no record has labels and a split", path=meta_splits, field="idx",
-                             remedy=f"Check that {labels.path} belongs to the same data")
+            raise LabelError(
+                "no record has labels and a split",
+                path=meta_splits,
+                field="idx",
+                remedy=f"Check that {labels.path} belongs to the same data",
+            )
         rows = max(of) + 1
     if len(labels.unlabeled):
         rows = max(rows, int(labels.unlabeled.max()) + 1)
     _check_rows(max(rows, int(labels.idx.max()) + 1 if len(labels.idx) else 0), labels)
-    never = write_label_files(output_dir, labels.idx, labels.y, labels.names, splits=splits, settings=settings,
-                              labels=False, rows=rows, infinite=infinite)
+    never = write_label_files(
+        output_dir,
+        labels.idx,
+        labels.y,
+        labels.names,
+        splits=splits,
+        settings=settings,
+        labels=False,
+        rows=rows,
+        infinite=infinite,
+    )
     called = {number: name for number, (_, name) in of.items()} | labels.save_file
     known = {number: called.get(number) for number in labels.idx.tolist()}
-    for table, path in ((meta_splits, labeled_meta_splits_save_file),
-                        (segmented_splits, labeled_segmented_splits_save_file)):
+    for table, path in (
+        (meta_splits, labeled_meta_splits_save_file),
+        (segmented_splits, labeled_segmented_splits_save_file),
+    ):
         if path is not None:
             _write_labeled(table, path, known)
     labeled = len(labels.idx) if splits is None else sum(name != "" for name in splits)
@@ -358,7 +379,9 @@ def _read_splits(path, meta):
     keys = key_columns(header, path)
     if meta is None and "idx" not in keys:
         raise FormatError(
-            "columns missing: idx", path=path, field="header",
+            "columns missing: idx",
+            path=path,
+            field="header",
             remedy="To find records by name give a table of them, such as meta.csv",
         )
     records, of = None if meta is None or keys == ["idx"] else Records(meta), {}
@@ -388,8 +411,10 @@ def _check_names(labels, of, path):
         other = of.get(number, ("", None))[1]
         if other is not None and other != name:
             raise FormatError(
-                f"record {number} is {shown(other)}, by {os.fspath(labels.path)} it is {shown(name)}", path=path,
-                field="save_file", remedy="Both tables must come from the same preprocessing",
+                f"record {number} is {shown(other)}, by {os.fspath(labels.path)} it is {shown(name)}",
+                path=path,
+                field="save_file",
+                remedy="Both tables must come from the same preprocessing",
             )
 
 
@@ -400,7 +425,9 @@ def _check_rows(rows, labels):
         raise LabelError(
             f"the largest index is {rows - 1:,}: y.npy would have a row for each up to it, {size:,} bytes for"
             f" {len(labels.names):,} labels, more than the {_MAX_BYTES:,} that are written",
-            path=labels.path, field="idx", remedy="Numbers must be those of preprocessing (idx in meta.csv)",
+            path=labels.path,
+            field="idx",
+            remedy="Numbers must be those of preprocessing (idx in meta.csv)",
         )
 
 
@@ -420,7 +447,9 @@ def _write_labeled(table, path, known):
             if name is not None and row.get("save_file", name) != name:
                 raise FormatError(
                     f"line {line}: record {number} is {shown(row['save_file'])}, elsewhere it is {shown(name)}",
-                    path=table, field="save_file", remedy="The tables must come from the same preprocessing",
+                    path=table,
+                    field="save_file",
+                    remedy="The tables must come from the same preprocessing",
                 )
             yield row
 

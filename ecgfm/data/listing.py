@@ -49,7 +49,9 @@ def list_records(source, raw_root, folder, state, own, grows):
         if not write_rows(made, columns, rows):
             os.unlink(made)  # else it would stand in the way when there are some
             raise ConfigError(
-                "the table has no recording: there is none in the folder", path=raw_root, field="raw_root",
+                "the table has no recording: there is none in the folder",
+                path=raw_root,
+                field="raw_root",
                 remedy="The documentation lists the formats that are read",
             )
         if source.relists:
@@ -81,7 +83,9 @@ def _complete(source, records, listed, grown, columns, rows, grows):
             fresh.append(row)
         elif tabled and known[path] is not None and known[path] != hash(tuple(row.get(name) for name in columns)):
             raise ConfigError(
-                f"the row of {shown(path)} is not the one that this run began with", path=records, field="table",
+                f"the row of {shown(path)} is not the one that this run began with",
+                path=records,
+                field="table",
                 remedy="Take another folder for the other table",
             )
     new = [row for row in fresh if row[where] not in present]

@@ -83,9 +83,7 @@ def read_manifest(path, *, pairs=False, min_sample_size=None):
     if not sizes:
         raise FormatError("the manifest lists nothing that can be used", path=path)
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    return Manifest(
-        path, head[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64)
-    )
+    return Manifest(path, head[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64))
 
 
 def _lines(path):

@@ -56,7 +56,7 @@ def make_manifests(split_file_paths, save_dir):
     prefix = prefix[: prefix.rfind("/") + 1]
     os.makedirs(save_dir, exist_ok=True)
     for split in sorted(splits):
-        lines = [f"\t{prefix}", *(f"{path[len(prefix):]}\t{size}" for path, size in splits[split])]
+        lines = [f"\t{prefix}", *(f"{path[len(prefix) :]}\t{size}" for path, size in splits[split])]
         _write(os.path.join(os.fsdecode(save_dir), f"{split}.tsv"), lines)
     return {split: len(splits[split]) for split in sorted(splits)}
 
@@ -76,7 +76,9 @@ class _Records:
         if name is not None and known != split:
             raise FormatError(
                 f"line {line}: segments of {shown(name)} are in {known} and in {split}",
-                path=table, field="split", remedy="Give each record one split",
+                path=table,
+                field="split",
+                remedy="Give each record one split",
             )
         if is_missing(row.get("idx", "")):
             return
@@ -85,13 +87,16 @@ class _Records:
         if known != number:
             raise FormatError(
                 f"line {line}: segments of {shown(record[1])} are of record {known} and of {number}",
-                path=table, field="idx",
+                path=table,
+                field="idx",
             )
         first, of = self._of_number.setdefault(number, (record, table))
         if first != record:
             raise FormatError(
                 f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels"
-                " of one would count for the other", path=table, field="idx",
+                " of one would count for the other",
+                path=table,
+                field="idx",
                 remedy="Preprocess the sources with one --manifest_file, so that their numbers go on",
             )
 

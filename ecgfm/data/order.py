@@ -57,7 +57,9 @@ def batches(
         if count == 0:
             item = int(order[start])
             raise ConfigError(
-                f"item {item} has {sizes[item]} samples, more than max_tokens {max_tokens}", path=path, field="max_tokens"
+                f"item {item} has {sizes[item]} samples, more than max_tokens {max_tokens}",
+                path=path,
+                field="max_tokens",
             )
         found.append(order[start : start + count])
         start += count

@@ -103,7 +103,8 @@ def _read_index(path, count, samples):
             names[at] = texts.setdefault(row["save_file"], row["save_file"])
             if whole_number(row["sample_size"], path, f"sample_size, line {line}") != samples:
                 raise FormatError(
-                    f"line {line}: {shown(row['sample_size'])} samples, the array has {samples}", path=path,
+                    f"line {line}: {shown(row['sample_size'])} samples, the array has {samples}",
+                    path=path,
                     field="sample_size",
                 )
     if line - 1 != count:
@@ -265,8 +266,13 @@ class PackedWriter:
         """
         if self._data is None:
             self._begin()
-        _copy(source, first * self.row_bytes, self._data, _HEADER + self.count * self.row_bytes,
-              len(rows) * self.row_bytes)
+        _copy(
+            source,
+            first * self.row_bytes,
+            self._data,
+            _HEADER + self.count * self.row_bytes,
+            len(rows) * self.row_bytes,
+        )
         self._append_rows(rows)
 
     def append_arrays(self, rows, segments):
@@ -325,11 +331,15 @@ class PackedWriter:
         self.close()
         os.rename(self.part, self.path)
         samples = self.shape[-1]
-        write_rows(index_path(self.path), INDEX, (
-            {"idx": idx, "save_file": name, "segment_i": i, "sample_rate": sample_rate, "sample_size": samples}
-            for idx, name, count in records
-            for i in range(count)
-        ))
+        write_rows(
+            index_path(self.path),
+            INDEX,
+            (
+                {"idx": idx, "save_file": name, "segment_i": i, "sample_rate": sample_rate, "sample_size": samples}
+                for idx, name, count in records
+                for i in range(count)
+            ),
+        )
         _unlink(self.rows_part)
         sync_folder(os.path.dirname(os.path.abspath(self.path)))
         self._finished = True

@@ -67,7 +67,8 @@ class PackedSplits:
                 self._numbers[key] = whole_number(row["idx"], self.path, f"idx, line {line}")
             if self._of.setdefault(key, split) != split:
                 raise FormatError(
-                    f"line {line}: {shown(key)} is in {shown(self._of[key])} and in {shown(split)}", path=self.path,
+                    f"line {line}: {shown(key)} is in {shown(self._of[key])} and in {shown(split)}",
+                    path=self.path,
                     field="split",
                 )
             if self._key not in ("idx", "save_file"):
@@ -85,7 +86,9 @@ class PackedSplits:
         number = self._numbers.get(key)
         if number is not None and number != int(row["idx"]):
             raise FormatError(
-                f"{shown(key)} has the number {number}, here {row['idx']}", path=self.path, field="idx",
+                f"{shown(key)} has the number {number}, here {row['idx']}",
+                path=self.path,
+                field="idx",
                 remedy="Labels go by the number: take the splits of this folder, or remove the column idx",
             )
         return self._of.get(key)
@@ -113,8 +116,13 @@ class PackedSplits:
         os.makedirs(folder, exist_ok=True)
         rows = ({"save_file": name, "split": self._of[name]} for name in names if name in self._of)
         write_rows(os.path.join(folder, "splits.csv"), ["save_file", "split"], rows)
-        told = {"fractions": split_fractions(self.fractions).tolist(), "split_labels": list(self.names),
-                "group_col": self.group_col, "seed": int(self.seed), "left_out": drawn.dropped}
+        told = {
+            "fractions": split_fractions(self.fractions).tolist(),
+            "split_labels": list(self.names),
+            "group_col": self.group_col,
+            "seed": int(self.seed),
+            "left_out": drawn.dropped,
+        }
         write_text(os.path.join(folder, "splits_args.json"), json.dumps(told, indent=1) + "\n")
 
     def __call__(self, row):

@@ -179,8 +179,12 @@ class _Run:
             if not os.path.isdir(self.raw_root):
                 raise ConfigError("there is no such directory", path=self.raw_root, field="raw_root")
             if os.path.exists(self.folder) and os.path.samefile(self.folder, self.raw_root):
-                raise ConfigError("is where the recordings lie", path=self.folder, field="processed_root",
-                                  remedy="Take another folder")
+                raise ConfigError(
+                    "is where the recordings lie",
+                    path=self.folder,
+                    field="processed_root",
+                    remedy="Take another folder",
+                )
         folder = os.path.dirname(os.path.abspath(self.manifest))
         if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
             raise ConfigError("there is no such directory", path=folder, field="manifest_file")
@@ -206,7 +210,9 @@ class _Run:
         given = [name for name in _GIVEN if name in self.columns]
         if given:
             raise FormatError(
-                f"columns that are made here: {', '.join(given)}", path=self.records, field="header",
+                f"columns that are made here: {', '.join(given)}",
+                path=self.records,
+                field="header",
                 remedy="Remove them from the table of records",
             )
         if self.manifest == self.table("manifest"):  # locked with its folder
@@ -233,7 +239,9 @@ class _Run:
             "packed": self.splits.digest(),
         }
         self.journal = Journal(
-            self._journal_path(), head, changing=("stages", "skip", "packed"),
+            self._journal_path(),
+            head,
+            changing=("stages", "skip", "packed"),
             grown=earlier_records(self.records, self.state),
         )
         try:
@@ -276,8 +284,12 @@ class _Run:
         if not self.total:
             of = "" if self.subset is None else f" of {', '.join(self.subset)}"
             field = "dataset_subset" if of else None
-            raise ConfigError(f"the table has no recording{of}", path=self.records, field=field,
-                              remedy=None if of else "Remove it, and the folder is listed anew")
+            raise ConfigError(
+                f"the table has no recording{of}",
+                path=self.records,
+                field=field,
+                remedy=None if of else "Remove it, and the folder is listed anew",
+            )
         if clashes:
             self.duplicates, self.renamed = resolve_names(self.rows, clashes, first)
         if self.splits.fractions is not None:
@@ -369,8 +381,10 @@ class _Run:
         """Whether a file that the recording was read from is another one now; one that is gone is not."""
         if "org" in self.skip or "raw" not in line:
             return False
-        return any(old is not None and new is not None and old != new
-                   for old, new in zip(line["raw"], stamps(self.source.files(row))))
+        return any(
+            old is not None and new is not None and old != new
+            for old, new in zip(line["raw"], stamps(self.source.files(row)))
+        )
 
     def _pieces(self):
         """What is to be done, some rows at a time."""
@@ -446,5 +460,15 @@ class _Run:
                 path=paths["errors"],
             )
         endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in self.ignored)
-        return Summary(self.folder, self.done, tables.segments, resumed, self.failed, paths, self.added, tables.derived,
-                       len(self.renamed), dict(endings.most_common()))
+        return Summary(
+            self.folder,
+            self.done,
+            tables.segments,
+            resumed,
+            self.failed,
+            paths,
+            self.added,
+            tables.derived,
+            len(self.renamed),
+            dict(endings.most_common()),
+        )

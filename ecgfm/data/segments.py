@@ -180,6 +180,7 @@ class PackedSegments:
             raise FormatError("the file ends before it", path=self.name(i))
         return Segment(x, int(self.idx[row]), float(self._rates[row]))
 
+
 def _pair_order(records, numbers):
     """The rows of the pairs, one after the other: of each record (1st, 2nd), (3rd, 4th) ... by segment number."""
     of = {}

@@ -87,7 +87,11 @@ def make_splits(
     segments = _segments(root, segmented_file)
     keep, dropped = _wanted(meta, meta_path, filters, subset)
     done = assign_splits(
-        len(keep), strategy, fractions=fractions, split_labels=split_labels, seed=seed,
+        len(keep),
+        strategy,
+        fractions=fractions,
+        split_labels=split_labels,
+        seed=seed,
         groups=None if group_col is None else [meta[group_col][row] for row in keep],
         dates=None if date_col is None else [meta[date_col][row] for row in keep],
         filter_strategy=grouped_temporal_filter_strategy,
@@ -105,27 +109,54 @@ def make_splits(
     drawn = Counter(record["split"] for record in records)
     counts, of_segments = {label: drawn[label] for label in split_list(split_labels, "split_labels")}, None
     if segments is not None:
-        paths["segmented"], of_segments = _write_segments(segments, records, keys[-1], counts, columns, meta_path,
-                                                          os.path.join(root, f"segmented{save_files_suffix}.csv"))
+        paths["segmented"], of_segments = _write_segments(
+            segments,
+            records,
+            keys[-1],
+            counts,
+            columns,
+            meta_path,
+            os.path.join(root, f"segmented{save_files_suffix}.csv"),
+        )
     told = {
-        "strategy": strategy, "fractions": split_fractions(fractions).tolist(), "split_labels": list(counts),
-        "seed": int(seed), "meta_file": meta_file, "group_col": group_col, "date_col": date_col,
+        "strategy": strategy,
+        "fractions": split_fractions(fractions).tolist(),
+        "split_labels": list(counts),
+        "seed": int(seed),
+        "meta_file": meta_file,
+        "group_col": group_col,
+        "date_col": date_col,
         "grouped_temporal_filter_strategy": grouped_temporal_filter_strategy if done.group_split is not None else None,
-        "filter_cols": filters, "dataset_subset": subset, "keep_cols": extra, "records": counts,
-        "segments": of_segments, "transitions": done.transitions, "left_out": {**dropped, **done.dropped},
+        "filter_cols": filters,
+        "dataset_subset": subset,
+        "keep_cols": extra,
+        "records": counts,
+        "segments": of_segments,
+        "transitions": done.transitions,
+        "left_out": {**dropped, **done.dropped},
     }
     paths["args"] = os.path.join(root, f"meta{save_files_suffix}_args.json")
     write_text(paths["args"], json.dumps(told, indent=1) + "\n")
-    return {"counts": counts, "segments": of_segments, "transitions": done.transitions,
-            "dropped": told["left_out"], "merged": done.merged, "paths": paths}
+    return {
+        "counts": counts,
+        "segments": of_segments,
+        "transitions": done.transitions,
+        "dropped": told["left_out"],
+        "merged": done.merged,
+        "paths": paths,
+    }
 
 
 def _meta(path, names):
     """The keys of the records' table, of which the last is their name, and its columns."""
     header, _ = read_rows(path)
     if "split" in header:
-        raise FormatError("the table has that column already", path=path, field="split",
-                          remedy="Give the table of the records as preprocessing wrote it")
+        raise FormatError(
+            "the table has that column already",
+            path=path,
+            field="split",
+            remedy="Give the table of the records as preprocessing wrote it",
+        )
     keys = key_columns(header, path)
     if "save_file" in keys:  # beside it the path is only where the recording came from
         keys = [name for name in ("idx", "save_file") if name in keys]
@@ -186,8 +217,12 @@ def _wanted(meta, path, filters, subset):
 def _joined(segments, records, key, counts, path):
     """The segments of the records that are in a split, found by the records' name."""
     if key == "idx":
-        raise FormatError("columns missing: save_file", path=path, field="header",
-                          remedy="Segments are found by it; name the records, or remove the table of segments")
+        raise FormatError(
+            "columns missing: save_file",
+            path=path,
+            field="header",
+            remedy="Segments are found by it; name the records, or remove the table of segments",
+        )
     names = Names()
     for number, record in enumerate(records):
         names.add(record[key], number)

@@ -169,10 +169,17 @@ class Stages:
             "derived_leads": str([*derived, *prepared.derived]),
             **extra,
         }
-        meta = {key: "" if value is None else table_cell(value) if isinstance(value, str) else str(value)
-                for key, value in about.items()}
-        tables = {name: [{key: table_cell(value) if isinstance(value, str) else value for key, value in one.items()}
-                         for one in rows] for name, rows in tables.items()}
+        meta = {
+            key: "" if value is None else table_cell(value) if isinstance(value, str) else str(value)
+            for key, value in about.items()
+        }
+        tables = {
+            name: [
+                {key: table_cell(value) if isinstance(value, str) else value for key, value in one.items()}
+                for one in rows
+            ]
+            for name, rows in tables.items()
+        }
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
 
@@ -203,9 +210,7 @@ class Stages:
         fields = _checked(path, idx)
         rate = number(fields, "curr_sample_rate", path)
         if rate != self.options.sample_rate:
-            raise SignalError(
-                f"{rate:g} Hz, not {self.options.sample_rate:g}", path=path, field="curr_sample_rate"
-            )
+            raise SignalError(f"{rate:g} Hz, not {self.options.sample_rate:g}", path=path, field="curr_sample_rate")
         return fields, np.ascontiguousarray(fields["feats"].T, dtype=np.float64)
 
     def _write(self, stage, name, fields):

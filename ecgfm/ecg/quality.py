@@ -92,7 +92,7 @@ def _runs(row, shortest):
     lengths, values, start = [], [], 0
     for first in range(0, len(row), _BLOCK):
         last = min(first + _BLOCK, len(row))
-        begins = np.flatnonzero(row[first + 1 : last + 1] != row[first : last][: len(row) - first - 1]) + first + 1
+        begins = np.flatnonzero(row[first + 1 : last + 1] != row[first:last][: len(row) - first - 1]) + first + 1
         if last == len(row):
             begins = np.append(begins, last)
         begins = np.concatenate([[start], begins])

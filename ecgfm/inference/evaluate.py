@@ -68,9 +68,7 @@ class Evaluation:
         Where the names of the labels are assumed, a column ``labels_assumed`` says so.
         """
         levels = np.repeat(["record", "segment"], len(self.records))
-        columns = {
-            name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns
-        }
+        columns = {name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns}
         if self.model.get("labels_assumed"):
             columns["labels_assumed"] = np.repeat("yes", len(levels))
         return Table({"level": levels, **columns}).to_csv(path)

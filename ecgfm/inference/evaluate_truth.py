@@ -143,9 +143,7 @@ def _of_npy(path, labels, named):
     else:
         values = np.full((len(array), len(labels)), np.nan)
         there = [i for i, column in enumerate(order) if column is not None]
-        values[:, there] = _checked_values(
-            array[:, [order[i] for i in there]], [labels[i] for i in there], path
-        )
+        values[:, there] = _checked_values(array[:, [order[i] for i in there]], [labels[i] for i in there], path)
     truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
     _say_columns(truth)
     return truth

@@ -99,7 +99,9 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
     return _write(model, inputs, path, outcomes, outputs, rows, (resume, overwrite), {"aggregate": aggregate}, options)
 
 
-def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, overwrite=False, **options):
+def embed_to(
+    model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, overwrite=False, **options
+):
     """Write embeddings into a ``.npy`` file as they come, and what its rows are into a CSV file beside it.
 
     Parameters
@@ -140,7 +142,9 @@ def embed_to(model, inputs, path, *, layer=None, tokens=False, per_record=False,
     return _write_npy(model, inputs, path, found, values, per_record, (resume, overwrite), settings, options)
 
 
-def saliency_to(model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, overwrite=False, **options):
+def saliency_to(
+    model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, overwrite=False, **options
+):
     """Write saliency into a ``.npy`` file as it comes, and what its rows are into a CSV file beside it.
 
     Parameters

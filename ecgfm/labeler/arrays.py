@@ -77,8 +77,11 @@ def labels_to_array(labels, n, label_order=None):
     if len(np.unique(cells)) != len(cells):
         order = np.argsort(cells, kind="stable")
         again = order[1:][cells[order][1:] == cells[order][:-1]][0]
-        raise LabelError(f"sample {samples[again]} has the label {names[columns[again]]!r} twice", field="labels",
-                         remedy="Pass labels_flat, which has each label of a sample once")
+        raise LabelError(
+            f"sample {samples[again]} has the label {names[columns[again]]!r} twice",
+            field="labels",
+            remedy="Pass labels_flat, which has each label of a sample once",
+        )
     y_soft = np.zeros((n, len(names)))
     y_soft[samples, columns] = probs
     y = (y_soft > 0).astype(np.float32)

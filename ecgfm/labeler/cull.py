@@ -42,20 +42,25 @@ def cull(definitions, used):
     # Split descriptors stay where an item that stays calls them by name.
     splits = {item["name"]: set(item.get("split") or ()) for item in sections["split_desc_tem"]}
     sections["split_desc_tem"] = [
-        _with_patterns(item, used) for item in sections["split_desc_tem"] if splits[item["name"]] <= descriptors]
+        _with_patterns(item, used) for item in sections["split_desc_tem"] if splits[item["name"]] <= descriptors
+    ]
     alive = descriptors | {item["name"] for item in sections["split_desc_tem"]}
     sections["desc_tem"] = [_with_patterns(item, used) for item in sections["desc_tem"] if item["name"] in descriptors]
-    sections["attached_desc_tem"] = [item for item in sections["attached_desc_tem"]
-                                     if item["entity"] in entities and item["descriptor"] in alive
-                                     and item["resulting_entity"] in entities]
+    sections["attached_desc_tem"] = [
+        item
+        for item in sections["attached_desc_tem"]
+        if item["entity"] in entities and item["descriptor"] in alive and item["resulting_entity"] in entities
+    ]
     sections["traveling_desc_tem"] = [
         {**item, "descriptors": [name for name in item.get("descriptors") or () if _name(name) in alive]}
         for item in sections["traveling_desc_tem"]
-        if item["entity"] in entities and any(_name(name) in alive for name in item.get("descriptors") or ())]
+        if item["entity"] in entities and any(_name(name) in alive for name in item.get("descriptors") or ())
+    ]
     sections["compound_tem"] = [
         {**item, "excluding": [other for other in item.get("excluding") or () if _alive(other, entities, alive)]}
         for item in sections["compound_tem"]
-        if all(_alive(other, entities, alive) for other in item["including"])]
+        if all(_alive(other, entities, alive) for other in item["including"])
+    ]
     sections[MAP] = {name: value for name, value in definitions.uncertainty.items() if name in alive}
     return Definitions(sections)
 

@@ -94,8 +94,12 @@ class Definitions:
         self.sections = {}
         for name in sections:
             if name not in SECTIONS and name != MAP:
-                raise ConfigError(f"there is no section {shown(name)}", path=self._file(name), field=name,
-                                  remedy="The sections are " + ", ".join([*SECTIONS, MAP]))
+                raise ConfigError(
+                    f"there is no section {shown(name)}",
+                    path=self._file(name),
+                    field=name,
+                    remedy="The sections are " + ", ".join([*SECTIONS, MAP]),
+                )
         for name, (required, key) in SECTIONS.items():
             items = sections.get(name)
             if items is None and required:
@@ -157,15 +161,18 @@ class Definitions:
         items = list(items)
         most = MAX_COMPOUNDS if section in ("compound_tem", "traveling_desc_tem") else MAX_ITEMS
         if len(items) > most:
-            raise ConfigError(f"{len(items):,} items, more than the {most:,} that are read", path=self._file(section),
-                              field=section)
+            raise ConfigError(
+                f"{len(items):,} items, more than the {most:,} that are read", path=self._file(section), field=section
+            )
         for i, item in enumerate(items):
             if not isinstance(item, dict):
-                raise ConfigError(f"the item is {kind_of(item)}, not an object", path=self._file(section),
-                                  field=f"item {i}")
+                raise ConfigError(
+                    f"the item is {kind_of(item)}, not an object", path=self._file(section), field=f"item {i}"
+                )
             if not isinstance(item.get(key), str) or not item[key]:
-                raise ConfigError(f"{key!r} must be a text that is not empty", path=self._file(section),
-                                  field=f"item {i}")
+                raise ConfigError(
+                    f"{key!r} must be a text that is not empty", path=self._file(section), field=f"item {i}"
+                )
         return items
 
     def _map(self, content):
@@ -176,8 +183,9 @@ class Definitions:
         for name, value in content.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value <= 1:
-                raise ConfigError(f"{shown(value)} is not a probability between 0 and 1", path=self._file(MAP),
-                                  field=name)
+                raise ConfigError(
+                    f"{shown(value)} is not a probability between 0 and 1", path=self._file(MAP), field=name
+                )
         return {name: float(value) for name, value in content.items()}
 
     def _names(self, section, i, key):
@@ -198,8 +206,12 @@ class Definitions:
         """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
         name = self.sections[section][i]["name"]
         if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
-            self._fail(section, i, f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
-                                   "not begin as a formula of a spreadsheet does")
+            self._fail(
+                section,
+                i,
+                f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
+                "not begin as a formula of a spreadsheet does",
+            )
         return name
 
     def _boolean(self, section, i, key):
@@ -241,8 +253,9 @@ class Definitions:
             if not isinstance(value, str):
                 self._fail(section, i, f"a descriptor must be a name or an object with 'tem', not {kind_of(value)}")
             if value not in self.descriptors and value not in self._splits:
-                self._fail(section, i, f"there is no descriptor {shown(value)}",
-                           f"Add it to {self._home('descriptor')}")
+                self._fail(
+                    section, i, f"there is no descriptor {shown(value)}", f"Add it to {self._home('descriptor')}"
+                )
             names += self._splits.get(value, (value,))
         return tuple(names)
 
@@ -258,8 +271,9 @@ class Definitions:
             name = self._name(section, i)
             if name in self.entities:
                 self._fail(section, i, "this entity name stands twice")
-            self.entities[name] = Entity(name, self._names(section, i, "sup"),
-                                         self._boolean(section, i, "require_descriptors"))
+            self.entities[name] = Entity(
+                name, self._names(section, i, "sup"), self._boolean(section, i, "require_descriptors")
+            )
         for i, entity in enumerate(self.entities.values()):
             for sup in entity.sup:
                 if sup not in self.entities:
@@ -274,8 +288,12 @@ class Definitions:
         for i, (paths, steps) in enumerate(paths_up(supers)):
             together += steps
             if paths > MAX_PATHS or together > MAX_STEPS:
-                self._fail(section, i, f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have "
-                                       f"more than {MAX_STEPS:,} steps")
+                self._fail(
+                    section,
+                    i,
+                    f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have "
+                    f"more than {MAX_STEPS:,} steps",
+                )
 
     def _read_descriptors(self):
         self.descriptors = {}
@@ -293,9 +311,11 @@ class Definitions:
         entities, descriptors = len(self.entities), len(self.descriptors)
         text = sum(map(len, self.entities)) * descriptors + sum(map(len, self.descriptors)) * entities
         if entities * descriptors > MAX_LABELS or text > MAX_LABEL_TEXT:
-            raise ConfigError(f"{entities:,} entities and {descriptors:,} descriptors make more than "
-                              f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
-                              path=self._file(section))
+            raise ConfigError(
+                f"{entities:,} entities and {descriptors:,} descriptors make more than "
+                f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
+                path=self._file(section),
+            )
         self._splits = {}
         section = "split_desc_tem"
         for i in range(len(self.sections[section])):
@@ -305,14 +325,16 @@ class Definitions:
             parts = self._names(section, i, "split")
             for part in parts:
                 if part not in self.descriptors:
-                    self._fail(section, i, f"there is no descriptor {shown(part)} to split into",
-                               "Add it to desc_tem.json")
+                    self._fail(
+                        section, i, f"there is no descriptor {shown(part)} to split into", "Add it to desc_tem.json"
+                    )
             self._names(section, i, "patterns")
             self._splits[name] = parts
         for name in self.uncertainty:
             if name not in self.descriptors and name not in self._splits:
-                raise ConfigError("there is no such descriptor", path=self._file(MAP), field=name,
-                                  remedy="Add it to desc_tem.json")
+                raise ConfigError(
+                    "there is no such descriptor", path=self._file(MAP), field=name, remedy="Add it to desc_tem.json"
+                )
 
     def _read_patterns(self):
         self.patterns = []
@@ -325,8 +347,11 @@ class Definitions:
                 self._fail(section, i, f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
             if text in seen:
                 first = seen[text]
-                self._fail(section, i, f"the pattern {shown(text)} stands twice; first in {first.section}.json, "
-                                       f"item {first.item}")
+                self._fail(
+                    section,
+                    i,
+                    f"the pattern {shown(text)} stands twice; first in {first.section}.json, item {first.item}",
+                )
             room -= len(text)
             if room < 0 or len(self.patterns) >= MAX_ITEMS:
                 self._fail(section, i, f"more than {MAX_ITEMS:,} patterns, or {MAX_PATTERNS:,} characters of patterns")
@@ -334,14 +359,16 @@ class Definitions:
             self.patterns.append(seen[text])
 
         for i, item in enumerate(self.sections["entity_pat"]):
-            use = tuple(self._reference("entity_pat", i, value, self.entities, "entity")
-                        for value in self._list("entity_pat", i, "entities"))
+            use = tuple(
+                self._reference("entity_pat", i, value, self.entities, "entity")
+                for value in self._list("entity_pat", i, "entities")
+            )
             add(item["pattern"], ENTITY, use, "entity_pat", i)
         section = "desc_pat"
         for i, item in enumerate(self.sections[section]):
             kind = item.get("before_after", BEFORE)
             if kind not in (BEFORE, AFTER, BOTH):
-                self._fail(section, i, f"'before_after' must be \"b\", \"a\" or \"ab\", not {shown(kind)}")
+                self._fail(section, i, f'\'before_after\' must be "b", "a" or "ab", not {shown(kind)}')
             use = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
             add(item["pattern"], kind, use, section, i, self._boolean(section, i, "parse_before_entities"))
         for section in ("desc_tem", "split_desc_tem"):
@@ -364,8 +391,12 @@ class Definitions:
         section = "compound_tem"
         for i, item in enumerate(self.sections[section]):
             entity = self._known(section, i, "entity")
-            lists = [tuple(self._reference(section, i, value, self.entities, "entity")
-                           for value in self._list(section, i, key)) for key in ("including", "excluding")]
+            lists = [
+                tuple(
+                    self._reference(section, i, value, self.entities, "entity") for value in self._list(section, i, key)
+                )
+                for key in ("including", "excluding")
+            ]
             if not lists[0]:
                 self._fail(section, i, "'including' must name at least one entity")
             self.compounds.append(Compound(entity, *lists))

@@ -28,8 +28,9 @@ class Engine:
 
     def __init__(self, definitions, mode, matcher=None):
         if mode not in MODES:
-            raise ConfigError(f"there is no mode {shown(mode)}", field="mode",
-                              remedy=f"The modes are {', '.join(MODES)}")
+            raise ConfigError(
+                f"there is no mode {shown(mode)}", field="mode", remedy=f"The modes are {', '.join(MODES)}"
+            )
         self.mode = mode
         self.definitions = definitions
         self.matcher = matcher or Matcher(definitions)
@@ -83,5 +84,8 @@ class Engine:
             numbers.extend(found)
             probs.extend([best[number] for number in found])
         counts = np.frombuffer(counts, dtype=np.int64) if counts else np.zeros(0, np.int64)
-        return (np.repeat(np.arange(len(counts)), counts),
-                np.array(numbers, dtype=np.int32), np.array(probs, dtype=np.float64))
+        return (
+            np.repeat(np.arange(len(counts)), counts),
+            np.array(numbers, dtype=np.int32),
+            np.array(probs, dtype=np.float64),
+        )

@@ -36,8 +36,9 @@ class Explanation:
         for number, part in enumerate(parts):
             words = f'"{texts[number]}"' if part.name is not None else None
             for row, name, prob, kind in part.labels:
-                steps = (_entity_steps(part, row, words) if kind == "entity"
-                         else _descriptor_steps(part, row, name, words))
+                steps = (
+                    _entity_steps(part, row, words) if kind == "entity" else _descriptor_steps(part, row, name, words)
+                )
                 ways = paths.setdefault(name, {})
                 way = tuple(steps)
                 ways[way] = max(prob, ways.get(way, 0.0))
@@ -58,7 +59,7 @@ class Explanation:
             means = ", ".join(word["means"]) or "nothing"
             line = f'  "{word["text"]}" -> {means}'
             if word["attached"]:
-                line += f' ({"with" if word["kind"] == ENTITY else "attached to"} {", ".join(word["attached"])})'
+                line += f" ({'with' if word['kind'] == ENTITY else 'attached to'} {', '.join(word['attached'])})"
             elif word["kind"] != ENTITY:
                 line += " (attached to nothing)"
             lines.append(line)
@@ -67,7 +68,7 @@ class Explanation:
             lines.append(f"left over:  {rest}")
         lines.append("labels:" if self.labels else "labels:     none")
         for label in self.labels:
-            lines.append(f'  {label["name"]} {label["prob"]:.4g}: {" -> ".join(label["paths"][0])}')
+            lines.append(f"  {label['name']} {label['prob']:.4g}: {' -> '.join(label['paths'][0])}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -89,8 +90,9 @@ def _words(patterns, places, mode):
             means = [f"{', '.join(side)} ({word})" for side, word in zip(use, ("left", "right")) if side]
         else:
             means = list(use)
-        words.append({"text": text, "start": start, "end": end, "kind": kind, "means": means,
-                      "attached": [] if lost else to})
+        words.append(
+            {"text": text, "start": start, "end": end, "kind": kind, "means": means, "attached": [] if lost else to}
+        )
     return words
 
 
@@ -111,7 +113,7 @@ def _entity_steps(part, row, words):
 def _descriptor_steps(part, row, label, words):
     """The way from the words to a descriptor row."""
     name = part.entities[row][0]
-    descriptor = label[len(name) + 3:]
+    descriptor = label[len(name) + 3 :]
     steps = [words]
     source = next(source for other, d, source in part.descriptors if other == row and d == descriptor)
     if source[0] == "propagated":

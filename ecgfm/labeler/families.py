@@ -8,8 +8,10 @@ __all__ = ["compounds", "numbers"]
 
 WORDS = re.compile(r"[a-z0-9]+(?: [a-z0-9]+){1,19}").fullmatch  # longer ones have one wording only
 # Adjectives by their endings, and short ones that have none.
-ADJECTIVE = re.compile(r".*(?:al|ar|ary|ic|ed|ive|ous|ant|ent|able|ible|ature|tiple)|low|high|tall|poor|wide|narrow|"
-                       r"broad|short|long|early|late|minor|deep|flat|left|right|old|new").fullmatch
+ADJECTIVE = re.compile(
+    r".*(?:al|ar|ary|ic|ed|ive|ous|ant|ent|able|ible|ature|tiple)|low|high|tall|poor|wide|narrow|"
+    r"broad|short|long|early|late|minor|deep|flat|left|right|old|new"
+).fullmatch
 NOUN = re.compile(r"(?!.*ed$)[a-z]{4,}").fullmatch  # shorter ones are letters of waves, leads and the like
 MULTIPLE = "Multiple"
 
@@ -28,8 +30,11 @@ def compounds(patterns, entities):
         After "non" the hyphens stay (None), for then it is another finding. They stay, too, between a descriptor and
         a finding that is a label only with a descriptor: "sinus-rhythm" says as it stands that the rhythm is sinus.
     """
-    general = {pattern.text for pattern in patterns if pattern.kind == ENTITY
-               and any(entities[name].require_descriptors for name, _ in pattern.use)}
+    general = {
+        pattern.text
+        for pattern in patterns
+        if pattern.kind == ENTITY and any(entities[name].require_descriptors for name, _ in pattern.use)
+    }
     before = {pattern.text for pattern in patterns if pattern.kind == BEFORE}
     made = {}
     for text in (pattern.text for pattern in patterns):

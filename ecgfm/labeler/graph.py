@@ -66,8 +66,9 @@ class Graph:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise MissingExtraError("matplotlib is not installed", field="plot",
-                                    remedy="Install it with: pip install 'ecgfm[plot]'") from None
+            raise MissingExtraError(
+                "matplotlib is not installed", field="plot", remedy="Install it with: pip install 'ecgfm[plot]'"
+            ) from None
         depth = {name: 0}
         for node in nodes[1:]:  # nearest first, so that one of its own super-entities has been seen
             depth[node] = 1 + min(depth[sup] for kind, sup in edges if kind == node and sup in depth)
@@ -75,14 +76,26 @@ class Graph:
         tallest = max(map(len, columns))
         if ax is None:
             ax = Figure(figsize=figsize or (3.2 * len(columns), 1 + 0.28 * tallest)).add_subplot()
-        place = {node: (d, (len(column) - 1) / 2 - i) for d, column in enumerate(columns)
-                 for i, node in enumerate(column)}
+        place = {
+            node: (d, (len(column) - 1) / 2 - i) for d, column in enumerate(columns) for i, node in enumerate(column)
+        }
         for kind, sup in edges:
-            ax.annotate("", xy=place[sup], xytext=place[kind],
-                        arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 4, "shrinkB": 4})
+            ax.annotate(
+                "",
+                xy=place[sup],
+                xytext=place[kind],
+                arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 4, "shrinkB": 4},
+            )
         for node, (x, y) in place.items():
-            ax.text(x, y, node, ha="center", va="center", fontsize=fontsize,
-                    bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "0.4"})
+            ax.text(
+                x,
+                y,
+                node,
+                ha="center",
+                va="center",
+                fontsize=fontsize,
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "0.4"},
+            )
         ax.set_xlim(-0.6, len(columns) - 0.4)
         ax.set_ylim(-tallest / 2 - 0.5, tallest / 2 + 0.5)
         ax.set_axis_off()
@@ -102,7 +115,7 @@ def find_cycle(edges):
             node, rest = stack[-1]
             for nxt in rest:
                 if state.get(nxt) == 1:
-                    return path[path.index(nxt):] + [nxt]
+                    return path[path.index(nxt) :] + [nxt]
                 if nxt not in state:
                     state[nxt] = 1
                     path.append(nxt)

@@ -28,11 +28,16 @@ def read_json(file):
     content = read_input(file, most=MAX_BYTES, error=ConfigError)
     values = sum(map(content.count, (b",", b"{", b"[")))  # no fewer than there are, found without making them
     if values > MAX_VALUES:
-        raise ConfigError(f"the file holds about {values:,} values, more than the {MAX_VALUES:,} that are read",
-                          path=file)
+        raise ConfigError(
+            f"the file holds about {values:,} values, more than the {MAX_VALUES:,} that are read", path=file
+        )
     try:
-        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=partial(_object, file),
-                          parse_int=partial(_integer, file), parse_constant=partial(_no_number, file))
+        return json.loads(
+            content.decode("utf-8-sig"),
+            object_pairs_hook=partial(_object, file),
+            parse_int=partial(_integer, file),
+            parse_constant=partial(_no_number, file),
+        )
     except RecursionError:
         raise ConfigError("the JSON is nested too deeply", path=file) from None
     except UnicodeDecodeError as error:

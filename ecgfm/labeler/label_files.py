@@ -18,8 +18,9 @@ MAX_RATIO = 1000  # ... which may be so many times as many as there are records,
 FREE_CELLS = 1 << 25  # ... where y.npy has more cells than this
 
 
-def write_label_files(folder, idx, y, names, *, splits=None, extra=None, settings=None, labels=True, rows=0,
-                      infinite=False):
+def write_label_files(
+    folder, idx, y, names, *, splits=None, extra=None, settings=None, labels=True, rows=0, infinite=False
+):
     """Write the label files of a data set.
 
     Parameters
@@ -65,8 +66,11 @@ def write_label_files(folder, idx, y, names, *, splits=None, extra=None, setting
         raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", field="idx")
     length = max(rows, int(idx.max()) + 1 if len(idx) else 0)
     if length * len(names) > FREE_CELLS and length > MAX_RATIO * max(rows, len(idx)):
-        raise LabelError(f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up "
-                         "to it", field="idx", remedy="Number the records from 0")
+        raise LabelError(
+            f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up to it",
+            field="idx",
+            remedy="Number the records from 0",
+        )
     if len(np.unique(idx)) != len(idx):
         values, counts = np.unique(idx, return_counts=True)
         raise LabelError(f"the index {values[counts > 1][0]} stands twice", field="idx")
@@ -96,8 +100,10 @@ def label_def(y, names, splits=None):
         everything = y[splits != ""]
     else:
         everything = y
-    made = {name: (np.count_nonzero(rows, axis=0), *shares(np.count_nonzero(rows, axis=0), len(rows)))
-            for name, rows in {**groups, "all": everything}.items()}
+    made = {
+        name: (np.count_nonzero(rows, axis=0), *shares(np.count_nonzero(rows, axis=0), len(rows)))
+        for name, rows in {**groups, "all": everything}.items()
+    }
     for i, kind in enumerate(("count", "percent", "weight")):
         for name in groups:
             columns[f"pos_{kind}_{name}"] = made[name][i].tolist()

@@ -117,8 +117,10 @@ class Labeler:
             numbers.append(part[1])
             probs.append(part[2])
             made += result._texts
-        join = [np.concatenate(part) if part else np.zeros(0, dtype) for part, dtype in
-                ((samples, np.int64), (numbers, np.int32), (probs, np.float64))]
+        join = [
+            np.concatenate(part) if part else np.zeros(0, dtype)
+            for part, dtype in ((samples, np.int64), (numbers, np.int32), (probs, np.float64))
+        ]
         return Result(self.engine(mode), made, *join)
 
     def stream(self, texts, mode="documented", normalized=False, *, chunk_size=CHUNK, processes=1):
@@ -160,8 +162,9 @@ class Labeler:
                 while waiting:
                     yield Result(engine, *waiting.popleft().result())
             except BrokenProcessPool:
-                raise Error("a worker process has died", field="processes",
-                            remedy="If memory ran out, use fewer processes") from None
+                raise Error(
+                    "a worker process has died", field="processes", remedy="If memory ran out, use fewer processes"
+                ) from None
             finally:
                 for future in waiting:
                     future.cancel()

@@ -64,8 +64,10 @@ class Automaton:
                 fail[after] = goto[link].get(token, 0)
                 if len(out[after]) + len(out[fail[after]]) > MAX_NESTED:
                     number = (out[after] or out[fail[after]])[0][0]
-                    raise ConfigError(f"more than {MAX_NESTED} patterns end with one another, this one among them",
-                                      field=f"pattern {shown(patterns[number])}")
+                    raise ConfigError(
+                        f"more than {MAX_NESTED} patterns end with one another, this one among them",
+                        field=f"pattern {shown(patterns[number])}",
+                    )
                 out[after] += out[fail[after]]
                 queue.append(after)
         self._goto, self._fail, self._out = goto, fail, out
@@ -180,7 +182,7 @@ class Matcher:
         matches = []
         for start, end, rank in taken:
             matches.append(Match(offsets[start], offsets[end], rank))
-            rest.append(text[last:offsets[start]])
+            rest.append(text[last : offsets[start]])
             last = offsets[end]
         rest.append(text[last:])
         return matches, "".join(rest)

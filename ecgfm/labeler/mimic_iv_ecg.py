@@ -14,8 +14,9 @@ __all__ = ["make_labels"]
 STUDY = "study_id"
 
 
-def make_labels(measurements, meta, folder, *, names, splits=None, definitions=None, mode="documented", threshold=0.0,
-                processes=1):
+def make_labels(
+    measurements, meta, folder, *, names, splits=None, definitions=None, mode="documented", threshold=0.0, processes=1
+):
     """Label the machine reports and write the label files; see :func:`write_label_files`.
 
     Parameters
@@ -76,20 +77,36 @@ def make_labels(measurements, meta, folder, *, names, splits=None, definitions=N
             yield text
 
     for result in labeler.stream(texts(), mode, processes=processes):
-        y[rows[:len(result)]] = result.to_multilabel(names, threshold=threshold)[0]
-        del rows[:len(result)]
+        y[rows[: len(result)]] = result.to_multilabel(names, threshold=threshold)[0]
+        del rows[: len(result)]
     if not labeled.any():
-        raise LabelError("no record has a report", path=measurements, field=STUDY,
-                         remedy=f"Check that {meta} belongs to the same data")
-    settings = {"source": "mimic_iv_ecg", "machine_measurements": str(measurements), "meta": str(meta),
-                "meta_splits": None if splits is None else str(splits), "mode": mode, "threshold": threshold,
-                "definitions": None if definitions is None else str(definitions), "labels": list(names)}
+        raise LabelError(
+            "no record has a report",
+            path=measurements,
+            field=STUDY,
+            remedy=f"Check that {meta} belongs to the same data",
+        )
+    settings = {
+        "source": "mimic_iv_ecg",
+        "machine_measurements": str(measurements),
+        "meta": str(meta),
+        "meta_splits": None if splits is None else str(splits),
+        "mode": mode,
+        "threshold": threshold,
+        "definitions": None if definitions is None else str(definitions),
+        "labels": list(names),
+    }
     kept = idx[labeled]
     never = write_label_files(
-        folder, kept, y[labeled], names, extra={STUDY: studies[labeled].tolist()}, settings=settings,
-        splits=None if split_of is None else [split_of.get(i) for i in kept.tolist()])
-    return {"records": len(idx), "labeled": int(labeled.sum()), "without_report": int((~labeled).sum()),
-            "never": never}
+        folder,
+        kept,
+        y[labeled],
+        names,
+        extra={STUDY: studies[labeled].tolist()},
+        settings=settings,
+        splits=None if split_of is None else [split_of.get(i) for i in kept.tolist()],
+    )
+    return {"records": len(idx), "labeled": int(labeled.sum()), "without_report": int((~labeled).sum()), "never": never}
 
 
 def read_meta(path):
@@ -113,14 +130,20 @@ def read_columns(path, *columns):
             header = next(rows, [])
             missing = [name for name in columns if name not in header]
             if missing:
-                raise FormatError("there is no such column", path=path, field=missing[0],
-                                  remedy=f"The columns are {', '.join(map(shown, header[:30])) or 'none'}")
+                raise FormatError(
+                    "there is no such column",
+                    path=path,
+                    field=missing[0],
+                    remedy=f"The columns are {', '.join(map(shown, header[:30])) or 'none'}",
+                )
             places = [header.index(name) for name in columns]
             for line, row in enumerate(rows, 2):
                 if row:
                     values = [row[i] if i < len(row) else "" for i in places]
-                    yield tuple(value if name == "split" else whole(value, path, line, name)
-                                for name, value in zip(columns, values))
+                    yield tuple(
+                        value if name == "split" else whole(value, path, line, name)
+                        for name, value in zip(columns, values)
+                    )
         except UnicodeDecodeError as error:
             raise FormatError(f"not UTF-8 text: {error.reason}", path=path) from None
         except OSError as error:

@@ -26,27 +26,35 @@ LEAD = r"(?:iii|ii|i|av[rlf]|v[1-6])"
 LEADS = rf"({LEAD}\b(?:(?:\s*,\s*|\s+and\s+|\s+){LEAD}\b)*)"
 WORD = r"leads?(?:\(s\))?"
 # A phrase about a list of leads -> one clause a lead. The longer phrases come first.
-CLAUSES = [(re.compile(pattern), clause) for pattern, clause in [
-    (rf"\bpossible sequence error: ?{LEADS} omitted\b", "lead {} omitted due to possible sequence error"),
-    (rf"\bsequence error: ?{LEADS} omitted\b", "lead {} omitted due to sequence error"),
-    (rf"\b{WORD} unsuitable for analysis: ?{LEADS}", "lead {} unsuitable for analysis"),
-    (rf"\b{WORD} {LEADS} (?:(?:is|are) )?unsuitable for analysis\b", "lead {} unsuitable for analysis"),
-    (rf"\bpartial(?:ly)? missing {WORD}:? ?{LEADS}", "partial missing lead {}"),
-    (rf"\bmissing {WORD}:? ?{LEADS}", "missing lead {}"),
-    (rf"\bartifacts? in {WORD}:? ?{LEADS}", "artifact in lead {}"),
-    (rf"\bbaseline wander(?:ing)? in {WORD}:? ?{LEADS}", "baseline wander in lead {}"),
-    (rf"\b{WORD} {LEADS} (?:(?:was|were) )?not used for morphology(?: analysis)?\b",
-     "lead {} not used for morphology analysis"),
-]]
+CLAUSES = [
+    (re.compile(pattern), clause)
+    for pattern, clause in [
+        (rf"\bpossible sequence error: ?{LEADS} omitted\b", "lead {} omitted due to possible sequence error"),
+        (rf"\bsequence error: ?{LEADS} omitted\b", "lead {} omitted due to sequence error"),
+        (rf"\b{WORD} unsuitable for analysis: ?{LEADS}", "lead {} unsuitable for analysis"),
+        (rf"\b{WORD} {LEADS} (?:(?:is|are) )?unsuitable for analysis\b", "lead {} unsuitable for analysis"),
+        (rf"\bpartial(?:ly)? missing {WORD}:? ?{LEADS}", "partial missing lead {}"),
+        (rf"\bmissing {WORD}:? ?{LEADS}", "missing lead {}"),
+        (rf"\bartifacts? in {WORD}:? ?{LEADS}", "artifact in lead {}"),
+        (rf"\bbaseline wander(?:ing)? in {WORD}:? ?{LEADS}", "baseline wander in lead {}"),
+        (
+            rf"\b{WORD} {LEADS} (?:(?:was|were) )?not used for morphology(?: analysis)?\b",
+            "lead {} not used for morphology analysis",
+        ),
+    ]
+]
 one_lead = re.compile(LEAD).findall
 
 WAVE = re.compile(r"(?<![^\W_])([a-z])(?: - | -|- |-| |)waves?(?![^\W_])")
 WITH = re.compile(r"(?<![^\s(,;.])w/(o(?![^\W_]))? ?")
-QUESTIONS = [(re.compile(pattern), result) for pattern, result in [
-    (r"(?:[-,] *)?\? *age\b", " ? age "),
-    (r"(?:^|(?<=[\s(\[;,.:]))\? ?(?=\w)(?!age\b)", "<before?> "),
-    (r" ?--?\?(?=\s|$|\w)", " <after?> "),
-]]
+QUESTIONS = [
+    (re.compile(pattern), result)
+    for pattern, result in [
+        (r"(?:[-,] *)?\? *age\b", " ? age "),
+        (r"(?:^|(?<=[\s(\[;,.:]))\? ?(?=\w)(?!age\b)", "<before?> "),
+        (r" ?--?\?(?=\s|$|\w)", " <after?> "),
+    ]
+]
 # A finding - its age: only where nothing follows that the words could belong to.
 TAIL = re.compile(r" --? (old|acute|recent|nonsustained|age undetermined)(?=[.,;|)]|$)")
 COMMA = re.compile(r",(?=[^\s])")
@@ -102,8 +110,16 @@ class Normalizer:
         self._neighbours = {pair for words in map(str.split, hyphens) for pair in zip(words, words[1:])}
         self._spelling = dict(wording.spelling)
         known = set(wording.words)
-        for text in [*self._spelling.values(), *wording.abbreviations, *wording.abbreviations.values(), *forms,
-                     *forms.values(), *self._acronyms.values(), *words, *(pattern.text for pattern in patterns)]:
+        for text in [
+            *self._spelling.values(),
+            *wording.abbreviations,
+            *wording.abbreviations.values(),
+            *forms,
+            *forms.values(),
+            *self._acronyms.values(),
+            *words,
+            *(pattern.text for pattern in patterns),
+        ]:
             known.update(tokenize(text.lower()))
         if sum(map(len, known)) > MAX_KNOWN:
             raise ConfigError(f"the words of the rules have more than {MAX_KNOWN:,} letters together", path=self._path)
@@ -137,14 +153,16 @@ class Normalizer:
         try:
             return self._text(value)
         except TooLong:
-            raise ConfigError(f"the rules make a report more than {MAX_GROWTH} times as long as it was, or take so long",
-                              path=self._path) from None
+            raise ConfigError(
+                f"the rules make a report more than {MAX_GROWTH} times as long as it was, or take so long",
+                path=self._path,
+            ) from None
 
     def _text(self, value):
         text = clean(value)
         most = MAX_GROWTH * len(text) + 1000
         if self._cut:
-            text = text[:self._end(text)]
+            text = text[: self._end(text)]
         if self._find_acronyms:
             text = self._find_acronyms(lambda m: self._acronyms[m[0]], text)
         text = " ".join(text.lower().replace("`", " ").replace("&", " and ").split())
@@ -227,7 +245,7 @@ class Normalizer:
         """The only known word that is one slip away: a letter left out, added, changed, or two swapped."""
         near = set(self._fragments.get(word, ()))
         for i in range(len(word)):
-            shorter = word[:i] + word[i + 1:]
+            shorter = word[:i] + word[i + 1 :]
             if shorter in self._known:
                 near.add(shorter)
             near.update(self._fragments.get(shorter, ()))
@@ -241,7 +259,7 @@ def fragments(words):
     for word in words:
         if SHORTEST <= len(word) <= LONGEST and word.isalpha():
             for i in range(len(word)):
-                made.setdefault(word[:i] + word[i + 1:], set()).add(word)
+                made.setdefault(word[:i] + word[i + 1 :], set()).add(word)
     return {fragment: alike for fragment, alike in made.items() if len(alike) <= MAX_ALIKE}
 
 
@@ -255,10 +273,10 @@ def one_slip(a, b):
     while start < len(a) and a[start] == b[start]:
         start += 1
     if len(a) < len(b):
-        return a[start:] == b[start + 1:]
-    if a[start + 1:] == b[start + 1:]:
+        return a[start:] == b[start + 1 :]
+    if a[start + 1 :] == b[start + 1 :]:
         return True
-    return a[start:start + 2] == b[start:start + 2][::-1] and a[start + 2:] == b[start + 2:]
+    return a[start : start + 2] == b[start : start + 2][::-1] and a[start + 2 :] == b[start + 2 :]
 
 
 def trie(phrases):

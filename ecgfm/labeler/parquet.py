@@ -40,8 +40,9 @@ def parquet_batches(stream, path, choose, most):
     try:
         from pyarrow import ArrowException, parquet, types
     except ImportError:
-        raise MissingExtraError("reading Parquet needs pyarrow", path=path,
-                                remedy="Install it with: pip install 'ecgfm[tables]'") from None
+        raise MissingExtraError(
+            "reading Parquet needs pyarrow", path=path, remedy="Install it with: pip install 'ecgfm[tables]'"
+        ) from None
     try:
         with parquet.ParquetFile(stream) as file:
             schema = file.schema_arrow
@@ -79,8 +80,9 @@ def _check_sizes(metadata, names, path):
         for i in range(rows.num_columns):
             column = rows.column(i)
             if column.path_in_schema in names:
-                check_inflation(column.total_compressed_size, column.total_uncompressed_size, path=path,
-                                field=column.path_in_schema)
+                check_inflation(
+                    column.total_compressed_size, column.total_uncompressed_size, path=path, field=column.path_in_schema
+                )
 
 
 def _values(column, path, name, most):
@@ -93,7 +95,8 @@ def _values(column, path, name, most):
 
         longest = pyarrow.compute.max(pyarrow.compute.binary_length(dictionary)).as_py()
         if longest is not None and longest > most:
-            raise FormatError(f"a cell of {longest:,} bytes, more than the {most:,} that are read", path=path,
-                              field=name)
+            raise FormatError(
+                f"a cell of {longest:,} bytes, more than the {most:,} that are read", path=path, field=name
+            )
     values = dictionary.to_pylist()
     return [None if i is None else values[i] for i in column.indices.to_pylist()]

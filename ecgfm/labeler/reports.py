@@ -57,14 +57,22 @@ class Reports:
             name = str(self.path).lower().removesuffix(".gz")
             format = next((kind for kind in FORMATS if name.endswith("." + kind)), "lines")
         if format not in FORMATS:
-            raise FormatError(f"there is no format {shown(format)}", path=self.path, field="format",
-                              remedy=f"The formats are {', '.join(FORMATS)}")
+            raise FormatError(
+                f"there is no format {shown(format)}",
+                path=self.path,
+                field="format",
+                remedy=f"The formats are {', '.join(FORMATS)}",
+            )
         self.format = format
         self._columns = [column] if isinstance(column, str) else list(column or ())
         self._keep = list(keep)
         if format == "lines" and (self._columns or self._keep):
-            raise FormatError("lines of text have no columns", path=self.path, field="column",
-                              remedy="Say what the file is with the input format csv, tsv or parquet")
+            raise FormatError(
+                "lines of text have no columns",
+                path=self.path,
+                field="column",
+                remedy="Say what the file is with the input format csv, tsv or parquet",
+            )
 
     def __iter__(self):
         try:
@@ -86,8 +94,12 @@ class Reports:
         raw = getattr(sys.stdin, "buffer", None)
         if raw is None:  # a stand-in for standard input that holds text
             return io.StringIO(sys.stdin.read(), newline="")
-        return io.TextIOWrapper(os.fdopen(os.dup(raw.fileno()), "rb") if _has_descriptor(raw) else raw,
-                                encoding="utf-8-sig", errors="replace", newline="")
+        return io.TextIOWrapper(
+            os.fdopen(os.dup(raw.fileno()), "rb") if _has_descriptor(raw) else raw,
+            encoding="utf-8-sig",
+            errors="replace",
+            newline="",
+        )
 
     def _csv(self):
         with self._open() as stream:
@@ -105,8 +117,11 @@ class Reports:
         if self.path == "-":
             content = sys.stdin.buffer.read(MAX_STANDARD_INPUT + 1)
             if len(content) > MAX_STANDARD_INPUT:
-                raise FormatError(f"more than {MAX_STANDARD_INPUT >> 20} MiB of Parquet on standard input",
-                                  path=self.path, remedy="Write it to a file and name that")
+                raise FormatError(
+                    f"more than {MAX_STANDARD_INPUT >> 20} MiB of Parquet on standard input",
+                    path=self.path,
+                    remedy="Write it to a file and name that",
+                )
             file = io.BytesIO(content)
         else:
             file = open_input(self.path)
@@ -164,8 +179,9 @@ def table_rows(stream, path, delimiter=","):
         for line in lines(stream, path, most=MAX_ROW):
             room -= len(line)
             if room < 0:
-                raise FormatError(f"more than {MAX_ROW:,} characters in a row", path=path,
-                                  field=f"line {rows.line_num}")
+                raise FormatError(
+                    f"more than {MAX_ROW:,} characters in a row", path=path, field=f"line {rows.line_num}"
+                )
             yield line
 
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
@@ -173,8 +189,9 @@ def table_rows(stream, path, delimiter=","):
     try:
         for row in rows:
             if MAX_ROW - room > MAX_CELL and max(map(len, row), default=0) > MAX_CELL:
-                raise FormatError(f"more than {MAX_CELL:,} characters in a cell", path=path,
-                                  field=f"line {rows.line_num}")
+                raise FormatError(
+                    f"more than {MAX_CELL:,} characters in a cell", path=path, field=f"line {rows.line_num}"
+                )
             room = MAX_ROW
             yield row
     except csv.Error as error:

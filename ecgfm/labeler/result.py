@@ -138,30 +138,46 @@ class Result:
 
     @cached_property
     def entities_text(self):
-        return table("sample:i pattern:i entity:i name:s", [
-            (s, p, 0, part.name) for s, p, part in self._each() if part.name is not None])
+        return table(
+            "sample:i pattern:i entity:i name:s",
+            [(s, p, 0, part.name) for s, p, part in self._each() if part.name is not None],
+        )
 
     @cached_property
     def descriptors_text(self):
-        return table("sample:i pattern:i entity:i name:s", [
-            (s, p, 0, name) for s, p, part in self._each() for name in part.text_descriptors])
+        return table(
+            "sample:i pattern:i entity:i name:s",
+            [(s, p, 0, name) for s, p, part in self._each() for name in part.text_descriptors],
+        )
 
     @cached_property
     def entities(self):
-        return table("sample:i pattern:i entity:i name:s source:s prob:f", [
-            (s, p, e, name, describe(source, part, s, p), prob)
-            for s, p, part in self._each() for e, (name, source, prob) in enumerate(part.entities)])
+        return table(
+            "sample:i pattern:i entity:i name:s source:s prob:f",
+            [
+                (s, p, e, name, describe(source, part, s, p), prob)
+                for s, p, part in self._each()
+                for e, (name, source, prob) in enumerate(part.entities)
+            ],
+        )
 
     @cached_property
     def descriptors(self):
-        return table("sample:i pattern:i entity:i name:s source:s", [
-            (s, p, e, name, describe(source, part, s, p))
-            for s, p, part in self._each() for e, name, source in part.descriptors])
+        return table(
+            "sample:i pattern:i entity:i name:s source:s",
+            [
+                (s, p, e, name, describe(source, part, s, p))
+                for s, p, part in self._each()
+                for e, name, source in part.descriptors
+            ],
+        )
 
     @cached_property
     def labels(self):
-        return table("sample:i pattern:i entity:i name:s prob:f label_type:s", [
-            (s, p, e, name, prob, kind) for s, p, part in self._each() for e, name, prob, kind in part.labels])
+        return table(
+            "sample:i pattern:i entity:i name:s prob:f label_type:s",
+            [(s, p, e, name, prob, kind) for s, p, part in self._each() for e, name, prob, kind in part.labels],
+        )
 
 
 def link(patterns, places):
@@ -219,5 +235,3 @@ def table(columns, rows):
         content = values[i] if values else ()
         made[name] = strings(content) if kind == "s" else np.array(content, dtype=int if kind == "i" else float)
     return Table(made)
-
-

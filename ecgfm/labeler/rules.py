@@ -64,7 +64,7 @@ def attribute(patterns, ranks):
             if pattern.carry and attached:
                 if looked[0] != len(owners):
                     held, looked = set(), (len(owners), 0)
-                held.update(attached[-1][looked[1]:])
+                held.update(attached[-1][looked[1] :])
                 looked = len(owners), len(attached[-1])
                 carried = [name for name in pattern.carry if name in held]
                 if carried:
@@ -106,8 +106,18 @@ class Expansion:
         Bit mask of the compound conditions that hold here.
     """
 
-    __slots__ = ("name", "text_descriptors", "entities", "descriptors", "labels", "flat", "certain", "has",
-                 "numbers", "probs")
+    __slots__ = (
+        "name",
+        "text_descriptors",
+        "entities",
+        "descriptors",
+        "labels",
+        "flat",
+        "certain",
+        "has",
+        "numbers",
+        "probs",
+    )
 
 
 class Rules:
@@ -136,8 +146,9 @@ class Rules:
         for name, entity in self._entities.items():
             for sup in entity.sup:
                 kinds.setdefault(sup, []).append(name)
-        self._traveling = [(name, frozenset(descriptors), below(name, kinds))
-                           for name, descriptors in definitions.traveling]
+        self._traveling = [
+            (name, frozenset(descriptors), below(name, kinds)) for name, descriptors in definitions.traveling
+        ]
         # Labels are numbered in the order of their names, so that sorting numbers sorts names.
         names = set(definitions.entities)
         names.update(f"{e} - {d}" for e in definitions.entities for d in definitions.descriptors)
@@ -157,8 +168,9 @@ class Rules:
         self._by_entity = {}
         for (name, descriptors), bit in self._conditions.items():
             self._by_entity.setdefault(name, []).append((descriptors, 1 << bit))
-        self._compound_expansions = [self._expand_compound(number, compound)
-                                     for number, (_, _, compound) in enumerate(self._compounds)]
+        self._compound_expansions = [
+            self._expand_compound(number, compound) for number, (_, _, compound) in enumerate(self._compounds)
+        ]
         self._kept, self._kept_rows = {}, 0
 
     def expansions(self, patterns, ranks):
@@ -238,8 +250,10 @@ class Rules:
 
     def _check_rows(self, rows, name):
         if len(rows) > MAX_ROWS:
-            raise ConfigError(f"the entity {shown(name)} with its descriptors stands for more than {MAX_ROWS:,} rows",
-                              path=self._definitions.path)
+            raise ConfigError(
+                f"the entity {shown(name)} with its descriptors stands for more than {MAX_ROWS:,} rows",
+                path=self._definitions.path,
+            )
 
     def _expand(self, name, descriptors):
         """What one entity with its descriptors, its own and the attached ones, yields."""
@@ -300,10 +314,14 @@ class Rules:
     def _finish(self, part):
         """Labels and compound conditions from the rows."""
         entities, descriptors = part.entities, part.descriptors
-        part.labels = [(row, name, prob, "entity") for row, (name, _, prob) in enumerate(entities)
-                       if not self._entities[name].require_descriptors]
-        part.labels += [(row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor")
-                        for row, descriptor, _ in descriptors]
+        part.labels = [
+            (row, name, prob, "entity")
+            for row, (name, _, prob) in enumerate(entities)
+            if not self._entities[name].require_descriptors
+        ]
+        part.labels += [
+            (row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor") for row, descriptor, _ in descriptors
+        ]
         flat = {}
         for _, name, prob, _ in part.labels:
             number = self._number[name]

@@ -101,8 +101,10 @@ class Wording:
             phrases += count
             characters += count * sum(self._longest(item[k], names, groups) for k in ("from", "to"))
             if phrases > MAX_PHRASES or characters > MAX_CHARACTERS:
-                self._fail(f"the templates stand for more than {MAX_PHRASES:,} phrases, or {MAX_CHARACTERS:,} "
-                           "characters", where)
+                self._fail(
+                    f"the templates stand for more than {MAX_PHRASES:,} phrases, or {MAX_CHARACTERS:,} characters",
+                    where,
+                )
             for left, right in expanded(item, names, groups):
                 if not left or len(right) > MAX_GROWTH * len(left):
                     self._fail(f"the result is more than {MAX_GROWTH} times as long as the text", where)
@@ -121,8 +123,10 @@ class Wording:
     @staticmethod
     def _longest(text, names, groups):
         """The most characters that a template can make."""
-        return len(text) + sum(text.count("{" + name + "}") * max(map(len, [*group, *group.values()]), default=0)
-                               for name, group in zip(names, groups))
+        return len(text) + sum(
+            text.count("{" + name + "}") * max(map(len, [*group, *group.values()]), default=0)
+            for name, group in zip(names, groups)
+        )
 
 
 def expanded(item, names, groups):
@@ -130,8 +134,11 @@ def expanded(item, names, groups):
     rows = [(item["from"], item["to"])]
     for name, group in zip(names, groups):
         mark = "{" + name + "}"
-        rows = [(left.replace(mark, spelling), right.replace(mark, standard))
-                for left, right in rows for spelling, standard in group.items()]
+        rows = [
+            (left.replace(mark, spelling), right.replace(mark, standard))
+            for left, right in rows
+            for spelling, standard in group.items()
+        ]
     return rows
 
 

@@ -145,7 +145,9 @@ class _Cautious:
 
 def _truncated(shape, expected, there, path, field):
     return FormatError(
-        f"truncated: the shape {shown(tuple(shape))} takes {expected:,} bytes, the file has {there:,}", path=path, field=field
+        f"truncated: the shape {shown(tuple(shape))} takes {expected:,} bytes, the file has {there:,}",
+        path=path,
+        field=field,
     )
 
 

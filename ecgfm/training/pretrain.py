@@ -213,9 +213,7 @@ def _split(train, valid, seed):
             raise ConfigError("give (pairs, ids, padding_mask), the last two only if wanted", field="valid")
         return train, _checked_pairs(valid[0], *[*valid[1:], None, None][:2], "valid")
     chosen = held_out(train[1], valid, seed, "patients")
-    return tuple(
-        tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
-    )
+    return tuple(tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen))
 
 
 def _checked_monitor(monitor, patience, held, settings):

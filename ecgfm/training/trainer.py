@@ -245,9 +245,7 @@ class Trainer:
         bad = np.argwhere(~((y >= 0) & (y <= 1)))
         if bad.size:
             row, column = map(int, bad[0])
-            raise LabelError(
-                f"row {row}, {self._label(column)}: {y[row, column]} is not from 0 to 1", field="y"
-            )
+            raise LabelError(f"row {row}, {self._label(column)}: {y[row, column]} is not from 0 to 1", field="y")
         return y
 
     def _in_order(self, y):
@@ -255,9 +253,7 @@ class Trainer:
         found = read_labels(y)
         if self.labels and found.names and set(found.names) != set(self.labels):
             odd = next(iter(set(found.names) ^ set(self.labels)))
-            raise LabelError(
-                f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y"
-            )
+            raise LabelError(f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y")
         return found.arranged(self.labels)
 
     # ---- a step -------------------------------------------------------------------------------------
@@ -482,7 +478,9 @@ class Trainer:
             tensor has seen; ``num_updates``, ``skipped``, ``epoch``, ``seed``.
         """
         counts = {name: getattr(self, name) for name in COUNTS}
-        return {block: _read_only(self._core.arrays(block)) for block in BLOCKS} | {"steps": self._core.steps()} | counts
+        return (
+            {block: _read_only(self._core.arrays(block)) for block in BLOCKS} | {"steps": self._core.steps()} | counts
+        )
 
     def load_state(self, state):
         """Take what `state` gave, from this trainer or another of the same shape; gradients are dropped.
@@ -503,7 +501,8 @@ class Trainer:
                     raise ConfigError(f"the shape is {given.shape}, not {own[name].shape}", field=f"{block}.{name}")
                 pairs.append((own[name], given))
         steps = {
-            name: checked_count(value, f"steps.{name}") for name, value in _same_names(state, "steps", self._core.steps()).items()
+            name: checked_count(value, f"steps.{name}")
+            for name, value in _same_names(state, "steps", self._core.steps()).items()
         }
         missing = [name for name in COUNTS if name not in state]
         if missing:

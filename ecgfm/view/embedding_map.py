@@ -105,9 +105,7 @@ def plot_embeddings(embeddings, groups=None, *, method="pca", seed=42, title=Non
         axis.scatter(*points.T, s=size, alpha=0.9, color=colours[i % len(colours)], linewidths=0, label=label)
     if 1 < len(names):
         title_of_legend = None if len(names) <= _LEGEND else f"the first {_LEGEND} of {len(names)}"
-        axis.legend(
-            loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title=title_of_legend
-        )
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title=title_of_legend)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_aspect("equal", adjustable="datalim")

@@ -91,7 +91,9 @@ def plot(
     for axis, (name, row) in zip(axes, rows):
         for (times, signal), colours in zip(pieces, values):
             _draw_line(axis, times, np.asarray(signal[row], dtype=np.float64), colours)
-        axis.set_ylabel(text_label(name).replace("$", r"\$"), rotation=0, ha="right", va="center", fontweight="bold", color=_INK)
+        axis.set_ylabel(
+            text_label(name).replace("$", r"\$"), rotation=0, ha="right", va="center", fontweight="bold", color=_INK
+        )
     _style(axes, (start, max(times[-1] for times, _ in pieces)), _limits(pieces, rows), shown.unit)
     figure.suptitle(file_label(shown.source) if title is None else text_label(title), fontsize=11, color=_INK)
     if saliency is not None:

@@ -1,7 +1,6 @@
 """The measuring itself: a process that takes too much, waits or dies is told from one that refuses."""
 
 import pytest
-
 from bounded import attack
 
 

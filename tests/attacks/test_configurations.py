@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-
 from bounded import attack
+
 from ecgfm.errors import ConfigError
 
 pytest.importorskip("hydra", reason="needs the extra [train]")

@@ -130,8 +130,10 @@ def test_splits_that_cannot_be_made(tmp_path):
 def test_manifests_of_empty_lines(tmp_path):
     """Thirty million, in as many bytes."""
     (tmp_path / "train.tsv").write_bytes(b"\t/x\n" + b"\n" * 30_000_000)
-    for line in ("command('manifests', '.', '--dest', 'out')",
-                 "command('subset', '--manifest_dir', '.', '--percent', '0.5', '--save_dir', 'out')"):
+    for line in (
+        "command('manifests', '.', '--dest', 'out')",
+        "command('subset', '--manifest_dir', '.', '--percent', '0.5', '--save_dir', 'out')",
+    ):
         ended = attack(line, tmp_path)
         ended.said_one_line(2)
         ended.bounded(mb=50, cpu_s=2)
@@ -151,11 +153,14 @@ def test_splits_that_no_file_can_be_called(tmp_path, name):
     import ecgfm
     from ecgfm.data import make_manifests, pack_splits, prepare_labels, preprocess
 
-    data_sets.write_table(tmp_path / "t.csv", [
-        {"idx": 0, "save_file": "r.mat", "split": name, "path": "/a/r_0.mat", "sample_size": 10}
-    ])
-    write_packed(tmp_path / "all.npy", [({"idx": 0, "save_file": "r.mat", "segment_i": 0, "sample_rate": 500},
-                                         np.zeros((12, 10)))], (12, 10))
+    data_sets.write_table(
+        tmp_path / "t.csv", [{"idx": 0, "save_file": "r.mat", "split": name, "path": "/a/r_0.mat", "sample_size": 10}]
+    )
+    write_packed(
+        tmp_path / "all.npy",
+        [({"idx": 0, "save_file": "r.mat", "segment_i": 0, "sample_rate": 500}, np.zeros((12, 10)))],
+        (12, 10),
+    )
     (tmp_path / "l.csv").write_text("idx,A\n0,1\n")
     (tmp_path / "raw").mkdir()
     out = tmp_path / "out"
@@ -176,19 +181,32 @@ def test_splits_that_no_file_can_be_called(tmp_path, name):
 
 def headers(folder):
     """Arrays that lie, each in a file."""
+
     def npy(text, length=None):
         text = text if isinstance(text, bytes) else text.encode()
         return b"\x93NUMPY\x01\x00" + (len(text) if length is None else length).to_bytes(2, "little") + text
 
     head = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}\n"
     contents = {
-        "brackets": npy("(" * 5000), "minus": npy("-" * 9000), "string": npy("'"), "deep": npy("[" * 9000 + "]" * 9000),
-        "huge": npy(head.format("'<f4'", f"({1 << 70}, 12, 10)")), "below": npy(head.format("'<f4'", "(-1, 12, 10)")),
-        "object": npy(head.format("'|O'", "(1, 12, 10)")), "short": npy(head.format("'<f4'", "(9, 12, 10)")) + bytes(40),
-        "zip": b"PK\x03\x04" + bytes(500), "empty": b"", "magic": b"\x93NUM", "cut": npy("{", 60_000),
-        "product": npy(head.format("'<f4'", f"({1 << 40}, {1 << 40}, {1 << 40})")), "bytes": npy(b"\xff\xfe\x00"),
-        "call": npy("__import__('os').system('touch ran')"), "text": b"0,1\n", "float": npy(head.format("'<f4'", "(1.5,)")),
-        "dimensions": npy(head.format("'<f4'", "(1,) * 2")), "void": npy(head.format("'|V8'", "(1, 1)")),
+        "brackets": npy("(" * 5000),
+        "minus": npy("-" * 9000),
+        "string": npy("'"),
+        "deep": npy("[" * 9000 + "]" * 9000),
+        "huge": npy(head.format("'<f4'", f"({1 << 70}, 12, 10)")),
+        "below": npy(head.format("'<f4'", "(-1, 12, 10)")),
+        "object": npy(head.format("'|O'", "(1, 12, 10)")),
+        "short": npy(head.format("'<f4'", "(9, 12, 10)")) + bytes(40),
+        "zip": b"PK\x03\x04" + bytes(500),
+        "empty": b"",
+        "magic": b"\x93NUM",
+        "cut": npy("{", 60_000),
+        "product": npy(head.format("'<f4'", f"({1 << 40}, {1 << 40}, {1 << 40})")),
+        "bytes": npy(b"\xff\xfe\x00"),
+        "call": npy("__import__('os').system('touch ran')"),
+        "text": b"0,1\n",
+        "float": npy(head.format("'<f4'", "(1.5,)")),
+        "dimensions": npy(head.format("'<f4'", "(1,) * 2")),
+        "void": npy(head.format("'|V8'", "(1, 1)")),
         "version": b"\x93NUMPY\x09\x00" + bytes(200),
     }
     for name, content in contents.items():
@@ -202,9 +220,15 @@ def test_packed_splits_and_labels(tmp_path):
     headers(tmp_path)
     (tmp_path.parent / "good").mkdir()
     for path in tmp_path.iterdir():
-        (tmp_path.parent / "good" / f"{path.stem}.index.csv").write_text("idx,save_file,segment_i,sample_rate,sample_size\n")
-    each("Dataset(np.zeros((2, 12, 100), 'f4')); Dataset(SegmentArrays(np.zeros((2, 12, 100), 'f4')), labels=path)".replace(
-        "SegmentArrays", "__import__('ecgfm.data.segments', fromlist=['x']).SegmentArrays"), tmp_path)
+        (tmp_path.parent / "good" / f"{path.stem}.index.csv").write_text(
+            "idx,save_file,segment_i,sample_rate,sample_size\n"
+        )
+    each(
+        "Dataset(np.zeros((2, 12, 100), 'f4')); Dataset(SegmentArrays(np.zeros((2, 12, 100), 'f4')), labels=path)".replace(
+            "SegmentArrays", "__import__('ecgfm.data.segments', fromlist=['x']).SegmentArrays"
+        ),
+        tmp_path,
+    )
     for path in (tmp_path.parent / "good").iterdir():
         shutil.copy(path, tmp_path / path.name)
     code = EACH.format(call="open_packed(path)").replace('glob.glob("*")', 'glob.glob("*.npy")')
@@ -214,11 +238,24 @@ def test_packed_splits_and_labels(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("column, value", [
-    ("idx", "-1"), ("idx", "1e300"), ("idx", "nan"), ("idx", ""), ("idx", "9" * 5000), ("segment_i", "-1"), ("segment_i", "x"),
-    ("sample_rate", "nan"), ("sample_rate", "-500"), ("sample_rate", "inf"), ("sample_size", "11"), ("sample_size", "1e9"),
-    ("idx", "1"),
-])
+@pytest.mark.parametrize(
+    "column, value",
+    [
+        ("idx", "-1"),
+        ("idx", "1e300"),
+        ("idx", "nan"),
+        ("idx", ""),
+        ("idx", "9" * 5000),
+        ("segment_i", "-1"),
+        ("segment_i", "x"),
+        ("sample_rate", "nan"),
+        ("sample_rate", "-500"),
+        ("sample_rate", "inf"),
+        ("sample_size", "11"),
+        ("sample_size", "1e9"),
+        ("idx", "1"),
+    ],
+)
 def test_an_index_that_lies(tmp_path, column, value):
     import ecgfm
     from ecgfm.data import Dataset, open_packed
@@ -245,10 +282,19 @@ def test_a_name_in_an_index_is_as_long_as_it_is(tmp_path):
     ended.bounded(mb=100)
 
 
-@pytest.mark.parametrize("y", [
-    np.zeros(3), np.zeros((3, 2, 2)), np.zeros((3, 2), complex), np.array([["a", "b"]]), np.zeros((3, 0)), np.zeros((0, 2)),
-    np.zeros((3, 2), "M8[s]"), np.zeros((1, 2)),
-])
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.zeros(3),
+        np.zeros((3, 2, 2)),
+        np.zeros((3, 2), complex),
+        np.array([["a", "b"]]),
+        np.zeros((3, 0)),
+        np.zeros((0, 2)),
+        np.zeros((3, 2), "M8[s]"),
+        np.zeros((1, 2)),
+    ],
+)
 def test_labels_of_another_kind_or_shape(tmp_path, y):
     import ecgfm
     from ecgfm.data import Dataset
@@ -282,8 +328,12 @@ def test_segments_that_lie(tmp_path):
     here = tmp_path / "s"
     here.mkdir()
     for name, fields in {
-        "idx": {"idx": 1e300}, "idx_inf": {"idx": np.inf}, "idx_below": {"idx": -3}, "idx_none": {"idx": None},
-        "idx_beyond": {"idx": 1 << 62}, "feats": {"feats": None},
+        "idx": {"idx": 1e300},
+        "idx_inf": {"idx": np.inf},
+        "idx_below": {"idx": -3},
+        "idx_none": {"idx": None},
+        "idx_beyond": {"idx": 1 << 62},
+        "feats": {"feats": None},
     }.items():
         segment(here / f"{name}_0.mat", **fields)
     os.mkfifo(here / "fifo_0.mat")
@@ -292,7 +342,8 @@ def test_segments_that_lie(tmp_path):
     np.save(tmp_path / "y.npy", np.zeros((2, 1)))
     for path in here.iterdir():
         (tmp_path / f"{path.stem}.tsv").write_text(f"\t{here}\n{path.name}\t100\n")
-    ended = attack("""
+    ended = attack(
+        """
 import glob
 from ecgfm.data import *
 for path in sorted(glob.glob("*.tsv")):
@@ -302,7 +353,9 @@ for path in sorted(glob.glob("*.tsv")):
         assert path[:-4] in str(error), (path, str(error))
         continue
     raise SystemExit(path)
-""", tmp_path)
+""",
+        tmp_path,
+    )
     assert ended.raised is None, ended
     ended.bounded()
 
@@ -338,16 +391,29 @@ def done(tmp_path, monkeypatch):
     (tmp_path / "raw").mkdir()
     (tmp_path / "victim").write_text("mine")
     for i in range(2):
-        np.savez(tmp_path / f"raw/r{i}.npz", signal=data_sets.signal(6, seed=i), sampling_rate=500, leads=data_sets.LEADS)
+        np.savez(
+            tmp_path / f"raw/r{i}.npz", signal=data_sets.signal(6, seed=i), sampling_rate=500, leads=data_sets.LEADS
+        )
     preprocess("files", "out", "raw", **OPTIONS)
     shutil.copytree("out", "fresh")
     return tmp_path
 
 
 STATE = [
-    ".ecgfm/lock", ".ecgfm/preprocess.jsonl", ".ecgfm/listed.csv", ".ecgfm/grown.json", "records.csv", "meta.csv",
-    "manifest.csv", "errors.csv", "status.csv", "segmented.csv", "packed/all.npy", "packed/all.index.csv",
-    "packed/all.npy.part", "packed/all.rows.part",
+    ".ecgfm/lock",
+    ".ecgfm/preprocess.jsonl",
+    ".ecgfm/listed.csv",
+    ".ecgfm/grown.json",
+    "records.csv",
+    "meta.csv",
+    "manifest.csv",
+    "errors.csv",
+    "status.csv",
+    "segmented.csv",
+    "packed/all.npy",
+    "packed/all.index.csv",
+    "packed/all.npy.part",
+    "packed/all.rows.part",
 ]
 AGAIN = """
 from ecgfm.data import preprocess
@@ -373,10 +439,18 @@ for name in {names!r}:
 """
 
 
-@pytest.mark.parametrize("make", [
-    "os.mkfifo(path)", "os.symlink('/dev/zero', path)", "os.symlink('/dev/null', path)", "os.symlink(path, path)",
-    "os.symlink(os.path.abspath('victim'), path)", "os.mkdir(path)",
-], ids=["fifo", "zero", "null", "loop", "victim", "folder"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.mkfifo(path)",
+        "os.symlink('/dev/zero', path)",
+        "os.symlink('/dev/null', path)",
+        "os.symlink(path, path)",
+        "os.symlink(os.path.abspath('victim'), path)",
+        "os.mkdir(path)",
+    ],
+    ids=["fifo", "zero", "null", "loop", "victim", "folder"],
+)
 def test_files_of_a_run_that_are_none(done, make):
     """Nothing waits, nothing outside is written to, whatever stands where the run keeps its state."""
     more = "np.savez('raw/new.npz', signal=np.ones((12, 3000)), sampling_rate=500, leads=ecgfm.LEADS)"
@@ -390,21 +464,42 @@ def test_files_of_a_run_that_are_none(done, make):
 
 
 LINES = [
-    "[]", "{}", "null", '{"i": "0"}', '{"i": -1, "error": "x"}', '{"i": 1e400}', '{"i": 0}', '{"i": true, "error": "x"}',
-    '{"i": 0, "error": 5}', '{"i": 0, "meta": [], "segments": 1, "files": {}}', '{"i": 0, "meta": {"a": 1}, "segments": 1,'
-    ' "files": {}}', '{"i": 0, "meta": null, "segments": -1, "files": {}}', '{"i": 0, "meta": null, "segments": 1, "files":'
-    ' {"org": "x"}}', '{"i": 0, "meta": null, "segments": 1, "files": {}, "tables": {"a": [1]}}', "[" * 100_000,
-    '{"i": ' + "9" * 5000 + "}", '{"i": 0, "meta": null, "segments": 1, "files": {}, "raw": 7}', '"\\ud800"', "\\xff",
+    "[]",
+    "{}",
+    "null",
+    '{"i": "0"}',
+    '{"i": -1, "error": "x"}',
+    '{"i": 1e400}',
+    '{"i": 0}',
+    '{"i": true, "error": "x"}',
+    '{"i": 0, "error": 5}',
+    '{"i": 0, "meta": [], "segments": 1, "files": {}}',
+    '{"i": 0, "meta": {"a": 1}, "segments": 1, "files": {}}',
+    '{"i": 0, "meta": null, "segments": -1, "files": {}}',
+    '{"i": 0, "meta": null, "segments": 1, "files": {"org": "x"}}',
+    '{"i": 0, "meta": null, "segments": 1, "files": {}, "tables": {"a": [1]}}',
+    "[" * 100_000,
+    '{"i": ' + "9" * 5000 + "}",
+    '{"i": 0, "meta": null, "segments": 1, "files": {}, "raw": 7}',
+    '"\\ud800"',
+    "\\xff",
 ]
 
 
 def test_journals_that_lie(done):
     head, *_ = (done / "out/.ecgfm/preprocess.jsonl").read_text().splitlines()
-    heads = [*LINES, json.dumps({"offset": -1}), json.dumps({"offset": 1 << 70}), json.dumps({"offset": "x" * 100_000}),
-             json.dumps({**json.loads(head), "offset": 0, "stages": "x" * 100_000, "source": {"name": "y" * 100_000}})]
+    heads = [
+        *LINES,
+        json.dumps({"offset": -1}),
+        json.dumps({"offset": 1 << 70}),
+        json.dumps({"offset": "x" * 100_000}),
+        json.dumps({**json.loads(head), "offset": 0, "stages": "x" * 100_000, "source": {"name": "y" * 100_000}}),
+    ]
     (done / "contents.json").write_text(json.dumps([*(f"{head}\n{line}" for line in LINES), *heads]))
     code = "import json\ncontents = json.load(open('contents.json'))\n" + AGAIN.format(
-        names=[".ecgfm/preprocess.jsonl"] * (len(LINES) + len(heads)), without=[], more="",
+        names=[".ecgfm/preprocess.jsonl"] * (len(LINES) + len(heads)),
+        without=[],
+        more="",
         make="open(path, 'w', encoding='utf-8', errors='surrogatepass').write(contents.pop(0) + '\\n')",
     )
     ended = attack(code, done)
@@ -459,9 +554,19 @@ def test_a_manifest_of_several_sources_that_lies(done, tmp_path, idx):
     import ecgfm
     from ecgfm.data import preprocess
 
-    data_sets.write_table(tmp_path / "m.csv", [
-        {"idx": idx, "source": "other", "source_path": "a", "save_file": "a.mat", "sample_rate": 500, "sample_size": 1}
-    ])
+    data_sets.write_table(
+        tmp_path / "m.csv",
+        [
+            {
+                "idx": idx,
+                "source": "other",
+                "source_path": "a",
+                "save_file": "a.mat",
+                "sample_rate": 500,
+                "sample_size": 1,
+            }
+        ],
+    )
     with pytest.raises(ecgfm.FormatError) as caught:
         preprocess("files", tmp_path / "other", done / "raw", manifest_file=tmp_path / "m.csv", workers=1)
     assert "m.csv" in str(caught.value) and "idx" in str(caught.value) and len(str(caught.value)) < 500
@@ -474,7 +579,9 @@ def test_a_folder_of_many_tiny_files(done):
         os.mkfifo(f"raw/{name}")
     os.symlink("/dev/zero", "raw/zero.npy")
     os.symlink("/dev/zero", "raw/zero")
-    ended = attack("command('preprocess', 'files', '--raw_root', 'raw', '--processed_root', 'other', '--no_parallel')", done)
+    ended = attack(
+        "command('preprocess', 'files', '--raw_root', 'raw', '--processed_root', 'other', '--no_parallel')", done
+    )
     assert ended.status == 1 and ended.err.count("\n") < 12 and len(ended.err) < 3000, ended
     assert "20,0" in ended.err and "others)" in ended.err
     ended.bounded(mb=100)
@@ -509,8 +616,19 @@ def test_errors_of_recordings_are_short_and_printable(tmp_path, capsys):
     (tmp_path / "raw/\x1b[2Jx.npz").write_bytes(b"nothing")
     np.save(tmp_path / "raw/a.npy", np.zeros((12, 10)))
     (tmp_path / "r.py").write_text("def read(row):\n    raise RuntimeError('\\x1b[31m' + 'x' * 10_000_000)\n")
-    status = main(["preprocess", "files", "--raw_root", str(tmp_path / "raw"), "--processed_root", str(tmp_path / "out"),
-                   "--reader", f"{tmp_path / 'r.py'}:read", "--no_parallel"])
+    status = main(
+        [
+            "preprocess",
+            "files",
+            "--raw_root",
+            str(tmp_path / "raw"),
+            "--processed_root",
+            str(tmp_path / "out"),
+            "--reader",
+            f"{tmp_path / 'r.py'}:read",
+            "--no_parallel",
+        ]
+    )
     said = capsys.readouterr().err
     assert status == 2 and all(line.isprintable() and len(line) < 2200 for line in said.splitlines())
     assert os.path.getsize(tmp_path / "out/errors.csv") < 20_000

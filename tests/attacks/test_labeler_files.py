@@ -5,7 +5,6 @@ import json
 import os
 
 import pytest
-
 from bounded import attack
 
 #: Runs commands, each of which must end with a status in one short line that can be printed.
@@ -52,34 +51,57 @@ def entities(count):
 
 
 MULTIPLY = {
-    "templates": {"normalization": {"groups": {name: {str(i): "x" for i in range(3000)} for name in "abc"},
-                                    "templates": [{"from": "{a} {b} {c}", "to": "x"}]}},
-    "template_repeats": {"normalization": {"groups": {"a": {str(i): "y" * 400 for i in range(4000)}},
-                                           "templates": [{"from": "{a}" * 100, "to": "{a}" * 100}]}},
-    "braces": {"normalization": {"groups": {"a": {"x": "{b}{b}"}, "b": {"y": "{c}{c}"}, "c": {"z": "w"}},
-                                 "templates": [{"from": "{a} {b} {c}", "to": "{a}"}]}},
+    "templates": {
+        "normalization": {
+            "groups": {name: {str(i): "x" for i in range(3000)} for name in "abc"},
+            "templates": [{"from": "{a} {b} {c}", "to": "x"}],
+        }
+    },
+    "template_repeats": {
+        "normalization": {
+            "groups": {"a": {str(i): "y" * 400 for i in range(4000)}},
+            "templates": [{"from": "{a}" * 100, "to": "{a}" * 100}],
+        }
+    },
+    "braces": {
+        "normalization": {
+            "groups": {"a": {"x": "{b}{b}"}, "b": {"y": "{c}{c}"}, "c": {"z": "w"}},
+            "templates": [{"from": "{a} {b} {c}", "to": "{a}"}],
+        }
+    },
     "growth": {"normalization": {"spelling": {"sinus": "a " * 10_000}}},
     "words": {"normalization": {"words": [f"abcdefgh{i:x}" for i in range(150_000)]}},
     "cuts": {"normalization": {"cut": [f"cut {i}" for i in range(50_000)]}},
     "nested": {"entity_pat": [{"pattern": " ".join(["a"] * n), "entities": ["Sinus"]} for n in range(1, 100)]},
     "long_patterns": {"entity_pat": [{"pattern": f"{i} " + ". " * 2000, "entities": ["Sinus"]} for i in range(900)]},
     "many_findings": {"entity_tem": entities(60_000)},
-    "many_labels": {"entity_tem": [{"name": "Sinus"}, *entities(3000)],
-                    "desc_tem": [{"name": f"d{i}"} for i in range(900)]},
-    "label_text": {"entity_tem": [{"name": "Sinus"}, *({"name": f"{i:0300}"} for i in range(2000))],
-                   "desc_tem": [{"name": f"d{i}"} for i in range(200)]},
+    "many_labels": {
+        "entity_tem": [{"name": "Sinus"}, *entities(3000)],
+        "desc_tem": [{"name": f"d{i}"} for i in range(900)],
+    },
+    "label_text": {
+        "entity_tem": [{"name": "Sinus"}, *({"name": f"{i:0300}"} for i in range(2000))],
+        "desc_tem": [{"name": f"d{i}"} for i in range(200)],
+    },
     "ladder": {"entity_tem": [{"name": "Sinus"}, *ladder(3000)]},
-    "chain": {"entity_tem": [{"name": "Sinus"}, {"name": "0"},
-                             *({"name": f"{i}", "sup": [f"{i - 1}"]} for i in range(1, 9000))]},
-    "circle": {"entity_tem": [{"name": "Sinus"},
-                              *({"name": f"e{i}", "sup": [f"e{(i + 1) % 9000}"]} for i in range(9000))]},
+    "chain": {
+        "entity_tem": [
+            {"name": "Sinus"},
+            {"name": "0"},
+            *({"name": f"{i}", "sup": [f"{i - 1}"]} for i in range(1, 9000)),
+        ]
+    },
+    "circle": {
+        "entity_tem": [{"name": "Sinus"}, *({"name": f"e{i}", "sup": [f"e{(i + 1) % 9000}"]} for i in range(9000))]
+    },
     "many_of_a_pattern": {"entity_pat": [{"pattern": "sinus", "entities": ["Sinus"] * 100_000}]},
     "compounds": {"compound_tem": [{"entity": "Sinus", "including": ["Sinus"]}] * 5000},
-    "rows": {"entity_tem": [{"name": "Sinus"},
-                            *({"name": f"{i}", "sup": [f"{i - 1}"] if i else []} for i in range(150))],
-             "desc_tem": [{"name": "Old"}],
-             "entity_pat": [{"pattern": "sinus", "entities": [{"tem": "Sinus", "descriptors": ["Old"]}]}],
-             "attached_desc_tem": [{"resulting_entity": "149", "entity": "Sinus", "descriptor": "Old"}] * 2000},
+    "rows": {
+        "entity_tem": [{"name": "Sinus"}, *({"name": f"{i}", "sup": [f"{i - 1}"] if i else []} for i in range(150))],
+        "desc_tem": [{"name": "Old"}],
+        "entity_pat": [{"pattern": "sinus", "entities": [{"tem": "Sinus", "descriptors": ["Old"]}]}],
+        "attached_desc_tem": [{"resulting_entity": "149", "entity": "Sinus", "descriptor": "Old"}] * 2000,
+    },
     "digits": {"uncertainty_map": b'{"a": ' + b"9" * 5000 + b"}"},
     "constant": {"uncertainty_map": b'{"a": Infinity}'},
     "twice": {"uncertainty_map": b'{"a": 1, "a": 0.5}'},
@@ -105,16 +127,28 @@ def test_definitions_that_multiply_or_lie(tmp_path):
 def test_rules_that_make_a_report_grow(tmp_path):
     """Each table within its limit, one after the other."""
     growing = {key: f"{' '.join([after] * 16)}" for key, after in (("a", "b"), ("b", "c"), ("c", "d"))}
-    definitions(tmp_path / "d", normalization={"spelling": {"a": growing["a"]}, "abbreviations": {"b": growing["b"]},
-                                               "forms": {"c": growing["c"]}, "acronyms": {"A": "a a a a a a a a"}})
+    definitions(
+        tmp_path / "d",
+        normalization={
+            "spelling": {"a": growing["a"]},
+            "abbreviations": {"b": growing["b"]},
+            "forms": {"c": growing["c"]},
+            "acronyms": {"A": "a a a a a a a a"},
+        },
+    )
     (tmp_path / "r.txt").write_text("A " * 100_000 + "\n")
     refuse(tmp_path, [("label", "r.txt", "--definitions", "d")])
 
 
 def test_many_matches_of_a_long_report(tmp_path):
     """What is allowed together: fifteen patterns that end alike, many findings of each, a long report."""
-    definitions(tmp_path / "d", entity_tem=entities(60), entity_pat=[
-        {"pattern": " ".join(["a"] * n), "entities": [f"finding {i}" for i in range(60)]} for n in range(1, 16)])
+    definitions(
+        tmp_path / "d",
+        entity_tem=entities(60),
+        entity_pat=[
+            {"pattern": " ".join(["a"] * n), "entities": [f"finding {i}" for i in range(60)]} for n in range(1, 16)
+        ],
+    )
     (tmp_path / "r.txt").write_text("a " * 100_000 + "\n")
     ended = attack("command('label', 'r.txt', '--definitions', 'd', '--out', 'out.csv')", tmp_path)
     ended.bounded(mb=600, cpu_s=40)
@@ -125,7 +159,7 @@ def test_rules_that_take_for_ever_on_a_long_report(tmp_path):
     """Texts to cut at, acronyms and phrases that begin alike; words that differ in one letter."""
     phrase = "a " * 249 + "b"
     low = [f"low {'a ' * 1990}wave{'abcdefghijklmnopqrstuvwxyz'[i % 26] * (1 + i // 26)}" for i in range(120)]
-    words = [chr(0x4e00 + i) + "abcd" for i in range(20_000)] + ["a" + chr(0xac00 + i) + "bcd" for i in range(11_000)]
+    words = [chr(0x4E00 + i) + "abcd" for i in range(20_000)] + ["a" + chr(0xAC00 + i) + "bcd" for i in range(11_000)]
     cases = [
         (0, "cut", {"normalization": {"cut": ["b", *("a" * 490 + f"x{i}" for i in range(190))]}}, "a" * 200_000),
         (2, "acronyms", {"normalization": {"acronyms": {f"{'a ' * 240}{i}": "x" for i in range(190)}}}, "a"),
@@ -137,8 +171,11 @@ def test_rules_that_take_for_ever_on_a_long_report(tmp_path):
     for status, name, sections, report in cases:
         definitions(tmp_path / name, **sections)
         (tmp_path / f"{name}.txt").write_text(f"{report}\n")
-    lines = "".join(f"command('label', '{name}.txt', '--definitions', '{name}', '--out', '{name}.csv')\n"
-                    f"assert found['status'] == {status}, '{name}'\n" for status, name, _, _ in cases)
+    lines = "".join(
+        f"command('label', '{name}.txt', '--definitions', '{name}', '--out', '{name}.csv')\n"
+        f"assert found['status'] == {status}, '{name}'\n"
+        for status, name, _, _ in cases
+    )
     ended = attack(lines, tmp_path)
     assert ended.raised is None, ended.text
     ended.bounded(cpu_s=20)
@@ -157,7 +194,7 @@ def test_reports_that_never_end_or_are_damaged(tmp_path):
     (tmp_path / "line.txt.gz").write_bytes(packed(b"x" * (1 << 20), 200))
     (tmp_path / "cell.csv.gz").write_bytes(packed(b"a " * (1 << 19), 40))
     (tmp_path / "cell.csv").write_bytes(b'text\n"' + b"a\n" * 400_000 + b'"\n')
-    (tmp_path / "row.csv").write_bytes(b'text\n' + b'"a\n",' * 1_500_000)
+    (tmp_path / "row.csv").write_bytes(b"text\n" + b'"a\n",' * 1_500_000)
     (tmp_path / "header.csv").write_bytes(b"a" * 6_000_000)
     (tmp_path / "columns.csv").write_bytes(b"report_" + b"9" * 5000 + b",\x1b[31m,report_x\na,b,c\n")
     (tmp_path / "empty.csv").write_bytes(b"")
@@ -183,31 +220,55 @@ def test_what_is_no_file(tmp_path):
         definitions(tmp_path / name)
         (tmp_path / name / f"{name}.json").unlink(missing_ok=True)
         os.mkfifo(tmp_path / name / f"{name}.json")
-    cases = [("label", f"{what}.{ending}", "--out", "out.csv") for what in ("fifo", "zero")
-             for ending in ("csv", "tsv", "parquet", "txt", "csv.gz")]
-    cases += [("label", "r.txt", "--definitions", name) for name in ("entity_tem", "desc_tem", "normalization",
-                                                                     "uncertainty_map", "fifo", "x" * 5000, "r.txt")]
+    cases = [
+        ("label", f"{what}.{ending}", "--out", "out.csv")
+        for what in ("fifo", "zero")
+        for ending in ("csv", "tsv", "parquet", "txt", "csv.gz")
+    ]
+    cases += [
+        ("label", "r.txt", "--definitions", name)
+        for name in ("entity_tem", "desc_tem", "normalization", "uncertainty_map", "fifo", "x" * 5000, "r.txt")
+    ]
     machine = ("labels", "mimic_iv_ecg", "--output_dir", "labels", "--machine_measurements")
-    cases += [(*machine, "fifo", "--meta", "meta.csv"), (*machine, "zero.csv", "--meta", "meta.csv"),
-              (*machine, "r.txt", "--meta", "fifo"), (*machine, "r.txt", "--meta", "zero.csv"),
-              (*machine, "r.txt", "--meta", "meta.csv", "--meta_splits", "fifo")]
+    cases += [
+        (*machine, "fifo", "--meta", "meta.csv"),
+        (*machine, "zero.csv", "--meta", "meta.csv"),
+        (*machine, "r.txt", "--meta", "fifo"),
+        (*machine, "r.txt", "--meta", "zero.csv"),
+        (*machine, "r.txt", "--meta", "meta.csv", "--meta_splits", "fifo"),
+    ]
     refuse(tmp_path, cases)
     assert not (tmp_path / "labels").exists()
 
 
 def test_tables_of_studies_that_lie(tmp_path):
     cases = []
-    contents = {"digits": f"idx,study_id\n{'9' * 5000},1\n", "large": "idx,study_id\n1e300,1\n",
-                "huge": "idx,study_id\n1,1e19\n",
-                "far": "idx,study_id\n99999999,1\n", "nan": "idx,study_id\nnan,1\n",
-                "cell": f"idx,study_id\n{'1' * 900_000},1\n",
-                "escape": "idx,study_id\n\x1b[31m,1\n", "columns": f"{'a,' * 80_000}b\n1,2\n",
-                "short": "idx,study_id\n1\n"}
+    contents = {
+        "digits": f"idx,study_id\n{'9' * 5000},1\n",
+        "large": "idx,study_id\n1e300,1\n",
+        "huge": "idx,study_id\n1,1e19\n",
+        "far": "idx,study_id\n99999999,1\n",
+        "nan": "idx,study_id\nnan,1\n",
+        "cell": f"idx,study_id\n{'1' * 900_000},1\n",
+        "escape": "idx,study_id\n\x1b[31m,1\n",
+        "columns": f"{'a,' * 80_000}b\n1,2\n",
+        "short": "idx,study_id\n1\n",
+    }
     (tmp_path / "machine.csv").write_text("study_id,report_0\n1,sinus rhythm\n")
     for name, text in contents.items():
         (tmp_path / f"{name}.csv").write_text(text)
-        cases.append(("labels", "mimic_iv_ecg", "--output_dir", "labels", "--machine_measurements", "machine.csv",
-                      "--meta", f"{name}.csv"))
+        cases.append(
+            (
+                "labels",
+                "mimic_iv_ecg",
+                "--output_dir",
+                "labels",
+                "--machine_measurements",
+                "machine.csv",
+                "--meta",
+                f"{name}.csv",
+            )
+        )
     (tmp_path / "bytes.csv").write_bytes(b"idx,study_id\n\xff\xfe,1\n")
     cases.append((*cases[0][:-1], "bytes.csv"))
     refuse(tmp_path, cases)
@@ -245,8 +306,11 @@ def test_what_is_written_is_safe(tmp_path):
     (tmp_path / "r.csv").write_text("id,text\n" + "".join(lines), encoding="utf-8")
     os.rename(tmp_path / "r.csv", tmp_path / "=r.csv")
     for form in ("long", "wide", "jsonl", "text"):
-        ended = attack(f"command('label', '=r.csv', '=r.csv', '--id', 'id', '--column', 'text', '--format', {form!r}, "
-                       "'--unmatched', 'rest.csv')", tmp_path)
+        ended = attack(
+            f"command('label', '=r.csv', '=r.csv', '--id', 'id', '--column', 'text', '--format', {form!r}, "
+            "'--unmatched', 'rest.csv')",
+            tmp_path,
+        )
         assert ended.status == 0
         for text in (ended.out, (tmp_path / "rest.csv").read_text(encoding="utf-8")):
             assert "\x1b" not in text and "\u202e" not in text

@@ -58,8 +58,16 @@ def test_a_folder_of_nan_costs_no_memory(folder):
 
 
 def test_names(folder):
-    names = ["=cmd|'calc'!A0.npz", "+1+cmd.npz", "-2+3.npz", "@SUM(1+9).npz", "a\x1b[2Jb.npz", "\u202efdp.npz", "a\nb.npz"]
-    names += ["\udcff\udcfe.npz", "x,\"y.npz", "'=q.npz"]
+    names = [
+        "=cmd|'calc'!A0.npz",
+        "+1+cmd.npz",
+        "-2+3.npz",
+        "@SUM(1+9).npz",
+        "a\x1b[2Jb.npz",
+        "\u202efdp.npz",
+        "a\nb.npz",
+    ]
+    names += ["\udcff\udcfe.npz", 'x,"y.npz', "'=q.npz"]
     for i, name in enumerate(names):
         good(os.path.join(folder, "in", name), i)
     code = "import os; os.chdir('in'); " + predict("--out", "../p.csv", "--", *names)
@@ -85,7 +93,9 @@ def test_many_names_and_deep_folders(folder):
     try:
         ended = attack(predict("in", "--out", "p.csv"), folder)
     finally:
-        subprocess.run(["rm", "-rf", folder / "in" / "d"], check=True)  # pytest's own removal calls itself for each level
+        subprocess.run(
+            ["rm", "-rf", folder / "in" / "d"], check=True
+        )  # pytest's own removal calls itself for each level
     ended.bounded()
     assert ended.status in (0, 1) and "1 recording, 1 segment" in ended.out
 

@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-
 from bounded import attack
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

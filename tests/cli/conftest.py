@@ -31,7 +31,11 @@ def process():
 
     def call(*argv, **options):
         return subprocess.run(
-            [sys.executable, "-m", "ecgfm", *map(str, argv)], capture_output=True, text=True, timeout=PATIENCE_S, **options
+            [sys.executable, "-m", "ecgfm", *map(str, argv)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            **options,
         )
 
     return call

@@ -2,11 +2,11 @@
 
 import json
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
+
 from ecgfm import checkpoint
 from ecgfm.cli.main import main
 

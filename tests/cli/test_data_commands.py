@@ -27,15 +27,36 @@ def root(tmp_path):
 
 
 def test_from_tables_to_batches(run, root, tmp_path):
-    done = run("splits", "--strategy", "grouped", "--group_col", "patient_id", "--processed_root", root,
-               "--filter_cols", "nan_any", "--fractions", "0.6,0.2,0.2", "--seed", "11")
+    done = run(
+        "splits",
+        "--strategy",
+        "grouped",
+        "--group_col",
+        "patient_id",
+        "--processed_root",
+        root,
+        "--filter_cols",
+        "nan_any",
+        "--fractions",
+        "0.6,0.2,0.2",
+        "--seed",
+        "11",
+    )
     assert done.status == 0 and "train: 18 records, 36 segments" in done.out and "seed 11" in done.out
     assert done.err == "ecgfm: left out 1 records with nan_any\n"
     assert json.loads((root / "meta_split_args.json").read_text())["seed"] == 11
     (tmp_path / "labels.csv").write_text("idx,AF\n" + "".join(f"{i},{int(i % 3 == 0)}\n" for i in range(29)))
     labels = tmp_path / "labels"
-    done = run("labels", "csv", "--labels", tmp_path / "labels.csv", "--meta_splits", root / "meta_split.csv",
-               "--output_dir", labels)
+    done = run(
+        "labels",
+        "csv",
+        "--labels",
+        tmp_path / "labels.csv",
+        "--meta_splits",
+        root / "meta_split.csv",
+        "--output_dir",
+        labels,
+    )
     assert done.status == 0 and "29 of 29 records labeled, 1 labels" in done.out and done.err == ""
     manifests = tmp_path / "manifests"
     done = run("manifests", "--split_file_paths", root / "segmented_split.csv", "--save_dir", manifests, "--cmsc")
@@ -66,7 +87,11 @@ def test_code_15_labels(run, tmp_path):
     done = run("labels", "code_15", "--processed_root", tmp_path)
     assert done.status == 0 and "2 of 2 records labeled, 8 labels" in done.out and "weight inf" in done.err
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
-        "label_def.csv", "labels.csv", "labels_args.json", "pos_weight.txt", "y.npy"
+        "label_def.csv",
+        "labels.csv",
+        "labels_args.json",
+        "pos_weight.txt",
+        "y.npy",
     ]
     assert (tmp_path / "labels" / "pos_weight.txt").read_text().count("inf") == 6
     assert run("labels", "code_15", "--processed_root", tmp_path, "--finite_weights").status == 0
@@ -74,11 +99,19 @@ def test_code_15_labels(run, tmp_path):
 
 
 def test_physionet2021_labels(run, tmp_path):
-    (tmp_path / "meta.csv").write_text("idx,diagnosis\n0,\"1,3\"\n1,2\n")
+    (tmp_path / "meta.csv").write_text('idx,diagnosis\n0,"1,3"\n1,2\n')
     (tmp_path / "weights.csv").write_text(",1|2,3\n1|2,1,0\n3,0,1\n")
     (tmp_path / "names.csv").write_text(",A|B,C\nA|B,1,0\nC,0,1\n")
-    argv = ["labels", "physionet2021", "--processed_root", tmp_path, "--weights_path", tmp_path / "weights.csv",
-            "--weight_abbrev_path", tmp_path / "names.csv"]
+    argv = [
+        "labels",
+        "physionet2021",
+        "--processed_root",
+        tmp_path,
+        "--weights_path",
+        tmp_path / "weights.csv",
+        "--weight_abbrev_path",
+        tmp_path / "names.csv",
+    ]
     assert run(*argv).status == 0
     assert (tmp_path / "labels" / "labels.csv").read_text() == "idx,A|B,C\n0,1,1\n1,1,0\n"
     assert run(*argv, "--uncombined", "--labels_path", tmp_path / "each" / "l.csv").status == 0
@@ -89,8 +122,16 @@ def test_physionet2021_labels(run, tmp_path):
 def test_records_without_labels_are_reported(run, tmp_path):
     (tmp_path / "l.csv").write_text("idx,A\n0,1\n1,\n")
     (tmp_path / "s.csv").write_text("idx,split\n0,train\n1,train\n2,test\n")
-    done = run("labels", "csv", "--labels", tmp_path / "l.csv", "--output_dir", tmp_path / "o", "--meta_splits",
-               tmp_path / "s.csv")
+    done = run(
+        "labels",
+        "csv",
+        "--labels",
+        tmp_path / "l.csv",
+        "--output_dir",
+        tmp_path / "o",
+        "--meta_splits",
+        tmp_path / "s.csv",
+    )
     assert done.status == 1 and "1 of 3 records labeled" in done.out and "2 records have no labels" in done.err
 
 

@@ -38,9 +38,7 @@ def test_new_recordings_each_time(run):
 
 
 def test_seed_and_number_of_recordings(run, shipped):
-    first, again, other = (
-        json.loads(run("demo", "--json", "--records", 2, "--seed", seed).out) for seed in (1, 1, 2)
-    )
+    first, again, other = (json.loads(run("demo", "--json", "--records", 2, "--seed", seed).out) for seed in (1, 1, 2))
     assert first == again and first != other and first["seed"] == 1
     assert len(first["records"]) == 2 and len(first["segments"]) == 4
     assert [one["file"] for one in first["truth"]] == [row["file"] for row in first["records"]]

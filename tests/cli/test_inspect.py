@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 import checkpoint_files as files
+import pytest
 import weights
+
 from ecgfm.cli.main import main
 
 

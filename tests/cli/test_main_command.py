@@ -152,7 +152,9 @@ def test_the_commands_of_fairseq_too(monkeypatch, capsys):
         for argv in (["-cn", "x"], ["--debug", "-cn", "x"], ["a.b=1", "-cn", "x", "c.d=2", "--debug"]):
             assert function(argv) == 3
             err = capsys.readouterr().err
-            assert ("Traceback" in err) == ("--debug" in argv) and "a defect of ecgfm: TypeError" in err.splitlines()[-1]
+            assert ("Traceback" in err) == ("--debug" in argv) and "a defect of ecgfm: TypeError" in err.splitlines()[
+                -1
+            ]
 
 
 def test_both_spellings_of_an_option(run, monkeypatch):

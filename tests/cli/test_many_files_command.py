@@ -140,9 +140,7 @@ def test_evaluate(run, fake, recordings, tmp_path):
     assert done.status == 0, done.err
     expected = ecgfm.evaluate(fake, good(recordings), y, bootstrap=50)
     assert json.loads(done.out) == json.loads(expected.to_json())
-    done = run(
-        "evaluate", "m.pt", recordings, *argv, "--out", tmp_path / "e.csv", "--predictions", tmp_path / "p.csv"
-    )
+    done = run("evaluate", "m.pt", recordings, *argv, "--out", tmp_path / "e.csv", "--predictions", tmp_path / "p.csv")
     assert done.status == 1 and "macro" in done.out  # one recording is damaged
     assert [row["record"] for row in table(tmp_path / "p.csv")] == good(recordings)
     assert {row["label"] for row in table(tmp_path / "e.csv")} >= set(LABELS)

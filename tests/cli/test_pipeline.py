@@ -28,9 +28,23 @@ def test_code_15_from_hdf5_to_both_trainings(run, tmp_path):
     root, manifests = tmp_path / "code_15", tmp_path / "manifests"
     source = ("preprocess", "code_15", "--raw_root", tmp_path / "raw", "--no_parallel")
     assert run(*source, "--processed_root", root).status == 0
-    done = run("splits", "--strategy", "grouped", "--group_col", "patient_id", "--processed_root", root,
-               "--filter_cols", "nan_any,constant_leads_any", "--fractions", "0.6,0.4", "--split_labels", "train,valid",
-               "--seed", "3")
+    done = run(
+        "splits",
+        "--strategy",
+        "grouped",
+        "--group_col",
+        "patient_id",
+        "--processed_root",
+        root,
+        "--filter_cols",
+        "nan_any,constant_leads_any",
+        "--fractions",
+        "0.6,0.4",
+        "--split_labels",
+        "train,valid",
+        "--seed",
+        "3",
+    )
     assert done.status == 0, done.err
     splits = {row["idx"]: row for row in data_sets.read_table(root / "meta_split.csv")}
     assert len(splits) == 14 and len({(row["patient_id"], row["split"]) for row in splits.values()}) == 7
@@ -50,8 +64,9 @@ def test_code_15_from_hdf5_to_both_trainings(run, tmp_path):
             assert seen.setdefault(idx, split) == split == splits[str(idx)]["split"]
         pairs = [Dataset(folder / split, pairs=True) for folder in (manifests / "cmsc", packed / "packed")]
         ours = [sorted(x.tobytes() for x in data.batch(range(len(data))).x) for data in pairs]
-        assert ours[0] == ours[1] and len(ours[0]) == 2 * sum(int(row["idx"]) % 2 for row in splits.values()
-                                                              if row["split"] == split)
+        assert ours[0] == ours[1] and len(ours[0]) == 2 * sum(
+            int(row["idx"]) % 2 for row in splits.values() if row["split"] == split
+        )
     config = {name: weights.SMALL[name] for name in ARCHITECTURE}
     options = {"epochs": 1, "batch_size": 4, "progress": False}
     pretrained = ecgfm.pretrain(manifests / "cmsc" / "train.tsv", config=config, num_negatives=5, **options)
@@ -66,16 +81,47 @@ def test_two_sources_together(run, tmp_path):
     roots = {"physionet2021": tmp_path / "p" / "processed", "mimic_iv_ecg": tmp_path / "m" / "processed"}
     raws = {"physionet2021": tmp_path / "physionet" / "training", "mimic_iv_ecg": tmp_path / "mimic"}
     for source, root in roots.items():
-        done = run("preprocess", source, "--raw_root", raws[source], "--processed_root", root, "--manifest_file", table,
-                   "--no_parallel")
+        done = run(
+            "preprocess",
+            source,
+            "--raw_root",
+            raws[source],
+            "--processed_root",
+            root,
+            "--manifest_file",
+            table,
+            "--no_parallel",
+        )
         assert done.status in (0, 1), done.err
-        assert run("splits", "--strategy", "random", "--processed_root", root, "--fractions", "0.5,0.5",
-                   "--split_labels", "train,valid").status == 0
+        assert (
+            run(
+                "splits",
+                "--strategy",
+                "random",
+                "--processed_root",
+                root,
+                "--fractions",
+                "0.5,0.5",
+                "--split_labels",
+                "train,valid",
+            ).status
+            == 0
+        )
     (tmp_path / "weights.csv").write_text(",164889003,713427006|59118001\n164889003,1,0\n713427006|59118001,0,1\n")
     (tmp_path / "names.csv").write_text(",AF,CRBBB|RBBB\nAF,1,0\nCRBBB|RBBB,0,1\n")
     root = roots["physionet2021"]
-    done = run("labels", "physionet2021", "--processed_root", root, "--weights_path", tmp_path / "weights.csv",
-               "--weight_abbrev_path", tmp_path / "names.csv", "--meta_splits", root / "meta_split.csv")
+    done = run(
+        "labels",
+        "physionet2021",
+        "--processed_root",
+        root,
+        "--weights_path",
+        tmp_path / "weights.csv",
+        "--weight_abbrev_path",
+        tmp_path / "names.csv",
+        "--meta_splits",
+        root / "meta_split.csv",
+    )
     assert done.status == 0, done.err
     y = np.load(root / "labels" / "y.npy")
     for row in data_sets.read_table(root / "meta.csv"):

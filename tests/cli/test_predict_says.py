@@ -93,7 +93,12 @@ def test_a_recording_with_all_electrodes_off_is_skipped(run, fake, recordings, t
     np.savez(recordings / "two.npz", signal=two, sampling_rate=500, leads=ecgfm.LEADS)
     done = run("predict", "m.pt", recordings, "--out", tmp_path / "p.csv")
     assert done.status == 1 and "flat.npz: signal: each lead holds one value throughout" in done.err
-    assert [os.path.basename(row["file"]) for row in table(tmp_path / "p.csv")] == ["0.npz", "1.npz", "2.npz", "two.npz"]
+    assert [os.path.basename(row["file"]) for row in table(tmp_path / "p.csv")] == [
+        "0.npz",
+        "1.npz",
+        "2.npz",
+        "two.npz",
+    ]
     for lead in (["--only-leads", "III"], ["--only-leads", "III,V1"]):
         done = run("predict", "m.pt", recordings / "two.npz", *lead)
         assert done.status == 2 and "each lead holds one value" in done.err
@@ -192,7 +197,9 @@ def test_a_reader_s_mistake_is_shown_by_debug(run, fake, recordings, monkeypatch
 def test_labels_with_controls(run, fake, recordings, tmp_path):
     fake.labels = ("a\x1b[2J", "\u202eb", "=1+1", "c\udcff", "d\x07")
     done = run("predict", "m.pt", recordings, "--out", tmp_path / "p.csv")
-    written = (tmp_path / "p.csv").read_text(encoding="utf-8") + (tmp_path / "p.segments.csv").read_text(encoding="utf-8")
+    written = (tmp_path / "p.csv").read_text(encoding="utf-8") + (tmp_path / "p.segments.csv").read_text(
+        encoding="utf-8"
+    )
     written += run("predict", "m.pt", recordings, "--json").out
     assert not {"\x1b", "\u202e", "\x07"} & set(done.out + done.err + written) and done.out.isascii()
     assert "'=1+1" in table(tmp_path / "p.csv")[0]

@@ -22,8 +22,20 @@ def test_from_raw_to_batches(run, raw, tmp_path):
     assert (done.status, done.err) == (0, "") and done.out == f"6 recordings, 12 segments in {out}\n"
     done = run("preprocess", "physionet2021", "--raw_root", raw, "--processed_root", out, "--no_parallel")
     assert done.out == f"6 recordings, 6 of them by an earlier run, 12 segments in {out}\n"
-    assert run("splits", "--strategy", "random", "--processed_root", out, "--fractions", "0.5,0.5", "--split_labels",
-               "train,valid").status == 0
+    assert (
+        run(
+            "splits",
+            "--strategy",
+            "random",
+            "--processed_root",
+            out,
+            "--fractions",
+            "0.5,0.5",
+            "--split_labels",
+            "train,valid",
+        ).status
+        == 0
+    )
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     assert run("manifests", "--split_file_paths", out / "segmented_split.csv", "--save_dir", manifests).status == 0
@@ -80,11 +92,29 @@ def test_options_of_the_original(run, raw, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "shared").mkdir()
     done = run(
-        "preprocess", "physionet2021", "--raw_root", raw, "--processed_root", out, "--manifest_file",
-        tmp_path / "shared/all.csv", "--results_suffix", "_v2", "--dataset_subset", "set1",
-        "--desired_sample_rate", 250, "--segment_seconds", 2.5, "--no_standardization", "--leads", "6, 0",
-        "--constant_lead_strategy", "nan",
-        "--nb_workers", 2,
+        "preprocess",
+        "physionet2021",
+        "--raw_root",
+        raw,
+        "--processed_root",
+        out,
+        "--manifest_file",
+        tmp_path / "shared/all.csv",
+        "--results_suffix",
+        "_v2",
+        "--dataset_subset",
+        "set1",
+        "--desired_sample_rate",
+        250,
+        "--segment_seconds",
+        2.5,
+        "--no_standardization",
+        "--leads",
+        "6, 0",
+        "--constant_lead_strategy",
+        "nan",
+        "--nb_workers",
+        2,
     )
     assert done.status == 0 and done.out.startswith("3 recordings, 12 segments")
     meta = data_sets.read_table(out / "meta_v2.csv")
@@ -109,22 +139,28 @@ def test_what_is_skipped_is_said(run, raw, tmp_path):
     assert done.status == 2 and done.err.splitlines()[-1].startswith("ecgfm: error: ") and "none of the 6" in done.err
 
 
-@pytest.mark.parametrize("argv, text", [
-    (["preprocess"], "SOURCE"),
-    (["preprocess", "nothing"], "invalid choice"),
-    (["preprocess", "files"], "--processed_root"),
-    (["preprocess", "files", "--processed_root", "x"], "raw_root: it is not given"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--leads", "I,II"], "are no numbers"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--leads", "12"], "no lead has the number 12"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--reader", "x"], "names no function"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--reader", "x.py:f"], "can't be loaded"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--fractions", "much"], "are not numbers"),
-    (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--group_col", "a"], "Give fractions"),
-    (["pack"], "give manifests, or --packed and --splits"),
-    (["pack", "--packed", "x.npy"], "give manifests, or --packed and --splits"),
-    (["pack", "--packed", "x.npy", "--splits", "x.csv", "--save_dir", "."], "x.npy: no such file"),
-    (["pack", "gone.tsv"], "gone.tsv"),
-])
+@pytest.mark.parametrize(
+    "argv, text",
+    [
+        (["preprocess"], "SOURCE"),
+        (["preprocess", "nothing"], "invalid choice"),
+        (["preprocess", "files"], "--processed_root"),
+        (["preprocess", "files", "--processed_root", "x"], "raw_root: it is not given"),
+        (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--leads", "I,II"], "are no numbers"),
+        (
+            ["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--leads", "12"],
+            "no lead has the number 12",
+        ),
+        (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--reader", "x"], "names no function"),
+        (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--reader", "x.py:f"], "can't be loaded"),
+        (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--fractions", "much"], "are not numbers"),
+        (["preprocess", "files", "--processed_root", "x", "--raw_root", ".", "--group_col", "a"], "Give fractions"),
+        (["pack"], "give manifests, or --packed and --splits"),
+        (["pack", "--packed", "x.npy"], "give manifests, or --packed and --splits"),
+        (["pack", "--packed", "x.npy", "--splits", "x.csv", "--save_dir", "."], "x.npy: no such file"),
+        (["pack", "gone.tsv"], "gone.tsv"),
+    ],
+)
 def test_what_can_not_be(run, tmp_path, monkeypatch, argv, text):
     monkeypatch.chdir(tmp_path)
     done = run(*argv)

@@ -5,11 +5,11 @@ import os
 import struct
 import zipfile
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
+
 from ecgfm import CheckpointError, Error, checkpoint
 from ecgfm.checkpoint.safetensors import write_tensors
 
@@ -72,7 +72,7 @@ def entry(raw, name, signature=CENTRAL):
 
 
 def test_truncated_anywhere(raw, path):
-    for n in [*range(0, 64), *range(64, len(raw), 509), *range(len(raw) - 64, len(raw))]:
+    for n in [*range(64), *range(64, len(raw), 509), *range(len(raw) - 64, len(raw))]:
         fails(path, raw[:n])
 
 
@@ -225,7 +225,7 @@ def legacy():
 
 
 def test_legacy_truncated_anywhere(legacy, path):
-    for n in [*range(0, 300), *range(300, len(legacy) - 300, 1009), *range(len(legacy) - 300, len(legacy))]:
+    for n in [*range(300), *range(300, len(legacy) - 300, 1009), *range(len(legacy) - 300, len(legacy))]:
         fails(path, legacy[:n])
 
 

@@ -5,12 +5,12 @@ import pickle
 import struct
 import time
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
 from checkpoint_files import Call, Global, Persistent, Raw
+
 from ecgfm import CheckpointError, checkpoint
 from ecgfm.checkpoint.opcodes import TABLE
 from ecgfm.checkpoint.plain import BUILDERS, Refused, Storage, TooDeep, plain
@@ -438,7 +438,7 @@ def test_work_that_is_repeated():
     call = b"c_codecs\nencode\n(" + text + b"q\x00" + latin + b"tq\x01R0"
     raw = b"\x80\x02" + call + b"(" + b"c_codecs\nencode\nh\x01R0" * 100_000 + b"l."
     fails(raw, "more data than any checkpoint's")
-    state = files.opcodes({i: None for i in range(100_000)})
+    state = files.opcodes(dict.fromkeys(range(100000)))
     raw = b"\x80\x02cargparse\nNamespace\n)R" + state + b"q\x00b" + b"h\x00b" * 100_000 + b"."
     fails(raw, "more data than any checkpoint's")
     raw = b"\x80\x02" + state + b"\x85q\x000ccollections\nOrderedDict\nq\x010(" + b"h\x01h\x00R" * 100_000 + b"l."

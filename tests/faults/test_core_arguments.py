@@ -92,7 +92,9 @@ def test_noise_that_another_thread_empties():
     assert np.array_equal(trainer.accumulate(x, y, noise=kept)["logits"], expected)
 
 
-@pytest.mark.parametrize("batch, samples", [(2**32, 4096), (2**62, 4096), (1, 2**62), (2**20, 2**12), (0, 2500), (-1, 9)])
+@pytest.mark.parametrize(
+    "batch, samples", [(2**32, 4096), (2**62, 4096), (1, 2**62), (2**20, 2**12), (0, 2500), (-1, 9)]
+)
 def test_sizes_beyond_what_the_kernels_count(batch, samples):
     config = weights.SMALL
     model = ecgfm._core.Model(config, "classifier")

@@ -18,8 +18,13 @@ def root(tmp_path):
         segmented += [f"/data/segmented/r{i}_{k}.mat,r{i}.mat,2500" for k in (0, 1)]
     (tmp_path / "meta.csv").write_text("\n".join(meta) + "\n")
     (tmp_path / "segmented.csv").write_text("\n".join(segmented) + "\n")
-    (tmp_path / "labels.csv").write_text("\n".join(line.replace(",r", ";r").replace("save_file,", "") if not i else
-                                                   ",".join(line.split(",")[::2]) for i, line in enumerate(meta)) + "\n")
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(
+            line.replace(",r", ";r").replace("save_file,", "") if not i else ",".join(line.split(",")[::2])
+            for i, line in enumerate(meta)
+        )
+        + "\n"
+    )
     return tmp_path
 
 
@@ -40,8 +45,16 @@ def test_a_full_disk(root):
     steps = (
         ("splits", "--strategy", "random", "--processed_root", root),
         ("manifests", "--split_file_paths", root / "segmented_split.csv", "--save_dir", root / "m"),
-        ("labels", "csv", "--labels", root / "labels.csv", "--meta_splits", root / "meta_split.csv", "--output_dir",
-         root / "lab"),
+        (
+            "labels",
+            "csv",
+            "--labels",
+            root / "labels.csv",
+            "--meta_splits",
+            root / "meta_split.csv",
+            "--output_dir",
+            root / "lab",
+        ),
         ("subset", "--manifest_dir", root / "m", "--percent", "0.9"),
     )
     for step in steps:

@@ -89,15 +89,19 @@ class Stop(BaseException):
     """The process ends here, as far as the files are concerned."""
 
 
-@pytest.mark.parametrize("mode, name, error", [
-    (0, "replace", OSError(errno.ENOSPC, "No space left on device")),
-    (1, "replace", Stop()),
-    (2, "replace", Stop()),
-    (1, "rename", Stop()),
-    (2, "unlink", Stop()),
-    (2, "copy_file_range", OSError(errno.ENOSPC, "No space left on device")),
-    (2, "fsync", OSError(errno.EIO, "Input/output error")),
-], ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value))
+@pytest.mark.parametrize(
+    "mode, name, error",
+    [
+        (0, "replace", OSError(errno.ENOSPC, "No space left on device")),
+        (1, "replace", Stop()),
+        (2, "replace", Stop()),
+        (1, "rename", Stop()),
+        (2, "unlink", Stop()),
+        (2, "copy_file_range", OSError(errno.ENOSPC, "No space left on device")),
+        (2, "fsync", OSError(errno.EIO, "Input/output error")),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
 def test_each_step_fails_in_turn(raw, whole, tmp_path, monkeypatch, mode, name, error):
     """The k-th call fails, before or after its work, for a selection of k; the run is then done again."""
     real, calls = getattr(os, name), {"left": -1, "made": 0}
@@ -155,8 +159,21 @@ def test_interrupted_and_terminated(raw, tmp_path):
         slow.write_text(
             f"import os, time\ndef read(row):\n    open({begun!r} + str(os.getpid()), 'w').close()\n    time.sleep(600)\n"
         )
-        argv = [sys.executable, "-m", "ecgfm", "preprocess", "files", "--raw_root", str(raw), "--processed_root",
-                str(tmp_path / f"out{status}"), "--reader", f"{slow}:read", "--nb_workers", "2"]
+        argv = [
+            sys.executable,
+            "-m",
+            "ecgfm",
+            "preprocess",
+            "files",
+            "--raw_root",
+            str(raw),
+            "--processed_root",
+            str(tmp_path / f"out{status}"),
+            "--reader",
+            f"{slow}:read",
+            "--nb_workers",
+            "2",
+        ]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
         while not list(tmp_path.glob(f"begun{status}*")):  # a reader is at work
             assert process.poll() is None
@@ -258,8 +275,16 @@ def test_duplicate_ids(tmp_path):
     h5py = pytest.importorskip("h5py")
     raw = data_sets.code_15(tmp_path / "raw", {n: data_sets.signal(6, 400, seed=n) for n in (11, 12, 13, 14)})
     rows = data_sets.read_table(raw / "exams.csv")
-    data_sets.write_table(raw / "exams.csv", [*rows, rows[1], {**rows[0], "exam_id": "99"}, {**rows[0], "exam_id": "x"},
-                                              {**rows[3], "trace_file": "exams_part7.hdf5"}])
+    data_sets.write_table(
+        raw / "exams.csv",
+        [
+            *rows,
+            rows[1],
+            {**rows[0], "exam_id": "99"},
+            {**rows[0], "exam_id": "x"},
+            {**rows[3], "trace_file": "exams_part7.hdf5"},
+        ],
+    )
     with h5py.File(raw / "exams_part0.hdf5", "r+") as file:
         file["exam_id"][:] = [11, 11, 0]
     out = tmp_path / "out"

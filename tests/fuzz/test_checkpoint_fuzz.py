@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import checkpoint_files as files
 import weights
+
 from ecgfm import Error, checkpoint
 from ecgfm.checkpoint.safetensors import write_tensors
 

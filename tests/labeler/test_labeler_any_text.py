@@ -15,9 +15,38 @@ from ecgfm.labeler.normalizer import Normalizer, one_slip
 
 OWN = labeler.load()
 ANYTHING = st.text(st.characters(codec=None), max_size=80)
-WORDS = ["sinus rhythm", "infarct", "possible", "no", "or", "and", ", old", "in v1", "lead(s)", "artifact in", "v1,v2",
-         "?", "-?", "(", "_", "pvc's", "1°", "t wave", "\n", "wpw", ";", "  ", "Ⅱ", "é", "a-v block", "w/", "w/o",
-         "st-t", ".", "inf."]
+WORDS = [
+    "sinus rhythm",
+    "infarct",
+    "possible",
+    "no",
+    "or",
+    "and",
+    ", old",
+    "in v1",
+    "lead(s)",
+    "artifact in",
+    "v1,v2",
+    "?",
+    "-?",
+    "(",
+    "_",
+    "pvc's",
+    "1°",
+    "t wave",
+    "\n",
+    "wpw",
+    ";",
+    "  ",
+    "Ⅱ",
+    "é",
+    "a-v block",
+    "w/",
+    "w/o",
+    "st-t",
+    ".",
+    "inf.",
+]
 REPORTS = st.lists(st.sampled_from(WORDS) | ANYTHING, max_size=12).map(" ".join)
 MODES = st.sampled_from(["documented", "reference"])
 
@@ -57,8 +86,22 @@ def test_matches_and_rest_make_up_the_text(text):
     assert "".join([*kept, text[last:]]) == rest
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), np.nan, np.float64("nan"), b"Sinus rhythm", 12, 1.5, True, (),
-                                   np.str_("Sinus rhythm"), bytearray(b"\xff\xfe")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        float("nan"),
+        np.nan,
+        np.float64("nan"),
+        b"Sinus rhythm",
+        12,
+        1.5,
+        True,
+        (),
+        np.str_("Sinus rhythm"),
+        bytearray(b"\xff\xfe"),
+    ],
+)
 def test_values_that_are_no_text(value):
     result = OWN.label([value, "Sinus rhythm"])
     labels = check(result, 2)
@@ -71,8 +114,11 @@ def test_columns_of_other_libraries():
     assert len(OWN.label(np.array(["Sinus rhythm", None], dtype=object))) == 2
     assert len(OWN.label(np.array(["Sinus rhythm", "x"]))) == 2
     pandas = pytest.importorskip("pandas")
-    for series in (pandas.Series(["Sinus rhythm", None, float("nan")]), pandas.Series(["Sinus rhythm", pandas.NA, ""]),
-                   pandas.Series(["Sinus rhythm", None, "x"], dtype="string", index=[7, 8, 9])):
+    for series in (
+        pandas.Series(["Sinus rhythm", None, float("nan")]),
+        pandas.Series(["Sinus rhythm", pandas.NA, ""]),
+        pandas.Series(["Sinus rhythm", None, "x"], dtype="string", index=[7, 8, 9]),
+    ):
         labels = check(OWN.label(series), 3)
         assert labels == [{"Sinus rhythm": 1.0}, {}, {}]
     assert len(OWN.label(["Sinus rhythm", pandas.NaT])) == 2
@@ -117,8 +163,10 @@ def test_only_descriptors_only_swallowed_text_no_pattern_at_all():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text("ab -_.1", min_size=1, max_size=6), min_size=1, max_size=8, unique=True),
-       st.text("ab -_.1", max_size=40))
+@given(
+    st.lists(st.text("ab -_.1", min_size=1, max_size=6), min_size=1, max_size=8, unique=True),
+    st.text("ab -_.1", max_size=40),
+)
 @example(["a b", "b", "b a", "a b a"], "a b a b a")
 def test_the_automaton_finds_what_a_scan_finds(patterns, text):
     """All occurrences at borders of tokens; a pattern's own borders are tokens' borders."""
@@ -130,17 +178,21 @@ def test_the_automaton_finds_what_a_scan_finds(patterns, text):
         (number, starts.index(at), starts.index(at + len(pattern)))
         for number, pattern in enumerate(patterns)
         for at in range(len(text) - len(pattern) + 1)
-        if text.startswith(pattern, at) and at in starts and at + len(pattern) in starts)
+        if text.startswith(pattern, at) and at in starts and at + len(pattern) in starts
+    )
     assert found == expected
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text("ab -_.1", min_size=1, max_size=5), min_size=1, max_size=6, unique=True),
-       st.text("ab -_.1", max_size=30))
+@given(
+    st.lists(st.text("ab -_.1", min_size=1, max_size=5), min_size=1, max_size=6, unique=True),
+    st.text("ab -_.1", max_size=30),
+)
 def test_matching_equals_a_scan_per_pattern(patterns, text):
     """Against the definition of matching: one pattern after the other, each with a regular expression."""
-    definitions = labeler.Definitions({
-        "entity_tem": [{"name": "E"}], "entity_pat": [{"pattern": p, "entities": ["E"]} for p in patterns]})
+    definitions = labeler.Definitions(
+        {"entity_tem": [{"name": "E"}], "entity_pat": [{"pattern": p, "entities": ["E"]} for p in patterns]}
+    )
     matcher = Labeler(definitions).engine("documented").matcher
     taken = "\x01"  # a place that was taken; the letter beside it keeps the next pattern away
     scanned, rest = [], text
@@ -164,8 +216,12 @@ def test_normalized_text_is_tidy(text):
 @given(st.sampled_from(["bradycardia", "fibrillation", "hypertrophy", "pacemaker"]), st.data())
 def test_one_slip_in_a_long_word_is_mended(word, data):
     at = data.draw(st.integers(0, len(word) - 2))
-    slips = [word[:at] + word[at + 1:], word[:at] + word[at + 1] + word[at] + word[at + 2:],
-             word[:at] + "z" + word[at:], word[:at] + "z" + word[at + 1:]]
+    slips = [
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+        word[:at] + "z" + word[at:],
+        word[:at] + "z" + word[at + 1 :],
+    ]
     for slip in slips:
         if slip != word:
             assert one_slip(word, slip) and one_slip(slip, word)
@@ -183,8 +239,11 @@ def test_normaliser_rules_that_contradict_are_refused():
     from ecgfm import ConfigError
 
     for rules, message in (
-        ([], "object"), ({"cut": "x"}, "list"), ({"spelling": {"a": 1}}, "text to text"),
-        ({"templates": [{"from": "{x} y", "to": "z"}]}, "no group"), ({"templates": ["x"]}, "from"),
+        ([], "object"),
+        ({"cut": "x"}, "list"),
+        ({"spelling": {"a": 1}}, "text to text"),
+        ({"templates": [{"from": "{x} y", "to": "z"}]}, "no group"),
+        ({"templates": ["x"]}, "from"),
         ({"templates": [{"from": "{x}", "to": "a"}, {"from": "b", "to": "c"}], "groups": {"x": {"b": "d"}}}, "both"),
     ):
         with pytest.raises(ConfigError, match=message):

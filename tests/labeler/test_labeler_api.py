@@ -12,8 +12,15 @@ from ecgfm.labeler.definitions import SECTIONS
 from ecgfm.labeler.labeler import Labeler
 
 REPORTS = [
-    "Sinus rhythm with PVCs", "Possible inferior infarct, old", "No infarct or ischemia", "", "RBBB with LAFB",
-    "Atrial fibrillation or flutter", "xyz", "Artifact in lead(s) V1,V2", "Consider acute lateral ischemia",
+    "Sinus rhythm with PVCs",
+    "Possible inferior infarct, old",
+    "No infarct or ischemia",
+    "",
+    "RBBB with LAFB",
+    "Atrial fibrillation or flutter",
+    "xyz",
+    "Artifact in lead(s) V1,V2",
+    "Consider acute lateral ischemia",
 ]
 
 
@@ -25,25 +32,43 @@ def own():
 def small(**changes):
     """Sections of a small definition, with some replaced."""
     sections = {
-        "entity_tem": [{"name": "Finding"}, {"name": "Infarct", "sup": ["Finding"]},
-                       {"name": "Inferior infarct", "sup": ["Infarct"]}, {"name": "Block", "sup": ["Finding"]},
-                       {"name": "Both"}, {"name": "Wave", "require_descriptors": True}, {"name": "To do"}],
-        "entity_pat": [{"pattern": "infarct", "entities": ["Infarct"]},
-                       {"pattern": "block", "entities": [{"tem": "Block", "descriptors": []}]},
-                       {"pattern": "pattern", "entities": []},
-                       {"pattern": "wave", "entities": ["Wave"]}],
-        "desc_tem": [{"name": "Possible"}, {"name": "Old"}, {"name": "Inferior"}, {"name": "Absence"},
-                     {"name": "Lateral"}, {"name": "Ask", "create_entities": ["To do"]}],
-        "desc_pat": [{"pattern": "possible", "descriptors": ["Possible"]},
-                     {"pattern": ", old", "descriptors": [{"tem": "Old", "descriptors": ["Possible"]}],
-                      "before_after": "a"},
-                     {"pattern": "no", "descriptors": ["Absence"]}, {"pattern": "ask", "descriptors": ["Ask"]},
-                     {"pattern": "inferior", "descriptors": ["Inferior"]},
-                     {"pattern": "either", "descriptors": ["Old"], "before_after": "ab"},
-                     {"pattern": "inferolateral", "descriptors": ["Inferolateral"]}],
+        "entity_tem": [
+            {"name": "Finding"},
+            {"name": "Infarct", "sup": ["Finding"]},
+            {"name": "Inferior infarct", "sup": ["Infarct"]},
+            {"name": "Block", "sup": ["Finding"]},
+            {"name": "Both"},
+            {"name": "Wave", "require_descriptors": True},
+            {"name": "To do"},
+        ],
+        "entity_pat": [
+            {"pattern": "infarct", "entities": ["Infarct"]},
+            {"pattern": "block", "entities": [{"tem": "Block", "descriptors": []}]},
+            {"pattern": "pattern", "entities": []},
+            {"pattern": "wave", "entities": ["Wave"]},
+        ],
+        "desc_tem": [
+            {"name": "Possible"},
+            {"name": "Old"},
+            {"name": "Inferior"},
+            {"name": "Absence"},
+            {"name": "Lateral"},
+            {"name": "Ask", "create_entities": ["To do"]},
+        ],
+        "desc_pat": [
+            {"pattern": "possible", "descriptors": ["Possible"]},
+            {"pattern": ", old", "descriptors": [{"tem": "Old", "descriptors": ["Possible"]}], "before_after": "a"},
+            {"pattern": "no", "descriptors": ["Absence"]},
+            {"pattern": "ask", "descriptors": ["Ask"]},
+            {"pattern": "inferior", "descriptors": ["Inferior"]},
+            {"pattern": "either", "descriptors": ["Old"], "before_after": "ab"},
+            {"pattern": "inferolateral", "descriptors": ["Inferolateral"]},
+        ],
         "split_desc_tem": [{"name": "Inferolateral", "split": ["Inferior", "Lateral"], "patterns": ["low lateral"]}],
-        "connective": [{"pattern": "or", "descriptors": [["Possible"], ["Possible"]], "carry": ["Absence"]},
-                       {"pattern": "and"}],
+        "connective": [
+            {"pattern": "or", "descriptors": [["Possible"], ["Possible"]], "carry": ["Absence"]},
+            {"pattern": "and"},
+        ],
         "boundary": [{"pattern": ";"}],
         "compound_tem": [{"entity": "Both", "including": ["Infarct", "Block"], "excluding": ["Wave"]}],
         "attached_desc_tem": [{"resulting_entity": "Inferior infarct", "entity": "Infarct", "descriptor": "Inferior"}],
@@ -62,14 +87,26 @@ def test_the_rules_on_a_small_definition():
     definitions = small()
     assert labels_of(definitions, "infarct") == {"Finding": 1.0, "Infarct": 1.0}
     assert labels_of(definitions, "possible infarct") == {
-        "Finding": pytest.approx(0.65), "Infarct": 0.5, "Infarct - Possible": 1.0}
+        "Finding": pytest.approx(0.65),
+        "Infarct": 0.5,
+        "Infarct - Possible": 1.0,
+    }
     assert labels_of(definitions, "infarct, old") == {
-        "Finding": 1.0, "Finding - Old": 1.0, "Infarct": 1.0, "Infarct - Old": 1.0}
+        "Finding": 1.0,
+        "Finding - Old": 1.0,
+        "Infarct": 1.0,
+        "Infarct - Old": 1.0,
+    }
     assert labels_of(definitions, "no infarct") == {}
     assert labels_of(definitions, "no infarct or block") == {}
     assert labels_of(definitions, "infarct or block") == {
-        "Block": 0.5, "Block - Possible": 1.0, "Both": 1.0, "Finding": pytest.approx(0.65), "Infarct": 0.5,
-        "Infarct - Possible": 1.0}
+        "Block": 0.5,
+        "Block - Possible": 1.0,
+        "Both": 1.0,
+        "Finding": pytest.approx(0.65),
+        "Infarct": 0.5,
+        "Infarct - Possible": 1.0,
+    }
     assert "Both" not in labels_of(definitions, "infarct and block and wave")
     assert labels_of(definitions, "ask wave") == {"To do": 1.0, "Wave - Ask": 1.0}
     assert labels_of(definitions, "possible pattern infarct") == {"Finding": 1.0, "Infarct": 1.0}
@@ -89,9 +126,14 @@ def test_reference_mode_loses_descriptors_without_a_connective_and_keeps_what_is
 
 
 def test_matching_takes_longer_patterns_first_and_minds_borders():
-    definitions = small(entity_pat=[
-        {"pattern": "block", "entities": ["Block"]}, {"pattern": "old block", "entities": ["Infarct"]},
-        {"pattern": "(x)", "entities": ["Wave"]}, {"pattern": "x", "entities": ["Both"]}])
+    definitions = small(
+        entity_pat=[
+            {"pattern": "block", "entities": ["Block"]},
+            {"pattern": "old block", "entities": ["Infarct"]},
+            {"pattern": "(x)", "entities": ["Wave"]},
+            {"pattern": "x", "entities": ["Both"]},
+        ]
+    )
     matcher = Labeler(definitions).engine("documented").matcher
 
     def found(text):
@@ -132,7 +174,9 @@ BAD = {
         ([{"name": "A", "sup": ["B"]}], "item 0", "'B'"),
         ([{"name": "A", "sup": ["B"]}, {"name": "B", "sup": ["A"]}], "item", "circle"),
         ([{"name": "A", "sup": ["A"]}], "item 0", "circle"),
-        ([{"sup": []}], "item 0", "'name'"), (["A"], "item 0", "an object"), ({}, "entity_tem", "not a list"),
+        ([{"sup": []}], "item 0", "'name'"),
+        (["A"], "item 0", "an object"),
+        ({}, "entity_tem", "not a list"),
         ([{"name": "A", "sup": "B"}], "item 0", "list of texts"),
         ([{"name": "A", "require_descriptors": 1}], "item 0", "true or false"),
     ],
@@ -160,13 +204,18 @@ BAD = {
         ([{"resulting_entity": "Both", "entity": 3, "descriptor": "Old"}], "item 0", "entity"),
     ],
     "traveling_desc_tem": [([{"entity": "Infarct", "descriptors": ["Nothing"]}], "item 0", "'Nothing'")],
-    "uncertainty_map": [({"Possible": 2}, "Possible", "probability"), ({"Nothing": 0.5}, "Nothing", "descriptor"),
-                        ([], "uncertainty_map", "not an object"), ({"Possible": True}, "Possible", "probability")],
+    "uncertainty_map": [
+        ({"Possible": 2}, "Possible", "probability"),
+        ({"Nothing": 0.5}, "Nothing", "descriptor"),
+        ([], "uncertainty_map", "not an object"),
+        ({"Possible": True}, "Possible", "probability"),
+    ],
 }
 
 
-@pytest.mark.parametrize("section, content, item, message",
-                         [(section, *bad) for section, items in BAD.items() for bad in items])
+@pytest.mark.parametrize(
+    "section, content, item, message", [(section, *bad) for section, items in BAD.items() for bad in items]
+)
 def test_errors_name_file_and_item(tmp_path, section, content, item, message):
     for name, good in small().sections.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content if name == section else good))
@@ -206,8 +255,13 @@ def test_a_definition_with_too_many_paths_or_labels_is_refused():
     with pytest.raises(ConfigError, match="paths"):
         labeler.Definitions({"entity_tem": chain, "entity_pat": []})
     with pytest.raises(ConfigError, match="labels"):
-        labeler.Definitions({"entity_tem": [{"name": str(i)} for i in range(5000)], "entity_pat": [],
-                             "desc_tem": [{"name": f"d{i}"} for i in range(1001)]})
+        labeler.Definitions(
+            {
+                "entity_tem": [{"name": str(i)} for i in range(5000)],
+                "entity_pat": [],
+                "desc_tem": [{"name": f"d{i}"} for i in range(1001)],
+            }
+        )
 
 
 def test_modes_and_arguments(own):
@@ -234,7 +288,7 @@ def test_tables_hang_together(own):
         flat[key] = max(row["prob"], flat.get(key, 0))
     assert flat == {(r["sample"], r["name"]): r["prob"] for r in result.labels_flat.rows()}
     for row in result.matches.rows():
-        assert result.texts["text"][row["sample"]][row["start"]:row["end"]] == row["text"]
+        assert result.texts["text"][row["sample"]][row["start"] : row["end"]] == row["text"]
     assert "Result(9 reports" in repr(result)
     entities = {(r["sample"], r["pattern"], r["entity"]): r["name"] for r in result.entities.rows()}
     for row in result.descriptors.rows():
@@ -309,7 +363,11 @@ def test_explanation(own):
     labels = {label["name"]: label for label in explanation.labels}
     assert labels.keys() == next(own.label([explanation.report]).by_report()).keys()
     assert labels["Inferior infarct"]["paths"][0] == [
-        '"infarct"', "Infarction (0.5)", "with Inferior", "Inferior infarct (0.5)"]
+        '"infarct"',
+        "Infarction (0.5)",
+        "with Inferior",
+        "Inferior infarct (0.5)",
+    ]
     assert labels["Bifascicular block"]["paths"][0][0].startswith("Bifascicular block (+ Right bundle")
     assert labels["Infarction"]["prob"] == max(0.5, 0.65)
     assert json.loads(json.dumps(explanation.to_dict())) == explanation.to_dict()
@@ -363,20 +421,20 @@ def test_culled_definitions_label_the_corpus_as_before(own, mode):
 def test_culling_the_published_definitions(published, cases):
     one = Labeler(published)
     for start in range(0, len(cases), 129):
-        texts = [case["preprocessed"] for case in cases[start:start + 129]]
+        texts = [case["preprocessed"] for case in cases[start : start + 129]]
         culled = one.cull(texts, normalized=True)
         assert len(culled.definitions.patterns) < len(published.patterns)
         for mode in ("documented", "reference"):
-            assert (list(culled.label(texts, mode, normalized=True).by_report())
-                    == list(one.label(texts, mode, normalized=True).by_report()))
+            assert list(culled.label(texts, mode, normalized=True).by_report()) == list(
+                one.label(texts, mode, normalized=True).by_report()
+            )
 
 
 def test_culling_keeps_split_descriptors_and_their_patterns():
     one = Labeler(small())
     texts = ["low lateral infarct", "inferolateral infarct"]
     culled = one.cull(texts, normalized=True)
-    assert (list(culled.label(texts, normalized=True).by_report())
-            == list(one.label(texts, normalized=True).by_report()))
+    assert list(culled.label(texts, normalized=True).by_report()) == list(one.label(texts, normalized=True).by_report())
 
 
 def test_the_sections_of_the_package_are_complete(own):
@@ -389,9 +447,11 @@ def test_from_raw_text_with_the_published_definitions(published, cases, intended
     texts = [case["input"] for case in cases]
     for mode, expected in (("reference", cases), ("documented", intended)):
         made = one.label(texts, mode).by_report()
-        different = {case["input"] for case, labels in zip(expected, made)
-                     if {n: round(p, 9) for n, p in labels.items()}
-                     != {n: round(p, 9) for n, p in case["labels_flat"].items()}}
+        different = {
+            case["input"]
+            for case, labels in zip(expected, made)
+            if {n: round(p, 9) for n, p in labels.items()} != {n: round(p, 9) for n, p in case["labels_flat"].items()}
+        }
         assert different == {"NSVT", "Atrial flutter or tachycardia"}
 
 

@@ -49,7 +49,8 @@ def test_long(run, table):
     expected = labeler.label(REPORTS).labels_flat
     made = rows(done.out)
     assert [(int(r["row"]), r["study"], r["label"]) for r in made] == [
-        (s, f"s{s}", name) for s, name in zip(expected["sample"].tolist(), expected["name"])]
+        (s, f"s{s}", name) for s, name in zip(expected["sample"].tolist(), expected["name"])
+    ]
     np.testing.assert_allclose([float(r["probability"]) for r in made], expected["prob"], atol=1e-9)
 
 
@@ -128,14 +129,17 @@ def test_parquet_without_pyarrow(run, tmp_path, monkeypatch):
 
 def test_standard_input():
     def call(text, *options):
-        return subprocess.run([sys.executable, "-m", "ecgfm", "label", *options], input=text, capture_output=True,
-                              timeout=PATIENCE_S)
+        return subprocess.run(
+            [sys.executable, "-m", "ecgfm", "label", *options], input=text, capture_output=True, timeout=PATIENCE_S
+        )
 
-    done = call("Sinus rhythm\n\nLBBB\r\n".encode(), "-", "--labels", "final")
+    done = call(b"Sinus rhythm\n\nLBBB\r\n", "-", "--labels", "final")
     assert done.returncode == 0, done.stderr
     assert [(r["row"], r["label"]) for r in rows(done.stdout.decode())] == [
-        ("0", "Sinus rhythm"), ("2", "Left bundle branch block")]
-    done = call(b"id,text\n4,\"LBBB\nsinus rhythm\xff\"\n", "--input-format", "csv", "--id", "id", "--labels", "final")
+        ("0", "Sinus rhythm"),
+        ("2", "Left bundle branch block"),
+    ]
+    done = call(b'id,text\n4,"LBBB\nsinus rhythm\xff"\n', "--input-format", "csv", "--id", "id", "--labels", "final")
     assert done.returncode == 0, done.stderr
     assert [r["id"] for r in rows(done.stdout.decode())] == ["4", "4"]
     assert call(b"").stdout == b"row,label,probability\n"
@@ -182,8 +186,20 @@ def test_an_unfinished_output_leaves_the_old_one(run, tmp_path, monkeypatch):
 
 
 def test_the_published_definitions_as_they_are(run, table, shared):
-    done = run("label", table, "--column", "note", "--definitions", shared / "labeler", "--labels",
-               shared / "labeler" / "mimic_iv_ecg_label_def.csv", "--format", "wide", "--mode", "reference")
+    done = run(
+        "label",
+        table,
+        "--column",
+        "note",
+        "--definitions",
+        shared / "labeler",
+        "--labels",
+        shared / "labeler" / "mimic_iv_ecg_label_def.csv",
+        "--format",
+        "wide",
+        "--mode",
+        "reference",
+    )
     assert done.status == 0 and list(rows(done.out)[0]) == ["row", *MIMIC_IV_ECG]
     assert rows(done.out)[1]["Atrial fibrillation"] == "1"  # the original keeps what is absent
 
@@ -209,8 +225,17 @@ def source(tmp_path):
 
 
 def make(run, source, *options):
-    return run("labels", "mimic_iv_ecg", "--machine_measurements", source / "machine_measurements.csv", "--meta",
-               source / "meta.csv", "--output_dir", source / "labels", *options)
+    return run(
+        "labels",
+        "mimic_iv_ecg",
+        "--machine_measurements",
+        source / "machine_measurements.csv",
+        "--meta",
+        source / "meta.csv",
+        "--output_dir",
+        source / "labels",
+        *options,
+    )
 
 
 def test_label_files_are_joined_by_study(run, source):
@@ -219,16 +244,23 @@ def test_label_files_are_joined_by_study(run, source):
     folder = source / "labels"
     y = np.load(folder / "y.npy")
     assert y.dtype == np.float64 and y.shape == (6, 17)
-    expected = {0: {"Sinus rhythm", "Infarction"}, 3: {"Atrial fibrillation", "Tachycardia", "Left bundle branch block",
-                "Supraventricular tachycardia with aberrancy"},
-                5: {"Sinus rhythm", "Tachycardia", "Premature ventricular contraction"}}
+    expected = {
+        0: {"Sinus rhythm", "Infarction"},
+        3: {
+            "Atrial fibrillation",
+            "Tachycardia",
+            "Left bundle branch block",
+            "Supraventricular tachycardia with aberrancy",
+        },
+        5: {"Sinus rhythm", "Tachycardia", "Premature ventricular contraction"},
+    }
     for i in range(6):
         assert {MIMIC_IV_ECG[j] for j in np.flatnonzero(y[i])} == expected.get(i, set())
     with open(folder / "label_def.csv", newline="") as file:
         label_def = list(csv.DictReader(file))
-    assert list(label_def[0]) == ["name"] + [f"pos_{kind}_{split}" for kind in ("count", "percent", "weight")
-                                             for split in ("test", "train", "valid")] + [
-        "pos_count_all", "pos_percent_all"]
+    assert list(label_def[0]) == ["name"] + [
+        f"pos_{kind}_{split}" for kind in ("count", "percent", "weight") for split in ("test", "train", "valid")
+    ] + ["pos_count_all", "pos_percent_all"]
     assert [row["name"] for row in label_def] == list(MIMIC_IV_ECG)
     sinus = label_def[MIMIC_IV_ECG.index("Sinus rhythm")]
     assert (sinus["pos_count_train"], sinus["pos_percent_train"], sinus["pos_weight_train"]) == ("1", "0.5", "1.0")
@@ -259,19 +291,22 @@ def test_records_without_a_report_are_skipped(run, source):
     assert np.load(source / "labels" / "y.npy").shape == (6, 17)
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("meta.csv", "idx,path\n1,a\n", ["meta.csv", "study_id"]),
-    ("meta.csv", "idx,study_id\n1,x\n", ["meta.csv", "study_id", "line 2", "'x'"]),
-    ("meta.csv", "idx,study_id\n1,500\n2,500\n", ["meta.csv", "twice"]),
-    ("meta.csv", "idx,study_id\n1,500\n1,600\n", ["idx", "1", "twice"]),
-    ("meta.csv", "idx,study_id\n", ["meta.csv", "no rows"]),
-    ("meta.csv", "idx,study_id\n1,5\n", ["machine_measurements.csv", "no record has a report"]),
-    ("meta.csv", "idx,study_id\n-1,500\n", ["idx", "between"]),
-    ("meta.csv", "idx,study_id\n9999999999,500\n", ["idx", "between"]),
-    ("machine_measurements.csv", MEASUREMENTS + "1,500,x,AF,,\n", ["two reports", "500"]),
-    ("machine_measurements.csv", "study_id,x,y\n500,a,b\n", ["machine_measurements.csv", "not clear"]),
-    ("machine_measurements.csv", "report_0\nAF\n", ["machine_measurements.csv", "study_id"]),
-])
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("meta.csv", "idx,path\n1,a\n", ["meta.csv", "study_id"]),
+        ("meta.csv", "idx,study_id\n1,x\n", ["meta.csv", "study_id", "line 2", "'x'"]),
+        ("meta.csv", "idx,study_id\n1,500\n2,500\n", ["meta.csv", "twice"]),
+        ("meta.csv", "idx,study_id\n1,500\n1,600\n", ["idx", "1", "twice"]),
+        ("meta.csv", "idx,study_id\n", ["meta.csv", "no rows"]),
+        ("meta.csv", "idx,study_id\n1,5\n", ["machine_measurements.csv", "no record has a report"]),
+        ("meta.csv", "idx,study_id\n-1,500\n", ["idx", "between"]),
+        ("meta.csv", "idx,study_id\n9999999999,500\n", ["idx", "between"]),
+        ("machine_measurements.csv", MEASUREMENTS + "1,500,x,AF,,\n", ["two reports", "500"]),
+        ("machine_measurements.csv", "study_id,x,y\n500,a,b\n", ["machine_measurements.csv", "not clear"]),
+        ("machine_measurements.csv", "report_0\nAF\n", ["machine_measurements.csv", "study_id"]),
+    ],
+)
 def test_tables_that_do_not_fit(run, source, name, text, words):
     (source / name).write_text(text)
     done = make(run, source)

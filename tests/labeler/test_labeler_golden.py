@@ -57,8 +57,9 @@ def test_patterns_and_what_they_leave(reference, cases):
 def test_what_the_patterns_say(request, cases, intended, mode, name):
     result = request.getfixturevalue(mode)
     expected = cases if mode == "reference" else intended
-    made = [[[r["pattern"], r["entity"], r["name"]] for r in rows]
-            for rows in grouped(getattr(result, name), len(cases))]
+    made = [
+        [[r["pattern"], r["entity"], r["name"]] for r in rows] for rows in grouped(getattr(result, name), len(cases))
+    ]
     compare(result, expected, made, lambda case: case[name])
 
 
@@ -66,26 +67,40 @@ def test_what_the_patterns_say(request, cases, intended, mode, name):
 def test_entities(request, cases, intended, mode):
     result = request.getfixturevalue(mode)
     expected = cases if mode == "reference" else intended
-    made = [Counter((r["pattern"], r["name"], source(r["source"]), round(r["prob"], 9)) for r in rows)
-            for rows in grouped(result.entities, len(cases))]
-    compare(result, expected, made, lambda case: Counter((p, name, source(s), round(prob, 9))
-                                                         for p, _, name, s, prob in case["entities"]))
+    made = [
+        Counter((r["pattern"], r["name"], source(r["source"]), round(r["prob"], 9)) for r in rows)
+        for rows in grouped(result.entities, len(cases))
+    ]
+    compare(
+        result,
+        expected,
+        made,
+        lambda case: Counter((p, name, source(s), round(prob, 9)) for p, _, name, s, prob in case["entities"]),
+    )
 
 
 @pytest.mark.parametrize("mode", ["reference", "documented"])
 def test_descriptors(request, cases, intended, mode):
     result = request.getfixturevalue(mode)
     expected = cases if mode == "reference" else intended
-    made = [Counter((r["pattern"], r["name"], source(r["source"])) for r in rows)
-            for rows in grouped(result.descriptors, len(cases))]
+    made = [
+        Counter((r["pattern"], r["name"], source(r["source"])) for r in rows)
+        for rows in grouped(result.descriptors, len(cases))
+    ]
     compare(result, expected, made, lambda case: Counter((p, name, source(s)) for p, _, name, s in case["descriptors"]))
 
 
 def test_labels(reference, cases):
-    made = [Counter((r["pattern"], r["name"], r["label_type"], round(r["prob"], 9)) for r in rows)
-            for rows in grouped(reference.labels, len(cases))]
-    compare(reference, cases, made, lambda case: Counter((p, name, kind, round(prob, 9))
-                                                         for p, _, name, prob, kind in case["labels"]))
+    made = [
+        Counter((r["pattern"], r["name"], r["label_type"], round(r["prob"], 9)) for r in rows)
+        for rows in grouped(reference.labels, len(cases))
+    ]
+    compare(
+        reference,
+        cases,
+        made,
+        lambda case: Counter((p, name, kind, round(prob, 9)) for p, _, name, prob, kind in case["labels"]),
+    )
 
 
 @pytest.mark.parametrize("mode", ["reference", "documented"])

@@ -5,12 +5,23 @@ import pytest
 from ecgfm import labeler
 
 FINAL = {
-    "quality": "Poor data quality", "sinus": "Sinus rhythm", "pvc": "Premature ventricular contraction",
-    "tachy": "Tachycardia", "vt": "Ventricular tachycardia", "svtab": "Supraventricular tachycardia with aberrancy",
-    "af": "Atrial fibrillation", "flutter": "Atrial flutter", "brady": "Bradycardia",
-    "pathway": "Accessory pathway conduction", "avb": "Atrioventricular block",
-    "avb1": "1st degree atrioventricular block", "bifasc": "Bifascicular block", "rbbb": "Right bundle branch block",
-    "lbbb": "Left bundle branch block", "infarct": "Infarction", "pacer": "Electronic pacemaker",
+    "quality": "Poor data quality",
+    "sinus": "Sinus rhythm",
+    "pvc": "Premature ventricular contraction",
+    "tachy": "Tachycardia",
+    "vt": "Ventricular tachycardia",
+    "svtab": "Supraventricular tachycardia with aberrancy",
+    "af": "Atrial fibrillation",
+    "flutter": "Atrial flutter",
+    "brady": "Bradycardia",
+    "pathway": "Accessory pathway conduction",
+    "avb": "Atrioventricular block",
+    "avb1": "1st degree atrioventricular block",
+    "bifasc": "Bifascicular block",
+    "rbbb": "Right bundle branch block",
+    "lbbb": "Left bundle branch block",
+    "infarct": "Infarction",
+    "pacer": "Electronic pacemaker",
 }
 
 # Report -> the final labels, by the short names above.
@@ -135,30 +146,36 @@ def test_final_labels(text):
     assert found == set(WORDINGS[text].split()), labeler.load().explain(text)
 
 
-@pytest.mark.parametrize("text, name, prob", [
-    ("Infarct", "Infarction", 1.0),
-    ("Possible infarct", "Infarction", 0.5),
-    ("Probable infarct", "Infarction", 0.7),
-    ("Infarct is suspected", "Infarction", 0.5),
-    ("Atrial fibrillation or flutter", "Atrial fibrillation", 0.7),
-    ("ST elevation suggests infarct", "Infarction", 0.7),
-    ("Findings consistent with inferior infarct", "Inferior infarct", 0.5),
-])
+@pytest.mark.parametrize(
+    "text, name, prob",
+    [
+        ("Infarct", "Infarction", 1.0),
+        ("Possible infarct", "Infarction", 0.5),
+        ("Probable infarct", "Infarction", 0.7),
+        ("Infarct is suspected", "Infarction", 0.5),
+        ("Atrial fibrillation or flutter", "Atrial fibrillation", 0.7),
+        ("ST elevation suggests infarct", "Infarction", 0.7),
+        ("Findings consistent with inferior infarct", "Inferior infarct", 0.5),
+    ],
+)
 def test_certainty(text, name, prob):
     assert next(labeler.label([text]).by_report())[name] == pytest.approx(prob)
 
 
-@pytest.mark.parametrize("text, name", [
-    ("Old inferior infarct", "Inferior infarct"),
-    ("Old inferior infarct", "Infarction - Old"),
-    ("Anterolateral ischemia", "Lateral ischemia"),
-    ("Acute infarct in the septal leads", "Septal infarct"),
-    ("T wave inversion in V1-V3", "T wave inversion - Lead V2"),
-    ("Frequent PVCs", "Premature ventricular contraction - Frequent"),
-    ("Paroxysmal SVT", "Paroxysmal supraventricular tachycardia"),
-    ("Artifact in lead(s) aVL", "Artifact in lead - Lead aVL"),
-    ("Consider pericarditis", "Needs clinical correlation"),
-])
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("Old inferior infarct", "Inferior infarct"),
+        ("Old inferior infarct", "Infarction - Old"),
+        ("Anterolateral ischemia", "Lateral ischemia"),
+        ("Acute infarct in the septal leads", "Septal infarct"),
+        ("T wave inversion in V1-V3", "T wave inversion - Lead V2"),
+        ("Frequent PVCs", "Premature ventricular contraction - Frequent"),
+        ("Paroxysmal SVT", "Paroxysmal supraventricular tachycardia"),
+        ("Artifact in lead(s) aVL", "Artifact in lead - Lead aVL"),
+        ("Consider pericarditis", "Needs clinical correlation"),
+    ],
+)
 def test_place_time_and_number(text, name):
     assert name in next(labeler.label([text]).by_report())
 

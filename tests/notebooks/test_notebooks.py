@@ -25,10 +25,16 @@ class Ran:
         # The kernel is a process of its own, which finds the package where this one does. One thread: two that share a
         # processor with other work wait for each other.
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        for variable, value in (("PYTHONPATH", os.pathsep.join(paths)), ("TMPDIR", str(folder)), ("ECGFM_NUM_THREADS", "1")):
+        for variable, value in (
+            ("PYTHONPATH", os.pathsep.join(paths)),
+            ("TMPDIR", str(folder)),
+            ("ECGFM_NUM_THREADS", "1"),
+        ):
             monkeypatch.setenv(variable, value)
         notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
-        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells), "kept without outputs"
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells), (
+            "kept without outputs"
+        )
         values = ", ".join(f"{key}={code}" for key, code in keep.items())
         notebook.cells.append(nbformat.v4.new_code_cell(f"np.savez({str(folder / 'kept.npz')!r}, {values})"))
         nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(folder)}}).execute()

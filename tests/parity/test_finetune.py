@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import twin
+import weights
 from golden import VARIANT_TAGS, arrays, checkpoint, load_json
 
 import ecgfm
-import twin
-import weights
 from ecgfm.data.order import batches, epoch_order
 from ecgfm.training.schedules import make_schedule
 from ecgfm.training.trainer import bce_sums
@@ -255,7 +255,9 @@ def test_validation_losses(shared, case):
         assert sums["loss"] == pytest.approx(loss, rel=2e-6) and sums["count"] == size
     whole, expected = bce_sums(logits, labels, weight), recorded["validate_cli"]
     assert round(whole["correct"] / whole["count"], 5) == expected["accuracy"]
-    assert round(whole["true_positive"] / (whole["true_positive"] + whole["false_positive"]), 5) == expected["precision"]
+    assert (
+        round(whole["true_positive"] / (whole["true_positive"] + whole["false_positive"]), 5) == expected["precision"]
+    )
     assert round(whole["true_positive"] / (whole["true_positive"] + whole["false_negative"]), 5) == expected["recall"]
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import weights
 from golden import TINY_ATOL, VARIANT_TAGS, arrays, assert_close, load_json
 
 import ecgfm
-import weights
 from ecgfm._threads import core
 
 

@@ -7,10 +7,10 @@ bounds are four times the largest errors that were measured here.
 
 import numpy as np
 import pytest
-
-import ecgfm
 import twin
 import weights
+
+import ecgfm
 from ecgfm._threads import core
 
 ATOL_FEATURES = 2e-5

@@ -5,10 +5,9 @@ One module, because the weights of a size take seconds and a gigabyte to make: t
 
 import numpy as np
 import pytest
-from golden import FULL_ATOL, arrays, assert_close, load_json
-
 import twin
 import weights
+from golden import FULL_ATOL, arrays, assert_close, load_json
 
 CONFIGS = {"base": weights.BASE, "large": weights.LARGE}
 

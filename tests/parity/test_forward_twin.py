@@ -6,10 +6,9 @@ from the float32 arrays: nearer or farther would be another function.
 
 import numpy as np
 import pytest
-from golden import VARIANT_TAGS, arrays, checkpoint, load_json
-
 import twin
 import weights
+from golden import VARIANT_TAGS, arrays, checkpoint, load_json
 
 EXACT = 1e-12  # what is left between two float64 programs at features of size 1
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import weights
 from golden import arrays, checkpoint, load_json
 
 import ecgfm
-import weights
 from ecgfm.training.pretrain_settings import ARCHITECTURE
 
 ATOL_ZERO = 1e-5  # of gradients that are 0 in exact arithmetic

@@ -148,8 +148,12 @@ class Recorded:
 
 @pytest.mark.parametrize(
     "others, expected",
-    [([0, 0, 0], (3, 3, False)), ([0, 9, 0, 0], (3, 4, False)), ([0, 9, 9, 9, 0, 9], (2, 6, False)),
-     ([9, 9, 0, 9, 9, 9], (6, 6, True))],
+    [
+        ([0, 0, 0], (3, 3, False)),
+        ([0, 9, 0, 0], (3, 4, False)),
+        ([0, 9, 9, 9, 0, 9], (2, 6, False)),
+        ([9, 9, 0, 9, 9, 9], (6, 6, True)),
+    ],
 )
 def test_disturbed_rounds_are_repeated(tmp_path, others, expected):
     finetuning = module("finetuning")

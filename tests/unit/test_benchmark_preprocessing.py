@@ -14,7 +14,9 @@ PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "preprocessing.py
 def test_it_measures():
     pytest.importorskip("wfdb", reason="needs the extra [io]")
     argv = ["--records", "9", "--turn", "4", "--rates", "500,400", "--seconds-of-loading", "0.05"]
-    done = subprocess.run([sys.executable, "-W", "ignore", PROGRAM, *argv], capture_output=True, text=True, timeout=PATIENCE_S)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", PROGRAM, *argv], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["records"] == 9 and found["largest_difference"] < 1e-6 and len(found["memory_mb"]) == 3

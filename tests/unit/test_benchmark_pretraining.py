@@ -70,7 +70,16 @@ def test_a_short_run(tmp_path):
 
 def test_a_short_run_of_what_pretraining_is_worth(tmp_path):
     report = tmp_path / "report.json"
-    command = [sys.executable, str(FOLDER / "pretraining_worth.py"), "--seeds", "2", "--patients", "16", "--tested", "40"]
+    command = [
+        sys.executable,
+        str(FOLDER / "pretraining_worth.py"),
+        "--seeds",
+        "2",
+        "--patients",
+        "16",
+        "--tested",
+        "40",
+    ]
     command += ["--pretraining-epochs", "1", "--labelled", "12", "--epochs", "1", "--json", str(report)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr

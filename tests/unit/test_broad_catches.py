@@ -54,10 +54,15 @@ def test_every_broad_catch_has_its_reason():
     assert all(len(lines) == 1 for name, lines in found.items() if "hub" in name), found
 
 
-@pytest.mark.parametrize("code", [
-    "try: f()\nexcept: pass", "try: f()\nexcept Exception: pass", "try: f()\nexcept (OSError, BaseException) as e: g(e)",
-    "try: f()\nexcept builtins.Exception: raise ValueError",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: f()\nexcept: pass",
+        "try: f()\nexcept Exception: pass",
+        "try: f()\nexcept (OSError, BaseException) as e: g(e)",
+        "try: f()\nexcept builtins.Exception: raise ValueError",
+    ],
+)
 def test_they_are_found(code):
     assert len(list(broad(ast.parse(code)))) == 1
 

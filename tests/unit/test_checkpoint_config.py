@@ -3,10 +3,10 @@
 import json
 import math
 
-import pytest
-
 import checkpoint_files as files
+import pytest
 import weights
+
 from ecgfm import CheckpointError, ConfigError, checkpoint
 from ecgfm.checkpoint.config import architecture, conv_feature_layers, text_of_layers
 

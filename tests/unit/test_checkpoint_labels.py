@@ -2,10 +2,10 @@
 
 import csv
 
-import pytest
-
 import checkpoint_files as files
+import pytest
 import weights
+
 from ecgfm import CheckpointError, LabelError, checkpoint
 from ecgfm.checkpoint.labels import MIMIC_IV_ECG, check_labels
 

@@ -2,11 +2,11 @@
 
 import zipfile
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
+
 from ecgfm import checkpoint
 
 TAGS = ["default", "extractor_layer_norm_bias_pre_norm", "no_projection", "mixed_convs", "pos_odd", "odd_widths"]

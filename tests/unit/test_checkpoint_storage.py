@@ -5,11 +5,11 @@ import subprocess
 import sys
 import zipfile
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
+
 from ecgfm import CheckpointError, checkpoint
 from ecgfm.checkpoint.archive import Archive
 from ecgfm.checkpoint.storage import File

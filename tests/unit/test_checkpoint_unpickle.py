@@ -5,12 +5,12 @@ import collections
 import pickle
 import struct
 
+import checkpoint_files as files
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checkpoint_files as files
 from ecgfm.checkpoint.plain import Refused, plain
 from ecgfm.checkpoint.unpickle import loads
 

@@ -12,11 +12,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
 import weights
+
 from ecgfm import CheckpointError, checkpoint
 from ecgfm.checkpoint.conversion import pt_content
 from ecgfm.checkpoint.safetensors import write_tensors

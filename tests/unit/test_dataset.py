@@ -155,9 +155,16 @@ def test_labels_in_the_files(tmp_path):
         Dataset(tmp_path / "train.tsv", labels="file", training=True).batch([1])
 
 
-@pytest.mark.parametrize("made", [lambda p: np.save(p, np.zeros(5)), lambda p: np.save(p, np.array([["a"]])),
-                                  lambda p: open(p, "wb").write(b"no array"), lambda p: None,
-                                  lambda p: np.save(p, np.array([[{}]], dtype=object), allow_pickle=True)])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda p: np.save(p, np.zeros(5)),
+        lambda p: np.save(p, np.array([["a"]])),
+        lambda p: open(p, "wb").write(b"no array"),
+        lambda p: None,
+        lambda p: np.save(p, np.array([[{}]], dtype=object), allow_pickle=True),
+    ],
+)
 def test_label_files_that_are_none(tmp_path, made):
     make_split(tmp_path)
     made(tmp_path / "y.npy")

@@ -99,7 +99,9 @@ def test_to_npy_and_table(tmp_path):
     table = found.to_table()
     assert table.columns[-12:] == [f"e{i}" for i in range(12)] and np.array_equal(table["e3"], found.embeddings[:, 3])
     with pytest.raises(ValueError, match="must be copied"):
-        np.asarray(found, dtype=np.float64, copy=False) if np.__version__ >= "2" else found.__array__(np.float64, copy=False)
+        np.asarray(found, dtype=np.float64, copy=False) if np.__version__ >= "2" else found.__array__(
+            np.float64, copy=False
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"tokens": True}, {"per_record": True}, {"layer": 2}])

@@ -49,7 +49,9 @@ def expected(scores, y):
             rows.append((np.nan, np.nan))
     known = ~np.isnan(y)
     rows.append(tuple(np.nanmean(rows, axis=0)))
-    rows.append((metrics.roc_auc_score(y[known], scores[known]), metrics.average_precision_score(y[known], scores[known])))
+    rows.append(
+        (metrics.roc_auc_score(y[known], scores[known]), metrics.average_precision_score(y[known], scores[known]))
+    )
     return np.array(rows)
 
 
@@ -109,7 +111,9 @@ def test_the_interval_against_resampling_by_hand():
         rows = np.repeat(np.arange(30), draw)
         values.append(metrics.roc_auc_score(truth[rows, 0], scores[rows, 0]) if 0 < truth[rows].sum() < 30 else np.nan)
     expected_low, expected_high = np.nanpercentile(values, [2.5, 97.5])
-    np.testing.assert_allclose([table["auroc_low"][0], table["auroc_high"][0]], [expected_low, expected_high], atol=1e-12)
+    np.testing.assert_allclose(
+        [table["auroc_low"][0], table["auroc_high"][0]], [expected_low, expected_high], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 60, 400])
@@ -124,7 +128,9 @@ def test_weighted_ranking_against_scikit_learn(count):
             continue
         kept = weight > 0
         given = truth[kept], scores[kept]
-        wanted = [f(*given, sample_weight=weight[kept]) for f in (metrics.roc_auc_score, metrics.average_precision_score)]
+        wanted = [
+            f(*given, sample_weight=weight[kept]) for f in (metrics.roc_auc_score, metrics.average_precision_score)
+        ]
         np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
@@ -234,7 +240,10 @@ def test_bad_recordings_take_their_labels_along(records, y):
     with_row = np.insert(y, 4, 1, axis=0)
     with pytest.warns(UserWarning, match="1 of 15 recordings were skipped"):
         found = evaluate(FakeModel(), given, with_row, bootstrap=0)
-    assert found.records["auroc"].tolist()[:3] == evaluate(FakeModel(), records, y, bootstrap=0).records["auroc"].tolist()[:3]
+    assert (
+        found.records["auroc"].tolist()[:3]
+        == evaluate(FakeModel(), records, y, bootstrap=0).records["auroc"].tolist()[:3]
+    )
     assert found.errors["file"].tolist() == ["absent.npy"]
 
 
@@ -308,7 +317,14 @@ def test_files(records, y, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bootstrap": -1}, {"bootstrap": 1.5}, {"confidence": 1}, {"confidence": "x"}, {"seed": -1}, {"aggregate": "median"}],
+    [
+        {"bootstrap": -1},
+        {"bootstrap": 1.5},
+        {"confidence": 1},
+        {"confidence": "x"},
+        {"seed": -1},
+        {"aggregate": "median"},
+    ],
 )
 def test_wrong_arguments(records, y, wrong):
     with pytest.raises(ConfigError) as caught:

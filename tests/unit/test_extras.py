@@ -18,8 +18,23 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 """
 OTHERS = {
-    "scipy", "wfdb", "h5py", "ecgdatakit", "edfio", "pandas", "pyarrow", "matplotlib", "sklearn", "hydra", "omegaconf",
-    "yaml", "mpi4py", "huggingface_hub", "pydicom", "requests", "httpx",
+    "scipy",
+    "wfdb",
+    "h5py",
+    "ecgdatakit",
+    "edfio",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "sklearn",
+    "hydra",
+    "omegaconf",
+    "yaml",
+    "mpi4py",
+    "huggingface_hub",
+    "pydicom",
+    "requests",
+    "httpx",
 }
 
 

@@ -10,9 +10,14 @@ import pytest
 
 from ecgfm._files import replacing, write_npy
 
-
-ARRAYS = [np.arange(6.0).reshape(2, 3), np.zeros((0, 4), np.float32), np.array([[1, 2], [3, 4]]).T,
-          np.array([True, False]), np.arange(3, dtype=">i2"), np.zeros((2, 0, 3))]
+ARRAYS = [
+    np.arange(6.0).reshape(2, 3),
+    np.zeros((0, 4), np.float32),
+    np.array([[1, 2], [3, 4]]).T,
+    np.array([True, False]),
+    np.arange(3, dtype=">i2"),
+    np.zeros((2, 0, 3)),
+]
 
 
 @pytest.mark.parametrize("array", ARRAYS)

@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+import weights
 
 import ecgfm
-import weights
 from ecgfm.checkpoint.directory import write_directory
 
 CONFIG = weights.SMALL | {"num_labels": 2}
@@ -57,9 +57,7 @@ def simulated():
     x, y = [], []
     for i in range(16):
         fast, left = i % 2, i // 2 % 2
-        record = ecgfm.ecg.simulate(
-            6, 500, heart_rate=60 + 50 * fast + i, axis_deg=-60 * left, noise_mv=0.02, seed=i
-        )
+        record = ecgfm.ecg.simulate(6, 500, heart_rate=60 + 50 * fast + i, axis_deg=-60 * left, noise_mv=0.02, seed=i)
         x.append(ecgfm.prepare(record).x[0])
         y.append((fast, left))
     return np.stack(x), np.array(y)
@@ -254,9 +252,7 @@ def test_segments_and_padding(model, data):
     mask = weights.padding(24, 12, N, np.linspace(100, N, 24).astype(int))
     tuned = ecgfm.finetune(model, x, y, padding_mask=mask, valid=0.25, epochs=2, batch_size=5, **QUICK)
     assert np.isfinite(tuned.history["valid_loss"]).all()
-    given = ecgfm.finetune(
-        model, x, y, padding_mask=mask[:, 0], valid=0.25, epochs=2, batch_size=5, **QUICK
-    )
+    given = ecgfm.finetune(model, x, y, padding_mask=mask[:, 0], valid=0.25, epochs=2, batch_size=5, **QUICK)
     assert rows(given.history) == rows(tuned.history)
     unpadded = ecgfm.finetune(model, x, y, valid=0.25, epochs=2, batch_size=5, **QUICK)
     assert rows(unpadded.history) != rows(tuned.history)

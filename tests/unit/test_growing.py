@@ -189,7 +189,10 @@ def test_another_run_can_not_be_continued(folder, tmp_path):
         (lambda path: (path / "p.run.json").unlink(), "settings of the earlier run can't be read"),
         (lambda path: (path / "p.segments.csv").unlink(), "the file is missing"),
         (lambda path: (path / "p.segments.csv").write_text("file\na\n"), "it has 1 whole rows"),
-        (lambda path: (path / "p.status.csv").write_text("file,status,segments,error,fingerprint\na,done,x,,\n"), "invalid literal"),
+        (
+            lambda path: (path / "p.status.csv").write_text("file,status,segments,error,fingerprint\na,done,x,,\n"),
+            "invalid literal",
+        ),
     ],
 )
 def test_damaged_files_can_not_be_continued(folder, tmp_path, damage, words):

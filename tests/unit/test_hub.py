@@ -37,7 +37,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append((self.command, path))
         for repo, files in self.server.repos.items():
             if path == f"api/models/{repo}/tree/main":
-                rows = [{"type": "file", "path": name, "size": len(raw), "oid": sha(raw)} for name, raw in files.items()]
+                rows = [
+                    {"type": "file", "path": name, "size": len(raw), "oid": sha(raw)} for name, raw in files.items()
+                ]
                 return self.send(200, json.dumps(rows).encode(), body)
             if path in (f"api/models/{repo}", f"api/models/{repo}/revision/main"):
                 found = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
@@ -93,7 +95,12 @@ def hub(tmp_path):
         environment.update(changes)
         code = "import sys, ecgfm; m = ecgfm.load(sys.argv[1]); print(m.source); print(m.labels)"
         done = subprocess.run(
-            [sys.executable, "-c", code, source], capture_output=True, text=True, timeout=PATIENCE_S, env=environment, cwd=tmp_path
+            [sys.executable, "-c", code, source],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=environment,
+            cwd=tmp_path,
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -190,7 +197,19 @@ def test_names(text, found, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["model.pt", "runs/checkpoint_best.pt", "a/b/c", "/abs/olute", "./a/b", "../a/b", "a/..", "runs/one", "a b/c", "", "a/"],
+    [
+        "model.pt",
+        "runs/checkpoint_best.pt",
+        "a/b/c",
+        "/abs/olute",
+        "./a/b",
+        "../a/b",
+        "a/..",
+        "runs/one",
+        "a b/c",
+        "",
+        "a/",
+    ],
 )
 def test_paths(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

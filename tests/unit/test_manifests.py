@@ -32,7 +32,10 @@ def test_manifests_of_two_sources(tables):
     done = make_manifests(f"{tables}/a.csv, {tables}/b.csv", tables / "new" / "m")
     assert done == {"test": 4, "train": 8, "valid": 4}
     assert lines(tables / "new" / "m" / "valid.tsv") == [
-        "\t/data/", *(f"a/seg/r2_{i}.mat\t2500" for i in range(3)), "b/seg/r0_0.mat\t2500", ""
+        "\t/data/",
+        *(f"a/seg/r2_{i}.mat\t2500" for i in range(3)),
+        "b/seg/r0_0.mat\t2500",
+        "",
     ]
     manifest = read_manifest(tables / "new" / "m" / "train.tsv")
     assert manifest.root == "/data/" and len(manifest) == 8 and manifest.sizes.tolist() == [2500] * 8
@@ -42,7 +45,12 @@ def test_pairs_are_of_one_record_and_one_split(tables):
     make_manifests([tables / "a.csv"], tables / "m")
     assert cmsc_manifests(tables / "m", tables / "m") == {"test": 2, "train": 3, "valid": 1}
     assert lines(tables / "m" / "cmsc" / "train.tsv") == [
-        "/data/a/seg/", "mat", "r1\t2500\t0\t0,1", "r4\t2500\t0\t0,1", "r4\t2500\t0\t2,3", ""
+        "/data/a/seg/",
+        "mat",
+        "r1\t2500\t0\t0,1",
+        "r4\t2500\t0\t0,1",
+        "r4\t2500\t0\t2,3",
+        "",
     ]
     of = {}
     for split in ("train", "valid", "test"):
@@ -67,7 +75,7 @@ def test_numbers_not_texts_order_the_segments(tmp_path):
         ("0,r0.mat,train,/d/r0_1.mat,many", ["line 3", "'many'", "sample_size"]),
         ("0,r0.mat,train,,2500", ["line 3", "path"]),
         ("0,r0.mat,../x,/d/r0_1.mat,2500", ["line 3", "'../x'"]),
-        ("0,r0.mat,train,\"/d/a\tb_1.mat\",2500", ["line 3", "path"]),
+        ('0,r0.mat,train,"/d/a\tb_1.mat",2500', ["line 3", "path"]),
     ],
 )
 def test_tables_that_make_no_manifest(tmp_path, row, words):
@@ -154,8 +162,10 @@ def test_subset(tmp_path):
     assert pairs["records"] == (10, 20) and lines(tmp_path / "cmsc" / "0.5" / "train.tsv")[1] == "mat"
 
 
-@pytest.mark.parametrize("percent, seed, field", [(0, 1, "percent"), (1.5, 1, "percent"), (np.nan, 1, "percent"),
-                                                  (0.001, 1, "percent"), (0.5, -1, "seed")])
+@pytest.mark.parametrize(
+    "percent, seed, field",
+    [(0, 1, "percent"), (1.5, 1, "percent"), (np.nan, 1, "percent"), (0.001, 1, "percent"), (0.5, -1, "seed")],
+)
 def test_no_subset(tmp_path, percent, seed, field):
     make_split(tmp_path, records=3)
     with pytest.raises(ecgfm.ConfigError) as info:

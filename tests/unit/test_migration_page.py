@@ -70,7 +70,10 @@ def test_what_is_refused(place):
 def test_what_means_nothing_is_said(tmp_path):
     pytest.importorskip("hydra", reason="needs the extra [train]")
     run = config.compose("diagnosis", ["common.fp16=true", "+distributed_training.find_unused_parameters=True"])
-    assert [line.split("=")[0] for line in run.notices] == ["common.fp16", "distributed_training.find_unused_parameters"]
+    assert [line.split("=")[0] for line in run.notices] == [
+        "common.fp16",
+        "distributed_training.find_unused_parameters",
+    ]
     assert not config.compose("diagnosis").notices  # of its own files the package says nothing
     own = Path(config.CONFIGS, "diagnosis.yaml").read_text().replace("fp16: false", "fp16: true")
     (tmp_path / "mine.yaml").write_text(own)

@@ -240,7 +240,9 @@ def test_wrong_weights(params):
     assert error.field == "proj.bias"
     refused(ecgfm.CheckpointError, "not real numbers", **{"proj.bias": np.zeros(17, complex)})
     refused(ecgfm.CheckpointError, "no such tensor", other=np.zeros(3))
-    error = refused(ecgfm.CheckpointError, "element 5 is not finite", **{"proj.bias": np.where(np.arange(17) == 5, np.nan, 0)})
+    error = refused(
+        ecgfm.CheckpointError, "element 5 is not finite", **{"proj.bias": np.where(np.arange(17) == 5, np.nan, 0)}
+    )
     assert error.field == "proj.bias"
 
 
@@ -312,7 +314,9 @@ def test_a_core_model_is_made_whole_or_not_at_all():
 
 @pytest.mark.parametrize("tag", weights.VARIANTS)
 def test_no_operation_falls_back_to_reference_code(tag):
-    made = ecgfm.Model.from_state_dict(weights.VARIANTS[tag], weights.weights(weights.parameters(weights.VARIANTS[tag])))
+    made = ecgfm.Model.from_state_dict(
+        weights.VARIANTS[tag], weights.weights(weights.parameters(weights.VARIANTS[tag]))
+    )
     for batch, samples in ((1, 2500), (8, 2500), (3, 1203)):
         lines = made._core.describe(batch, samples).splitlines()
         assert lines and not [line for line in lines if "ref" in line.split()[1]], lines
@@ -434,7 +438,9 @@ def test_threads_that_load_at_the_same_time():
 
 
 def test_a_fork_after_use_does_not_hang():
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 ecgfm.set_num_threads(2)
 expected = model(x).logits
 pid = os.fork()
@@ -443,6 +449,7 @@ if pid == 0:
     os._exit(0 if ok else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+    )
     found = run(code)
     assert found.returncode == 0, found.stderr
 

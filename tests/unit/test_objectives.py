@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from golden import arrays, load_json
 
 from ecgfm.errors import ConfigError
 from ecgfm.training.meters import Meters
 from ecgfm.training.objectives import ChallengeScore, Classification, Pretraining
-from golden import arrays, load_json
 
 pytest.importorskip("sklearn", reason="needs the extra [train]")
 
@@ -119,7 +119,9 @@ def test_meters_take_only_what_they_gave():
     again = Meters()
     again.load(meters.state())
     assert again.state() == meters.state() and again.mean("a") == 2.0 and "c" not in again
-    again.load([[10, "a", "TimeMeter", {"sum": 1, "count": 1}], [10, "b"], "x", [10, "c", "AverageMeter", {"sum": "x"}]])
+    again.load(
+        [[10, "a", "TimeMeter", {"sum": 1, "count": 1}], [10, "b"], "x", [10, "c", "AverageMeter", {"sum": "x"}]]
+    )
     assert again.state() == []
     again.load(None)
     assert again.state() == []

@@ -98,16 +98,19 @@ def test_missing_leads(x):
         reorder_leads(x[:2], ["I", "i"])
 
 
-@pytest.mark.parametrize("field, options", [
-    ("segment_seconds", {"segment_seconds": 0.0001}),
-    ("segment_seconds", {"segment_seconds": 5.0001}),
-    ("segment_seconds", {"segment_seconds": float("nan")}),
-    ("desired_sample_rate", {"sample_rate": 0}),
-    ("leads", {"leads": (12,)}),
-    ("leads", {"leads": ()}),
-    ("constant_lead_strategy", {"constant_lead_strategy": "one"}),
-    ("missing_leads", {"missing_leads": "ignore"}),
-])
+@pytest.mark.parametrize(
+    "field, options",
+    [
+        ("segment_seconds", {"segment_seconds": 0.0001}),
+        ("segment_seconds", {"segment_seconds": 5.0001}),
+        ("segment_seconds", {"segment_seconds": float("nan")}),
+        ("desired_sample_rate", {"sample_rate": 0}),
+        ("leads", {"leads": (12,)}),
+        ("leads", {"leads": ()}),
+        ("constant_lead_strategy", {"constant_lead_strategy": "one"}),
+        ("missing_leads", {"missing_leads": "ignore"}),
+    ],
+)
 def test_options_that_can_not_be(field, options):
     with pytest.raises(ecgfm.ConfigError) as caught:
         Options(**options)
@@ -121,8 +124,16 @@ def test_options_are_put_in_order():
 
 @pytest.fixture
 def fields(x):
-    return {"rate": 500, "gain": 2.5, "feats": x, "double": x.astype(np.float64).T, "column": np.arange(12.0)[:, None],
-            "i": np.arange(3, dtype=np.int16), "one": np.array([[7.5]], dtype=np.float32), "segment_i": 0}
+    return {
+        "rate": 500,
+        "gain": 2.5,
+        "feats": x,
+        "double": x.astype(np.float64).T,
+        "column": np.arange(12.0)[:, None],
+        "i": np.arange(3, dtype=np.int16),
+        "one": np.array([[7.5]], dtype=np.float32),
+        "segment_i": 0,
+    }
 
 
 def test_mat_files_are_those_of_scipy(fields, tmp_path):
@@ -184,7 +195,9 @@ def test_code_15(raw, tmp_path):
     assert [row["idx"] for row in meta] == list("01234")
     assert [row["exam_id"] for row in meta] == ["1000", "1007", "1014", "1021", "1028"]
     assert [(row["trace_file"], row["hdf_ind"]) for row in meta[:3]] == [
-        ("exams_part0.hdf5", "0"), ("exams_part1.hdf5", "0"), ("exams_part0.hdf5", "1")
+        ("exams_part0.hdf5", "0"),
+        ("exams_part1.hdf5", "0"),
+        ("exams_part0.hdf5", "1"),
     ]
     for i, (number, signal) in enumerate(exams().items()):
         org = read_mat(out / f"org/code_15_{number}.mat")
@@ -222,9 +235,10 @@ def test_straight_to_segments(raw, tmp_path):
     preprocess("code_15", tmp_path / "fused", raw, stages=["segmented"])
     assert not (tmp_path / "fused/org").exists() and not (tmp_path / "fused/preprocessed").exists()
     assert files_of(tmp_path / "fused/segmented") == files_of(tmp_path / "all/segmented")
-    assert files_of(tmp_path / "fused")[(tmp_path / "fused/meta.csv").relative_to(tmp_path / "fused")] == (
-        tmp_path / "all/meta.csv"
-    ).read_bytes()
+    assert (
+        files_of(tmp_path / "fused")[(tmp_path / "fused/meta.csv").relative_to(tmp_path / "fused")]
+        == (tmp_path / "all/meta.csv").read_bytes()
+    )
 
 
 def test_stage_by_stage(raw, tmp_path):
@@ -261,9 +275,19 @@ def test_options(raw, tmp_path):
 def test_numbers_go_on_in_the_manifest(raw, tmp_path):
     more = data_sets.code_15(tmp_path / "more", {5: data_sets.signal(10, 400), 6: data_sets.signal(10, 400)})
     manifest = tmp_path / "manifest.csv"
-    data_sets.write_table(manifest, [
-        {"idx": 41, "source": "other", "source_path": "a", "save_file": "a.mat", "sample_rate": 500, "sample_size": 1}
-    ])
+    data_sets.write_table(
+        manifest,
+        [
+            {
+                "idx": 41,
+                "source": "other",
+                "source_path": "a",
+                "save_file": "a.mat",
+                "sample_rate": 500,
+                "sample_size": 1,
+            }
+        ],
+    )
     for _ in range(2):  # a second run changes nothing
         preprocess("code_15", tmp_path / "one", raw, manifest_file=manifest)
         preprocess("code_15", tmp_path / "two", more, manifest_file=manifest)

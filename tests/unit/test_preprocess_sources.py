@@ -215,7 +215,12 @@ def test_muse(tmp_path):
     (row,) = data_sets.read_table(tmp_path / "out/meta.csv")
     assert (row["save_file"], row["idx"]) == ("muse_2020_one.mat", "1")
     assert [row[name] for name in ("age", "sex", "patient_id", "acq_dt", "edit_dt", "dob")] == [
-        "1.5", "1", "77", "2020-08-04 10:11:12", "", "2019-02-03"
+        "1.5",
+        "1",
+        "77",
+        "2020-08-04 10:11:12",
+        "",
+        "2019-02-03",
     ]
     assert row["Diagnosis_DiagnosisStatement"] == "Sinus rhythm ST & T changes"
     assert row["PatientDemographics_PatientLastName"] == "" and row["derived_leads"] == "['III', 'aVR', 'aVL', 'aVF']"
@@ -282,16 +287,20 @@ def test_values_that_are_not_finite(folder, tmp_path):
 
 def test_files_by_a_table(folder, tmp_path):
     raw, _ = folder
-    data_sets.write_table(tmp_path / "table.csv", [
-        {"path": "ward 1/a.hea", "age": 50, "dataset": "one", "save_file": "first.mat"},
-        {"path": "b.npz", "age": "", "dataset": "two", "save_file": ""},
-        {"path": "gone.npz", "age": 1, "dataset": "two", "save_file": ""},
-    ])
+    data_sets.write_table(
+        tmp_path / "table.csv",
+        [
+            {"path": "ward 1/a.hea", "age": 50, "dataset": "one", "save_file": "first.mat"},
+            {"path": "b.npz", "age": "", "dataset": "two", "save_file": ""},
+            {"path": "gone.npz", "age": 1, "dataset": "two", "save_file": ""},
+        ],
+    )
     source = Files(table=tmp_path / "table.csv")
     assert preprocess(source, tmp_path / "out", raw).skipped == 1
     meta = rows_of(tmp_path / "out")
     assert [(name, row["age"], row["dataset"]) for name, row in meta.items()] == [
-        ("first.mat", "50", "one"), ("files_b.mat", "", "two")
+        ("first.mat", "50", "one"),
+        ("files_b.mat", "", "two"),
     ]
     assert preprocess(source, tmp_path / "two", raw, dataset_subset=["two"]).records == 1
     assert rows_of(tmp_path / "two")["files_b.mat"]["idx"] == "1"

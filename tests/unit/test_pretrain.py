@@ -1,11 +1,10 @@
 """Pretraining on arrays: the loop, what it gives back, and that it learns."""
 
-
 import numpy as np
 import pytest
+import weights
 
 import ecgfm
-import weights
 from ecgfm.training.pretrain_settings import ARCHITECTURE
 
 CONFIG = {name: weights.SMALL[name] for name in ARCHITECTURE}

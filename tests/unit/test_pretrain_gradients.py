@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-
-import ecgfm
 import weights
 from twin import pretraining
 from twin.differences import slope
 from twin.network import token_counts
+
+import ecgfm
 
 B, COUNT, NEGATIVES, CODEBOOK = 4, 9, 6, 3
 CHANGES = {
@@ -43,16 +43,12 @@ def problem(changes, samples=400):
 
 def run(config, params, x, noise, settings, *, valid=None, backward=True, rates=(), given=None):
     alone = "steps" not in noise
-    trainer = ecgfm._core.Trainer(
-        config, {"feature_grad_mult": 1.0, "no_heads": alone} | dict(rates), "pretraining"
-    )
+    trainer = ecgfm._core.Trainer(config, {"feature_grad_mult": 1.0, "no_heads": alone} | dict(rates), "pretraining")
     for name, values in trainer.arrays("parameters").items():
         values[...] = params[name]
     arrays = {name: noise.get(name) for name in ("codebook", "channels", "gumbel", "ids", "second")}
     steps, negatives = noise.get("steps"), noise.get("negatives")
-    found = trainer.pretrain(
-        x, steps, negatives, settings, valid=valid, backward=backward, noise=given, **arrays
-    )
+    found = trainer.pretrain(x, steps, negatives, settings, valid=valid, backward=backward, noise=given, **arrays)
     return found, trainer.arrays("gradients")
 
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import weights
 
 import ecgfm
-import weights
 from ecgfm.training import noise as draws
 from ecgfm.training.pretrain_settings import ARCHITECTURE
 from ecgfm.training.pretrain_trainer import PretrainingTrainer

@@ -392,7 +392,9 @@ def test_pretraining_on_ranks_is_the_sum_of_its_parts(folder, pairs):
     apart, together = np.load(folder / "apart.npz"), np.load(folder / "together.npz")
     assert len(apart.files) > 20
     for name in apart.files:
-        np.testing.assert_allclose(together[name], apart[name], rtol=1e-6, atol=1e-6 * abs(apart[name]).max(), err_msg=name)
+        np.testing.assert_allclose(
+            together[name], apart[name], rtol=1e-6, atol=1e-6 * abs(apart[name]).max(), err_msg=name
+        )
 
 
 ALL_RANKS = """
@@ -450,7 +452,12 @@ def test_stores_of_ranks_are_those_of_one(folder, pairs):
     for size in (1, 2):
         (folder / str(size)).mkdir()
         line = [sys.executable, "-c", "import sys; from ecgfm.cli.hydra import validate; sys.exit(validate())"]
-        line += ["--config-name=diagnosis", f"task.data={pairs}", f"task.label_file={folder}/y.npy", "model.num_labels=3"]
+        line += [
+            "--config-name=diagnosis",
+            f"task.data={pairs}",
+            f"task.label_file={folder}/y.npy",
+            "model.num_labels=3",
+        ]
         line += [f"common_eval.path={folder}/model", "common_eval.extract=[output,encoder_out,saliency]"]
         line += [f"common_eval.results_path={folder}/{size}", "dataset.valid_subset=train", "dataset.batch_size=3"]
         told.append(finished([*line, f"distributed_training.distributed_world_size={size}"]).splitlines())

@@ -452,7 +452,9 @@ def test_hdf5_members(tmp_path, options):
     np.testing.assert_array_equal(record.signal, x[1, 250:2750].T)
     assert record.sampling_rate == 400 and record.leads == LEADS and record.source == f"{path}::22"
     assert record.notes == (
-        "sampling rate assumed: 400 Hz, as CODE-15% has", "500 samples of padding cut off", "unit assumed: mV"
+        "sampling rate assumed: 400 Hz, as CODE-15% has",
+        "500 samples of padding cut off",
+        "unit assumed: mV",
     )
     with pytest.raises(SignalError, match="holds 2 recordings. Name one, such as .*::1169160"):
         read(path)

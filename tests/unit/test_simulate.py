@@ -16,9 +16,9 @@ def beats(lead, rate):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_limb_leads_hold_exactly(seed):
-    one, two, three, avr, avl, avf = simulate(
-        8, 400, seed=seed, noise_mv=0.1, wander_mv=0.3, mains_mv=0.1
-    ).signal[:6].astype(np.float64)
+    one, two, three, avr, avl, avf = (
+        simulate(8, 400, seed=seed, noise_mv=0.1, wander_mv=0.3, mains_mv=0.1).signal[:6].astype(np.float64)
+    )
     assert np.array_equal(three, two - one)
     assert np.array_equal(avr, -(one + two) / 2)
     assert np.array_equal(avl, one - two / 2) and np.array_equal(avl, (one - three) / 2)
@@ -79,7 +79,7 @@ def test_noise_wander_mains_amplitude_and_axis():
 
     base = clean()
     assert (clean(noise_mv=0.05) - base)[:2].std() == pytest.approx(0.05, rel=0.05)
-    wander = (simulate(20, 500, noise_mv=0, wander_mv=0.2).signal - simulate(20, 500, noise_mv=0, wander_mv=0).signal)
+    wander = simulate(20, 500, noise_mv=0, wander_mv=0.2).signal - simulate(20, 500, noise_mv=0, wander_mv=0).signal
     assert np.abs(np.fft.rfft(wander, axis=1))[:, 20:].max() < 0.2 * np.abs(np.fft.rfft(wander, axis=1)).max()
     spectrum = np.abs(np.fft.rfft(clean(mains_mv=0.1, mains_hz=60)[0] - base[0]))
     assert spectrum.argmax() == 60 * 20

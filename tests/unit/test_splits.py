@@ -169,8 +169,16 @@ def table(path):
 
 
 def test_tables(root):
-    done = make_splits(root, "grouped", group_col="patient", filter_cols="nan_any", dataset_subset="a", keep_cols="age",
-                       fractions="0.5,0.25,0.25", seed=4)
+    done = make_splits(
+        root,
+        "grouped",
+        group_col="patient",
+        filter_cols="nan_any",
+        dataset_subset="a",
+        keep_cols="age",
+        fractions="0.5,0.25,0.25",
+        seed=4,
+    )
     meta, segments = table(root / "meta_split.csv"), table(root / "segmented_split.csv")
     assert list(meta[0]) == ["idx", "save_file", "split", "patient", "age"]
     assert list(segments[0]) == ["idx", "save_file", "split", "patient", "age", "path", "sample_size"]
@@ -184,8 +192,16 @@ def test_tables(root):
     told = json.loads((root / "meta_split_args.json").read_text())
     assert told["seed"] == 4 and told["records"] == done["counts"] and told["segments"] == done["segments"]
     first = {name: (root / name).read_bytes() for name in ("meta_split.csv", "segmented_split.csv")}
-    make_splits(root, "grouped", group_col="patient", filter_cols="nan_any", dataset_subset="a", keep_cols="age",
-                fractions="0.5,0.25,0.25", seed=4)
+    make_splits(
+        root,
+        "grouped",
+        group_col="patient",
+        filter_cols="nan_any",
+        dataset_subset="a",
+        keep_cols="age",
+        fractions="0.5,0.25,0.25",
+        seed=4,
+    )
     assert {name: (root / name).read_bytes() for name in first} == first
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
-import ecgfm
 import twin
 import weights
+
+import ecgfm
 
 B = 3
 RATES = {
@@ -182,7 +182,12 @@ def test_frozen_extractor(tag):
     trainer = trainer_for(config, params, pos_weight, feature_grad_mult=0.0, optimizer=optimizer, schedule=1e-2)
     frozen = {name for name in params if ".conv_layers." in name}
     assert frozen
-    for part in (trainer.gradients(), trainer.state()["exp_avg"], trainer.state()["exp_avg_sq"], trainer.state()["steps"]):
+    for part in (
+        trainer.gradients(),
+        trainer.state()["exp_avg"],
+        trainer.state()["exp_avg_sq"],
+        trainer.state()["steps"],
+    ):
         assert set(part) == set(params) - frozen
     trainer.accumulate(x, y, mask)
     _, expected = twin_gradients(given, mask, feature_grad_mult=0.0)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 import twin
 import weights
 from twin import differences
@@ -91,7 +90,7 @@ CASES = {
 def dropout_factors(config, batch, tokens):
     rng = np.random.default_rng(7)
     width, hidden, heads = (config[f"encoder_{k}"] for k in ("embed_dim", "ffn_embed_dim", "attention_heads"))
-    shapes = {place: (batch, tokens, width) for place in ("input", "encoder", "final", "layer0.residual1")}
+    shapes = dict.fromkeys(("input", "encoder", "final", "layer0.residual1"), (batch, tokens, width))
     shapes |= {"layer0.residual2": (batch, tokens, width), "layer1.attention": (batch, heads, tokens, tokens)}
     shapes |= {"layer0.attention": (batch, heads, tokens, tokens), "layer0.activation": (batch, tokens, hidden)}
     return {place: rng.choice([0, 1 / 0.9], p=[0.1, 0.9], size=shape) for place, shape in shapes.items()}

@@ -17,8 +17,11 @@ def assert_equal(path):
     np.testing.assert_array_equal(found.values, expected.p_signal)
     assert (found.rate, type(found.rate)) == (expected.fs, type(expected.fs))
     for ours, theirs in (
-        (found.names, expected.sig_name), (found.units, expected.units), (found.comments, expected.comments),
-        (found.base_time, expected.base_time), (found.base_date, expected.base_date),
+        (found.names, expected.sig_name),
+        (found.units, expected.units),
+        (found.comments, expected.comments),
+        (found.base_time, expected.base_time),
+        (found.base_date, expected.base_date),
     ):
         assert ours == theirs
 
@@ -30,17 +33,21 @@ def x():
     return x
 
 
-@pytest.mark.parametrize("options", [
-    {},
-    {"mat": True, "comments": ["Age: 74", "  Sex: Male", "# Dx : 1,2", ""]},
-    {"rate": 257, "gain": 4880, "zero": -12},
-    {"rate": 360.5, "time": "1:02:03"},
-    {"rate": "500.000000001", "time": "10:46:00.25 01/08/2131"},
-    {"gain": "1000.0"},
-    {"gain": 0},
-    {"lead_unit": "uV"},
-    {"leads": [f"{name} x" for name in ecgfm.LEADS]},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mat": True, "comments": ["Age: 74", "  Sex: Male", "# Dx : 1,2", ""]},
+        {"rate": 257, "gain": 4880, "zero": -12},
+        {"rate": 360.5, "time": "1:02:03"},
+        {"rate": "500.000000001", "time": "10:46:00.25 01/08/2131"},
+        {"gain": "1000.0"},
+        {"gain": 0},
+        {"lead_unit": "uV"},
+        {"leads": [f"{name} x" for name in ecgfm.LEADS]},
+    ],
+    ids=str,
+)
 def test_usual_records(tmp_path, x, options):
     if options.get("gain") in (0, "1000.0"):
         data_sets.wfdb_record(tmp_path, "a", x)
@@ -52,8 +59,16 @@ def test_usual_records(tmp_path, x, options):
 
 
 def test_as_the_library_writes_them(tmp_path, x):
-    wfdb.wrsamp("a", 400, ["mV"] * 12, list(ecgfm.LEADS), p_signal=x.T.astype(np.float64), fmt=["16"] * 12,
-                write_dir=str(tmp_path), comments=["one", "two"])
+    wfdb.wrsamp(
+        "a",
+        400,
+        ["mV"] * 12,
+        list(ecgfm.LEADS),
+        p_signal=x.T.astype(np.float64),
+        fmt=["16"] * 12,
+        write_dir=str(tmp_path),
+        comments=["one", "two"],
+    )
     assert_equal(tmp_path / "a.hea")
 
 
@@ -70,24 +85,28 @@ def test_the_record_of_the_reference(shared):
     assert_equal(shared / "records/s0010_re.hea")
 
 
-@pytest.mark.parametrize("old, new", [
-    ("a 12 500 1500", "a 12"),  # no rate
-    ("a 12 500 1500", "a 12 500"),  # no length
-    ("a 12 500 1500", "a 12 500/100(3) 1500"),
-    ("a 12 500 1500", "a/2 12 500 1500"),
-    ("a 12 500 1500", "a 12 500 1501"),
-    ("a 12 500 1500", "a 11 500 1500"),
-    ("a 12 500 1500", "a 13 500 1500"),
-    ("a 12 500 1500", "a 12 500 1500 10:00:00 31/02/2020"),
-    (" 16 1000", " 212 1000"),
-    (" 16 1000", " 16x2 1000"),
-    (" 16 1000", " 16:3 1000"),
-    (" 16 1000", " 16 -1000"),
-    ("/mV 16 0", "/mV 16"),
-    (" 0 V6", ""),
-    ("a.dat 16 1000/mV 16 0", "../a.dat 16 1000/mV 16 0"),
-    ("a.dat 16 1000/mV 16 0", "b.dat 16 1000/mV 16 0"),
-], ids=str)
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("a 12 500 1500", "a 12"),  # no rate
+        ("a 12 500 1500", "a 12 500"),  # no length
+        ("a 12 500 1500", "a 12 500/100(3) 1500"),
+        ("a 12 500 1500", "a/2 12 500 1500"),
+        ("a 12 500 1500", "a 12 500 1501"),
+        ("a 12 500 1500", "a 11 500 1500"),
+        ("a 12 500 1500", "a 13 500 1500"),
+        ("a 12 500 1500", "a 12 500 1500 10:00:00 31/02/2020"),
+        (" 16 1000", " 212 1000"),
+        (" 16 1000", " 16x2 1000"),
+        (" 16 1000", " 16:3 1000"),
+        (" 16 1000", " 16 -1000"),
+        ("/mV 16 0", "/mV 16"),
+        (" 0 V6", ""),
+        ("a.dat 16 1000/mV 16 0", "../a.dat 16 1000/mV 16 0"),
+        ("a.dat 16 1000/mV 16 0", "b.dat 16 1000/mV 16 0"),
+    ],
+    ids=str,
+)
 def test_unusual_records_are_left_to_the_library(tmp_path, x, old, new):
     data_sets.wfdb_record(tmp_path, "a", x)
     text = (tmp_path / "a.hea").read_text()
@@ -117,9 +136,9 @@ def test_other_units_and_other_signals(tmp_path, x):
     np.testing.assert_allclose(found.values, wfdb.rdrecord(str(tmp_path / "a")).p_signal * 1e-3, rtol=1e-15)
     data_sets.wfdb_record(tmp_path, "b", x, leads=[*ecgfm.LEADS[:11], "resp"])
     text = (tmp_path / "b.hea").read_text()
-    (tmp_path / "b.hea").write_text("\n".join(
-        line.replace("/mV", "/pm") if line.endswith("resp") else line for line in text.splitlines()
-    ))
+    (tmp_path / "b.hea").write_text(
+        "\n".join(line.replace("/mV", "/pm") if line.endswith("resp") else line for line in text.splitlines())
+    )
     found = read_values(str(tmp_path / "b.hea"))
     assert found.names == list(ecgfm.LEADS[:11]) and found.values.shape == (1500, 11)
 

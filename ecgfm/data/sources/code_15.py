@@ -103,8 +103,10 @@ class _Parts:
                 with hdf5.opened(self._path(name)) as (_, numbers):
                     self.numbers[name] = np.asarray(numbers)
             except (Error, OSError) as error:
-                self.failed[name] = error if isinstance(error, Error) else FormatError(
-                    f"can't be read: {error.strerror or error}", path=self._path(name)
+                self.failed[name] = (
+                    error
+                    if isinstance(error, Error)
+                    else FormatError(f"can't be read: {error.strerror or error}", path=self._path(name))
                 )
                 raise self.failed[name] from None
         return self.numbers[name]

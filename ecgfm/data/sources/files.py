@@ -46,14 +46,21 @@ class Files(Source):
         self.sampling_rate, self.leads = sampling_rate, leads
 
     def arguments(self, parser):
-        parser.add_argument("--table", metavar="CSV", help="table of the recordings: path, and columns for meta.csv "
-                                                           "(default: all recordings in the folder)")
-        parser.add_argument("--reader", metavar="FILE.py:FUNCTION",
-                            help="one's own reader: takes a row, returns signal (leads, samples), rate, lead names")
+        parser.add_argument(
+            "--table",
+            metavar="CSV",
+            help="table of the recordings: path, and columns for meta.csv (default: all recordings in the folder)",
+        )
+        parser.add_argument(
+            "--reader",
+            metavar="FILE.py:FUNCTION",
+            help="one's own reader: takes a row, returns signal (leads, samples), rate, lead names",
+        )
         parser.add_argument("--sampling_rate", type=float, metavar="HZ", help="for files that don't state it")
         parser.add_argument("--lead_names", metavar="I,II,...", help="for files that don't state them")
-        parser.add_argument("--source_name", default="files", metavar="NAME",
-                            help="for the column source (default files)")
+        parser.add_argument(
+            "--source_name", default="files", metavar="NAME", help="for the column source (default files)"
+        )
 
     def configured(self, args):
         reader = load_function(args.reader) if args.reader else None

@@ -26,9 +26,12 @@ class MimicIvEcg(Source):
     meta_columns = ("units",)
 
     def arguments(self, parser):
-        parser.add_argument("--mimic_iv_root", metavar="DIR",
-                            help="MIMIC-IV, for age, sex, date of death (hosp/patients.csv.gz) and cardiac markers "
-                                 "(hosp/labevents.csv.gz)")
+        parser.add_argument(
+            "--mimic_iv_root",
+            metavar="DIR",
+            help="MIMIC-IV, for age, sex, date of death (hosp/patients.csv.gz) and cardiac markers "
+            "(hosp/labevents.csv.gz)",
+        )
 
     def own(self, args):
         return {"mimic_iv_root": args.mimic_iv_root}

@@ -3,10 +3,10 @@
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Callable
 
 import numpy as np
 

@@ -45,9 +45,7 @@ def _unzipping(path):
     except FormatError:
         raise
     except _DAMAGED as error:
-        raise FormatError(
-            f"a damaged zip archive: {str(error)[:200] or type(error).__name__}", path=path
-        ) from None
+        raise FormatError(f"a damaged zip archive: {str(error)[:200] or type(error).__name__}", path=path) from None
 
 
 def _parts(archive, size, path):

@@ -368,9 +368,7 @@ def _size_beside(file, name, path):
 def _beside(path, name, field):
     """The path of a file that a header names; it must lie in the header's directory."""
     if not _PLAIN.match(name):
-        raise FormatError(
-            f"the name {shown(name)} is not that of a file beside the header", path=path, field=field
-        )
+        raise FormatError(f"the name {shown(name)} is not that of a file beside the header", path=path, field=field)
     return os.path.join(os.path.dirname(path), name)
 
 

@@ -175,9 +175,7 @@ class SimulatedPatient:
             atrial = None
             if FIBRILLATION not in self.labels:
                 atrial = sinus_intervals(rng, rng.uniform(0.6, 1.1), 0.03, duration_s + 2 * MARGIN_S, self.breath_hz)
-            return paced(
-                rng, mean_s, self.variability, self.qtc_s, duration_s, self.pacing, self.pr_s, atrial, early
-            )
+            return paced(rng, mean_s, self.variability, self.qtc_s, duration_s, self.pacing, self.pr_s, atrial, early)
         if FIBRILLATION in self.labels:
             return atrial_fibrillation(rng, mean_s, self.irregularity, self.qtc_s, duration_s, early)
         intervals = sinus_intervals(rng, mean_s, self.variability, duration_s + 2 * MARGIN_S, self.breath_hz)

@@ -2,12 +2,12 @@
 
 import json
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
-import ecgfm
 import weights
+
+import ecgfm
 from ecgfm import checkpoint
 
 GROUPS = {
@@ -121,7 +121,13 @@ def test_defaults_are_those_of_the_commands():
     from ecgfm.training.config import CONFIG_GROUPS, NAMED_GROUPS
 
     differ = {("optimization", "lr"), ("common", "tensorboard_logdir"), ("model", "apply_mask")}
-    differ |= {("model", "model_path"), ("model", "num_labels"), ("task", "data"), ("task", "criterion_name"), ("common_eval", "save_outputs")}
+    differ |= {
+        ("model", "model_path"),
+        ("model", "num_labels"),
+        ("task", "data"),
+        ("task", "criterion_name"),
+        ("common_eval", "save_outputs"),
+    }
     differ |= {("model", key) for key in ("quantize_targets", "data", "args")}
     for kind, names in NAMES.items():
         made = original.complete({}, kind)

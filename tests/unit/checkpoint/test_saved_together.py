@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-
-import checkpoint_files as files
-import ecgfm
 import weights
+
+import ecgfm
 from ecgfm import checkpoint
 
 CALLS = ("replace", "fsync", "open", "chmod")

@@ -47,10 +47,18 @@ def test_a_mistake_in_a_reader_costs_its_recording(raw, tmp_path, monkeypatch, c
     assert len(list((tmp_path / "out").rglob("*b_0.mat"))) == 1
 
 
-@pytest.mark.parametrize("given", [
-    "Recording(X, None, LEADS)", "Recording(X, 500, 7)", "Recording(X, 500, LEADS, meta=3)",
-    "Recording(X, 500, LEADS, tables={'t': [5]})", "Recording(X, 500, LEADS, tables=[1])", "3", "(X, 'x', LEADS)",
-])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Recording(X, None, LEADS)",
+        "Recording(X, 500, 7)",
+        "Recording(X, 500, LEADS, meta=3)",
+        "Recording(X, 500, LEADS, tables={'t': [5]})",
+        "Recording(X, 500, LEADS, tables=[1])",
+        "3",
+        "(X, 'x', LEADS)",
+    ],
+)
 def test_what_a_user_s_own_reader_may_give(raw, tmp_path, given):
     reader = tmp_path / "own.py"
     reader.write_text(

@@ -34,7 +34,11 @@ def raw(tmp_path):
 
 
 def listed(top, **options):
-    return [os.path.relpath(os.path.join(folder, name), top) for folder, names in walk(str(top), **options) for name in names]
+    return [
+        os.path.relpath(os.path.join(folder, name), top)
+        for folder, names in walk(str(top), **options)
+        for name in names
+    ]
 
 
 def test_links_to_folders_are_followed(raw, tmp_path):
@@ -42,7 +46,10 @@ def test_links_to_folders_are_followed(raw, tmp_path):
     os.symlink(tmp_path / "elsewhere", raw / "more")
     preprocess("files", tmp_path / "out", raw)
     assert [row["save_file"] for row in table(tmp_path / "out")] == [
-        "files_r0.mat", "files_r1.mat", "files_r2.mat", "files_more_deep_x.mat"
+        "files_r0.mat",
+        "files_r1.mat",
+        "files_r2.mat",
+        "files_more_deep_x.mat",
     ]
 
 
@@ -53,7 +60,10 @@ def test_loops_end(raw, tmp_path, target):
     os.symlink("..", raw / "sub/up")
     passed = []
     assert [one for one in listed(raw, passed=passed.append) if one.endswith(".npz")] == [
-        "r0.npz", "r1.npz", "r2.npz", "sub/x.npz"
+        "r0.npz",
+        "r1.npz",
+        "r2.npz",
+        "sub/x.npz",
     ]
     assert str(raw / "sub/up") in passed
 
@@ -89,7 +99,9 @@ def test_files_that_are_no_recordings(raw, tmp_path, capsys):
     status = main(["preprocess", "files", "--raw_root", str(raw), "--processed_root", str(tmp_path / "out")])
     said = capsys.readouterr().err.splitlines()
     lines = [line for line in said if "ignored" in line]
-    assert len(lines) == 1 and "ignored, no recordings (" in lines[0] and "2 .gz" in lines[0] and "status.csv" in lines[0]
+    assert (
+        len(lines) == 1 and "ignored, no recordings (" in lines[0] and "2 .gz" in lines[0] and "status.csv" in lines[0]
+    )
     rows = table(tmp_path / "out", "status")
     ignored = {os.path.basename(row["path"]) for row in rows if row["status"] == "ignored"}
     assert ignored >= {"a.csv.gz", "b.csv.gz", "notes.txt.old", "README", "x.pdf"}
@@ -116,7 +128,11 @@ def test_new_files_are_done(raw, tmp_path, options):
     summary = preprocess("files", out, raw, **options)
     assert (summary.records, summary.resumed, summary.added) == (5, 3, 2)
     assert [(row["idx"], row["save_file"]) for row in table(out)] == [
-        ("0", "files_r0.mat"), ("1", "files_r1.mat"), ("2", "files_r2.mat"), ("3", "files_a0.mat"), ("4", "files_z.mat")
+        ("0", "files_r0.mat"),
+        ("1", "files_r1.mat"),
+        ("2", "files_r2.mat"),
+        ("3", "files_a0.mat"),
+        ("4", "files_z.mat"),
     ]
     if options:
         assert open_packed(out / "packed/all.npy").idx.tolist() == [0, 1, 2, 3, 4]
@@ -189,7 +205,8 @@ def test_a_longer_table(raw, tmp_path):
     path.write_text("path,age\nr2.npz,60\nr0.npz,50\n")
     assert preprocess(Files(table=path), out, raw).added == 1
     assert [(row["idx"], row["path"][-6:], row["age"]) for row in table(out)] == [
-        ("0", "r0.npz", "50"), ("1", "r2.npz", "60")
+        ("0", "r0.npz", "50"),
+        ("1", "r2.npz", "60"),
     ]
     path.write_text("path,age\nr0.npz,51\n")
     with pytest.raises(ecgfm.ConfigError, match="the row of 'r0.npz' is not the one"):
@@ -240,7 +257,8 @@ def test_one_stem_in_two_formats(tmp_path):
     (raw / "r.csv").write_text("# sampling_rate: 500\n" + ",".join(LEADS) + "\n" + rows + "\n")
     assert preprocess("files", tmp_path / "out", raw).records == 2
     assert {row["path"][-3:]: row["save_file"] for row in table(tmp_path / "out")} == {
-        "csv": "files_r.mat", "npz": "files_r-2.mat"
+        "csv": "files_r.mat",
+        "npz": "files_r-2.mat",
     }
 
 
@@ -304,6 +322,7 @@ def test_one_record_in_several_spellings_is_a_duplicate(tmp_path):
     (tmp_path / "t.csv").write_text("path\n" + "".join(f"{name}\n" for name in names))
     done = preprocess(Files(table=tmp_path / "t.csv"), tmp_path / "out", tmp_path / "raw")
     assert done.skipped == 3 and [row["save_file"] for row in table(tmp_path / "out")] == [
-        "files_set_a.mat", "files_set_b.mat"
+        "files_set_a.mat",
+        "files_set_b.mat",
     ]
     assert all("stands there twice" in row["error"] for row in table(tmp_path / "out", "errors"))

@@ -18,8 +18,9 @@ META = """idx,path,save_file,dataset
 """
 SPLITS = "idx,save_file,split\n" + "".join(
     f"{i},{name},{'train' if i % 2 else 'valid'}\n"
-    for i, name in enumerate(["files_p1_ecg.mat", "files_p2_ecg.mat", "files_x.mat", "files_x-2.mat",
-                              "files_deep_exams_17.mat"])
+    for i, name in enumerate(
+        ["files_p1_ecg.mat", "files_p2_ecg.mat", "files_x.mat", "files_x-2.mat", "files_deep_exams_17.mat"]
+    )
 )
 
 
@@ -38,11 +39,14 @@ def y_of(root, text, **options):
 
 
 @pytest.mark.parametrize("key", ["path", "file", "record", "save_file"])
-@pytest.mark.parametrize("names", [
-    ["p2/ecg.hea", "/raw/p1/ecg.hea", "x.dcm", "deep/exams.h5::17", "x.xml"],
-    ["p2/ecg", "raw/p1/ecg.dat", "/raw/x.dcm", "exams.h5::17", "./x.xml"],
-    ["files_p2_ecg.mat", "files_p1_ecg", "files_x-2.mat", "files_deep_exams_17", "files_x.mat"],
-])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["p2/ecg.hea", "/raw/p1/ecg.hea", "x.dcm", "deep/exams.h5::17", "x.xml"],
+        ["p2/ecg", "raw/p1/ecg.dat", "/raw/x.dcm", "exams.h5::17", "./x.xml"],
+        ["files_p2_ecg.mat", "files_p1_ecg", "files_x-2.mat", "files_deep_exams_17", "files_x.mat"],
+    ],
+)
 def test_labels_by_name(root, key, names):
     text = f"{key},A\n" + "".join(f"{name},{value}\n" for name, value in zip(names, [1, 0, 1, 0, 0]))
     assert y_of(root, text) == [0, 1, 0, 1, 0]
@@ -77,8 +81,16 @@ def test_one_s_own_numbers_are_refused(root):
 
 def test_rows_of_unknown_records_are_counted(root, run_main):
     (root / "l.csv").write_text("path,A\np1/ecg.hea,1\ngone.hea,1\n")
-    done = run_main("labels", "csv", "--labels", root / "l.csv", "--meta_splits", root / "meta_split.csv",
-                    "--output_dir", root / "out")
+    done = run_main(
+        "labels",
+        "csv",
+        "--labels",
+        root / "l.csv",
+        "--meta_splits",
+        root / "meta_split.csv",
+        "--output_dir",
+        root / "out",
+    )
     assert done.status == 1 and "1 row of labels left out" in done.err
     assert np.load(root / "out/y.npy")[:, 0].tolist() == [1, 0, 0, 0, 0]
 
@@ -124,8 +136,12 @@ def test_splits_by_name(root):
 def test_labeled_segments_of_another_preprocessing(root):
     (root / "seg.csv").write_text("idx,save_file,split,path\n0,files_x.mat,train,a_0.mat\n")
     with pytest.raises(ecgfm.FormatError, match="line 2: record 0 is 'files_x.mat', elsewhere it is 'files_p1"):
-        y_of(root, "idx,save_file,A\n0,files_p1_ecg.mat,1\n", segmented_splits=root / "seg.csv",
-             labeled_segmented_splits_save_file=root / "s.csv")
+        y_of(
+            root,
+            "idx,save_file,A\n0,files_p1_ecg.mat,1\n",
+            segmented_splits=root / "seg.csv",
+            labeled_segmented_splits_save_file=root / "s.csv",
+        )
 
 
 # ---- manifests
@@ -177,7 +193,9 @@ def test_segments_by_other_names(tmp_path, key):
 @pytest.mark.parametrize("key", ["save_file", "path", "file", "record"])
 def test_splits_of_a_table_by_name(tmp_path, key):
     (tmp_path / "meta.csv").write_text(f"{key},patient\n" + "".join(f"ward/r{i}.mat,{i}\n" for i in range(4)))
-    (tmp_path / "segmented.csv").write_text("path,save_file,sample_size\n/s/r1_0.mat,r1.mat,10\n/s/r9_0.mat,r9.mat,10\n")
+    (tmp_path / "segmented.csv").write_text(
+        "path,save_file,sample_size\n/s/r1_0.mat,r1.mat,10\n/s/r9_0.mat,r9.mat,10\n"
+    )
     done = make_splits(tmp_path, "random", fractions="0.5,0.5", split_labels="a,b")
     with open(tmp_path / "meta_split.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
+import weights
 
 import ecgfm
-import weights
 from ecgfm.ecg.expected import prepared_here, unprepared, warn_unprepared
 
 

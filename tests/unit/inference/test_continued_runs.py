@@ -49,7 +49,9 @@ def test_a_run_that_was_broken_off_is_not_thrown_away_unasked(folder, tmp_path):
     out = tmp_path / "p.csv"
     done = broken_off(folder, out)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"a run that was broken off is there; it has done 1 recording\b") as caught:
+        with pytest.raises(
+            ConfigError, match=r"a run that was broken off is there; it has done 1 recording\b"
+        ) as caught:
             predict_to(FakeModel(), folder, out)
         assert "resume" in caught.value.remedy and "overwrite" in caught.value.remedy
         assert [row["file"] for row in rows(f"{out}.part")] == done
@@ -57,7 +59,8 @@ def test_a_run_that_was_broken_off_is_not_thrown_away_unasked(folder, tmp_path):
         predict_to(FakeModel(), folder, out, resume=True, overwrite=True)
     written = predict_to(FakeModel(), folder, out, overwrite=True)
     assert (written.records, written.resumed) == (4, 0) and out.read_text() == predict(
-        FakeModel(), folder).records.to_csv()
+        FakeModel(), folder
+    ).records.to_csv()
     assert predict_to(FakeModel(), folder, out).records == 4  # a finished run is replaced, as ever
 
 
@@ -89,7 +92,10 @@ def test_no_rows_of_changed_and_deleted_files(folder, tmp_path, kind, stop):
         assert sorted(names) == sorted(order)
         got, wanted = np.load(out), np.load(fresh)
         for name in set(names):
-            same = [i for i, each in enumerate(names) if each == name], [i for i, each in enumerate(order) if each == name]
+            same = (
+                [i for i, each in enumerate(names) if each == name],
+                [i for i, each in enumerate(order) if each == name],
+            )
             np.testing.assert_allclose(got[same[0]], wanted[same[1]], rtol=1e-5)
     assert sorted(row["file"] for row in rows(tmp_path / "p.status.csv")) == sorted(files[1:])
     assert write(nothing := FakeModel(), folder, out, resume=True).resumed == 3 and nothing.batches == []
@@ -167,12 +173,16 @@ def test_hostile_files_of_an_earlier_run(folder, tmp_path, name, content):
 @pytest.mark.parametrize("head", [b"[" * 100, b"-" * 100, b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}"])
 def test_hostile_arrays_of_an_earlier_run(folder, tmp_path, head):
     embed_to(FakeModel(), folder, tmp_path / "e.npy")
-    (tmp_path / "e.npy").write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + head.ljust(117) + b"\n" + b"0" * 999)
+    (tmp_path / "e.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + head.ljust(117) + b"\n" + b"0" * 999
+    )
     with pytest.raises(FormatError, match="can't be continued"):
         embed_to(FakeModel(), folder, tmp_path / "e.npy", resume=True)
 
 
-@pytest.mark.parametrize("name", ["=1+1.npz", "-x.npz", "'=y.npz", "a\x1b[2Jb.npz", "\u202efdp.npz", "\udcff.npz", "a\nb.npz"])
+@pytest.mark.parametrize(
+    "name", ["=1+1.npz", "-x.npz", "'=y.npz", "a\x1b[2Jb.npz", "\u202efdp.npz", "\udcff.npz", "a\nb.npz"]
+)
 def test_names_travel_through_the_tables(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with open("good.npz", "wb") as file:

@@ -123,7 +123,9 @@ def test_a_bad_segment_is_named(folder):
     for i in range(3):
         save(folder / f"a_{i}.mat", i, idx=7, segment=i, bad=i == 1)
     save(folder / "b_0.mat", 5, idx=8, segment=0)
-    found = predict(FakeModel(), manifest(folder, ["a_0.mat", "a_1.mat", "a_2.mat", "b_0.mat"]), on_error=lambda *a: None)
+    found = predict(
+        FakeModel(), manifest(folder, ["a_0.mat", "a_1.mat", "a_2.mat", "b_0.mat"]), on_error=lambda *a: None
+    )
     assert names(found) == ["b_0.mat"] and "a_1.mat" in found.errors["error"][0]
 
 

@@ -72,11 +72,14 @@ def test_a_stated_unit_is_not_changed(tmp_path):
         read(path, unit="V")
 
 
-@pytest.mark.parametrize("name, write, unit", [
-    ("a.dcm", lambda path: write_dicom(path, dicom_group(counts())), "uV"),
-    ("a.edf", lambda path: write_edf(path, counts()), "uV"),
-    ("a.xml", lambda path: write_aecg(path, counts()), "uV"),
-])
+@pytest.mark.parametrize(
+    "name, write, unit",
+    [
+        ("a.dcm", lambda path: write_dicom(path, dicom_group(counts())), "uV"),
+        ("a.edf", lambda path: write_edf(path, counts()), "uV"),
+        ("a.xml", lambda path: write_aecg(path, counts()), "uV"),
+    ],
+)
 def test_units_of_other_formats(tmp_path, name, write, unit):
     for module in ("pydicom", "edfio", "ecgdatakit"):
         pytest.importorskip(module)
@@ -228,9 +231,14 @@ def test_records_without_an_ending(tmp_path, monkeypatch):
         read("records100/00000/00002_lr")
 
 
-@pytest.mark.parametrize("line", [
-    "E00001.mat 12 500 3000 05-May-2020 14:50:55", "E00001.mat 12 500 3000", "E00001.dat 12 500 3000 10:00:00",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E00001.mat 12 500 3000 05-May-2020 14:50:55",
+        "E00001.mat 12 500 3000",
+        "E00001.dat 12 500 3000 10:00:00",
+    ],
+)
 @pytest.mark.parametrize("form", ["16 ", "16x1 "])
 def test_headers_of_2020(tmp_path, line, form):
     x = counts()

@@ -110,15 +110,18 @@ def test_names_without_an_ending(ptb, monkeypatch):
     assert names("m.tsv") == [os.path.join(str(ptb), name) for name in PTB]
 
 
-@pytest.mark.parametrize("name, text", [
-    ("files.txt", "{0}\n{1}\n\n# one more\n{2}\n"),
-    ("files.csv", "{0}\n{1}\n{2}\n"),
-    ("RECORDS", "{0}\n{1}\n{2}\n"),
-    ("files.csv", "ecg_id,filename_lr,filename_hr\n1,{0},records500/1\n2,{1},records500/2\n3,{2},records500/3\n"),
-    ("files.csv", "path;age\n{0};70\n{1};71\n{2};72\n"),
-    ("files.tsv", "age\trecord\n70\t{0}\n71\t{1}\n72\t{2}\n"),
-    ("files.csv", '\ufeffage,File\r\n70,"{0}"\r\n71,"{1}"\r\n72,"{2}"\r\n'),
-])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("files.txt", "{0}\n{1}\n\n# one more\n{2}\n"),
+        ("files.csv", "{0}\n{1}\n{2}\n"),
+        ("RECORDS", "{0}\n{1}\n{2}\n"),
+        ("files.csv", "ecg_id,filename_lr,filename_hr\n1,{0},records500/1\n2,{1},records500/2\n3,{2},records500/3\n"),
+        ("files.csv", "path;age\n{0};70\n{1};71\n{2};72\n"),
+        ("files.tsv", "age\trecord\n70\t{0}\n71\t{1}\n72\t{2}\n"),
+        ("files.csv", '\ufeffage,File\r\n70,"{0}"\r\n71,"{1}"\r\n72,"{2}"\r\n'),
+    ],
+)
 def test_lists_of_files(ptb, monkeypatch, name, text):
     (ptb / name).write_text(text.format(*PTB), encoding="utf-8", newline="")
     assert names(ptb / name) == [os.path.join(str(ptb), one) for one in PTB]
@@ -157,9 +160,19 @@ def test_columns_of_paths(tmp_path):
     paths = [str(save(tmp_path / f"{i}.npz")) for i in range(3)]
     frame = pandas.DataFrame({"path": paths, "age": [1, 2, 3]})
     several = (
-        frame.path, frame[["path"]], frame, frame.path.astype("category"), pandas.Index(paths), np.array(paths),
-        np.array(paths, object), np.array([os.fsencode(path) for path in paths]), tuple(paths), iter(paths),
-        ecgfm.Table({"file": paths}), {"record": paths}, pandas.DataFrame({"ecg": paths}),
+        frame.path,
+        frame[["path"]],
+        frame,
+        frame.path.astype("category"),
+        pandas.Index(paths),
+        np.array(paths),
+        np.array(paths, object),
+        np.array([os.fsencode(path) for path in paths]),
+        tuple(paths),
+        iter(paths),
+        ecgfm.Table({"file": paths}),
+        {"record": paths},
+        pandas.DataFrame({"ecg": paths}),
     )
     for given in several:
         assert names(given) == paths, type(given)
@@ -214,10 +227,18 @@ def test_units_through_predict(tmp_path):
 
 
 @pytest.mark.parametrize("mistake", [TypeError("no"), ZeroDivisionError(), ValueError("x" * 10_000), RecursionError()])
-@pytest.mark.parametrize("name, where", [
-    ("a.npy", "npy.make_record"), ("a.npz", "npz.make_record"), ("a.csv", "table._chosen"),
-    ("a.hea", "wfdb.make_record"), ("a.npz", "npz._parts"), ("a.csv", "table._values"), ("a.hea", "wfdb._opened"),
-])
+@pytest.mark.parametrize(
+    "name, where",
+    [
+        ("a.npy", "npy.make_record"),
+        ("a.npz", "npz.make_record"),
+        ("a.csv", "table._chosen"),
+        ("a.hea", "wfdb.make_record"),
+        ("a.npz", "npz._parts"),
+        ("a.csv", "table._values"),
+        ("a.hea", "wfdb._opened"),
+    ],
+)
 def test_a_mistake_in_a_reader_is_named(tmp_path, monkeypatch, mistake, name, where):
     np.save(tmp_path / "a.npy", X)
     save(tmp_path / "a.npz")
@@ -228,8 +249,10 @@ def test_a_mistake_in_a_reader_is_named(tmp_path, monkeypatch, mistake, name, wh
         raise mistake
 
     monkeypatch.setattr(f"ecgfm.ecg.readers.{where}", wrong)
-    with pytest.raises(FormatError, match="cannot be read: .* in the .* reader; if the file is right, this is a defect"
-                                          " of ecgfm: --debug shows it") as caught:
+    with pytest.raises(
+        FormatError,
+        match="cannot be read: .* in the .* reader; if the file is right, this is a defect of ecgfm: --debug shows it",
+    ) as caught:
         ecgfm.read(tmp_path / name)
     assert caught.value.__cause__ is mistake and caught.value.path == str(tmp_path / name)
     assert type(mistake).__name__ in str(caught.value)

@@ -3,9 +3,9 @@
 from importlib import resources
 
 import pytest
+import weights
 
 import ecgfm
-import weights
 
 DEMO = resources.files("ecgfm") / "assets" / "demo"
 

@@ -120,7 +120,11 @@ def test_rule_of_inflation():
 
 def test_mapped_arrays(tmp_path):
     path = tmp_path / "a.npy"
-    for array in (np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)), np.zeros((0, 3))):
+    for array in (
+        np.arange(12.0).reshape(3, 4),
+        np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),
+        np.zeros((0, 3)),
+    ):
         np.save(path, array)
         found = map_array(path)
         assert found.dtype == array.dtype and np.array_equal(found, array)
@@ -137,7 +141,17 @@ def test_text_of_values_is_bounded():
     nested = "x" * 10**6
     for _ in range(20):
         nested = [nested] * 1000
-    for value in (nested, 10**5000, -(10**5000), {"a" * 10**6: nested}, b"x" * 10**6, object(), {(): {1, 2}}, True, None):
+    for value in (
+        nested,
+        10**5000,
+        -(10**5000),
+        {"a" * 10**6: nested},
+        b"x" * 10**6,
+        object(),
+        {(): {1, 2}},
+        True,
+        None,
+    ):
         assert len(shown(value)) <= 100
     assert shown(3) == "3" and shown("a") == "'a'" and shown(np.float32(0.5)) == "0.5" and shown([1, "b"]) == "[1, 'b']"
     assert short("abcdefghij", 8) == "abcd ..." and short("abc", 8) == "abc"

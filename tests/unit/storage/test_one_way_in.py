@@ -11,14 +11,59 @@ PACKAGE = Path(ecgfm.__file__).parent
 
 #: Calls that open a file, or read one that a path names.
 OPENING = {
-    "open", "load", "memmap", "fromfile", "loadtxt", "genfromtxt", "GzipFile", "BZ2File", "LZMAFile", "ZipFile",
-    "read_text", "read_bytes", "File", "ParquetFile", "read_table", "read_csv", "read_parquet", "read_feather",
-    "read_excel", "read_hdf", "parse", "iterparse", "loadmat", "dcmread", "rdrecord", "rdheader", "rdsamp", "rdann",
-    "read_edf", "read_bdf", "copyfile", "copy", "copy2", "open_code", "mmap",
+    "open",
+    "load",
+    "memmap",
+    "fromfile",
+    "loadtxt",
+    "genfromtxt",
+    "GzipFile",
+    "BZ2File",
+    "LZMAFile",
+    "ZipFile",
+    "read_text",
+    "read_bytes",
+    "File",
+    "ParquetFile",
+    "read_table",
+    "read_csv",
+    "read_parquet",
+    "read_feather",
+    "read_excel",
+    "read_hdf",
+    "parse",
+    "iterparse",
+    "loadmat",
+    "dcmread",
+    "rdrecord",
+    "rdheader",
+    "rdsamp",
+    "rdann",
+    "read_edf",
+    "read_bdf",
+    "copyfile",
+    "copy",
+    "copy2",
+    "open_code",
+    "mmap",
 }
 OF_OTHERS = {"copy", "load", "parse", "open"}  # also names of methods that open nothing: counted with these owners only
-OWNERS = {"os", "io", "np", "numpy", "gzip", "bz2", "lzma", "tarfile", "shutil", "ElementTree", "codecs", "webbrowser",
-          "Path", "module"}
+OWNERS = {
+    "os",
+    "io",
+    "np",
+    "numpy",
+    "gzip",
+    "bz2",
+    "lzma",
+    "tarfile",
+    "shutil",
+    "ElementTree",
+    "codecs",
+    "webbrowser",
+    "Path",
+    "module",
+}
 
 #: Function -> why it may.
 ALLOWED = {
@@ -91,12 +136,31 @@ def test_every_other_way_has_its_reason():
     assert sorted(set(ALLOWED) - set(found)) == []
 
 
-@pytest.mark.parametrize("code", [
-    "open(p)", "open(p, 'rb')", "open(p, 'r+b')", "open(p, mode=m)", "os.open(p, 0)", "io.open(p)", "np.load(p)",
-    "gzip.open(p)", "zipfile.ZipFile(p)", "p.read_text()", "Path(p).read_bytes()", "h5py.File(p)", "np.memmap(p)",
-    "pandas.read_csv(p)", "np.fromfile(p)", "ElementTree.parse(p)", "wfdb.rdrecord(p)", "shutil.copyfile(p, q)",
-    "parquet.ParquetFile(p)", "mmap.mmap(p, 0)",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open(p)",
+        "open(p, 'rb')",
+        "open(p, 'r+b')",
+        "open(p, mode=m)",
+        "os.open(p, 0)",
+        "io.open(p)",
+        "np.load(p)",
+        "gzip.open(p)",
+        "zipfile.ZipFile(p)",
+        "p.read_text()",
+        "Path(p).read_bytes()",
+        "h5py.File(p)",
+        "np.memmap(p)",
+        "pandas.read_csv(p)",
+        "np.fromfile(p)",
+        "ElementTree.parse(p)",
+        "wfdb.rdrecord(p)",
+        "shutil.copyfile(p, q)",
+        "parquet.ParquetFile(p)",
+        "mmap.mmap(p, 0)",
+    ],
+)
 def test_they_are_found(code):
     assert len(list(openings(ast.parse(code)))) == 1
 

@@ -134,6 +134,6 @@ def test_states(model):
     for value in values:
         state = trainer.state()
         with pytest.raises(ecgfm.Error):
-            trainer.load_state(state | {"parameters": state["parameters"] | {name: value for name in tensor}})
+            trainer.load_state(state | {"parameters": state["parameters"] | dict.fromkeys(tensor, value)})
     for name, kept in before.items():
         np.testing.assert_array_equal(trainer.state_dict()[name], kept)
