@@ -7,15 +7,15 @@
 
 /* What a stream of numbers is for; part of the counter, so that no two purposes share numbers. */
 typedef enum {
-    ECG_DRAW_INPUT,       /* dropout before the positional convolution */
-    ECG_DRAW_ENCODER,     /* before the first layer */
-    ECG_DRAW_ATTENTION,   /* of the attention weights, a layer each */
+    ECG_DRAW_INPUT,     /* dropout before the positional convolution */
+    ECG_DRAW_ENCODER,   /* before the first layer */
+    ECG_DRAW_ATTENTION, /* of the attention weights, a layer each */
     ECG_DRAW_ATTENTION_OUT,
     ECG_DRAW_ACTIVATION,
     ECG_DRAW_RESIDUAL,
-    ECG_DRAW_FINAL,       /* before the pooling */
-    ECG_DRAW_LAYER,       /* whether a layer runs */
-    ECG_DRAW_FEATURES     /* of the quantizer's input */
+    ECG_DRAW_FINAL,   /* before the pooling */
+    ECG_DRAW_LAYER,   /* whether a layer runs */
+    ECG_DRAW_FEATURES /* of the quantizer's input */
 } ecg_draw;
 
 /* Where in the training a draw is made. */

@@ -21,19 +21,19 @@ ecg_status ecg_fail(ecg_status status, const char *format, ...) __attribute__((f
 const char *ecg_message(void);
 
 /* Returns from the enclosing function on failure: for functions that own nothing yet. */
-#define ECG_TRY(call)                        \
-    do {                                     \
-        ecg_status try_status_ = (call);     \
-        if (try_status_ != ECG_OK)           \
-            return try_status_;              \
+#define ECG_TRY(call)                    \
+    do {                                 \
+        ecg_status try_status_ = (call); \
+        if (try_status_ != ECG_OK)       \
+            return try_status_;          \
     } while (0)
 
 /* Jumps to `fail:` on failure, with the code in a local variable `status`. */
-#define ECG_TRY_GOTO(call)                   \
-    do {                                     \
-        status = (call);                     \
-        if (status != ECG_OK)                \
-            goto fail;                       \
+#define ECG_TRY_GOTO(call)    \
+    do {                      \
+        status = (call);      \
+        if (status != ECG_OK) \
+            goto fail;        \
     } while (0)
 
 #endif

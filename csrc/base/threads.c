@@ -90,23 +90,22 @@ int ecg_processors(void)
 
 /* Ten independent chains hide the latency of a fused multiply-add (4 cycles, two a cycle). One function
  * for each vector width, since a vector wider than the registers would be spilled to memory. */
-#define MULTIPLY_ADD(name, bytes, isa)                                                                     \
-    __attribute__((target(isa))) static double name(int64_t rounds, volatile float *sink)                  \
-    {                                                                                                      \
-        typedef float vector __attribute__((vector_size(bytes)));                                          \
-        vector zero = {0.f}, factor = zero + 0.999f, term = zero + 1e-9f;                                  \
-        vector a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero, i = zero,   \
-               j = zero;                                                                                   \
-        for (int64_t k = 0; k < rounds; k++) {                                                             \
-            a = a * factor + term, b = b * factor + term, c = c * factor + term, d = d * factor + term;    \
-            e = e * factor + term, f = f * factor + term, g = g * factor + term, h = h * factor + term;    \
-            i = i * factor + term, j = j * factor + term;                                                  \
-            __asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d), "+x"(e));                            \
-            __asm__ volatile("" : "+x"(f), "+x"(g), "+x"(h), "+x"(i), "+x"(j));                            \
-        }                                                                                                  \
-        vector sum = a + b + c + d + e + f + g + h + i + j;                                                \
-        *sink = sum[0];                                                                                    \
-        return (double)rounds * 10 * 2 * ((bytes) / 4);                                                    \
+#define MULTIPLY_ADD(name, bytes, isa)                                                                             \
+    __attribute__((target(isa))) static double name(int64_t rounds, volatile float *sink)                          \
+    {                                                                                                              \
+        typedef float vector __attribute__((vector_size(bytes)));                                                  \
+        vector zero = {0.f}, factor = zero + 0.999f, term = zero + 1e-9f;                                          \
+        vector a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero, i = zero, j = zero; \
+        for (int64_t k = 0; k < rounds; k++) {                                                                     \
+            a = a * factor + term, b = b * factor + term, c = c * factor + term, d = d * factor + term;            \
+            e = e * factor + term, f = f * factor + term, g = g * factor + term, h = h * factor + term;            \
+            i = i * factor + term, j = j * factor + term;                                                          \
+            __asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d), "+x"(e));                                    \
+            __asm__ volatile("" : "+x"(f), "+x"(g), "+x"(h), "+x"(i), "+x"(j));                                    \
+        }                                                                                                          \
+        vector sum = a + b + c + d + e + f + g + h + i + j;                                                        \
+        *sink = sum[0];                                                                                            \
+        return (double)rounds * 10 * 2 * ((bytes) / 4);                                                            \
     }
 
 MULTIPLY_ADD(multiply_add_512, 64, "avx512f")

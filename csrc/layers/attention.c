@@ -75,11 +75,13 @@ void ecg_head_mean_forward(float *dst, const float *weights, int64_t stride, int
 }
 
 /* Strides of (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
+/* clang-format off */
 #define MAPS(T, H) {(H) * (T) * (T), (T) * (T), (T), 1}
 #define MAPS_TRANSPOSED(T, H) {(H) * (T) * (T), (T) * (T), 1, (T)}
 #define HEADS(T, C, D) {(T) * (C), (D), (C), 1}
 #define FUSED(T, C, D) {(T) * 3 * (C), (D), 3 * (C), 1}
 #define FUSED_TRANSPOSED(T, C, D) {(T) * 3 * (C), (D), 1, 3 * (C)}
+/* clang-format on */
 
 /* Segments of one product: as few as keep all threads busy, so that what one step writes is still in the cache
  * when the next one reads it. A divisor of B. */
@@ -94,18 +96,42 @@ static int64_t segments_at_once(int64_t B, int64_t H)
 ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward)
 {
     int64_t C = H * D, B = segments_at_once(segments, H);
-    ecg_matmul_shape scores = {.B = B, .H = H, .M = T, .K = D, .N = T, .src = FUSED(T, C, D),
-                               .weights = FUSED_TRANSPOSED(T, C, D), .dst = MAPS(T, H)};
-    ecg_matmul_shape context = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H),
-                                .weights = FUSED(T, C, D), .dst = HEADS(T, C, D)};
-    ecg_matmul_shape diff_weights = {.B = B, .H = H, .M = T, .K = D, .N = T, .src = HEADS(T, C, D),
-                                     .weights = FUSED_TRANSPOSED(T, C, D), .dst = MAPS(T, H)};
-    ecg_matmul_shape diff_value = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS_TRANSPOSED(T, H),
-                                   .weights = HEADS(T, C, D), .dst = FUSED(T, C, D)};
-    ecg_matmul_shape diff_query = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H),
-                                   .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
-    ecg_matmul_shape diff_key = {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS_TRANSPOSED(T, H),
-                                 .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
+    ecg_matmul_shape scores = {.B = B,
+                               .H = H,
+                               .M = T,
+                               .K = D,
+                               .N = T,
+                               .src = FUSED(T, C, D),
+                               .weights = FUSED_TRANSPOSED(T, C, D),
+                               .dst = MAPS(T, H)};
+    ecg_matmul_shape context =
+        {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H), .weights = FUSED(T, C, D), .dst = HEADS(T, C, D)};
+    ecg_matmul_shape diff_weights = {.B = B,
+                                     .H = H,
+                                     .M = T,
+                                     .K = D,
+                                     .N = T,
+                                     .src = HEADS(T, C, D),
+                                     .weights = FUSED_TRANSPOSED(T, C, D),
+                                     .dst = MAPS(T, H)};
+    ecg_matmul_shape diff_value = {.B = B,
+                                   .H = H,
+                                   .M = T,
+                                   .K = T,
+                                   .N = D,
+                                   .src = MAPS_TRANSPOSED(T, H),
+                                   .weights = HEADS(T, C, D),
+                                   .dst = FUSED(T, C, D)};
+    ecg_matmul_shape diff_query =
+        {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H), .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
+    ecg_matmul_shape diff_key = {.B = B,
+                                 .H = H,
+                                 .M = T,
+                                 .K = T,
+                                 .N = D,
+                                 .src = MAPS_TRANSPOSED(T, H),
+                                 .weights = FUSED(T, C, D),
+                                 .dst = FUSED(T, C, D)};
     ops->B = B, ops->H = H, ops->T = T, ops->D = D;
     ops->repeats = segments / B;
     ops->stride = backward ? 0 : B * H * T * T;
@@ -166,9 +192,8 @@ static ecg_status make_weights(const float **dst, float *weights, float *dropped
     return ECG_OK;
 }
 
-ecg_status ecg_attention_forward(float *context, float *weights, float *dropped, const float *qkv,
-                                 const int64_t *valid, const ecg_dropout_mask *mask, ecg_attention_ops *ops,
-                                 const ecg_work *work)
+ecg_status ecg_attention_forward(float *context, float *weights, float *dropped, const float *qkv, const int64_t *valid,
+                                 const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
     for (int64_t b = 0; b < B * ops->repeats; b += B) {
@@ -176,8 +201,7 @@ ecg_status ecg_attention_forward(float *context, float *weights, float *dropped,
         int64_t at = b / B * ops->stride;
         ecg_dropout_mask part = part_of(mask, b, maps);
         ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, valid, b, &part, ops, work));
-        ECG_TRY(ecg_op_matmul_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C,
-                                  work->scratch));
+        ECG_TRY(ecg_op_matmul_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C, work->scratch));
     }
     return ECG_OK;
 }

@@ -5,8 +5,7 @@
 #include "../base/kernel.h"
 #include "parallel.h"
 
-ECG_KERNEL static void weight_norm_piece(float *dst, const float *v, const float *g, int64_t rows, int64_t K,
-                                         int64_t n)
+ECG_KERNEL static void weight_norm_piece(float *dst, const float *v, const float *g, int64_t rows, int64_t K, int64_t n)
 {
     double squares[ECG_COLUMNS] = {0};
     float factor[ECG_COLUMNS];

@@ -38,8 +38,8 @@ typedef struct {
 /* Memory that operations work in, and the order in which they run. */
 typedef struct {
     ecg_stream *stream;
-    void *packed;  /* weights that are packed anew on each run */
-    void *scratch; /* oneDNN's scratchpad */
+    void *packed;   /* weights that are packed anew on each run */
+    void *scratch;  /* oneDNN's scratchpad */
     bool overwrite; /* the gradient of a linear layer's weight takes the place of what is there */
 } ecg_work;
 
@@ -96,9 +96,9 @@ void ecg_gelu_backward(float *diff_src,       /* (n) */
 void ecg_layer_norm_forward(float *dst,                /* (M, C) */
                             const ecg_norm_kept *kept, /* (M, C), (M) */
                             const float *src,          /* (M, C) */
-                            const float *residual, /* (M, C) or NULL */
-                            const float *weight,   /* (C) */
-                            const float *bias,     /* (C) */
+                            const float *residual,     /* (M, C) or NULL */
+                            const float *weight,       /* (C) */
+                            const float *bias,         /* (C) */
                             int64_t M, int64_t C);
 
 /* diff_src is that of src and of residual; NULL where it is not needed; it may be diff_dst. */
@@ -159,10 +159,10 @@ ecg_status ecg_linear_forward(float *dst,       /* (M, N) */
                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
 /* diff_src is written, or what the ops were planned for. */
-ecg_status ecg_linear_backward(float *diff_src,             /* (M, K), or NULL where it is not needed */
-                               const ecg_linear *diff,      /* (N, K), (N) */
-                               const float *diff_dst,       /* (M, N) */
-                               const float *src,            /* (M, K) */
+ecg_status ecg_linear_backward(float *diff_src,        /* (M, K), or NULL where it is not needed */
+                               const ecg_linear *diff, /* (N, K), (N) */
+                               const float *diff_dst,  /* (M, N) */
+                               const float *src,       /* (M, K) */
                                const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
 /* The same for ops with ECG_MULTIPLY: diff_src is multiplied by `factor`. */
@@ -242,9 +242,9 @@ typedef struct {
     int64_t B, H, T, D; /* of one product; `repeats` of them make the batch */
     int64_t repeats;
     int64_t stride; /* from the maps of one product to those of the next: 0 with a backward, which makes them again */
-    ecg_op scores;       /* (B, H, T, T) = query key^T */
-    ecg_op context;      /* (B, T, H*D)  = weights value */
-    ecg_op diff_weights; /* (B, H, T, T) = diff_context value^T */
+    ecg_op scores;  /* (B, H, T, T) = query key^T */
+    ecg_op context; /* (B, T, H*D)  = weights value */
+    ecg_op diff_weights;                     /* (B, H, T, T) = diff_context value^T */
     ecg_op diff_value, diff_query, diff_key; /* into (B, T, 3*H*D) */
 } ecg_attention_ops;
 
@@ -294,20 +294,19 @@ typedef struct {
 } ecg_quantizer_shape;
 
 typedef struct {
-    int32_t *codes;     /* (R, G): the chosen entries */
-    float *soft;        /* (R, G, V): softmax((logits + noise) / temp), not used without noise */
-    float *clean;       /* (R, G, V): softmax(logits) */
-    double *mean;       /* (G, V): of clean over the rows */
-    double *hard;       /* (G, V): share of the rows whose largest logit it is */
+    int32_t *codes;                          /* (R, G): the chosen entries */
+    float *soft;                             /* (R, G, V): softmax((logits + noise) / temp), not used without noise */
+    float *clean;                            /* (R, G, V): softmax(logits) */
+    double *mean;                            /* (G, V): of clean over the rows */
+    double *hard;                            /* (G, V): share of the rows whose largest logit it is */
     double prob_perplexity, code_perplexity; /* summed over groups: of mean, of hard */
 } ecg_quantizer_kept;
 
 /* dst = the entry with the largest logit + noise of each group, side by side. noise NULL: none. */
-void ecg_quantizer_forward(float *dst,           /* (R, D) */
-                           ecg_quantizer_kept *kept,
-                           const float *logits,  /* (R, G, V) */
-                           const float *noise,   /* (R, G, V) or NULL */
-                           const float *vars,    /* (G, V, D/G) */
+void ecg_quantizer_forward(float *dst,                                    /* (R, D) */
+                           ecg_quantizer_kept *kept, const float *logits, /* (R, G, V) */
+                           const float *noise,                            /* (R, G, V) or NULL */
+                           const float *vars,                             /* (G, V, D/G) */
                            double temp, const ecg_quantizer_shape *shape);
 
 /* dst = the entries of these codes; and back: diff_vars += diff_dst at those entries. */
@@ -326,8 +325,7 @@ void ecg_quantizer_backward(float *diff_logits,    /* (R, G, V) */
                             float *diff_vars,      /* (G, V, D/G), added */
                             float *work,           /* (R + 1, G, V) */
                             const float *diff_dst, /* (R, D) */
-                            double diff_perplexity, const ecg_quantizer_kept *kept,
-                            const float *vars, /* (G, V, D/G) */
+                            double diff_perplexity, const ecg_quantizer_kept *kept, const float *vars, /* (G, V, D/G) */
                             double temp, const ecg_quantizer_shape *shape);
 
 /* dst = a * logistic(b) of src = [a | b]. */
@@ -362,10 +360,10 @@ typedef struct {
 /* What a layer leaves behind. All layers may share the weights. Without a backward they may share everything,
  * `hidden` may share memory with qkv, context and weights, and the norms are empty. */
 typedef struct {
-    float *qkv;     /* (M, 3C) */
-    float *context; /* (M, C) */
-    float *weights; /* of ecg_attention_forward */
-    float *hidden;  /* (M, F): before GELU; a backward leaves its slope there */
+    float *qkv;                 /* (M, 3C) */
+    float *context;             /* (M, C) */
+    float *weights;             /* of ecg_attention_forward */
+    float *hidden;              /* (M, F): before GELU; a backward leaves its slope there */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
     ecg_dropout_mask attention_mask, activation_mask, out_mask, residual_mask;
 } ecg_transformer_kept;
@@ -402,12 +400,11 @@ ecg_status ecg_transformer_forward(float *x,             /* (M, C), in place */
                                    void *context);
 
 /* diff = the gradient of x before the layer from that of x after it; the gradients of the parameters are added. */
-ecg_status ecg_transformer_backward(float *diff,      /* (M, C), in place */
-                                    const float *src, /* (M, C): x before the layer; post-norm order only */
+ecg_status ecg_transformer_backward(float *diff,          /* (M, C), in place */
+                                    const float *src,     /* (M, C): x before the layer; post-norm order only */
                                     const int64_t *valid, /* (B) or NULL */
-                                    const ecg_transformer_weights *diff_weights,
-                                    const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
-                                    const ecg_transformer_kept *kept, const ecg_transformer_work *work,
-                                    const ecg_transformer_shape *shape);
+                                    const ecg_transformer_weights *diff_weights, const ecg_transformer_weights *weights,
+                                    ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                                    const ecg_transformer_work *work, const ecg_transformer_shape *shape);
 
 #endif

@@ -107,8 +107,7 @@ void ecg_layer_norm_backward(float *diff_src, float *diff_weight, float *diff_bi
         return;
 #pragma omp parallel for schedule(static) if (M * C > ECG_SERIAL_ELEMENTS)
     for (int64_t m = 0; m < M; m++)
-        layer_norm_backward_row(diff_src + m * C, diff_dst + m * C, kept->normalized + m * C, kept->rstd[m], weight,
-                                C);
+        layer_norm_backward_row(diff_src + m * C, diff_dst + m * C, kept->normalized + m * C, kept->rstd[m], weight, C);
 }
 
 ECG_KERNEL static void restore_row(float *dst, const float *normalized, const float *weight, const float *bias,
@@ -119,8 +118,7 @@ ECG_KERNEL static void restore_row(float *dst, const float *normalized, const fl
         dst[c] = normalized[c] * weight[c] + bias[c];
 }
 
-void ecg_norm_restore(float *dst, const float *normalized, const float *weight, const float *bias, int64_t M,
-                      int64_t C)
+void ecg_norm_restore(float *dst, const float *normalized, const float *weight, const float *bias, int64_t M, int64_t C)
 {
 #pragma omp parallel for schedule(static) if (M * C > ECG_SERIAL_ELEMENTS)
     for (int64_t m = 0; m < M; m++)

@@ -60,8 +60,8 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
         src = branch;
     }
     ECG_TRY(ecg_linear_forward(kept->qkv, src, &weights->qkv, &ops->qkv, &work->base));
-    ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, kept->qkv, valid,
-                                  &kept->attention_mask, &ops->attention, &work->base));
+    ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, kept->qkv, valid, &kept->attention_mask,
+                                  &ops->attention, &work->base));
     ECG_TRY(ecg_linear_forward(branch, kept->context, &weights->out, &ops->out, &work->base));
     if (after_attention)
         ECG_TRY(after_attention(context, work, kept));
@@ -98,8 +98,7 @@ static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const
     ECG_TRY(ecg_linear_backward_times(work->diff_hidden, kept->hidden, &diff->fc2, diff_dst, work->activated,
                                       &weights->fc2, &ops->fc2, &work->base));
     ecg_norm_restore(work->rows, norm->normalized, norm_weights->weight, norm_weights->bias, M, shape->C);
-    return ecg_linear_backward(dst, &diff->fc1, work->diff_hidden, work->rows, &weights->fc1, &ops->fc1,
-                               &work->base);
+    return ecg_linear_backward(dst, &diff->fc1, work->diff_hidden, work->rows, &weights->fc1, &ops->fc1, &work->base);
 }
 
 /* dst = the gradient of `src`, the input of the attention, from that of its output; added in post-norm order. */
@@ -110,9 +109,8 @@ static ecg_status self_attention_backward(float *dst, const float *diff_dst, con
 {
     ECG_TRY(ecg_linear_backward(work->diff_context, &diff->out, diff_dst, kept->context, &weights->out, &ops->out,
                                 &work->base));
-    ECG_TRY(ecg_attention_backward(work->diff_qkv, kept->weights, work->dropped, work->diff_weights,
-                                   work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
-                                   &work->base));
+    ECG_TRY(ecg_attention_backward(work->diff_qkv, kept->weights, work->dropped, work->diff_weights, work->diff_context,
+                                   kept->qkv, valid, &kept->attention_mask, &ops->attention, &work->base));
     return ecg_linear_backward(dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
 }
 
@@ -125,10 +123,9 @@ static const float *through_dropout(const float *diff, const ecg_dropout_mask *m
 }
 
 ecg_status ecg_transformer_backward(float *diff, const float *src, const int64_t *valid,
-                                    const ecg_transformer_weights *diff_weights,
-                                    const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
-                                    const ecg_transformer_kept *kept, const ecg_transformer_work *work,
-                                    const ecg_transformer_shape *shape)
+                                    const ecg_transformer_weights *diff_weights, const ecg_transformer_weights *weights,
+                                    ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                                    const ecg_transformer_work *work, const ecg_transformer_shape *shape)
 {
     int64_t M = shape->B * shape->T, C = shape->C, n = M * C;
     const ecg_norm *norm1 = &weights->norm1, *norm2 = &weights->norm2;

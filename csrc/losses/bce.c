@@ -28,8 +28,8 @@ void ecg_bce_forward(ecg_bce_sums *sums, const float *logits, const float *label
     sums->count += B * Y;
 }
 
-void ecg_bce_backward(float *diff_logits, const float *logits, const float *labels, const float *pos_weight,
-                      int64_t B, int64_t Y)
+void ecg_bce_backward(float *diff_logits, const float *logits, const float *labels, const float *pos_weight, int64_t B,
+                      int64_t Y)
 {
     for (int64_t k = 0; k < B * Y; k++) {
         double p = 1 / (1 + exp(-(double)logits[k])), y = labels[k], weight = pos_weight ? pos_weight[k % Y] : 1;

@@ -7,9 +7,9 @@
 /* Sums over the cells of a batch; a prediction is positive where the logit is above 0. */
 typedef struct {
     double loss;
-    int64_t count;                                        /* cells */
-    int64_t correct;                                      /* cells whose prediction equals the label */
-    int64_t rows, exact;                                  /* rows; those of which every cell is correct */
+    int64_t count;                                         /* cells */
+    int64_t correct;                                       /* cells whose prediction equals the label */
+    int64_t rows, exact;                                   /* rows; those of which every cell is correct */
     int64_t true_positive, false_positive, false_negative; /* a label is positive unless it is 0 */
     float *logits; /* (rows, Y): gets those of each call, one after the other; NULL for none */
 } ecg_bce_sums;

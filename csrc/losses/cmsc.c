@@ -65,8 +65,8 @@ double ecg_cmsc(float *diff, double *work, const float *features, const int64_t 
             if (second[b] == second[a])
                 continue;
             double d = (double)partners * exp(work[a * B + b] - total) - (ids[a] == ids[b]);
-            double each = 0.5 * factor * d / ((double)places * temp * norm_of(features + a * C, C) *
-                                              norm_of(features + b * C, C));
+            double each = 0.5 * factor * d /
+                          ((double)places * temp * norm_of(features + a * C, C) * norm_of(features + b * C, C));
             for (int64_t c = 0; c < C; c++) {
                 diff[a * C + c] += (float)(each * features[b * C + c]);
                 diff[b * C + c] += (float)(each * features[a * C + c]);

@@ -125,8 +125,8 @@ static ecg_status projection_backward(const backward *b)
     if (w->post.M) {
         ecg_norm_restore(w->conv_rows, w->feature_norm.normalized, network->feature_norm.weight,
                          network->feature_norm.bias, M, K);
-        ECG_TRY(ecg_linear_backward(w->ping, &b->diff->post, w->x, w->conv_rows, &network->post, &w->post,
-                                    &w->work.base));
+        ECG_TRY(
+            ecg_linear_backward(w->ping, &b->diff->post, w->x, w->conv_rows, &network->post, &w->post, &w->work.base));
         diff_normed = w->ping;
     }
     if (b->masking)
@@ -200,8 +200,8 @@ static ecg_status extractor_backward(const backward *b)
 }
 
 ecg_status ecg_backward_encoder(const ecg_network *diff, const ecg_network *network, ecg_workspace *w,
-                                const ecg_masking *masking, double feature_grad_mult,
-                                ecg_status (*poll)(void *context), void *context)
+                                const ecg_masking *masking, double feature_grad_mult, ecg_status (*poll)(void *context),
+                                void *context)
 {
     const ecg_config *c = &w->config;
     backward b = {diff, network, w, masking};
@@ -234,9 +234,8 @@ ecg_status ecg_backward_encoder(const ecg_network *diff, const ecg_network *netw
     return extractor_backward(&b);
 }
 
-ecg_status ecg_backward(const ecg_network *diff, const ecg_network *network, ecg_workspace *w,
-                        const float *diff_logits, bool head_only, double feature_grad_mult,
-                        ecg_status (*poll)(void *context), void *context)
+ecg_status ecg_backward(const ecg_network *diff, const ecg_network *network, ecg_workspace *w, const float *diff_logits,
+                        bool head_only, double feature_grad_mult, ecg_status (*poll)(void *context), void *context)
 {
     const ecg_config *c = &w->config;
     if (!w->trains)

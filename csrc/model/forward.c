@@ -140,8 +140,8 @@ static ecg_status embed_positions(const forward *f)
                                 c->conv_pos);
     for (int64_t b = 0; b < w->B; b += w->pos.shape.batch) {
         int64_t at = b * w->T * c->C;
-        ECG_TRY(conv_forward(w, &w->pos, hidden + at, w->x + at, w->pos_weights, network->pos_packed,
-                             network->pos_bias));
+        ECG_TRY(
+            conv_forward(w, &w->pos, hidden + at, w->x + at, w->pos_weights, network->pos_packed, network->pos_bias));
     }
     ecg_gelu_forward(w->work.branch, hidden, n);
     return trace_rows(f, "conv_pos", w->work.branch, c->C);

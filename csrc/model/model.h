@@ -27,7 +27,7 @@ typedef struct {
     float **staging; /* (layers) of (3C, C), NULL when not in use */
     ecg_packed_layer *layers;
     ecg_packed convs[ECG_MAX_CONVS], post, pos, proj;
-    float *qkv_bias; /* (layers, 3C) */
+    float *qkv_bias;     /* (layers, 3C) */
     ecg_network network; /* where all of this is */
 } ecg_model;
 
@@ -91,21 +91,21 @@ typedef struct {
 
 /* Masking in pretraining, between the projection and the positional convolution. */
 typedef struct {
-    const uint8_t *steps;    /* (B, T): 1 = the step becomes mask_emb; as many in each row */
-    const uint8_t *channels; /* (B, C): 1 = the channel becomes 0 at all steps, or NULL */
-    bool predicted_only;     /* the steps stay as they are: only their features are wanted */
-    float *targets;          /* (R, K): the normed features of the masked steps, out */
-    double penalty;          /* mean of the squared conv features, out */
+    const uint8_t *steps;      /* (B, T): 1 = the step becomes mask_emb; as many in each row */
+    const uint8_t *channels;   /* (B, C): 1 = the channel becomes 0 at all steps, or NULL */
+    bool predicted_only;       /* the steps stay as they are: only their features are wanted */
+    float *targets;            /* (R, K): the normed features of the masked steps, out */
+    double penalty;            /* mean of the squared conv features, out */
     const float *diff_targets; /* (R, K): for the backward */
     double diff_penalty;       /* d loss / d penalty */
 } ecg_masking;
 
 /* What a call wants back; NULL for what it does not. */
 typedef struct {
-    float *logits;       /* (B, Y), classifier only */
-    float *embedding;    /* (B, C): `tokens` pooled over time */
-    float *tokens;       /* (B, T, C): of encoder layer `layer`, or the encoder's output where that is -1 */
-    float *attention;    /* (B, layers, T, T): attention weights averaged over heads */
+    float *logits;    /* (B, Y), classifier only */
+    float *embedding; /* (B, C): `tokens` pooled over time */
+    float *tokens;    /* (B, T, C): of encoder layer `layer`, or the encoder's output where that is -1 */
+    float *attention; /* (B, layers, T, T): attention weights averaged over heads */
     int64_t layer;
     ecg_masking *masking; /* pretraining only */
     /* Called between layers; anything but ECG_OK ends the forward. */
@@ -118,7 +118,7 @@ typedef struct {
 /* One forward of the workspace's B segments. valid[b] = the number of samples of segment b that are not
  * padding, or valid NULL where nothing is padded. noise is NULL where nothing is dropped. */
 ecg_status ecg_forward(const ecg_network *network, ecg_workspace *workspace, const float *src, /* (B, L, N) */
-                       const int64_t *valid,                                                /* (B) or NULL */
+                       const int64_t *valid,                                                   /* (B) or NULL */
                        const ecg_noise *noise, const ecg_outputs *outputs);
 
 /* ---- backward.c ---- */
@@ -133,7 +133,7 @@ ecg_status ecg_backward(const ecg_network *diff, const ecg_network *network, ecg
 /* The same below the heads: the workspace's stream holds the gradient of the encoder's output. masking is that of
  * the forward, or NULL. */
 ecg_status ecg_backward_encoder(const ecg_network *diff, const ecg_network *network, ecg_workspace *workspace,
-                                const ecg_masking *masking, double feature_grad_mult,
-                                ecg_status (*poll)(void *context), void *context);
+                                const ecg_masking *masking, double feature_grad_mult, ecg_status (*poll)(void *context),
+                                void *context);
 
 #endif

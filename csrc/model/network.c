@@ -24,6 +24,7 @@ static float **field(ecg_network *n, const ecg_parameter *p)
 {
     ecg_transformer_weights *layer = &n->layers[p->role < ECG_ENCODER_NORM_WEIGHT ? p->layer : 0];
     switch (p->role) {
+    /* clang-format off */
     case ECG_QUERY_WEIGHT: return &layer->qkv.weight;
     case ECG_QUERY_BIAS: return &layer->qkv.bias;
     case ECG_OUT_WEIGHT: return &layer->out.weight;
@@ -62,6 +63,7 @@ static float **field(ecg_network *n, const ecg_parameter *p)
     case ECG_FINAL_PROJ_WEIGHT: return &n->final.weight;
     case ECG_FINAL_PROJ_BIAS: return &n->final.bias;
     default: return NULL;
+        /* clang-format on */
     }
 }
 

@@ -14,8 +14,8 @@ typedef struct {
     ecg_work work;
     ecg_quantizer_shape shape;
     ecg_quantizer_kept kept;
-    ecg_dropout_mask features_mask; /* (R, K) */
-    float *targets, *diff_targets;  /* (R, K): the quantizer's input */
+    ecg_dropout_mask features_mask;        /* (R, K) */
+    float *targets, *diff_targets;         /* (R, K): the quantizer's input */
     float *code_logits, *diff_code_logits; /* (R, G, V) */
     float *quantized, *diff_quantized;     /* (P, D) */
     float *projected, *diff_projected;     /* (P, F): the targets of the contrastive loss, before the gate */
@@ -118,8 +118,13 @@ static ecg_status heads_create(heads *h, ecg_trainer *t, const ecg_pretrain_batc
     int64_t P;
     if (!ecg_product(&P, 2, (int64_t[]){rows, 1 + batch->codebook_count}))
         return ecg_fail(ECG_NO_MEMORY, "so many negatives are too large");
-    *h = (heads){.R = rows, .P = P, .K = ecg_config_features(c), .C = c->C, .F = c->final_dim,
-                 .D = c->latent_dim ? c->latent_dim : c->final_dim, .glu = c->target_glu};
+    *h = (heads){.R = rows,
+                 .P = P,
+                 .K = ecg_config_features(c),
+                 .C = c->C,
+                 .F = c->final_dim,
+                 .D = c->latent_dim ? c->latent_dim : c->final_dim,
+                 .glu = c->target_glu};
     h->shape = (ecg_quantizer_shape){.R = rows, .G = c->latent_groups, .V = c->latent_vars, .D = h->D};
     ECG_TRY(plan(h, t));
     lay_out(h, &arena, batch, dropout);
@@ -147,8 +152,10 @@ static ecg_status count_masked(int64_t *dst, const ecg_pretrain_batch *batch, in
             count += batch->steps[b * T + t] != 0;
         first = b == 0 ? count : first;
         if (count != first || count == 0)
-            return ecg_fail(ECG_BAD_SIGNAL, "row %lld has %lld masked steps, the first row %lld: they must be as many "
-                            "in each row, at least one", (long long)b, (long long)count, (long long)first);
+            return ecg_fail(ECG_BAD_SIGNAL,
+                            "row %lld has %lld masked steps, the first row %lld: they must be as many "
+                            "in each row, at least one",
+                            (long long)b, (long long)count, (long long)first);
         total += count;
     }
     for (int64_t i = 0; i < total * batch->negative_count; i++) {
@@ -180,8 +187,12 @@ static ecg_status codebook_codes(heads *h, const ecg_pretrain_batch *batch)
 static ecg_infonce_shape infonce_shape(const heads *h, const ecg_pretrain_batch *batch,
                                        const ecg_pretrain_settings *settings)
 {
-    return (ecg_infonce_shape){.R = h->R, .D = h->F, .negatives = batch->negative_count,
-                               .extra = batch->codebook_count, .G = h->shape.G, .temp = settings->logit_temp,
+    return (ecg_infonce_shape){.R = h->R,
+                               .D = h->F,
+                               .negatives = batch->negative_count,
+                               .extra = batch->codebook_count,
+                               .G = h->shape.G,
+                               .temp = settings->logit_temp,
                                .binary = settings->binary};
 }
 
@@ -289,8 +300,8 @@ static ecg_status contrast_backward(heads *h, ecg_trainer *t, const ecg_pretrain
     double codes = (double)(h->shape.G * h->shape.V);
     ecg_infonce_backward(h->diff_predictions, h->diff_gated, h->logits, h->norms, h->predictions, h->gated,
                          batch->negatives, &shape);
-    ECG_TRY(ecg_linear_backward(h->diff_rows, &diff->final, h->diff_predictions, h->rows, &n->final, &h->final,
-                                &h->work));
+    ECG_TRY(
+        ecg_linear_backward(h->diff_rows, &diff->final, h->diff_predictions, h->rows, &n->final, &h->final, &h->work));
     if (h->glu) {
         ecg_glu_backward(h->diff_gate_src, h->diff_gated, h->gate_src, h->P, h->F);
         ECG_TRY(ecg_linear_backward(h->diff_projected, &diff->glu, h->diff_gate_src, h->projected, &n->glu, &h->gate,
@@ -350,7 +361,9 @@ ecg_status ecg_pretrain_accumulate(ecg_trainer *t, ecg_pretrain_sums *sums, cons
     ECG_TRY_GOTO(ecg_trainer_plan_for(t, &w, batch->B, batch->N, threads, backward));
     ECG_TRY_GOTO(heads_create(&h, t, batch, rows, backward ? settings->dropout_features : 0));
     h.work.stream = w->work.base.stream;
-    ecg_masking masking = {.steps = batch->steps, .channels = batch->channels, .targets = h.targets,
+    ecg_masking masking = {.steps = batch->steps,
+                           .channels = batch->channels,
+                           .targets = h.targets,
                            .predicted_only = settings->predicted_only};
     ecg_outputs outputs = {.layer = -1, .masking = batch->steps ? &masking : NULL, .poll = poll, .context = context};
     ECG_TRY_GOTO(ecg_forward(&t->parameters, w, batch->src, batch->valid, noise, &outputs));
@@ -360,8 +373,8 @@ ecg_status ecg_pretrain_accumulate(ecg_trainer *t, ecg_pretrain_sums *sums, cons
         ECG_TRY_GOTO(heads_backward(&h, t, w, batch, settings));
         masking.diff_targets = h.diff_targets;
         masking.diff_penalty = settings->penalty * (double)h.R;
-        ECG_TRY_GOTO(ecg_backward_encoder(&t->gradients, &t->parameters, w, outputs.masking, t->feature_grad_mult,
-                                          poll, context));
+        ECG_TRY_GOTO(ecg_backward_encoder(&t->gradients, &t->parameters, w, outputs.masking, t->feature_grad_mult, poll,
+                                          context));
     }
     heads_free(&h);
     return ECG_OK;

@@ -13,16 +13,16 @@ static ecg_status in_range(const char *key, int64_t value, int64_t smallest, int
 {
     if (value >= smallest && value <= largest)
         return ECG_OK;
-    return ecg_fail(ECG_BAD_CONFIG, "%s is %lld, it must lie in %lld..%lld", key, (long long)value,
-                    (long long)smallest, (long long)largest);
+    return ecg_fail(ECG_BAD_CONFIG, "%s is %lld, it must lie in %lld..%lld", key, (long long)value, (long long)smallest,
+                    (long long)largest);
 }
 
 static ecg_status divides(const char *part_key, int64_t part, const char *whole_key, int64_t whole)
 {
     if (whole % part == 0)
         return ECG_OK;
-    return ecg_fail(ECG_BAD_CONFIG, "%s (%lld) must be a multiple of %s (%lld)", whole_key, (long long)whole,
-                    part_key, (long long)part);
+    return ecg_fail(ECG_BAD_CONFIG, "%s (%lld) must be a multiple of %s (%lld)", whole_key, (long long)whole, part_key,
+                    (long long)part);
 }
 
 ecg_status ecg_config_check(const ecg_config *config)
@@ -50,8 +50,8 @@ ecg_status ecg_config_check(const ecg_config *config)
         ECG_TRY(in_range("latent_dim", config->latent_dim, 0, 32768));
         ECG_TRY(in_range("final_dim", config->final_dim, 1, 32768));
         int64_t width = config->latent_dim ? config->latent_dim : config->final_dim;
-        ECG_TRY(divides("latent_groups", config->latent_groups, config->latent_dim ? "latent_dim" : "final_dim",
-                        width));
+        ECG_TRY(
+            divides("latent_groups", config->latent_groups, config->latent_dim ? "latent_dim" : "final_dim", width));
     }
     return ECG_OK;
 }
@@ -105,7 +105,11 @@ static void put(builder *b, ecg_role role, int64_t layer, ecg_init init, double 
         b->overflow = true;
     if (b->parameters && b->count < b->capacity) {
         ecg_parameter *p = &b->parameters[b->count];
-        *p = (ecg_parameter){.ndim = shape.ndim, .count = count, .role = role, .layer = layer, .init = init,
+        *p = (ecg_parameter){.ndim = shape.ndim,
+                             .count = count,
+                             .role = role,
+                             .layer = layer,
+                             .init = init,
                              .scale = scale};
         memcpy(p->shape, shape.shape, sizeof p->shape);
         int used = snprintf(p->name, sizeof p->name, "%s", b->prefix);

@@ -24,16 +24,16 @@ typedef struct {
 /* In brackets the original's key. */
 typedef struct {
     ecg_kind kind;
-    int64_t layers;             /* [encoder_layers] */
-    int64_t C, F, H;            /* [encoder_embed_dim], [encoder_ffn_embed_dim], [encoder_attention_heads] */
-    bool norm_first;            /* [layer_norm_first] */
-    bool extractor_layer_norm;  /* [extractor_mode] is layer_norm, not default */
-    bool conv_bias;             /* [conv_bias] */
-    int64_t leads;              /* [in_d] */
-    int64_t conv_count;         /* [conv_feature_layers] */
+    int64_t layers;            /* [encoder_layers] */
+    int64_t C, F, H;           /* [encoder_embed_dim], [encoder_ffn_embed_dim], [encoder_attention_heads] */
+    bool norm_first;           /* [layer_norm_first] */
+    bool extractor_layer_norm; /* [extractor_mode] is layer_norm, not default */
+    bool conv_bias;            /* [conv_bias] */
+    int64_t leads;             /* [in_d] */
+    int64_t conv_count;        /* [conv_feature_layers] */
     ecg_conv_spec convs[ECG_MAX_CONVS];
     int64_t conv_pos, conv_pos_groups;
-    int64_t labels;             /* [num_labels], classifier only */
+    int64_t labels;                                            /* [num_labels], classifier only */
     int64_t latent_vars, latent_groups, latent_dim, final_dim; /* pretraining only */
     bool target_glu;
 } ecg_config;
@@ -51,24 +51,56 @@ void ecg_config_steps(const ecg_config *config, int64_t N, int64_t steps[ECG_MAX
 int64_t ecg_config_min_samples(const ecg_config *config);
 
 typedef enum {
-    ECG_QUERY_WEIGHT, ECG_QUERY_BIAS, ECG_KEY_WEIGHT, ECG_KEY_BIAS, ECG_VALUE_WEIGHT, ECG_VALUE_BIAS,
-    ECG_OUT_WEIGHT, ECG_OUT_BIAS, ECG_NORM1_WEIGHT, ECG_NORM1_BIAS, ECG_FC1_WEIGHT, ECG_FC1_BIAS,
-    ECG_FC2_WEIGHT, ECG_FC2_BIAS, ECG_NORM2_WEIGHT, ECG_NORM2_BIAS,
-    ECG_ENCODER_NORM_WEIGHT, ECG_ENCODER_NORM_BIAS,
-    ECG_CONV_WEIGHT, ECG_CONV_BIAS, ECG_CONV_NORM_WEIGHT, ECG_CONV_NORM_BIAS,
-    ECG_POST_WEIGHT, ECG_POST_BIAS, ECG_POS_BIAS, ECG_POS_G, ECG_POS_V,
-    ECG_FEATURE_NORM_WEIGHT, ECG_FEATURE_NORM_BIAS, ECG_PROJ_WEIGHT, ECG_PROJ_BIAS,
-    ECG_MASK_EMB, ECG_VARS, ECG_CODE_WEIGHT, ECG_CODE_BIAS, ECG_PROJECT_Q_WEIGHT, ECG_PROJECT_Q_BIAS,
-    ECG_GLU_WEIGHT, ECG_GLU_BIAS, ECG_FINAL_PROJ_WEIGHT, ECG_FINAL_PROJ_BIAS
+    ECG_QUERY_WEIGHT,
+    ECG_QUERY_BIAS,
+    ECG_KEY_WEIGHT,
+    ECG_KEY_BIAS,
+    ECG_VALUE_WEIGHT,
+    ECG_VALUE_BIAS,
+    ECG_OUT_WEIGHT,
+    ECG_OUT_BIAS,
+    ECG_NORM1_WEIGHT,
+    ECG_NORM1_BIAS,
+    ECG_FC1_WEIGHT,
+    ECG_FC1_BIAS,
+    ECG_FC2_WEIGHT,
+    ECG_FC2_BIAS,
+    ECG_NORM2_WEIGHT,
+    ECG_NORM2_BIAS,
+    ECG_ENCODER_NORM_WEIGHT,
+    ECG_ENCODER_NORM_BIAS,
+    ECG_CONV_WEIGHT,
+    ECG_CONV_BIAS,
+    ECG_CONV_NORM_WEIGHT,
+    ECG_CONV_NORM_BIAS,
+    ECG_POST_WEIGHT,
+    ECG_POST_BIAS,
+    ECG_POS_BIAS,
+    ECG_POS_G,
+    ECG_POS_V,
+    ECG_FEATURE_NORM_WEIGHT,
+    ECG_FEATURE_NORM_BIAS,
+    ECG_PROJ_WEIGHT,
+    ECG_PROJ_BIAS,
+    ECG_MASK_EMB,
+    ECG_VARS,
+    ECG_CODE_WEIGHT,
+    ECG_CODE_BIAS,
+    ECG_PROJECT_Q_WEIGHT,
+    ECG_PROJECT_Q_BIAS,
+    ECG_GLU_WEIGHT,
+    ECG_GLU_BIAS,
+    ECG_FINAL_PROJ_WEIGHT,
+    ECG_FINAL_PROJ_BIAS
 } ecg_role;
 
 typedef enum {
     ECG_INIT_ZEROS,
     ECG_INIT_ONES,
-    ECG_INIT_NORMAL,   /* mean 0, standard deviation `scale` */
-    ECG_INIT_UNIFORM,  /* -scale .. scale */
-    ECG_INIT_UNIT,     /* 0 .. 1 */
-    ECG_INIT_TAP_NORM  /* norm of conv_pos's v for each tap */
+    ECG_INIT_NORMAL,  /* mean 0, standard deviation `scale` */
+    ECG_INIT_UNIFORM, /* -scale .. scale */
+    ECG_INIT_UNIT,    /* 0 .. 1 */
+    ECG_INIT_TAP_NORM /* norm of conv_pos's v for each tap */
 } ecg_init;
 
 typedef struct {

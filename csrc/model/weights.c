@@ -38,10 +38,13 @@ static ecg_conv_shape nominal_conv(const ecg_config *config, int64_t layer)
 {
     int64_t steps[ECG_MAX_CONVS + 1];
     ecg_config_steps(config, nominal_samples(config), steps);
-    return (ecg_conv_shape){.batch = NOMINAL_BATCH, .src_steps = steps[layer],
+    return (ecg_conv_shape){.batch = NOMINAL_BATCH,
+                            .src_steps = steps[layer],
                             .src_channels = layer ? config->convs[layer - 1].channels : config->leads,
-                            .dst_channels = config->convs[layer].channels, .groups = 1,
-                            .kernel = config->convs[layer].kernel, .stride = config->convs[layer].stride};
+                            .dst_channels = config->convs[layer].channels,
+                            .groups = 1,
+                            .kernel = config->convs[layer].kernel,
+                            .stride = config->convs[layer].stride};
 }
 
 static int64_t nominal_tokens(const ecg_config *config)
@@ -276,9 +279,15 @@ ecg_status ecg_model_finish(ecg_model *model)
     float *weights = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, v, g, C, C / groups, k);
-    ecg_conv_shape shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH), .src_steps = nominal_tokens(c),
-                            .src_channels = C, .dst_channels = C, .groups = groups, .kernel = k, .stride = 1,
-                            .pad_left = k / 2, .pad_right = k % 2 ? k / 2 : k / 2 - 1};
+    ecg_conv_shape shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH),
+                            .src_steps = nominal_tokens(c),
+                            .src_channels = C,
+                            .dst_channels = C,
+                            .groups = groups,
+                            .kernel = k,
+                            .stride = 1,
+                            .pad_left = k / 2,
+                            .pad_right = k % 2 ? k / 2 : k / 2 - 1};
     ecg_status status = ecg_pack_conv(&model->pos, weights, &shape);
     ecg_free(weights);
     model->ready = status == ECG_OK;

@@ -214,9 +214,13 @@ static ecg_status plan_ops(ecg_workspace *w, const ecg_network *network)
     int64_t channels = c->leads, k = c->conv_pos, M = w->B * w->T;
     bool extractor = w->trains && w->training.extractor;
     for (int64_t i = 0; i < c->conv_count; i++) {
-        w->convs[i].shape = (ecg_conv_shape){.batch = w->B, .src_steps = w->steps[i], .src_channels = channels,
-                                             .dst_channels = c->convs[i].channels, .groups = 1,
-                                             .kernel = c->convs[i].kernel, .stride = c->convs[i].stride};
+        w->convs[i].shape = (ecg_conv_shape){.batch = w->B,
+                                             .src_steps = w->steps[i],
+                                             .src_channels = channels,
+                                             .dst_channels = c->convs[i].channels,
+                                             .groups = 1,
+                                             .kernel = c->convs[i].kernel,
+                                             .stride = c->convs[i].stride};
         ECG_TRY(plan_conv(&w->convs[i], network->convs[i].packed, c->conv_bias, extractor, extractor && i > 0, true,
                           sizes));
         channels = c->convs[i].channels;
@@ -225,9 +229,14 @@ static ecg_status plan_ops(ecg_workspace *w, const ecg_network *network)
         ECG_TRY(ecg_linear_plan(&w->post, &network->post, M, channels, c->C, w->trains));
         ecg_linear_sizes(&w->post, sizes);
     }
-    w->pos.shape = (ecg_conv_shape){.batch = w->fresh ? w->B : ecg_positions_batch(c, w->B), .src_steps = w->T,
-                                    .src_channels = c->C, .dst_channels = c->C, .groups = c->conv_pos_groups,
-                                    .kernel = k, .stride = 1, .pad_left = k / 2,
+    w->pos.shape = (ecg_conv_shape){.batch = w->fresh ? w->B : ecg_positions_batch(c, w->B),
+                                    .src_steps = w->T,
+                                    .src_channels = c->C,
+                                    .dst_channels = c->C,
+                                    .groups = c->conv_pos_groups,
+                                    .kernel = k,
+                                    .stride = 1,
+                                    .pad_left = k / 2,
                                     .pad_right = k % 2 ? k / 2 : k / 2 - 1};
     ECG_TRY(plan_conv(&w->pos, network->pos_packed, true, w->trains, w->trains, false, sizes));
     if (c->kind == ECG_CLASSIFIER) {

@@ -50,17 +50,17 @@ struct ecg_workspace {
 
     /* Kept for the backward. Without one there is a single entry of `kept`. */
     ecg_conv_kept conv_kept[ECG_MAX_CONVS];
-    ecg_norm_kept feature_norm, encoder_norm; /* (M, K), (M); (M, C), (M) */
-    float *pos_src, *pos_hidden;              /* (M, C): input of the positional branch; before its GELU */
+    ecg_norm_kept feature_norm, encoder_norm;              /* (M, K), (M); (M, C), (M) */
+    float *pos_src, *pos_hidden;                           /* (M, C): input of the positional branch; before its GELU */
     ecg_dropout_mask input_mask, encoder_mask, final_mask; /* (M, C) */
-    ecg_transformer_kept *kept;               /* (layers) or (1) */
-    float **layer_src;                        /* (layers) of (M, C), with `recompute` */
-    float *layer_rows;                        /* (M, C): a layer's input, restored */
-    bool *runs;                               /* (layers): false for a layer that was dropped */
-    float *replay;                            /* (M, C): a layer's stream while it is computed again */
-    float *diff_pooled;                       /* (B, C) */
-    bool overwrite;                           /* the layers' matrices have no gradient yet: write, don't add */
-    const ecg_noise *noise;                   /* of the last forward; NULL where nothing is dropped */
+    ecg_transformer_kept *kept;                            /* (layers) or (1) */
+    float **layer_src;                                     /* (layers) of (M, C), with `recompute` */
+    float *layer_rows;                                     /* (M, C): a layer's input, restored */
+    bool *runs;                                            /* (layers): false for a layer that was dropped */
+    float *replay;                                         /* (M, C): a layer's stream while it is computed again */
+    float *diff_pooled;                                    /* (B, C) */
+    bool overwrite;         /* the layers' matrices have no gradient yet: write, don't add */
+    const ecg_noise *noise; /* of the last forward; NULL where nothing is dropped */
 };
 
 /* What layer i keeps. */

@@ -22,13 +22,13 @@ ecg_status create_primitive(dnnl_primitive_t *dst, const_dnnl_primitive_desc_t d
 ecg_status onednn_fail(dnnl_status_t status, const char *call);
 
 /* Calls oneDNN; on failure keeps the message and jumps to `fail:` with `status` set. */
-#define DNNL(call)                                                       \
-    do {                                                                 \
-        dnnl_status_t dnnl_status_ = (call);                             \
-        if (dnnl_status_ != dnnl_success) {                              \
-            status = onednn_fail(dnnl_status_, #call);                   \
-            goto fail;                                                   \
-        }                                                                \
+#define DNNL(call)                                     \
+    do {                                               \
+        dnnl_status_t dnnl_status_ = (call);           \
+        if (dnnl_status_ != dnnl_success) {            \
+            status = onednn_fail(dnnl_status_, #call); \
+            goto fail;                                 \
+        }                                              \
     } while (0)
 
 /* Attributes: the caller's scratchpad, so that running an op allocates nothing. */

@@ -125,8 +125,7 @@ ecg_status linear_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weig
     ECG_TRY(get_engine());
     ECG_TRY_GOTO(make_attributes(&attributes));
     DNNL(dnnl_memory_desc_create_with_tag(&src_desc, 2, (dnnl_dims_t){M, K}, dnnl_f32, dnnl_ab));
-    DNNL(dnnl_memory_desc_create_with_tag(&any_desc, 2, (dnnl_dims_t){rows, columns}, dnnl_f32,
-                                          dnnl_format_tag_any));
+    DNNL(dnnl_memory_desc_create_with_tag(&any_desc, 2, (dnnl_dims_t){rows, columns}, dnnl_f32, dnnl_format_tag_any));
     DNNL(dnnl_memory_desc_create_with_tag(&dst_desc, 2, (dnnl_dims_t){M, N}, dnnl_f32, dnnl_ab));
     ECG_TRY_GOTO(set_after(attributes, after, dst_desc));
     if (matmul) {
@@ -167,16 +166,16 @@ ecg_status conv_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weight
                                               dnnl_format_tag_any));
     else
         DNNL(dnnl_memory_desc_create_with_tag(&any_desc, 4,
-                                              (dnnl_dims_t){groups, O / groups, I / groups, shape->kernel},
-                                              dnnl_f32, dnnl_format_tag_any));
+                                              (dnnl_dims_t){groups, O / groups, I / groups, shape->kernel}, dnnl_f32,
+                                              dnnl_format_tag_any));
     DNNL(dnnl_memory_desc_create_with_tag(&bias_desc, 1, (dnnl_dims_t){O}, dnnl_f32, dnnl_a));
-    DNNL(dnnl_memory_desc_create_with_tag(&dst_desc, 3,
-                                          (dnnl_dims_t){shape->batch, O, ecg_conv_dst_steps(shape)}, dnnl_f32,
-                                          dnnl_nwc));
-    DNNL(dnnl_convolution_forward_primitive_desc_create(
-        dst, engine, dnnl_forward_inference, dnnl_convolution_direct, src_desc, weights ? weights : any_desc,
-        bias ? bias_desc : NULL, dst_desc, (dnnl_dims_t){shape->stride}, (dnnl_dims_t){0},
-        (dnnl_dims_t){shape->pad_left}, (dnnl_dims_t){shape->pad_right}, attributes));
+    DNNL(dnnl_memory_desc_create_with_tag(&dst_desc, 3, (dnnl_dims_t){shape->batch, O, ecg_conv_dst_steps(shape)},
+                                          dnnl_f32, dnnl_nwc));
+    DNNL(dnnl_convolution_forward_primitive_desc_create(dst, engine, dnnl_forward_inference, dnnl_convolution_direct,
+                                                        src_desc, weights ? weights : any_desc, bias ? bias_desc : NULL,
+                                                        dst_desc, (dnnl_dims_t){shape->stride}, (dnnl_dims_t){0},
+                                                        (dnnl_dims_t){shape->pad_left}, (dnnl_dims_t){shape->pad_right},
+                                                        attributes));
 fail:
     dnnl_memory_desc_destroy(src_desc);
     dnnl_memory_desc_destroy(any_desc);
@@ -321,8 +320,8 @@ static ecg_status repack(ecg_packed *dst, const ecg_packed *weights, const_dnnl_
  * the weights, `packed` the one with the layout that they have. The choice may depend on the batch and the
  * number of threads (an AVX-512 convolution with 48 channels a group: 48 at once for one segment, 32 for
  * more), and a layout that is not the choice may lead to code that is a thousand times slower. */
-static ecg_status finish_conv(ecg_op *op, const_dnnl_primitive_desc_t free_choice,
-                                   const_dnnl_primitive_desc_t packed, const ecg_packed *weights, bool bias)
+static ecg_status finish_conv(ecg_op *op, const_dnnl_primitive_desc_t free_choice, const_dnnl_primitive_desc_t packed,
+                              const ecg_packed *weights, bool bias)
 {
     const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(free_choice, dnnl_query_weights_md, 0);
     if (dnnl_memory_desc_equal(chosen, weights->desc) ||

@@ -119,8 +119,8 @@ ecg_status ecg_op_linear_gradient_run(ecg_op *op, ecg_stream *stream, float *dif
 
 /* diff_weights (O, I/groups, kernel) of a convolution, row-major: added to what is there, or in its place. */
 ecg_status ecg_fresh_conv_gradient(ecg_fresh_op *op, const ecg_conv_shape *shape, bool add);
-ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights,
-                                       const float *diff_dst, const float *src, void *packed, void *scratch);
+ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights, const float *diff_dst,
+                                       const float *src, void *packed, void *scratch);
 
 /* The version of the library in use, such as "3.2.0", and the instruction set that it uses. */
 void ecg_onednn_version(char *dst, size_t size);

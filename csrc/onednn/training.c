@@ -32,8 +32,7 @@ static ecg_status finish_fresh(ecg_fresh_op *op, const_dnnl_memory_desc_t plain,
 {
     ECG_TRY(gradient ? reorder_op(&op->pack, plain, packed, add) : reorder_op(&op->pack, packed, plain, false));
     op->packed_bytes = dnnl_memory_desc_get_size(packed);
-    op->scratch_bytes = op->pack.scratch_bytes > op->run.scratch_bytes ? op->pack.scratch_bytes
-                                                                       : op->run.scratch_bytes;
+    op->scratch_bytes = op->pack.scratch_bytes > op->run.scratch_bytes ? op->pack.scratch_bytes : op->run.scratch_bytes;
     return ECG_OK;
 }
 
@@ -122,15 +121,15 @@ static ecg_status conv_parts_create(conv_parts *p, const ecg_conv_shape *shape)
     DNNL(dnnl_memory_desc_create_with_tag(&p->dst, 3, (dnnl_dims_t){shape->batch, O, ecg_conv_dst_steps(shape)},
                                           dnnl_f32, dnnl_nwc));
     if (groups == 1)
-        DNNL(dnnl_memory_desc_create_with_tag(&p->weights, 3, (dnnl_dims_t){O, I, k}, dnnl_f32,
-                                              dnnl_format_tag_any));
+        DNNL(dnnl_memory_desc_create_with_tag(&p->weights, 3, (dnnl_dims_t){O, I, k}, dnnl_f32, dnnl_format_tag_any));
     else
         DNNL(dnnl_memory_desc_create_with_tag(&p->weights, 4, (dnnl_dims_t){groups, O / groups, I / groups, k},
                                               dnnl_f32, dnnl_format_tag_any));
-    DNNL(dnnl_convolution_forward_primitive_desc_create(
-        &p->forward, engine, dnnl_forward_training, dnnl_convolution_direct, p->src, p->weights, NULL, p->dst,
-        (dnnl_dims_t){shape->stride}, (dnnl_dims_t){0}, (dnnl_dims_t){shape->pad_left},
-        (dnnl_dims_t){shape->pad_right}, p->attributes));
+    DNNL(dnnl_convolution_forward_primitive_desc_create(&p->forward, engine, dnnl_forward_training,
+                                                        dnnl_convolution_direct, p->src, p->weights, NULL, p->dst,
+                                                        (dnnl_dims_t){shape->stride}, (dnnl_dims_t){0},
+                                                        (dnnl_dims_t){shape->pad_left}, (dnnl_dims_t){shape->pad_right},
+                                                        p->attributes));
 fail:
     return status;
 }
@@ -140,9 +139,11 @@ ecg_status ecg_fresh_conv_backward(ecg_fresh_op *op, const ecg_conv_shape *shape
     ecg_status status = ECG_OK;
     conv_parts p = {0};
     ECG_TRY_GOTO(conv_parts_create(&p, shape));
-    DNNL(dnnl_convolution_backward_data_primitive_desc_create(
-        &p.backward, engine, dnnl_convolution_direct, p.src, p.weights, p.dst, (dnnl_dims_t){shape->stride},
-        (dnnl_dims_t){0}, (dnnl_dims_t){shape->pad_left}, (dnnl_dims_t){shape->pad_right}, p.forward, p.attributes));
+    DNNL(dnnl_convolution_backward_data_primitive_desc_create(&p.backward, engine, dnnl_convolution_direct, p.src,
+                                                              p.weights, p.dst, (dnnl_dims_t){shape->stride},
+                                                              (dnnl_dims_t){0}, (dnnl_dims_t){shape->pad_left},
+                                                              (dnnl_dims_t){shape->pad_right}, p.forward,
+                                                              p.attributes));
     const_dnnl_memory_desc_t packed = dnnl_primitive_desc_query_md(p.backward, dnnl_query_weights_md, 0);
     ecg_argument arguments[3] = {{DNNL_ARG_DIFF_SRC, p.src}, {DNNL_ARG_DIFF_DST, p.dst}, {DNNL_ARG_WEIGHTS, packed}};
     ECG_TRY_GOTO(finish_op(&op->run, p.backward, arguments, 3));
@@ -195,9 +196,11 @@ ecg_status ecg_fresh_conv_gradient(ecg_fresh_op *op, const ecg_conv_shape *shape
     ecg_status status = ECG_OK;
     conv_parts p = {0};
     ECG_TRY_GOTO(conv_parts_create(&p, shape));
-    DNNL(dnnl_convolution_backward_weights_primitive_desc_create(
-        &p.backward, engine, dnnl_convolution_direct, p.src, p.weights, NULL, p.dst, (dnnl_dims_t){shape->stride},
-        (dnnl_dims_t){0}, (dnnl_dims_t){shape->pad_left}, (dnnl_dims_t){shape->pad_right}, p.forward, p.attributes));
+    DNNL(dnnl_convolution_backward_weights_primitive_desc_create(&p.backward, engine, dnnl_convolution_direct, p.src,
+                                                                 p.weights, NULL, p.dst, (dnnl_dims_t){shape->stride},
+                                                                 (dnnl_dims_t){0}, (dnnl_dims_t){shape->pad_left},
+                                                                 (dnnl_dims_t){shape->pad_right}, p.forward,
+                                                                 p.attributes));
     const_dnnl_memory_desc_t packed = dnnl_primitive_desc_query_md(p.backward, dnnl_query_diff_weights_md, 0);
     ecg_argument arguments[3] = {{DNNL_ARG_DIFF_WEIGHTS, packed}, {DNNL_ARG_DIFF_DST, p.dst}, {DNNL_ARG_SRC, p.src}};
     ECG_TRY_GOTO(finish_op(&op->run, p.backward, arguments, 3));
@@ -207,8 +210,8 @@ fail:
     return status;
 }
 
-ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights,
-                                       const float *diff_dst, const float *src, void *packed, void *scratch)
+ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights, const float *diff_dst,
+                                       const float *src, void *packed, void *scratch)
 {
     ECG_TRY(ecg_op_execute(&op->run, stream, (void *const[]){packed, (void *)diff_dst, (void *)src}, scratch));
     return ecg_op_execute(&op->pack, stream, (void *const[]){diff_weights, packed}, scratch);

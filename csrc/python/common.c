@@ -142,9 +142,8 @@ int parse_config(ecg_config *dst, PyObject *dict, const char *kind)
         return -1;
     if (dst->kind == ECG_PRETRAINING &&
         (get_integer(&dst->latent_vars, dict, "latent_vars") ||
-         get_integer(&dst->latent_groups, dict, "latent_groups") ||
-         get_integer(&dst->latent_dim, dict, "latent_dim") || get_integer(&dst->final_dim, dict, "final_dim") ||
-         get_bool(&dst->target_glu, dict, "target_glu")))
+         get_integer(&dst->latent_groups, dict, "latent_groups") || get_integer(&dst->latent_dim, dict, "latent_dim") ||
+         get_integer(&dst->final_dim, dict, "final_dim") || get_bool(&dst->target_glu, dict, "target_glu")))
         return -1;
     ecg_status status = ecg_config_check(dst);
     if (status != ECG_OK) {

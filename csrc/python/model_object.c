@@ -21,8 +21,7 @@ typedef struct {
 } lease;
 
 typedef struct {
-    PyObject_HEAD
-    ecg_model model;
+    PyObject_HEAD ecg_model model;
     lease idle[MAX_IDLE]; /* oldest first */
     int idle_count;
 } ModelObject;
@@ -290,13 +289,17 @@ static ecg_status run_passes(call *c, int64_t layer, int64_t pass)
         status = take(c->self, &l, B, N);
         if (status != ECG_OK)
             break;
-        ecg_outputs outputs = {.logits = at(c->logits, begin), .embedding = at(c->embedding, begin),
-                               .tokens = at(c->tokens, begin), .attention = at(c->attention, begin), .layer = layer,
-                               .poll = poll_call, .trace = c->trace ? keep_trace : NULL, .context = c};
+        ecg_outputs outputs = {.logits = at(c->logits, begin),
+                               .embedding = at(c->embedding, begin),
+                               .tokens = at(c->tokens, begin),
+                               .attention = at(c->attention, begin),
+                               .layer = layer,
+                               .poll = poll_call,
+                               .trace = c->trace ? keep_trace : NULL,
+                               .context = c};
         const int64_t *valid = c->valid ? (const int64_t *)PyArray_DATA(c->valid) + begin : NULL;
         c->poll.thread = PyEval_SaveThread();
-        status = ecg_forward(&c->self->model.network, l.workspace, at((PyObject *)c->x, begin), valid, NULL,
-                             &outputs);
+        status = ecg_forward(&c->self->model.network, l.workspace, at((PyObject *)c->x, begin), valid, NULL, &outputs);
         poll_end(&c->poll);
         give_back(c->self, &l);
     }

@@ -164,9 +164,9 @@ const char trainer_pretrain_doc[] =
 
 PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "steps", "negatives", "settings", "codebook", "valid", "channels", "gumbel", "ids",
-                            "second", "seed", "rank", "update", "first_row", "backward", "noise", "company",
-                            NULL};
+    static char *names[] = {"x",        "steps",     "negatives", "settings", "codebook", "valid",
+                            "channels", "gumbel",    "ids",       "second",   "seed",     "rank",
+                            "update",   "first_row", "backward",  "noise",    "company",  NULL};
     arrays a = {.codebook = Py_None, .channels = Py_None, .gumbel = Py_None, .ids = Py_None, .second = Py_None};
     PyObject *settings_dict, *valid = Py_None, *masks = Py_None, *company = Py_None, *result = NULL;
     unsigned int seed = 0, rank = 0, update = 0;
@@ -176,8 +176,8 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
     ecg_pretrain_settings settings;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpOO", names, &PyArray_Type, &c.x, &a.steps,
                                      &a.negatives, &PyDict_Type, &settings_dict, &a.codebook, &valid, &a.channels,
-                                     &a.gumbel, &a.ids, &a.second, &seed, &rank, &update, &first_row, &backward,
-                                     &masks, &company))
+                                     &a.gumbel, &a.ids, &a.second, &seed, &rank, &update, &first_row, &backward, &masks,
+                                     &company))
         return NULL;
     const ecg_config *config = &c.self->trainer.config;
     const ecg_training *training = &c.self->trainer.training;
@@ -185,7 +185,9 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
         return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
     if (trainer_signals(&c, valid) || parse_settings(&settings, settings_dict))
         return NULL;
-    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0), .N = PyArray_DIM(c.x, 2), .src = PyArray_DATA(c.x),
+    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0),
+                            .N = PyArray_DIM(c.x, 2),
+                            .src = PyArray_DATA(c.x),
                             .valid = trainer_valid(&c)};
     company_call everybody = {.poll = &c.poll};
     PyObject *codes = NULL, *logits = NULL;
@@ -208,7 +210,9 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
     if (codes && logits && !begin_threads(&threads) && !trainer_begin(c.self)) {
         ecg_pretrain_sums sums = {0};
         ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)codes), PyArray_DATA((PyArrayObject *)logits)};
-        ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask,
+        ecg_noise noise = {.key = {seed, rank, update},
+                           .first_row = first_row,
+                           .given = trainer_given_mask,
                            .context = &c};
         poll_begin(&c.poll);
         ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,

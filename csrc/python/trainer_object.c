@@ -24,10 +24,16 @@ int trainer_flag(bool *dst, PyObject *dict, const char *key)
 /* The settings of training; probabilities lie in [0, 1). */
 static int parse_training(ecg_training *dst, double *feature_grad_mult, PyObject *dict)
 {
-    struct { const char *key; double *dst; } rates[] = {
-        {"dropout", &dst->rates.dropout}, {"attention_dropout", &dst->rates.attention_dropout},
-        {"activation_dropout", &dst->rates.activation_dropout}, {"dropout_input", &dst->rates.dropout_input},
-        {"final_dropout", &dst->rates.final_dropout}, {"encoder_layerdrop", &dst->rates.encoder_layerdrop},
+    struct {
+        const char *key;
+        double *dst;
+    } rates[] = {
+        {"dropout", &dst->rates.dropout},
+        {"attention_dropout", &dst->rates.attention_dropout},
+        {"activation_dropout", &dst->rates.activation_dropout},
+        {"dropout_input", &dst->rates.dropout_input},
+        {"final_dropout", &dst->rates.final_dropout},
+        {"encoder_layerdrop", &dst->rates.encoder_layerdrop},
     };
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
         if (trainer_number(rates[i].dst, dict, rates[i].key, 0))
@@ -302,8 +308,8 @@ PyDoc_STRVAR(accumulate_doc,
 
 static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "y", "valid", "pos_weight", "seed", "rank", "update", "first_row", "head_only",
-                            "noise", NULL};
+    static char *names[] = {"x",      "y",         "valid",     "pos_weight", "seed", "rank",
+                            "update", "first_row", "head_only", "noise",      NULL};
     PyObject *valid = Py_None, *pos_weight = Py_None, *masks = Py_None;
     unsigned int seed = 0, rank = 0, update = 0;
     long long first_row = 0;
@@ -325,10 +331,10 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
     ecg_bce_sums sums = {.logits = PyArray_DATA((PyArrayObject *)logits)};
     ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask, .context = &c};
     poll_begin(&c.poll);
-    ecg_status status = ecg_trainer_accumulate(
-        &c.self->trainer, &sums, PyArray_DATA(c.x), trainer_valid(&c), PyArray_DATA(c.y),
-        c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL, PyArray_DIM(c.x, 0), PyArray_DIM(c.x, 2), head_only, &noise,
-        threads, poll_signals, &c.poll);
+    ecg_status status =
+        ecg_trainer_accumulate(&c.self->trainer, &sums, PyArray_DATA(c.x), trainer_valid(&c), PyArray_DATA(c.y),
+                               c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL, PyArray_DIM(c.x, 0),
+                               PyArray_DIM(c.x, 2), head_only, &noise, threads, poll_signals, &c.poll);
     poll_end(&c.poll);
     c.self->busy = false;
     trainer_end(&c);
@@ -336,11 +342,10 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
         Py_DECREF(logits);
         return raise_status(status);
     }
-    return Py_BuildValue("{sNsdsLsLsLsLsLsLsL}", "logits", logits, "loss", sums.loss, "count",
-                         (long long)sums.count, "correct", (long long)sums.correct, "rows", (long long)sums.rows,
-                         "exact", (long long)sums.exact, "true_positive", (long long)sums.true_positive,
-                         "false_positive", (long long)sums.false_positive, "false_negative",
-                         (long long)sums.false_negative);
+    return Py_BuildValue("{sNsdsLsLsLsLsLsLsL}", "logits", logits, "loss", sums.loss, "count", (long long)sums.count,
+                         "correct", (long long)sums.correct, "rows", (long long)sums.rows, "exact",
+                         (long long)sums.exact, "true_positive", (long long)sums.true_positive, "false_positive",
+                         (long long)sums.false_positive, "false_negative", (long long)sums.false_negative);
 }
 
 PyDoc_STRVAR(update_doc,
@@ -349,8 +354,8 @@ PyDoc_STRVAR(update_doc,
 
 static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"lr", "beta1", "beta2", "eps", "weight_decay", "denominator", "clip_norm", "head_only",
-                            NULL};
+    static char *names[] = {"lr",          "beta1",     "beta2",     "eps", "weight_decay",
+                            "denominator", "clip_norm", "head_only", NULL};
     TrainerObject *self = (TrainerObject *)object;
     ecg_adam adam;
     double denominator, clip_norm = 0, gnorm = 0;
@@ -411,8 +416,10 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
     poll_begin(&c.poll);
     for (int64_t done = 0; done < B && status == ECG_OK; done += pass) {
         int64_t rows = B - done < pass ? B - done : pass;
-        ecg_outputs outputs = {.logits = (float *)PyArray_DATA((PyArrayObject *)logits) + done * Y, .layer = -1,
-                               .poll = poll_signals, .context = &c.poll};
+        ecg_outputs outputs = {.logits = (float *)PyArray_DATA((PyArrayObject *)logits) + done * Y,
+                               .layer = -1,
+                               .poll = poll_signals,
+                               .context = &c.poll};
         status = ecg_trainer_forward(t, x + done * L * N, c.valid ? trainer_valid(&c) + done : NULL, rows, N, threads,
                                      &outputs);
     }
@@ -430,8 +437,7 @@ static PyMethodDef trainer_methods[] = {
     {"steps", trainer_steps, METH_NOARGS, steps_doc},
     {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
     {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},
-    {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS,
-     trainer_pretrain_doc},
+    {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS, trainer_pretrain_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
     {"forget", trainer_forget, METH_NOARGS, forget_doc},
     {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},

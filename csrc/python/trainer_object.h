@@ -9,8 +9,7 @@
 #define MAX_MASK_LAYERS 256
 
 typedef struct {
-    PyObject_HEAD
-    ecg_trainer trainer;
+    PyObject_HEAD ecg_trainer trainer;
     bool created, busy;
 } TrainerObject;
 

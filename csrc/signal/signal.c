@@ -13,52 +13,51 @@
 /* ---- moments ---- */
 
 /* The same text for both types; a lead's accumulator is of the type itself, as NumPy has it. */
-#define MOMENTS(name, T, root)                                                                        \
-    ECG_INLINE void name##_rows(T *mean, T *std, int64_t *nans, bool *constant, const T *x, int64_t N, \
-                                int64_t leads)                                                        \
-    {                                                                                                 \
-        for (int64_t l = 0; l < leads; l++) {                                                         \
-            mean[l] = std[l] = 0;                                                                     \
-            nans[l] = 0;                                                                              \
-        }                                                                                             \
-        for (int64_t t = 0; t < N; t++)                                                               \
-            for (int64_t l = 0; l < leads; l++)                                                       \
-                mean[l] += x[t * leads + l];                                                          \
-        bool any = false;                                                                             \
-        for (int64_t l = 0; l < leads; l++) {                                                         \
-            any |= mean[l] != mean[l];                                                                \
-            mean[l] /= (T)N;                                                                          \
-        }                                                                                             \
-        for (int64_t t = 0; t < N; t++) {                                                             \
-            for (int64_t l = 0; l < leads; l++) {                                                     \
-                T centred = x[t * leads + l] - mean[l], square = centred * centred;                   \
-                std[l] += square;                                                                     \
-            }                                                                                         \
-        }                                                                                             \
-        for (int64_t l = 0; l < leads; l++) {                                                         \
-            std[l] = root(std[l] / (T)N);                                                             \
-            int64_t t = 1;                                                                            \
-            while (t < N && x[t * leads + l] == x[l])                                                 \
-                t++;                                                                                  \
-            constant[l] = t >= N && x[l] == x[l];                                                     \
-        }                                                                                             \
-        for (int64_t i = 0; any && i < N * leads; i++)                                                \
-            nans[i % leads] += x[i] != x[i];                                                          \
-    }                                                                                                 \
-    ECG_KERNEL void name(T *mean, T *std, int64_t *nans, bool *constant, const T *x, int64_t N, int64_t leads) \
-    {                                                                                                 \
-        if (leads == 12) {                                                                            \
-            T m[12], s[12]; /* its own memory: the sums stay in registers */                          \
-            int64_t n[12];                                                                            \
-            name##_rows(m, s, n, constant, x, N, 12);                                                 \
-            for (int l = 0; l < 12; l++) {                                                            \
-                mean[l] = m[l];                                                                       \
-                std[l] = s[l];                                                                        \
-                nans[l] = n[l];                                                                       \
-            }                                                                                         \
-        } else {                                                                                      \
-            name##_rows(mean, std, nans, constant, x, N, leads);                                      \
-        }                                                                                             \
+#define MOMENTS(name, T, root)                                                                                        \
+    ECG_INLINE void name##_rows(T *mean, T *std, int64_t *nans, bool *constant, const T *x, int64_t N, int64_t leads) \
+    {                                                                                                                 \
+        for (int64_t l = 0; l < leads; l++) {                                                                         \
+            mean[l] = std[l] = 0;                                                                                     \
+            nans[l] = 0;                                                                                              \
+        }                                                                                                             \
+        for (int64_t t = 0; t < N; t++)                                                                               \
+            for (int64_t l = 0; l < leads; l++)                                                                       \
+                mean[l] += x[t * leads + l];                                                                          \
+        bool any = false;                                                                                             \
+        for (int64_t l = 0; l < leads; l++) {                                                                         \
+            any |= mean[l] != mean[l];                                                                                \
+            mean[l] /= (T)N;                                                                                          \
+        }                                                                                                             \
+        for (int64_t t = 0; t < N; t++) {                                                                             \
+            for (int64_t l = 0; l < leads; l++) {                                                                     \
+                T centred = x[t * leads + l] - mean[l], square = centred * centred;                                   \
+                std[l] += square;                                                                                     \
+            }                                                                                                         \
+        }                                                                                                             \
+        for (int64_t l = 0; l < leads; l++) {                                                                         \
+            std[l] = root(std[l] / (T)N);                                                                             \
+            int64_t t = 1;                                                                                            \
+            while (t < N && x[t * leads + l] == x[l])                                                                 \
+                t++;                                                                                                  \
+            constant[l] = t >= N && x[l] == x[l];                                                                     \
+        }                                                                                                             \
+        for (int64_t i = 0; any && i < N * leads; i++)                                                                \
+            nans[i % leads] += x[i] != x[i];                                                                          \
+    }                                                                                                                 \
+    ECG_KERNEL void name(T *mean, T *std, int64_t *nans, bool *constant, const T *x, int64_t N, int64_t leads)        \
+    {                                                                                                                 \
+        if (leads == 12) {                                                                                            \
+            T m[12], s[12]; /* its own memory: the sums stay in registers */                                          \
+            int64_t n[12];                                                                                            \
+            name##_rows(m, s, n, constant, x, N, 12);                                                                 \
+            for (int l = 0; l < 12; l++) {                                                                            \
+                mean[l] = m[l];                                                                                       \
+                std[l] = s[l];                                                                                        \
+                nans[l] = n[l];                                                                                       \
+            }                                                                                                         \
+        } else {                                                                                                      \
+            name##_rows(mean, std, nans, constant, x, N, leads);                                                      \
+        }                                                                                                             \
     }
 
 MOMENTS(ecg_moments_double, double, sqrt)
@@ -74,35 +73,34 @@ ECG_INLINE double place(int64_t i, double step, int64_t M, int64_t N)
 
 /* Between the samples a and b = a + 1 with place(a) < t <= place(b); t = 0 counts to the first two. A difference is
  * taken in the type of the samples. One sample alone is what every reading gives. */
-#define RESAMPLE(name, T)                                                                             \
-    ECG_INLINE void name##_rows(double *restrict dst, const T *restrict src, int64_t M, int64_t N,    \
-                                int64_t leads)                                                        \
-    {                                                                                                 \
-        double step = (double)(M - 1) / (double)(N - 1);                                              \
-        int64_t b = 1;                                                                                \
-        for (int64_t t = 0; t < M; t++) {                                                             \
-            while (b < N - 1 && place(b, step, M, N) < (double)t)                                     \
-                b++;                                                                                  \
-            double left = place(b - 1, step, M, N), width = place(b, step, M, N) - left;              \
-            const T *lo = src + (b - 1) * leads, *hi = src + b * leads;                               \
-            double *out = dst + t * leads, reach = (double)t - left;                                  \
-            for (int64_t l = 0; l < leads; l++) {                                                     \
-                T difference = hi[l] - lo[l];                                                         \
-                double slope = (double)difference / width, rise = slope * reach;                      \
-                out[l] = rise + (double)lo[l];                                                        \
-            }                                                                                         \
-        }                                                                                             \
-    }                                                                                                 \
-    ECG_KERNEL void name(double *dst, const T *src, int64_t M, int64_t N, int64_t leads)              \
-    {                                                                                                 \
-        if (M == N || N < 2 || M < 2) {                                                               \
-            for (int64_t i = 0; i < M * leads; i++)                                                   \
-                dst[i] = (double)src[N < 2 ? i % leads : i];                                          \
-        } else if (leads == 12) {                                                                     \
-            name##_rows(dst, src, M, N, 12);                                                          \
-        } else {                                                                                      \
-            name##_rows(dst, src, M, N, leads);                                                       \
-        }                                                                                             \
+#define RESAMPLE(name, T)                                                                                         \
+    ECG_INLINE void name##_rows(double *restrict dst, const T *restrict src, int64_t M, int64_t N, int64_t leads) \
+    {                                                                                                             \
+        double step = (double)(M - 1) / (double)(N - 1);                                                          \
+        int64_t b = 1;                                                                                            \
+        for (int64_t t = 0; t < M; t++) {                                                                         \
+            while (b < N - 1 && place(b, step, M, N) < (double)t)                                                 \
+                b++;                                                                                              \
+            double left = place(b - 1, step, M, N), width = place(b, step, M, N) - left;                          \
+            const T *lo = src + (b - 1) * leads, *hi = src + b * leads;                                           \
+            double *out = dst + t * leads, reach = (double)t - left;                                              \
+            for (int64_t l = 0; l < leads; l++) {                                                                 \
+                T difference = hi[l] - lo[l];                                                                     \
+                double slope = (double)difference / width, rise = slope * reach;                                  \
+                out[l] = rise + (double)lo[l];                                                                    \
+            }                                                                                                     \
+        }                                                                                                         \
+    }                                                                                                             \
+    ECG_KERNEL void name(double *dst, const T *src, int64_t M, int64_t N, int64_t leads)                          \
+    {                                                                                                             \
+        if (M == N || N < 2 || M < 2) {                                                                           \
+            for (int64_t i = 0; i < M * leads; i++)                                                               \
+                dst[i] = (double)src[N < 2 ? i % leads : i];                                                      \
+        } else if (leads == 12) {                                                                                 \
+            name##_rows(dst, src, M, N, 12);                                                                      \
+        } else {                                                                                                  \
+            name##_rows(dst, src, M, N, leads);                                                                   \
+        }                                                                                                         \
     }
 
 RESAMPLE(ecg_resample_double, double)

@@ -9,14 +9,14 @@
 
 static int failures;
 
-#define CHECK(condition, ...)                                     \
-    do {                                                          \
-        if (!(condition)) {                                       \
-            failures++;                                           \
-            fprintf(stderr, "%s:%d: ", __func__, __LINE__);       \
-            fprintf(stderr, __VA_ARGS__);                         \
-            fprintf(stderr, " [%s]\n", #condition);               \
-        }                                                         \
+#define CHECK(condition, ...)                               \
+    do {                                                    \
+        if (!(condition)) {                                 \
+            failures++;                                     \
+            fprintf(stderr, "%s:%d: ", __func__, __LINE__); \
+            fprintf(stderr, __VA_ARGS__);                   \
+            fprintf(stderr, " [%s]\n", #condition);         \
+        }                                                   \
     } while (0)
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))

@@ -242,7 +242,8 @@ static void check_conv(ecg_stream *stream, ecg_conv_shape s, bool with_bias)
         for (int64_t j = 0; j < s.kernel; j++) {
             int64_t from = t * s.stride + j - s.pad_left;
             for (int64_t c = 0; from >= 0 && from < s.src_steps && c < I; c++)
-                sum += (double)src[(b * s.src_steps + from) * s.src_channels + group * I + c] * weights[(o * I + c) * s.kernel + j];
+                sum += (double)src[(b * s.src_steps + from) * s.src_channels + group * I + c] *
+                       weights[(o * I + c) * s.kernel + j];
         }
         CHECK(fabs(dst[k] - sum) < 1e-4, "%s: %g, not %g", op.implementation, dst[k], sum);
     }
@@ -256,7 +257,7 @@ static void test_conv(void)
     ecg_stream *stream;
     CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
     const ecg_conv_shape shapes[] = {
-        {2, 50, 12, 16, 1, 2, 2, 0, 0}, {1, 7, 3, 5, 1, 7, 1, 0, 0},    {3, 20, 16, 9, 1, 3, 2, 0, 0},
+        {2, 50, 12, 16, 1, 2, 2, 0, 0},  {1, 7, 3, 5, 1, 7, 1, 0, 0},    {3, 20, 16, 9, 1, 3, 2, 0, 0},
         {2, 11, 16, 16, 4, 16, 1, 8, 7}, {1, 4, 32, 32, 1, 15, 1, 7, 7}, {1, 1, 32, 32, 32, 128, 1, 64, 63},
         {2, 9, 33, 33, 3, 5, 1, 2, 2},
     };
@@ -338,9 +339,17 @@ static void test_sizes(void)
 
 static ecg_config small_config(void)
 {
-    return (ecg_config){.kind = ECG_CLASSIFIER, .layers = 2, .C = 32, .F = 48, .H = 4, .leads = 12, .conv_count = 4,
-                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}}, .conv_pos = 16,
-                        .conv_pos_groups = 4, .labels = 5};
+    return (ecg_config){.kind = ECG_CLASSIFIER,
+                        .layers = 2,
+                        .C = 32,
+                        .F = 48,
+                        .H = 4,
+                        .leads = 12,
+                        .conv_count = 4,
+                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}},
+                        .conv_pos = 16,
+                        .conv_pos_groups = 4,
+                        .labels = 5};
 }
 
 static ecg_status fill(ecg_model *model)
@@ -425,15 +434,30 @@ static void test_refusals(void)
     CHECK(fill(&model) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, 15, 1) == ECG_BAD_ARGUMENT, "too short");
     CHECK(ecg_workspace_create(&workspace, &config, &model.network, 0, 100, 1) == ECG_BAD_ARGUMENT, "no segment");
-    CHECK(ecg_workspace_create(&workspace, &config, &model.network, INT64_MAX / 4, 100, 1) == ECG_NO_MEMORY, "overflow");
+    CHECK(ecg_workspace_create(&workspace, &config, &model.network, INT64_MAX / 4, 100, 1) == ECG_NO_MEMORY,
+          "overflow");
     CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, INT64_MAX / 4, 1) == ECG_NO_MEMORY, "overflow");
     ecg_model_free(&model);
 
-    struct { int64_t *field, value; } wrong[] = {
-        {&config.layers, 0}, {&config.C, 0}, {&config.C, INT64_MAX}, {&config.H, 5}, {&config.H, 0}, {&config.F, -1},
-        {&config.leads, 0}, {&config.conv_count, 0}, {&config.conv_count, ECG_MAX_CONVS + 1}, {&config.conv_pos, 0},
-        {&config.conv_pos_groups, 3}, {&config.conv_pos_groups, 0}, {&config.labels, 0},
-        {&config.convs[1].kernel, 0}, {&config.convs[1].stride, 0}, {&config.convs[1].channels, INT64_MAX},
+    struct {
+        int64_t *field, value;
+    } wrong[] = {
+        {&config.layers, 0},
+        {&config.C, 0},
+        {&config.C, INT64_MAX},
+        {&config.H, 5},
+        {&config.H, 0},
+        {&config.F, -1},
+        {&config.leads, 0},
+        {&config.conv_count, 0},
+        {&config.conv_count, ECG_MAX_CONVS + 1},
+        {&config.conv_pos, 0},
+        {&config.conv_pos_groups, 3},
+        {&config.conv_pos_groups, 0},
+        {&config.labels, 0},
+        {&config.convs[1].kernel, 0},
+        {&config.convs[1].stride, 0},
+        {&config.convs[1].channels, INT64_MAX},
     };
     for (int i = 0; i < COUNT(wrong); i++) {
         int64_t right = *wrong[i].field;
@@ -474,7 +498,8 @@ static void check_recording(int64_t N, int64_t M, int64_t leads, int64_t size)
 
 static void test_recordings(void)
 {
-    const int64_t sizes[][2] = {{1, 1}, {1, 5}, {2, 1}, {2, 9}, {100, 100}, {100, 125}, {100, 50}, {257, 500}, {257, 3}};
+    const int64_t sizes[][2] = {{1, 1},     {1, 5},    {2, 1},     {2, 9},  {100, 100},
+                                {100, 125}, {100, 50}, {257, 500}, {257, 3}};
     for (int i = 0; i < COUNT(sizes); i++)
         for (int64_t leads = 1; leads < 14; leads += 6)
             check_recording(sizes[i][0], sizes[i][1], leads, 7);

@@ -60,8 +60,8 @@ static void test_draws(void)
     ecg_draw_keep(base, n, 0.5, &key, ECG_DRAW_ACTIVATION, 2, 4);
     for (int change = 0; change < 6; change++) { /* none, then one part of the place at a time */
         ecg_stream_key changed = {.seed = key.seed + (change == 1), .rank = change == 2, .update = 7u + (change == 3)};
-        ecg_draw_keep(other, n, 0.5, &changed, change == 4 ? ECG_DRAW_RESIDUAL : ECG_DRAW_ACTIVATION,
-                      2 + (change == 5), 4);
+        ecg_draw_keep(other, n, 0.5, &changed, change == 4 ? ECG_DRAW_RESIDUAL : ECG_DRAW_ACTIVATION, 2 + (change == 5),
+                      4);
         CHECK(change == 0 ? memcmp(base, other, (size_t)n) == 0 : near(share(base, other, n), 0.25, n), "%d", change);
     }
     ecg_draw_keep(other, n, 0.5, &key, ECG_DRAW_ACTIVATION, 2, 5);
@@ -381,9 +381,10 @@ static void check_afters(const float *src, const float *diff_dst, const float *d
         ecg_linear_sizes(&ops, &sizes);
         CHECK(ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK, "%s", ecg_message());
         CHECK(ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
-        CHECK((after == ECG_ADD ? ecg_linear_backward(dst, &own, diff_dst, src, weights, &ops, &work)
-                                : ecg_linear_backward_times(dst, factor, &own, diff_dst, src, weights, &ops, &work)) ==
-                  ECG_OK, "%s", ecg_message());
+        CHECK((after == ECG_ADD
+                   ? ecg_linear_backward(dst, &own, diff_dst, src, weights, &ops, &work)
+                   : ecg_linear_backward_times(dst, factor, &own, diff_dst, src, weights, &ops, &work)) == ECG_OK,
+              "%s", ecg_message());
         for (int64_t i = 0; i < M * K; i++) {
             float expected = after == ECG_ADD ? factor[i] + diff[i] : factor[i] * diff[i];
             CHECK(fabsf(dst[i] - expected) < 1e-5f, "entry %d", (int)i);
@@ -414,7 +415,8 @@ static void test_linear(void)
         CHECK(ecg_linear_plan(&ops, &weights, M, K, N, true) == ECG_OK, "%s", ecg_message());
         ecg_linear_sizes(&ops, &sizes);
         CHECK(ecg_stream_create(&work.stream) == ECG_OK && ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK &&
-                  ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
+                  ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK,
+              "%s", ecg_message());
         CHECK(ecg_linear_forward(dst, src, &weights, &ops, &work) == ECG_OK, "%s", ecg_message());
         CHECK(ecg_linear_backward(diff, &diffs, diff_dst, src, &weights, &ops, &work) == ECG_OK, "%s", ecg_message());
         check_gradients("linear", linear, shapes[i], (const float *const[]){src, weights.weight, weights.bias},
@@ -438,15 +440,27 @@ typedef struct {
 
 static ecg_config small_config(void)
 {
-    return (ecg_config){.kind = ECG_CLASSIFIER, .layers = 2, .C = 32, .F = 48, .H = 4, .leads = 12, .conv_count = 4,
-                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}}, .conv_pos = 16,
-                        .conv_pos_groups = 4, .labels = 5};
+    return (ecg_config){.kind = ECG_CLASSIFIER,
+                        .layers = 2,
+                        .C = 32,
+                        .F = 48,
+                        .H = 4,
+                        .leads = 12,
+                        .conv_count = 4,
+                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}},
+                        .conv_pos = 16,
+                        .conv_pos_groups = 4,
+                        .labels = 5};
 }
 
 static batch make_batch(const ecg_config *config, int64_t B, int64_t N, bool padded)
 {
-    batch b = {B, N, get((size_t)B * sizeof(int64_t)), numbers(B * config->leads * N, 1, 0),
-               numbers(B * config->labels, 0.5f, 0.5f), numbers(config->labels, 1, 2)};
+    batch b = {B,
+               N,
+               get((size_t)B * sizeof(int64_t)),
+               numbers(B * config->leads * N, 1, 0),
+               numbers(B * config->labels, 0.5f, 0.5f),
+               numbers(config->labels, 1, 2)};
     for (int64_t i = 0; i < B; i++)
         b.valid[i] = padded && i % 2 ? N / 2 + i : N;
     return b;
@@ -563,12 +577,14 @@ static void test_updates(void)
               ecg_message());
         CHECK(sums.rows == 6, "rows");
         CHECK(ecg_trainer_update(&t, &adam, (double)sums.count, 1, false, &gnorm, &applied) == ECG_OK && applied &&
-                  gnorm > 0, "%s", ecg_message());
+                  gnorm > 0,
+              "%s", ecg_message());
         *(i ? &last : &first) = sums.loss;
     }
     CHECK(last < 0.9 * first, "from %g to %g", first, last);
     CHECK(frozen > 0 && memcmp(extractor, t.blocks[ECG_PARAMETERS] + t.sizes[ECG_GRADIENTS],
-                               (size_t)frozen * sizeof *extractor) == 0, "the extractor is frozen");
+                               (size_t)frozen * sizeof *extractor) == 0,
+          "the extractor is frozen");
     CHECK(ecg_trainer_update(&t, &adam, 1, 0, false, &gnorm, &applied) == ECG_BAD_STATE, "nothing was accumulated");
     free(extractor);
     free_batch(&large), free_batch(&small);
@@ -642,9 +658,17 @@ static void test_interruption(void)
 /* No operation of a full-size network in training runs oneDNN's slow reference code. */
 static void test_implementations(void)
 {
-    ecg_config config = {.kind = ECG_CLASSIFIER, .layers = 1, .C = 768, .F = 3072, .H = 12, .leads = 12,
-                         .conv_count = 4, .convs = {{256, 2, 2}, {256, 2, 2}, {256, 2, 2}, {256, 2, 2}},
-                         .conv_pos = 128, .conv_pos_groups = 16, .labels = 17};
+    ecg_config config = {.kind = ECG_CLASSIFIER,
+                         .layers = 1,
+                         .C = 768,
+                         .F = 3072,
+                         .H = 12,
+                         .leads = 12,
+                         .conv_count = 4,
+                         .convs = {{256, 2, 2}, {256, 2, 2}, {256, 2, 2}, {256, 2, 2}},
+                         .conv_pos = 128,
+                         .conv_pos_groups = 16,
+                         .labels = 17};
     ecg_training training = {.extractor = true};
     ecg_network network;
     ecg_workspace *w;
