@@ -31,7 +31,7 @@ _WHERE = {
     "Record": ".ecg",
     "Segments": ".ecg",
     "prepare": ".ecg",
-    "read": ".ecg",
+    "read": ".io",
     "Result": ".inference",
     "embed": ".inference",
     "evaluate": ".inference",
@@ -43,7 +43,7 @@ _WHERE = {
     "finetune": ".training",
     "pretrain": ".training",
 }
-_MODULES = ("checkpoint", "data", "ecg", "inference", "labeler", "model", "ranks", "training", "view")
+_MODULES = ("checkpoint", "data", "ecg", "inference", "io", "labeler", "model", "ranks", "training", "view")
 
 __all__ = [
     "CheckpointError",

@@ -7,9 +7,9 @@ import os
 
 import numpy as np
 
-from ._files import is_device, write_text
 from ._text import printable, safe, table_cell
 from .errors import ConfigError, Error, MissingExtraError
+from .storage.atomic import is_device, write_text
 
 __all__ = ["Table", "check_ending", "json_value"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import ecgfm
-from ecgfm._files import write_text
 from ecgfm.checkpoint import write_directory
 from ecgfm.ecg import SAMPLES, SIMULATED_LABELS, simulate_cohort
+from ecgfm.storage.atomic import write_text
 
 CONFIG = {
     "encoder_layers": 3,

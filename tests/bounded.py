@@ -17,7 +17,7 @@ import json, os, resource, sys
 code, cpu_s, address_mb = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 import ecgfm
 import numpy as np
-import ecgfm.ecg.readers, ecgfm.checkpoint, ecgfm.inference, ecgfm.cli.main
+import ecgfm.io, ecgfm.checkpoint, ecgfm.inference, ecgfm.cli.main
 for name in ("scipy.io", "h5py", "pydicom", "wfdb", "ecgdatakit", "edfio"):
     try:
         __import__(name)

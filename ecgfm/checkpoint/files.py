@@ -3,9 +3,9 @@
 import contextlib
 import json
 
-from .. import _files
 from .._text import shown
 from ..errors import CheckpointError, Error
+from ..storage import atomic as _files
 
 __all__ = ["MAX_VALUES", "json_bytes", "parse_json", "replacing"]
 

@@ -341,8 +341,8 @@ class Work:
     """
 
     def __init__(self, files, out=None, *, debug=False, on_done=None):
-        from ..inference.ignored import nothing_said
-        from ..inference.inputs import expand
+        from ..io.ignored import nothing_said
+        from ..io.inputs import expand
 
         self._out, self._on_done = out, on_done
         self.bar = Bar(sum(1 for _ in expand(files, nothing_said))) if Bar.wanted() else None

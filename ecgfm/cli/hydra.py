@@ -50,7 +50,7 @@ def _evaluate(name, args, argv, alone):
     with ranks.ending_together():
         if ranks.rank > 0 and validation.classifies(run):
             from ..inference.shared import serve
-            from ..model import load
+            from ..model.model import load
 
             serve(load(run.need("common_eval.path")), ranks)
         else:

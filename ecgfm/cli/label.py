@@ -15,9 +15,9 @@ import json
 import sys
 from contextlib import contextmanager
 
-from .._files import replacing
 from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
+from ..storage.atomic import replacing
 from .common import check_out
 
 __all__ = ["add_arguments", "run"]

@@ -101,7 +101,7 @@ def code_15_arguments(parser):
 
 
 def code_15(args):
-    from ..data.labels import code_15_labels
+    from ..data.tables.labels import code_15_labels
 
     return write(args, code_15_labels(meta(args)), words=True)
 
@@ -119,7 +119,7 @@ def physionet2021_arguments(parser):
 
 
 def physionet2021(args):
-    from ..data.labels import physionet2021_labels
+    from ..data.tables.labels import physionet2021_labels
 
     found = physionet2021_labels(meta(args), args.weights_path, args.weight_abbrev_path, combined=not args.uncombined)
     return write(args, found)
@@ -143,7 +143,7 @@ def csv_arguments(parser):
 
 
 def csv(args):
-    from ..data.labels import find_meta, read_labels
+    from ..data.tables.labels import find_meta, read_labels
 
     with saying_warnings():
         labels = read_labels(args.labels, find_meta(args.meta, args.meta_splits) or args.meta_splits)
@@ -194,7 +194,7 @@ def write(args, labels, *, words=False):
 
 
 def finish(args, labels, folder):
-    from ..data.labels import prepare_labels
+    from ..data.tables.labels import prepare_labels
 
     options = {
         name: getattr(args, name, None)

@@ -26,7 +26,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..data.manifests import cmsc_manifests, make_manifests
+    from ..data.tables.manifests import cmsc_manifests, make_manifests
 
     if (args.manifest_dir is None) == (args.split_file_paths is None):
         raise ConfigError("give either MANIFEST_DIR or --split_file_paths", field="arguments")

@@ -19,7 +19,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..data.pack import pack_manifest, pack_splits
+    from ..data.build.pack import pack_manifest, pack_splits
 
     if bool(args.manifests) == bool(args.packed) or bool(args.packed) != bool(args.splits):
         raise ConfigError("give manifests, or --packed and --splits", field="TSV")

@@ -104,10 +104,10 @@ def _add_shared(parser):
 
 
 def run(args):
-    from ..data.pipeline import preprocess
-    from ..data.pool import serve_work
+    from ..data.build.pipeline import preprocess
     from ..data.recording import Options
     from ..ranks import communicator
+    from ..workers import serve_work
 
     ranks = communicator()
     if ranks.rank > 0:

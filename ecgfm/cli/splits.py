@@ -9,7 +9,7 @@ sample_size) and meta_split_args.json, which says the seed.
 import sys
 
 from .._text import printable, short, shown
-from ..data.splits import STRATEGIES
+from ..data.tables.splits import STRATEGIES
 from .common import counted, saying_warnings
 
 __all__ = ["add_arguments", "run"]
@@ -62,7 +62,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..data.splits import make_splits
+    from ..data.tables.splits import make_splits
 
     options = {name: getattr(args, name) for name in _OPTIONS}
     strategy = options["grouped_temporal_filter_strategy"]

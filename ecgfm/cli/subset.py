@@ -17,7 +17,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..data.subset import subset_manifest
+    from ..data.tables.subset import subset_manifest
 
     done = subset_manifest(args.manifest_dir, args.percent, args.save_dir, seed=args.seed)
     (records, all_records), (lines, all_lines) = done["records"], done["lines"]

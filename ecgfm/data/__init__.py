@@ -1,19 +1,19 @@
 """Data sets: from recordings to segments, splits, labels and manifests, and their batches."""
 
-from .dataset import Batch, Dataset
-from .labels import Labels, code_15_labels, physionet2021_labels, prepare_labels, read_labels
-from .loader import Loader
-from .manifest_reading import Manifest, read_manifest
-from .manifests import cmsc_manifests, make_manifests
+from ..io.manifest import Manifest, read_manifest
+from .build.pack import pack_manifest, pack_splits
+from .build.pipeline import Summary, preprocess
+from .feed.dataset import Batch, Dataset
+from .feed.loader import Loader
+from .feed.order import batches, epoch_order
 from .mat import read_mat
-from .order import batches, epoch_order
-from .pack import pack_manifest, pack_splits
-from .packed import Packed, open_packed, write_packed
-from .pipeline import Summary, preprocess
 from .recording import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
-from .splits import Splits, assign_splits, make_splits, split_fractions
-from .subset import subset_manifest
+from .stores.packed import Packed, open_packed, write_packed
+from .tables.labels import Labels, code_15_labels, physionet2021_labels, prepare_labels, read_labels
+from .tables.manifests import cmsc_manifests, make_manifests
+from .tables.splits import Splits, assign_splits, make_splits, split_fractions
+from .tables.subset import subset_manifest
 
 __all__ = [
     "SOURCES",

@@ -3,7 +3,6 @@
 from . import augment
 from .prepare import SAMPLES, SAMPLING_RATE, Segments, prepare, resample
 from .quality import quality
-from .readers import read
 from .record import LEADS, Record, canonical_lead, canonical_leads
 from .simulate import simulate
 from .simulation import LABELS as SIMULATED_LABELS
@@ -29,3 +28,15 @@ __all__ = [
     "simulate_cohort",
     "write_wfdb",
 ]
+
+
+def __getattr__(name):
+    if name == "read":  # of the floor above
+        from ..io import read
+
+        return read
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), "read"})

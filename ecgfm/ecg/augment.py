@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from .._checks import check_legacy, not_negative, number, probability, whole
 from .._signals import real_array
 from ..errors import ConfigError, SignalError
+from ..validation import check_legacy, not_negative, number, probability, whole
 
 __all__ = [
     "PERTURBATIONS",

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._checks import one_of
 from .._signals import refuse_masked
 from .._text import shown
 from ..errors import ConfigError, LabelError
+from ..validation import one_of
 
 __all__ = ["METHODS", "TUTORIAL_MAX", "aggregate"]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._files import write_npy
 from ..errors import SignalError
+from ..io.inputs import expand
+from ..storage.atomic import write_npy
 from ..table import Table, check_ending
-from .inputs import expand
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._files import write_text
 from .._text import printable, shown
 from ..errors import ConfigError, LabelError
+from ..storage.atomic import write_text
 from ..table import Table, check_ending, json_value
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method

@@ -8,10 +8,10 @@ import numpy as np
 from .._signals import real_array
 from ..ecg import Record, Segments
 from ..ecg.expected import warn_unprepared
-from ..ecg.segment_files import numbered_names, recording_names
 from ..errors import Error, LabelError
-from .ignored import nothing_said
-from .inputs import expand, manifest_files
+from ..io.ignored import nothing_said
+from ..io.inputs import expand, manifest_files
+from ..io.segment_files import numbered_names, recording_names
 
 __all__ = ["Plan"]
 

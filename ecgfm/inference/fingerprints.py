@@ -19,7 +19,7 @@ def fingerprint(one):
     Parameters
     ----------
     one : path, Record, Segments or array_like
-        As `ecgfm.inference.inputs.expand` gives it. Of files it is made of sizes and times of change, of what is in
+        As `ecgfm.io.inputs.expand` gives it. Of files it is made of sizes and times of change, of what is in
         memory of the values.
     """
     digest = hashlib.blake2b(digest_size=8)

@@ -11,9 +11,9 @@ import json
 import os
 from collections import defaultdict, deque
 
-from .._files import is_device, write_text
 from .._text import plain_cell, safe
 from ..errors import ConfigError, FormatError
+from ..storage.atomic import is_device, write_text
 from ..storage.inputs import lines, open_text, read_input
 from ..table import Table
 from .fingerprints import fingerprint

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ConfigError, Error
+from ..io.inputs import expand
 from .aggregate import check_method
-from .inputs import expand
 from .opening import opened_model
 from .result import Result
 from .stream import collect, stream
@@ -119,7 +119,7 @@ class Outcome:
 def outcomes(model, inputs, *, batch_size=8, ignored=None, **reading):
     """Iterate over the `Outcome` of each recording, in order; the parameters are those of `predict`.
 
-    `ignored` is that of `ecgfm.inference.inputs.expand`.
+    `ignored` is that of `ecgfm.io.inputs.expand`.
 
     Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
     """

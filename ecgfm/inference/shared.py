@@ -4,7 +4,7 @@ import numpy as np
 
 from ..ecg.expected import prepared_here
 from ..errors import Error
-from ..model import Output
+from ..model.model import Output
 
 __all__ = ["SharedModel", "serve"]
 

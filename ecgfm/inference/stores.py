@@ -9,11 +9,11 @@ import pickle
 
 import numpy as np
 
-from .._files import replacing, sync_folder
 from .._text import shown
 from ..checkpoint.plain import TooDeep, plain
 from ..checkpoint.unpickle import loads
 from ..errors import CheckpointError, Error, FormatError
+from ..storage.atomic import replacing, sync_folder
 from ..storage.inputs import open_input, read_input, unreadable
 from ..storage.npy import check_size, map_array
 from .growing_files import open_part

@@ -15,7 +15,7 @@ from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
 from ..ecg.record import checked_rate
 from ..errors import ConfigError, Error, SignalError, kept
-from .inputs import segments_of
+from ..io.inputs import segments_of
 
 __all__ = ["Done", "checked_count", "collect", "stream"]
 
@@ -61,7 +61,7 @@ def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rat
     forward : callable
         Takes x (B, 12, N) float32 and padding_mask (B, N) bool or None, returns a dict of arrays (B, ...).
     pairs : iterable of (str, path or Record or Segments or array_like or Error)
-        Name and input of each recording, as `ecgfm.inference.inputs.expand` gives them.
+        Name and input of each recording, as `ecgfm.io.inputs.expand` gives them.
     batch_size : int
         Segments at a time.
     readers : int

@@ -8,11 +8,11 @@ import numpy as np
 
 from .. import __version__
 from ..errors import ConfigError
+from ..io.ignored import Ignored
 from ..table import Table, check_ending
 from .aggregate import check_method
 from .embed import embedded
 from .growing import Growing
-from .ignored import Ignored
 from .opening import opened_model
 from .predict import outcomes
 from .result import Result, about, provenance_columns, segment_table

@@ -3,9 +3,9 @@
 import json
 from functools import partial
 
-from .._files import write_text
 from .._text import shown
 from ..errors import ConfigError
+from ..storage.atomic import write_text
 from ..storage.inputs import read_input
 
 __all__ = ["kind_of", "read_json", "write_json"]

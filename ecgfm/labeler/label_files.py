@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .._files import write_npy, write_text
 from ..errors import LabelError
+from ..storage.atomic import write_npy, write_text
 from .arrays import shares
 
 __all__ = ["write_label_files"]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .._checks import is_finite, one_of
 from .._text import shown
 from ..errors import ConfigError
+from ..validation import is_finite, one_of
 
 __all__ = ["OPTIMIZER", "checked_count", "checked_optimizer", "checked_seed", "checked_settings"]
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._checks import one_of
 from .._text import printable, shown
 from ..errors import ConfigError, InputWarning, SignalError
 from ..metrics.ranking import ranking, scikit_learn
-from ..model import Model, Output
+from ..model.model import Model, Output
 from ..table import Table
+from ..validation import one_of
 from .arguments import checked_seed
 from .finetune_data import Wanted
 from .head import listed

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from .._signals import bool_array, real_array, zeros_under_mask
-from ..data.dataset import Dataset
+from ..data.feed.dataset import Dataset
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order
 from ..errors import ConfigError, InputWarning, LabelError, SignalError

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._signals import refuse_masked
 from .._text import shown
-from ..data.groups import same_groups
+from ..data.tables.groups import same_groups
 from ..errors import ConfigError, Error, SignalError
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]

@@ -10,9 +10,9 @@ import sys
 import time
 from contextlib import contextmanager
 
-from .._files import replacing
 from .._text import printable, short, shown
 from ..errors import ConfigError, FormatError, MissingExtraError
+from ..storage.atomic import replacing
 from ..storage.inputs import lines, open_text
 
 __all__ = ["FORMATS", "CsvLog", "Log"]

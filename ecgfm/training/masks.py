@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._checks import check_legacy, not_negative, probability, whole
 from .._signals import bool_array
 from .._text import shown
 from ..errors import ConfigError, SignalError
+from ..validation import check_legacy, not_negative, probability, whole
 
 __all__ = ["KINDS", "Spans", "compute_mask_indices", "equal_rows"]
 

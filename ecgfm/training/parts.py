@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from ..data.dataset import Dataset
-from ..data.loader import Loader
-from ..data.order import batches, epoch_order
+from ..data.feed.dataset import Dataset
+from ..data.feed.loader import Loader
+from ..data.feed.order import batches, epoch_order
 from ..errors import ConfigError, SignalError
 
 __all__ = ["InMemory", "Some", "Streamed", "is_source", "open_source", "update_steps"]

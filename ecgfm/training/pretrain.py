@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._checks import one_of
 from .._signals import bool_array, real_array, zeros_under_mask
 from .._text import shown
 from ..errors import ConfigError, InputWarning, SignalError
-from ..model import Model
+from ..model.model import Model
 from ..table import Table
+from ..validation import one_of
 from .arguments import checked_seed
 from .grouping import held_out
 from .loop import check_callback, check_counts, run_epochs

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._checks import is_finite
 from .._text import shown
 from ..checkpoint.config import conv_feature_layers
 from ..errors import ConfigError
+from ..validation import is_finite
 
 __all__ = [
     "ARCHITECTURE",

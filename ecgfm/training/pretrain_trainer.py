@@ -9,26 +9,20 @@ from contextlib import ExitStack
 import numpy as np
 
 from .. import checkpoint
-from .._checks import one_of
 from .._signals import bool_array, real_array, refuse_masked, token_count
 from .._text import shown
 from .._threads import core
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..ecg.expected import ECG_FM
 from ..errors import ConfigError, Error, SignalError
-from ..model import Model
+from ..model.model import Model
 from ..ranks import Alone
+from ..validation import one_of
 from . import noise as draws
 from .arguments import checked_optimizer, checked_seed
 from .grouping import group_numbers
 from .pretrain_noise import GIVEN, masked_leads, settle
-from .pretrain_settings import (
-    ARCHITECTURE,
-    LOSSES,
-    PERTURBATION,
-    checked_architecture,
-    checked_settings,
-)
+from .pretrain_settings import ARCHITECTURE, LOSSES, PERTURBATION, checked_architecture, checked_settings
 from .schedules import make_schedule
 from .trainer import Trainer, _Weights
 

@@ -2,8 +2,8 @@
 
 import os
 
-from .._files import replacing, write_text
 from ..errors import ConfigError
+from ..storage.atomic import replacing, write_text
 from ..storage.inputs import read_input
 from .saving import model_settings
 from .setting_up import classifies, label_names_file

@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 
 from .. import checkpoint
-from .._files import sync_folder
 from .._text import shown
 from ..checkpoint.directory import plain_json, saved_settings
 from ..errors import CheckpointError
+from ..storage.atomic import sync_folder
 
 __all__ = ["Keeper", "content", "model_settings", "restore"]
 

@@ -6,9 +6,9 @@ A schedule is called with the number of updates that are finished (0 for the fir
 import math
 from dataclasses import dataclass
 
-from .._checks import is_finite
 from .._text import shown
 from ..errors import ConfigError
+from ..validation import is_finite
 
 __all__ = ["Fixed", "Step", "TriStage", "make_schedule"]
 

@@ -9,7 +9,7 @@ from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..errors import ConfigError, LabelError
-from ..model import caveat_of
+from ..model.model import caveat_of
 from .config import MISSING, numbers
 from .objectives import ChallengeScore, Classification, Pretraining
 from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE

@@ -9,7 +9,6 @@ import zlib
 import numpy as np
 
 from .. import checkpoint
-from .._checks import one_of
 from .._signals import bool_array, checked_segments, real_array, token_count
 from .._text import shown
 from .._threads import core
@@ -17,8 +16,9 @@ from ..checkpoint.labels import check_labels, read_label_file
 from ..ecg import Segments
 from ..ecg.expected import ECG_FM, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error, InputWarning, LabelError
-from ..model import Model
+from ..model.model import Model
 from ..ranks import Alone
+from ..validation import one_of
 from . import head
 from .arguments import checked_count, checked_optimizer, checked_seed, checked_settings
 from .labelling import read_labels

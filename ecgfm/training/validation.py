@@ -10,7 +10,7 @@ from .._text import shown
 from ..errors import CheckpointError, ConfigError, Error, FormatError, LabelError
 from ..inference.shared import SharedModel
 from ..inference.stores import Stores
-from ..model import load
+from ..model.model import load
 from ..ranks import Alone
 from .config import NAMED_GROUPS, Run, numbers
 from .config_values import checked, settings_of_text

@@ -2,9 +2,9 @@
 
 import os
 
-from .._files import replacing
 from .._text import printable, short
 from ..errors import ConfigError, MissingExtraError
+from ..storage.atomic import replacing
 
 __all__ = ["GREY", "HIGH", "LOW", "file_label", "new_figure", "save", "text_label"]
 

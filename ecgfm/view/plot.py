@@ -8,8 +8,8 @@ import numpy as np
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.named import named_rows
 from ..ecg.record import checked_signal, names_lead
-from ..ecg.segment_files import SegmentFiles
 from ..errors import ConfigError, LeadError, SignalError
+from ..io.segment_files import SegmentFiles
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
 

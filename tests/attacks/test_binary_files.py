@@ -186,7 +186,7 @@ def test_hdf5_bombs(tmp_path):
 
     hdf5(tmp_path / "zeros.h5", zeros)
     hdf5(tmp_path / "numbers.h5", numbers, None)
-    code = "list(__import__('ecgfm.ecg.readers', fromlist=['members']).members(name)); ecgfm.read(name)"
+    code = "list(__import__('ecgfm.io', fromlist=['members']).members(name)); ecgfm.read(name)"
     for text in outcomes(tmp_path, ["zeros.h5", "numbers.h5"], code).values():
         assert "inflate" in text or "recordings" in text
 

@@ -11,7 +11,7 @@ import pytest
 from bounded import attack
 
 from ecgfm.data.mat import mat_bytes
-from ecgfm.data.packed import write_packed
+from ecgfm.data.stores.packed import write_packed
 
 EACH = """
 import glob
@@ -225,7 +225,7 @@ def test_packed_splits_and_labels(tmp_path):
         )
     each(
         "Dataset(np.zeros((2, 12, 100), 'f4')); Dataset(SegmentArrays(np.zeros((2, 12, 100), 'f4')), labels=path)".replace(
-            "SegmentArrays", "__import__('ecgfm.data.segments', fromlist=['x']).SegmentArrays"
+            "SegmentArrays", "__import__('ecgfm.data.stores.segments', fromlist=['x']).SegmentArrays"
         ),
         tmp_path,
     )
@@ -298,7 +298,7 @@ def test_a_name_in_an_index_is_as_long_as_it_is(tmp_path):
 def test_labels_of_another_kind_or_shape(tmp_path, y):
     import ecgfm
     from ecgfm.data import Dataset
-    from ecgfm.data.segments import SegmentArrays
+    from ecgfm.data.stores.segments import SegmentArrays
 
     np.save(tmp_path / "y.npy", y)
     with pytest.raises(ecgfm.LabelError, match="y.npy"):
@@ -308,7 +308,7 @@ def test_labels_of_another_kind_or_shape(tmp_path, y):
 def test_labels_that_are_not_finite(tmp_path):
     import ecgfm
     from ecgfm.data import Dataset
-    from ecgfm.data.segments import SegmentArrays
+    from ecgfm.data.stores.segments import SegmentArrays
 
     np.save(tmp_path / "y.npy", np.array([[0, 1], [np.nan, 0]]))
     data = Dataset(SegmentArrays(np.zeros((2, 12, 100), np.float32)), labels=tmp_path / "y.npy")

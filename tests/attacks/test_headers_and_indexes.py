@@ -64,4 +64,4 @@ def test_millions_of_exams_never_written(tmp_path):
         file.create_dataset("tracings", (1_000_000, 100, 12), "f4", chunks=(1, 100, 12))
     with open(tmp_path / "a.h5", "ab") as file:
         file.truncate(3 << 20)
-    refused(tmp_path, ["a.h5"], "list(ecgfm.ecg.readers.members(name))")
+    refused(tmp_path, ["a.h5"], "list(ecgfm.io.members(name))")

@@ -138,8 +138,8 @@ def test_what_waits_for_ever(tmp_path):
     assert "read" not in found.values()
     assert "a.dat: not a regular file" in found["a.hea"] and "not a regular file" in found["pipe.csv"]
     code = """
-from ecgfm.data.manifest_reading import read_manifest
-from ecgfm.inference.inputs import expand
+from ecgfm.io.manifest import read_manifest
+from ecgfm.io.inputs import expand
 for name in ("pipe.tsv", "null.tsv", "null.csv", "pipe.txt", "RECORDS"):
     [(path, one)] = expand(name)
     if name.endswith(".tsv"):
@@ -161,7 +161,7 @@ def test_predict_goes_on_after_each(tmp_path):
     wfdb(tmp_path, "good")
     (tmp_path / "times.csv").write_text("time,I,II\n0,1,2\n1e-320,1,2\n2e-320,1,2\n")
     code = """
-from ecgfm.inference.inputs import expand, segments_of
+from ecgfm.io.inputs import expand, segments_of
 for name, one in expand("."):
     try:
         segments_of(one, None, None, short="pad")
@@ -284,7 +284,7 @@ def test_csv(tmp_path):
 def test_paths(tmp_path):
     code = """
 for path in (None, 5, 3.5, ("a",), b"x" * 5000, "x" * 5000, "a\\0b", "", "\\ud800", object(), np.ones((2, 9)), {}):
-    for call in (ecgfm.read, lambda path: list(ecgfm.ecg.readers.members(path))):
+    for call in (ecgfm.read, lambda path: list(ecgfm.io.members(path))):
         try:
             call(path)
         except ecgfm.Error as error:
@@ -317,8 +317,8 @@ def test_manifests(tmp_path):
     (tmp_path / "wide.txt").write_text("a.npy\n" + "x" * 30_000_000 + "\n")
     (tmp_path / "latin.txt").write_bytes(b"a.npy\n\xff\n")
     code = f"""
-from ecgfm.data.manifest_reading import read_manifest
-from ecgfm.inference.lists import listed_files
+from ecgfm.io.manifest import read_manifest
+from ecgfm.io.lists import listed_files
 for function, names in ((lambda path: read_manifest(path, pairs=True), {list(bad)}),
                         (listed_files, ["paths.txt", "wide.txt", "latin.txt"])):
     for name in names:

@@ -26,8 +26,8 @@ from made_files import (
 )
 
 from ecgfm import Error, FormatError, Record, SignalError, read
-from ecgfm.ecg.readers import find_format, hdf5, is_recording, muse
-from ecgfm.ecg.readers.common import make_record
+from ecgfm.io import find_format, hdf5, is_recording, muse
+from ecgfm.io.common import make_record
 
 for _module in ("wfdb", "pydicom", "ecgdatakit", "edfio", "h5py"):
     pytest.importorskip(_module, reason="needs the extra [io]")
@@ -314,7 +314,7 @@ def test_xml_that_is_deep_wide_or_large(tmp_path, kind, monkeypatch):
         path.write_text(f"<{root}>{body}</{root}>")
         assert read_or_refused(path) is None
     monkeypatch.setattr(muse, "MAX_XML", 1000)
-    monkeypatch.setattr(sys.modules["ecgfm.ecg.readers.aecg"], "MAX_XML", 1000)
+    monkeypatch.setattr(sys.modules["ecgfm.io.aecg"], "MAX_XML", 1000)
     with pytest.raises(FormatError, match="bytes, more than the 1,000 that are read"):
         read(path)
 

@@ -4,9 +4,8 @@ import csv
 
 import numpy as np
 import pytest
-
-from ecgfm.data.labels import code_15_labels, prepare_labels
-from ecgfm.data.manifests import cmsc_manifests, make_manifests
+from ecgfm.data.tables.labels import code_15_labels, prepare_labels
+from ecgfm.data.tables.manifests import cmsc_manifests, make_manifests
 
 
 @pytest.fixture

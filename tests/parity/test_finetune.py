@@ -9,7 +9,7 @@ import weights
 from golden import VARIANT_TAGS, arrays, checkpoint, load_json
 
 import ecgfm
-from ecgfm.data.order import batches, epoch_order
+from ecgfm.data.feed.order import batches, epoch_order
 from ecgfm.training.schedules import make_schedule
 from ecgfm.training.trainer import bce_sums
 

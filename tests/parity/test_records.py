@@ -9,7 +9,7 @@ import pytest
 from ecgfm import LEADS, load, predict, prepare, read
 from ecgfm.cli.main import main
 from ecgfm.ecg import canonical_lead, quality
-from ecgfm.ecg.readers import is_recording
+from ecgfm.io import is_recording
 
 FILES = {
     "s0010_re.hea": "wfdb",

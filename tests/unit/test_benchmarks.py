@@ -239,7 +239,7 @@ def test_short_profile(tmp_path):
 
 def test_logits_are_those_of_the_package(tmp_path):
     inference, common = module("inference"), module("common")
-    from ecgfm.model import Model
+    from ecgfm.model.model import Model
 
     bench = inference.Benchmark(inference.parse_options(["--quick", "--contestants", "ecgfm"]), tmp_path)
     found = inference.start_workers(bench, "tiny", 2, 1)

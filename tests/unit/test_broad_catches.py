@@ -14,16 +14,16 @@ PACKAGE = Path(ecgfm.__file__).parent
 ALLOWED = {
     "cli/main.py: run_command": "the outermost place: what is not of the input ends as a defect, status 3",
     "ranks.py: ending_together": "the outermost place of a rank: the same",
-    "ecg/readers/__init__.py: _reading": "the outermost place of a reader: the defect is named, its cause kept",
-    "data/stages.py: _read": "the outermost place of a source's reader, which may be a user's own: the same",
-    "ecg/readers/common.py: parsing": "libraries raise anything on a damaged file; a mistake of ours is raised again",
+    "io/__init__.py: _reading": "the outermost place of a reader: the defect is named, its cause kept",
+    "data/build/stages.py: _read": "the outermost place of a source's reader, which may be a user's own: the same",
+    "io/common.py: parsing": "libraries raise anything on a damaged file; a mistake of ours is raised again",
     "training/config_files.py: _composed_by_hydra": "hydra raises anything; a mistake of ours is raised again",
     "storage/npy.py: read_header": "NumPy's parser of Python text raises anything; none of our code is in it",
     "checkpoint/hub.py: _files": "what a lost connection raises depends on the HTTP client; one call of the library",
     "checkpoint/hub.py: _downloaded": "the same",
     "checkpoint/hub.py: _download": "the same",
-    "data/pool.py: _serve": "the exception goes to the process that started this one, which raises it",
-    "data/pool.py: serve_work": "the exception goes to the first rank, which raises it",
+    "workers.py: _serve": "the exception goes to the process that started this one, which raises it",
+    "workers.py: serve_work": "the exception goes to the first rank, which raises it",
 }
 
 

@@ -69,7 +69,7 @@ def test_the_filter_takes_out_drift_and_hum():
     t = np.arange(5000) / 500
     heart = np.sin(2 * np.pi * 8 * t)
     noisy = heart + 3 * np.sin(2 * np.pi * 0.05 * t) + np.sin(2 * np.pi * 50 * t)
-    from ecgfm.data.segments import SegmentArrays
+    from ecgfm.data.stores.segments import SegmentArrays
 
     source = SegmentArrays(np.tile(noisy, (1, 12, 1)), sample_rate=500)
     found = Dataset(source, filter=True).batch([0]).x[0]

@@ -11,7 +11,7 @@ from ecgfm.ecg import simulate
 from ecgfm.errors import FormatError
 from ecgfm.inference.evaluate_metrics import ranking_table, weighted_ranking
 from ecgfm.inference.evaluate_truth import read_truth
-from ecgfm.inference.inputs import manifest_files
+from ecgfm.io.inputs import manifest_files
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra [train]")
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ecgfm._files import replacing, write_npy
+from ecgfm.storage.atomic import replacing, write_npy
 
 ARRAYS = [
     np.arange(6.0).reshape(2, 3),
@@ -31,7 +31,7 @@ def test_npy(tmp_path, array):
 def test_a_full_disk_is_noticed(tmp_path):
     """np.save does not, where what is missing at the end is less than a buffer."""
     (tmp_path / "y.npy").write_bytes(b"old")
-    code = "import sys, numpy; from ecgfm._files import write_npy; write_npy(sys.argv[1], numpy.zeros(500))"
+    code = "import sys, numpy; from ecgfm.storage.atomic import write_npy; write_npy(sys.argv[1], numpy.zeros(500))"
 
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

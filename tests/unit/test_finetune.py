@@ -95,7 +95,7 @@ def test_without_validation(model, data):
 
 def test_an_epoch_is_its_batches(model, data):
     """The loop does what one does by hand with the trainer and the order of batches."""
-    from ecgfm.data.order import batches, epoch_order
+    from ecgfm.data.feed.order import batches, epoch_order
 
     x, y = data
     tuned = ecgfm.finetune(model, x, y, epochs=2, batch_size=5, update_freq=2, seed=3, schedule=[1e-3, 1e-4])

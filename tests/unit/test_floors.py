@@ -12,16 +12,21 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ecgfm"
 FLOORS = (
     ("_text",),
     ("errors",),
-    ("_files", "_checks", "_load", "storage"),
+    ("_load", "validation", "storage", "workers"),
     ("_threads", "_signals", "table", "metrics"),
-    ("ranks", "ecg", "labeler"),
+    ("ranks",),
+    ("labeler",),
+    ("ecg",),
     ("checkpoint",),
-    ("model", "data", "view"),
+    ("model", "io"),
+    ("data", "view"),
     ("inference",),
     ("training",),
     ("cli",),
     ("__main__",),
 )
+#: Names that users know on one floor, of what lives on a higher one: imported when they are asked for.
+FACES = {("ecgfm.ecg", "ecgfm.io"), ("ecgfm.ecg.readers", "ecgfm.io")}
 #: Modules that import each other, until they are rebuilt.
 CIRCLES = {frozenset({"ecgfm.training.trainer", "ecgfm.training.pretrain_trainer"})}
 
@@ -76,7 +81,11 @@ def test_no_import_climbs():
         f"{module} imports {name}"
         for module, names in imports().items()
         for name in names
-        if "." in module and "." in name and floor(name) >= floor(module) and module.split(".")[1] != name.split(".")[1]
+        if "." in module
+        and "." in name
+        and floor(name) >= floor(module)
+        and module.split(".")[1] != name.split(".")[1]
+        and (module, name) not in FACES
     ]
     assert not climbing
 

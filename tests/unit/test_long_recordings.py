@@ -166,7 +166,7 @@ def test_reading_gives_what_was_written(tmp_path):
 
 def test_one_long_recording_is_let_go_before_the_next_is_read(small_blocks, monkeypatch, tmp_path):
     """The last segments of the first wait for a batch together with the first of the second."""
-    from ecgfm.inference import inputs
+    from ecgfm.io import inputs
 
     for i in range(4):
         np.savez(tmp_path / f"{i}.npz", signal=record().signal, sampling_rate=400, leads=LEADS)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ecgfm
-from ecgfm.data.order import batches, epoch_order
+from ecgfm.data.feed.order import batches, epoch_order
 
 
 def lists(found):

@@ -15,8 +15,8 @@ from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm import LEADS, Error, FormatError, LeadError, SignalError, read
-from ecgfm.ecg import readers
-from ecgfm.ecg.readers import common, is_recording
+from ecgfm import io as readers
+from ecgfm.io import common, is_recording
 
 X = np.random.default_rng(5).normal(0, 0.4, (12, 2600)).astype(np.float32)
 

@@ -21,8 +21,8 @@ from made_files import (
 
 import ecgfm
 from ecgfm import FormatError, LeadError, MissingExtraError, SignalError, predict, prepare, read
-from ecgfm.ecg import readers
-from ecgfm.ecg.readers import FORMATS, is_recording, members
+from ecgfm import io as readers
+from ecgfm.io import FORMATS, is_recording, members
 
 for _module in ("wfdb", "pydicom", "ecgdatakit", "edfio", "h5py"):
     pytest.importorskip(_module, reason="needs the extra [io]")
@@ -206,7 +206,7 @@ def test_wfdb_of_several_segments(tmp_path):
 @pytest.mark.parametrize("block", [60, 700, 2999])
 def test_wfdb_in_blocks(tmp_path, monkeypatch, block):
     """Long records are read block by block; of several segments too, with a gap that is NaN."""
-    monkeypatch.setattr(sys.modules["ecgfm.ecg.readers.wfdb"], "_BLOCK", block)
+    monkeypatch.setattr(sys.modules["ecgfm.io.wfdb"], "_BLOCK", block)
     check(read(write_wfdb(tmp_path / "q.hea", X, unit="uV")), X, 1e-3 / 200)
     write_wfdb(tmp_path / "r_1.hea", X[:, :1000])
     write_wfdb(tmp_path / "r_2.hea", X[:, 1000:2900])

@@ -8,18 +8,7 @@ import pytest
 
 from ecgfm import LEADS, ConfigError, LabelError, prepare, read
 from ecgfm.ecg import SIMULATED_LABELS, SimulatedPatient, simulate, simulate_cohort, write_wfdb
-from ecgfm.ecg.simulation.patient import (
-    EARLY,
-    FAST,
-    FIBRILLATION,
-    LEFT,
-    LONG_PR,
-    PACEMAKER,
-    POOR,
-    RIGHT,
-    SINUS,
-    SLOW,
-)
+from ecgfm.ecg.simulation.patient import EARLY, FAST, FIBRILLATION, LEFT, LONG_PR, PACEMAKER, POOR, RIGHT, SINUS, SLOW
 
 MORPHOLOGY = (EARLY, FIBRILLATION, LONG_PR, RIGHT, LEFT, PACEMAKER)
 

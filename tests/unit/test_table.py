@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecgfm import Error, MissingExtraError, Table
-from ecgfm._files import replacing, write_text
+from ecgfm.storage.atomic import replacing, write_text
 
 
 def table():

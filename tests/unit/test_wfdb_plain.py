@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import ecgfm
-from ecgfm.ecg.readers.wfdb import read_values
-from ecgfm.ecg.readers.wfdb_plain import read_plain
+from ecgfm.io.wfdb import read_values
+from ecgfm.io.wfdb_plain import read_plain
 
 wfdb = pytest.importorskip("wfdb")
 

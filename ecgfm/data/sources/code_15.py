@@ -5,10 +5,10 @@ import os
 import numpy as np
 
 from ..._text import shown
-from ...ecg.readers import hdf5
 from ...ecg.record import LEADS
 from ...errors import Error, FormatError, SignalError
-from ..rows import read_rows
+from ...io import hdf5
+from ...storage.rows import read_rows
 from .base import Recording, Source
 
 __all__ = ["Code15"]

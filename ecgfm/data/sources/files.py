@@ -6,11 +6,11 @@ import os
 import numpy as np
 
 from ...ecg import Record
-from ...ecg.readers import PART, left_out, members, read
 from ...errors import ConfigError, Error, FormatError
+from ...io import PART, left_out, members, read
 from ...storage import folders
-from ..keys import path_column
-from ..rows import read_rows
+from ...storage.rows import read_rows
+from ..tables.keys import path_column
 from .base import Recording, Source, save_name
 from .wfdb_files import wfdb_files
 

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
-from ..rows import read_rows, write_rows
+from ...storage.rows import read_rows, write_rows
 from .base import Source, save_name
 from .wfdb_files import read_wfdb, wfdb_files
 

@@ -5,9 +5,9 @@ import re
 from datetime import datetime
 from xml.etree import ElementTree
 
-from ...ecg.readers import read
-from ...ecg.readers.muse import muse_xml
 from ...errors import FormatError
+from ...io import read
+from ...io.muse import muse_xml
 from .base import Recording, Source, save_name
 from .files import walk
 

@@ -2,8 +2,8 @@
 
 import os
 
-from ...ecg.readers.wfdb import read_values
 from ...errors import FormatError, SignalError
+from ...io.wfdb import read_values
 from .base import Recording
 
 __all__ = ["read_wfdb", "wfdb_files"]

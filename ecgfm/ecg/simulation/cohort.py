@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._files import replacing, write_text
 from ...errors import ConfigError
+from ...storage.atomic import replacing, write_text
 from ..prepare import SAMPLING_RATE, prepare
 from ..record import LEADS, Record
 from .patient import LABELS, SimulatedPatient, checked_labels, checked_length

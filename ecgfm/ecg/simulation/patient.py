@@ -8,15 +8,7 @@ from ...errors import ConfigError, LabelError
 from ..record import LEADS, MAX_RATE, MIN_RATE, Record
 from .disturbance import disturb, faults
 from .heart import Draw, Heart
-from .rhythm import (
-    MARGIN_S,
-    Beats,
-    atrial_fibrillation,
-    fibrillation_waves,
-    paced,
-    sinus,
-    sinus_intervals,
-)
+from .rhythm import MARGIN_S, Beats, atrial_fibrillation, fibrillation_waves, paced, sinus, sinus_intervals
 
 __all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels", "checked_number"]
 

@@ -128,7 +128,7 @@ def test_records_of_what_carries_names(frame):
 
 
 def test_the_same_bits_in_predict(frame):
-    from ecgfm.inference.inputs import expand, segments_of
+    from ecgfm.io.inputs import expand, segments_of
 
     for given in (frame, frame.T, [frame], {name: frame[name] for name in frame}):
         [(name, one)] = expand(given)

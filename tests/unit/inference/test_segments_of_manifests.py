@@ -10,9 +10,9 @@ from fakes import FakeModel
 from ecgfm import LEADS, evaluate, predict
 from ecgfm.data.mat import mat_bytes
 from ecgfm.ecg import simulate
-from ecgfm.ecg.segment_files import recording_names
 from ecgfm.inference import embed, predict_to, saliency_to
-from ecgfm.inference.inputs import expand
+from ecgfm.io.inputs import expand
+from ecgfm.io.segment_files import recording_names
 
 
 def save(path, seed, idx=None, segment=None, bad=False):

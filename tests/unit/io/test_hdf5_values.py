@@ -5,7 +5,7 @@ import pytest
 from made_files import LEADS, counts
 
 from ecgfm import FormatError, read
-from ecgfm.ecg.readers import members
+from ecgfm.io import members
 
 h5py = pytest.importorskip("h5py", reason="needs the extra [io]")
 

@@ -7,7 +7,7 @@ import pytest
 from made_files import LEADS, counts, write_aecg, write_wfdb
 
 from ecgfm import FormatError, read
-from ecgfm.ecg.readers import is_recording
+from ecgfm.io import is_recording
 
 XML = {
     "Philips": '<restingecgdata xmlns="http://www3.medical.philips.com"><documentinfo/></restingecgdata>',

@@ -177,7 +177,7 @@ def test_separators_and_decimal_commas(tmp_path, delimiter, decimal, ending):
     x = X / 1024
     path = csv(tmp_path / f"a{ending}", x=x, delimiter=delimiter, decimal=decimal)
     assert np.array_equal(read(path).signal, x.astype(np.float32))
-    assert ecgfm.ecg.readers.is_recording(str(path))
+    assert ecgfm.io.is_recording(str(path))
     without = tmp_path / f"b{ending}"
     without.write_text("".join(path.read_text().splitlines(True)[2:]))
     assert np.array_equal(read(without, 500, LEADS).signal, x.astype(np.float32))
@@ -246,5 +246,5 @@ def test_headers_of_2020(tmp_path, line, form):
     expected = read(path).signal
     text = path.read_text().replace("dat 16 ", f"dat {form}")
     path.write_text(line + text[text.index("\n") :])
-    assert ecgfm.ecg.readers.find_format(str(path)).name == "WFDB"
+    assert ecgfm.io.find_format(str(path)).name == "WFDB"
     assert np.array_equal(read(path).signal, expected) and read(path).sampling_rate == 500

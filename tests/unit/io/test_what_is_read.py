@@ -10,7 +10,7 @@ from made_files import counts, write_wfdb
 
 import ecgfm
 from ecgfm import ConfigError, Error, FormatError
-from ecgfm.inference.inputs import expand, segments_of
+from ecgfm.io.inputs import expand, segments_of
 
 X = np.random.default_rng(3).normal(0, 0.4, (12, 2600)).astype(np.float32)
 
@@ -248,7 +248,7 @@ def test_a_mistake_in_a_reader_is_named(tmp_path, monkeypatch, mistake, name, wh
     def wrong(*args, **options):
         raise mistake
 
-    monkeypatch.setattr(f"ecgfm.ecg.readers.{where}", wrong)
+    monkeypatch.setattr(f"ecgfm.io.{where}", wrong)
     with pytest.raises(
         FormatError,
         match="cannot be read: .* in the .* reader; if the file is right, this is a defect of ecgfm: --debug shows it",
@@ -265,7 +265,7 @@ def test_what_is_never_swallowed(tmp_path, monkeypatch, kind):
     def wrong(*args, **options):
         raise kind
 
-    monkeypatch.setattr("ecgfm.ecg.readers.npy.make_record", wrong)
+    monkeypatch.setattr("ecgfm.io.npy.make_record", wrong)
     with pytest.raises(kind):
         ecgfm.read(tmp_path / "a.npy", 500)
 
@@ -279,7 +279,7 @@ def test_a_mistake_in_what_lists_recordings(tmp_path, monkeypatch):
     def wrong(*args, **options):
         raise AttributeError("no")
 
-    monkeypatch.setattr("ecgfm.ecg.readers.hdf5.opened", wrong)
+    monkeypatch.setattr("ecgfm.io.hdf5.opened", wrong)
     found = dict(expand(tmp_path))
     assert "AttributeError in the CODE-15 HDF5 reader" in str(found[str(tmp_path / "a.h5")])
     segments_of(found[str(tmp_path / "b.npz")], None, None)
@@ -289,7 +289,7 @@ def test_the_next_file_is_done(tmp_path, monkeypatch):
     """One file on which a reader fails doesn't end a run."""
     for name in "abc":
         save(tmp_path / f"{name}.npz")
-    from ecgfm.ecg.readers import npz
+    from ecgfm.io import npz
 
     right = npz._parts
 

@@ -1,0 +1,125 @@
+"""Packed splits from segments that are there: those of a manifest, or rows of another packed file."""
+
+import os
+
+from ..._text import shown
+from ...errors import (ConfigError, FormatError)
+from ...storage.inputs import unreadable
+from ...io.manifest import read_manifest
+from ..mat import (number, read_mat)
+from ..stores.packed import (index_path, open_packed, write_packed)
+from .packed_splits import PackedSplits
+
+__all__ = ["pack_manifest", "pack_splits"]
+
+
+def pack_manifest(path, save_dir=None):
+    """Pack the ``.mat`` files of a manifest: ``train.tsv`` to ``train.npy`` and ``train.index.csv``, in its order.
+
+    Parameters
+    ----------
+    path : path-like
+        A plain manifest.
+    save_dir : path-like, optional
+        By default the manifest's folder; there training takes the packed file in place of the manifest.
+
+    Returns
+    -------
+    str
+        The ``.npy`` file.
+    int
+        Its segments.
+
+    Raises
+    ------
+    FormatError, SignalError
+        At the first file that is missing or damaged or has another shape than the first; nothing is written.
+    """
+    path = os.fspath(path)
+    manifest = read_manifest(path)
+    if not manifest.names:
+        raise FormatError("the manifest lists nothing", path=path)
+    folder, name = os.path.split(path)
+    out = _target(os.path.join(folder if save_dir is None else os.fspath(save_dir), f"{os.path.splitext(name)[0]}.npy"))
+    files = [os.path.join(manifest.root, name) for name in manifest.names]
+    return out, write_packed(out, map(_segment, files), _segment(files[0])[1].shape)
+
+
+def _segment(path):
+    try:
+        fields = read_mat(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if "feats" not in fields:
+        raise FormatError("the file holds no such array", path=path, field="feats")
+    if fields["feats"].dtype.kind not in "iuf":
+        raise FormatError(f"the values are of type {fields['feats'].dtype}", path=path, field="feats")
+    part = _whole(fields, "segment_i", path) if "segment_i" in fields else 0
+    name = os.path.basename(path)
+    about = {
+        "idx": _whole(fields, "idx", path),
+        "save_file": f"{name.removesuffix('.mat').removesuffix(f'_{part}')}.mat" if "segment_i" in fields else name,
+        "segment_i": part,
+        "sample_rate": _rate(fields, path),
+    }
+    return about, fields["feats"]
+
+
+def _whole(fields, name, path):
+    value = number(fields, name, path)
+    if not isinstance(value, (int, float)) or not 0 <= value < 1 << 53 or value != int(value):
+        raise FormatError(f"{shown(value)} is not a whole number from 0 up", path=path, field=name)
+    return int(value)
+
+
+def _rate(fields, path):
+    value = number(fields, "curr_sample_rate", path)
+    if not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise FormatError(f"{shown(value)} is not a rate in Hz", path=path, field="curr_sample_rate")
+    return value
+
+
+def pack_splits(packed, splits, save_dir):
+    """Cut a packed file into one for each split.
+
+    Parameters
+    ----------
+    packed : path-like
+        Such as ``packed/all.npy``.
+    splits : path-like
+        A table with ``split`` and ``save_file``, ``idx`` or another key, such as ``meta_split.csv``. Recordings that
+        don't stand in it are left out.
+    save_dir : path-like
+
+    Returns
+    -------
+    dict
+        ``.npy`` file of each split -> its segments.
+
+    Raises
+    ------
+    FormatError
+        If a file is damaged, or the table names none of the recordings.
+    """
+    found, of = open_packed(packed), PackedSplits(False, splits)
+    split = [of({"save_file": name, "idx": idx}) for name, idx in zip(found.save_file.tolist(), found.idx.tolist())]
+    if not any(split):
+        raise FormatError("names none of the recordings", path=splits, field="save_file")
+    targets = {name: _target(os.path.join(os.fspath(save_dir), f"{name}.npy")) for name in of.names}
+    return {
+        path: write_packed(path, (_row(found, i) for i, one in enumerate(split) if one == name), found.x.shape[1:])
+        for name, path in targets.items()
+    }
+
+
+def _row(found, i):
+    about = {"idx": found.idx[i], "save_file": found.save_file[i], "segment_i": found.segment_i[i]}
+    return about | {"sample_rate": f"{found.sample_rate[i]:g}"}, found.x[i]
+
+
+def _target(path):
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise ConfigError("there is no such directory", path=os.path.dirname(path), field="save_dir")
+    if os.path.exists(path) or os.path.exists(index_path(path)):
+        raise ConfigError("is there already", path=path, field="save_dir", remedy="Remove it, or name another folder")
+    return path

@@ -1,0 +1,1 @@
+"""Batches of stored segments, in the order of training."""

@@ -1,0 +1,134 @@
+"""What may be done to a segment when it is read: some of its leads, a filter, a mean and a deviation for each lead."""
+
+import ast
+import math
+import os
+
+import numpy as np
+
+from ..._signals import refuse_masked
+from ..._text import shown
+from ...ecg.record import LEADS, canonical_lead
+from ...errors import ConfigError, FormatError, LeadError, MissingExtraError
+from ...storage.inputs import read_input
+
+__all__ = ["clean", "lead_numbers", "lead_values"]
+
+_POWERLINE = 50  # Hz
+_MOST_BYTES = 1 << 16  # of a file with a number for each lead
+
+
+def lead_numbers(leads, field="leads_to_load"):
+    """Numbers of leads, 0 (I) to 11 (V6).
+
+    Parameters
+    ----------
+    leads : str or sequence of int or str
+        Numbers or names in any case, or the text of such a list: ``"[0, 'V1']"``.
+
+    Raises
+    ------
+    LeadError
+        If one is unknown or stands twice.
+    """
+    remedy = "Give a list of numbers from 0 (I) to 11 (V6) or of names, such as [0,1,6] or ['I','II','V1']"
+    if isinstance(leads, str):
+        try:
+            leads = ast.literal_eval(leads)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise LeadError(f"{shown(leads)} is not a list", field=field, remedy=remedy) from None
+    if isinstance(leads, (str, bytes)) or not hasattr(leads, "__iter__"):
+        leads = [leads]
+    numbers = []
+    for lead in leads:
+        name = canonical_lead(lead) if isinstance(lead, str) else None
+        if name in LEADS:
+            numbers.append(LEADS.index(name))
+        elif isinstance(lead, (int, np.integer)) and not isinstance(lead, bool) and 0 <= lead < len(LEADS):
+            numbers.append(int(lead))
+        else:
+            raise LeadError(f"{shown(lead)} is not a lead", field=field, remedy=remedy)
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise LeadError("a lead stands twice" if numbers else "no lead is named", field=field, remedy=remedy)
+    return numbers
+
+
+def lead_values(values, field, leads):
+    """A number for each of the 12 leads, from a text file with one in a line, or as given.
+
+    A list with as many numbers as `leads` is taken as theirs.
+
+    Raises
+    ------
+    ConfigError, FormatError
+        If there is another number of them, or one is not finite (or not positive: ``std_path``).
+    """
+    path = None
+    if isinstance(values, (str, os.PathLike)):
+        path = os.fsdecode(values)
+        content = read_input(path, most=_MOST_BYTES, field=field)
+        try:
+            values = [float(line) for line in content.decode().split()]
+        except ValueError as error:
+            if isinstance(error, UnicodeDecodeError):
+                raise FormatError("not text", path=path, field=field) from None
+            raise FormatError(f"not one number a line: {error}", path=path, field=field) from None
+    elif values is None:
+        raise ConfigError("normalize needs it", field=field, remedy="Give a text file with one number a line")
+    refuse_masked(values, field, ConfigError)
+    found = np.asarray(values, np.float64).ravel()
+    if len(found) == len(leads) != len(LEADS):
+        found, given = np.ones(len(LEADS)), found
+        found[leads] = given
+    if len(found) != len(LEADS):
+        raise ConfigError(f"{len(found)} numbers for {len(LEADS)} leads", path=path, field=field)
+    if not np.isfinite(found).all() or (field == "std_path" and not (found > 0).all()):
+        what = "finite and positive" if field == "std_path" else "finite"
+        raise ConfigError(f"a number is not {what}", path=path, field=field)
+    return found[:, None]
+
+
+def clean(x, sample_rate):
+    """Take out slow drift and mains hum: what NeuroKit's ``ecg_clean`` does by default.
+
+    A Butterworth high-pass of order 5 at 0.5 Hz, then a moving average over one period of 50 Hz, each forward and
+    backward.
+
+    Parameters
+    ----------
+    x : ndarray
+        (leads, samples).
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    ndarray
+        (leads, samples) float32.
+
+    Raises
+    ------
+    MissingExtraError
+        If scipy is not installed.
+    """
+    try:
+        from scipy import signal
+    except ImportError:
+        raise MissingExtraError(
+            "scipy is not installed", field="filter", remedy="Install it with: pip install 'ecgfm[io]'"
+        ) from None
+    sos = signal.butter(5, 0.5, btype="highpass", output="sos", fs=sample_rate)
+    high = signal.sosfiltfilt(sos, np.asarray(x, np.float64), axis=1)
+    width = int(sample_rate / _POWERLINE) if sample_rate >= 100 else 2
+    return signal.filtfilt(np.ones(width), [width], high, axis=1, method="pad").astype(np.float32)
+
+
+def whole_or_none(value, field):
+    """A positive whole number or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise ConfigError(f"{shown(value)} is no number", field=field)
+    if value != int(value) or value < 1:
+        raise ConfigError(f"{shown(value)} is not a whole number from 1 up", field=field)
+    return int(value)

@@ -1,0 +1,84 @@
+"""Which items make a batch, and in which order batches come: the rules of fairseq-signals."""
+
+import numpy as np
+
+from ...errors import ConfigError
+
+__all__ = ["batches", "epoch_order"]
+
+
+def batches(
+    sizes, *, batch_size=None, max_tokens=None, required_batch_size_multiple=1, seed=1, shuffle=True, path=None
+):
+    """Cut a data set into batches. Their composition stays the same in all epochs.
+
+    Parameters
+    ----------
+    sizes : array_like of int
+        Length of each item, in samples.
+    batch_size : int, optional
+        Most items of a batch.
+    max_tokens : int, optional
+        Most samples of a batch, counted with the length of its longest item.
+    required_batch_size_multiple : int
+        A batch larger than this has a multiple of it.
+    seed : int
+    shuffle : bool
+        Whether items of equal length are put in random order, and longer ones first; else the order is as given.
+    path : path-like, optional
+        Where the items come from, for messages.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of the items of each batch.
+
+    Raises
+    ------
+    ConfigError
+        If a limit is not positive, or an item is longer than ``max_tokens``.
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{value} is not positive", path=path, field=name)
+    if batch_size is None and max_tokens is None:
+        raise ConfigError("neither batch_size nor max_tokens is given", path=path, field="batch_size")
+    order = np.arange(len(sizes))
+    if shuffle:
+        rank = np.random.RandomState(seed).permutation(len(sizes))
+        order = np.lexsort((rank, sizes))[::-1]
+    found, start = [], 0
+    while start < len(order):
+        most = len(order) if batch_size is None else batch_size
+        if max_tokens is not None:  # as many of the first one's length; no more can fit
+            most = min(most, max(1, max_tokens // max(1, int(sizes[order[start]]))))
+        count = _allowed(sizes[order[start : start + most]], batch_size, max_tokens, required_batch_size_multiple)
+        if count == 0:
+            item = int(order[start])
+            raise ConfigError(
+                f"item {item} has {sizes[item]} samples, more than max_tokens {max_tokens}",
+                path=path,
+                field="max_tokens",
+            )
+        found.append(order[start : start + count])
+        start += count
+    return found
+
+
+def _allowed(sizes, batch_size, max_tokens, multiple):
+    """The largest number of items from the front that may be one batch."""
+    most = len(sizes) if batch_size is None else min(len(sizes), batch_size)
+    if max_tokens is not None:
+        longest = np.maximum.accumulate(sizes[:most])
+        fits = np.flatnonzero(longest * np.arange(1, most + 1) > max_tokens)
+        most = int(fits[0]) if fits.size else most
+    return most if most < multiple else most - most % multiple
+
+
+def epoch_order(found, *, seed=1, epoch=1, shuffle=True):
+    """The batches in the order of an epoch (1, 2, ...): shuffled with the seed and the epoch's number."""
+    found = list(found)
+    if shuffle:
+        np.random.RandomState((seed + epoch) % (1 << 32)).shuffle(found)
+    return found

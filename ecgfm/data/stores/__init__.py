@@ -1,0 +1,1 @@
+"""Stored segments, packed and one by one."""

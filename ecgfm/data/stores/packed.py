@@ -1,0 +1,418 @@
+"""Segments of a split in one file: ``<split>.npy``, float32 (n, leads, samples), and ``<split>.index.csv``, a row each.
+
+The array is memory-mapped, so that a segment costs one copy. Both files are put in place whole, the index last: an
+array without an index is one that isn't finished.
+"""
+
+import errno
+import os
+
+import numpy as np
+
+from ..._signals import refuse_masked
+from ..._text import shown
+from ...errors import FormatError
+from ...storage.atomic import replacing, sync_folder
+from ...storage.columns import whole_number
+from ...storage.journal import open_own
+from ...storage.npy import map_array
+from ...storage.rows import read_rows, write_rows
+
+__all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
+
+#: The columns of the index.
+INDEX = ("idx", "save_file", "segment_i", "sample_rate", "sample_size")
+
+_HEADER = 128  # bytes before the values
+_NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
+
+
+def index_path(path):
+    """The index of a packed file: ``train.npy`` has ``train.index.csv``."""
+    return f"{os.path.splitext(os.fspath(path))[0]}.index.csv"
+
+
+class Packed:
+    """A packed split, opened for reading.
+
+    Attributes
+    ----------
+    path : str
+    x : ndarray
+        (n, leads, samples) float32, mapped and read-only.
+    idx, segment_i : ndarray
+        (n,) int64, the number of each row's recording and of the segment in it.
+    save_file : ndarray
+        (n,) of str, the recording's name.
+    sample_rate : ndarray
+        (n,) float64, in Hz.
+    """
+
+    def __init__(self, path, x, idx, save_file, segment_i, sample_rate):
+        self.path, self.x, self.idx, self.save_file = path, x, idx, save_file
+        self.segment_i, self.sample_rate = segment_i, sample_rate
+
+    def __len__(self):
+        return len(self.x)
+
+
+def open_packed(path):
+    """Open a packed split.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.npy`` file.
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    FormatError
+        If a file is missing or damaged, or the two don't belong together.
+    """
+    path = os.fspath(path)
+    index = index_path(path)
+    if os.path.exists(path) and not os.path.exists(index):
+        raise FormatError(
+            "the file has no index beside it: it isn't finished", path=path, field=os.path.basename(index)
+        )
+    try:
+        x = map_array(path)
+    except FormatError as error:
+        if error.message.startswith(("a damaged .npy", "truncated")):
+            error.message = f"not a packed file: {error.message}"
+        raise
+    if x.dtype != np.float32 or x.ndim != 3 or not x.flags.c_contiguous:
+        raise FormatError(f"{x.dtype} of shape {shown(x.shape)}, not float32 (n, leads, samples)", path=path)
+    return Packed(path, x, *_read_index(index, len(x), x.shape[2]))
+
+
+def _read_index(path, count, samples):
+    """The columns of an index: idx, save_file, segment_i, sample_rate."""
+    idx, part, rate = (np.empty(count, dtype) for dtype in (np.int64, np.int64, np.float64))
+    names, texts, line = np.empty(count, object), {}, 1
+    for line, row in enumerate(read_rows(path, INDEX, errors="surrogateescape")[1], 2):
+        if line - 2 < count:
+            at = line - 2
+            idx[at] = whole_number(row["idx"], path, f"idx, line {line}")
+            part[at] = whole_number(row["segment_i"], path, f"segment_i, line {line}")
+            rate[at] = _rate(row["sample_rate"], path, line)
+            names[at] = texts.setdefault(row["save_file"], row["save_file"])
+            if whole_number(row["sample_size"], path, f"sample_size, line {line}") != samples:
+                raise FormatError(
+                    f"line {line}: {shown(row['sample_size'])} samples, the array has {samples}",
+                    path=path,
+                    field="sample_size",
+                )
+    if line - 1 != count:
+        raise FormatError(f"{line - 1:,} rows for {count:,} segments", path=path)
+    order = np.lexsort((part, idx))
+    twice = np.flatnonzero((np.diff(idx[order]) == 0) & (np.diff(part[order]) == 0))
+    if len(twice):
+        at = order[twice[0]]
+        raise FormatError(f"segment {part[at]} of record {idx[at]} stands twice", path=path, field="idx")
+    return idx, names, part, rate
+
+
+def _rate(text, path, line):
+    try:
+        value = float(text[:100])
+        if 0 < value < 1e9:
+            return value
+    except ValueError:
+        pass
+    raise FormatError(f"line {line}: {shown(text)} is not a rate in Hz", path=path, field="sample_rate")
+
+
+def write_packed(path, items, shape):
+    """Write a packed split whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.npy`` file.
+    items : iterable
+        (about, segment): a dict with ``idx``, ``save_file``, ``segment_i`` and ``sample_rate``, and an array (leads,
+        samples) of real numbers.
+    shape : tuple
+        (leads, samples) of each segment.
+
+    Returns
+    -------
+    int
+        How many segments there are.
+
+    Raises
+    ------
+    FormatError
+        If a segment has another shape.
+    """
+    path, rows = os.fspath(path), []
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(_header((0, *shape)))
+            for about, segment in items:
+                if segment.shape != tuple(shape):
+                    raise FormatError(f"shape {segment.shape}, not {tuple(shape)}", path=about["save_file"])
+                refuse_masked(segment, "segment")
+                file.write(np.ascontiguousarray(segment, dtype=np.float32).data)
+                rows.append((about["idx"], about["save_file"], about["segment_i"], about["sample_rate"], shape[-1]))
+            file.seek(0)
+            file.write(_header((len(rows), *shape)))
+        _unlink(index_path(path))
+    write_rows(index_path(path), INDEX, (dict(zip(INDEX, row)) for row in rows))
+    sync_folder(os.path.dirname(os.path.abspath(path)))
+    return len(rows)
+
+
+class PackedWriter:
+    """A packed split that grows, and can be continued by another process.
+
+    While it grows, ``.part`` stands at the end of the array's name, and ``<split>.rows.part`` says what its rows are.
+
+    Parameters
+    ----------
+    path : str
+        The ``.npy`` file to be.
+    shape : tuple
+        (leads, samples) of a segment.
+    """
+
+    def __init__(self, path, shape):
+        self.path, self.shape = path, tuple(shape)
+        self.part, self.rows_part = f"{path}.part", f"{os.path.splitext(path)[0]}.rows.part"
+        self.row_bytes = 4 * int(np.prod(self.shape))
+        self._data = self._rows = None
+        self._recover()
+
+    def _recover(self):
+        """Find what is there: a finished pair of files, or what an earlier process left."""
+        if os.path.exists(index_path(self.path)):  # put in place last
+            found = open_packed(self.path)
+            if found.x.shape[1:] != self.shape:
+                raise FormatError(f"segments of shape {found.x.shape[1:]}, not {self.shape}", path=self.path)
+            rows = np.stack([found.idx, found.segment_i], axis=1)
+            for path in (self.part, self.rows_part):
+                _unlink(path)
+            self._finished = True
+        else:
+            if os.path.exists(self.rows_part) and not os.path.exists(self.part) and os.path.exists(self.path):
+                os.rename(self.path, self.part)  # it had its final name, and not yet its index
+            rows = self._partial_rows()
+            self._finished = False
+        self.rows = [rows]  # blocks of (idx, segment_i)
+        self.count = len(rows)
+
+    def _partial_rows(self):
+        none = np.empty((0, 2), dtype=np.int64)
+        try:
+            with open_own(self.rows_part) as rows, open_own(self.part) as data:
+                held = max(os.fstat(data.fileno()).st_size - _HEADER, 0) // self.row_bytes
+                held = min(held, os.fstat(rows.fileno()).st_size // 16)
+                return np.fromfile(rows, dtype=np.int64, count=2 * held).reshape(-1, 2)
+        except FileNotFoundError:
+            return none
+
+    def all_rows(self):
+        """(n, 2) int64: number of the recording and of the segment, of each row that is there."""
+        if len(self.rows) > 1:
+            self.rows = [np.concatenate(self.rows)]
+        return self.rows[0]
+
+    def keep(self, wanted):
+        """Forget rows at the end that belong to no recording in `wanted`, a dict of its number -> its segments."""
+        rows = self.all_rows()
+        last = len(rows)
+        while last and not (rows[last - 1, 0] in wanted and rows[last - 1, 1] == wanted[rows[last - 1, 0]] - 1):
+            last -= 1
+        self.rows, self.count = [rows[:last]], last
+
+    def held(self):
+        """Number of each recording that is there -> how many of its segments are."""
+        rows = self.all_rows()
+        starts = np.flatnonzero(rows[:, 1] == 0)
+        counts = np.diff(np.append(starts, len(rows)))
+        return dict(zip(rows[starts, 0].tolist(), counts.tolist()))  # the last place where it stands counts
+
+    def _begin(self):
+        """Open for appending."""
+        if self._finished:
+            self._write_rows(self.all_rows())
+            _unlink(index_path(self.path))
+            os.rename(self.path, self.part)
+            self._finished = False
+        self._data, self._rows = open_own(self.part, make=True), open_own(self.rows_part, make=True)
+        self._data.truncate(_HEADER + self.count * self.row_bytes)
+        self._rows.truncate(16 * self.count)
+        self._rows.seek(0, os.SEEK_END)
+
+    def _write_rows(self, rows):
+        with open_own(self.rows_part, make=True) as file:
+            file.truncate(0)
+            file.write(rows.tobytes())
+
+    def append(self, rows, source, first):
+        """Append rows `first`, ... of an open file of float32 segments.
+
+        Parameters
+        ----------
+        rows : ndarray
+            (n, 2) int64, as of `all_rows`.
+        source : file object
+        first : int
+        """
+        if self._data is None:
+            self._begin()
+        _copy(
+            source,
+            first * self.row_bytes,
+            self._data,
+            _HEADER + self.count * self.row_bytes,
+            len(rows) * self.row_bytes,
+        )
+        self._append_rows(rows)
+
+    def append_arrays(self, rows, segments):
+        """Append segments that lie in memory.
+
+        Parameters
+        ----------
+        rows : ndarray
+            (n, 2) int64, as of `all_rows`.
+        segments : list of ndarray
+            Each (some, leads, samples) float32, n in all.
+        """
+        if self._data is None:
+            self._begin()
+        self._data.seek(_HEADER + self.count * self.row_bytes)
+        self._data.writelines(one.data for one in segments)
+        self._data.flush()
+        self._append_rows(rows)
+
+    def _append_rows(self, rows):
+        self._rows.write(rows.astype(np.int64).tobytes())
+        self._rows.flush()
+        self.rows.append(rows)
+        self.count += len(rows)
+
+    def close(self):
+        """Leave what is there for another process to continue."""
+        if self._data is not None:
+            self._data.close()
+            self._rows.close()
+            self._data = self._rows = None
+
+    def finish(self, records, sample_rate):
+        """Put both files in place, rows in the order of the recordings. Nothing is touched if they are that already.
+
+        Parameters
+        ----------
+        records : iterable
+            (number, save_file, segments) of each recording of this split, in order.
+        sample_rate : int or float
+        """
+        records = [record for record in records if record[2]]
+        counts = np.array([count for _, _, count in records], dtype=np.int64)
+        first, places = self._firsts(records), np.cumsum(counts) - counts
+        in_order = counts.sum() == self.count and np.array_equal(places, first)
+        if self._finished and in_order:
+            return
+        if self._data is None:
+            self._begin()
+        if not in_order:
+            self._reorder(first, counts)
+        self._data.seek(0)
+        self._data.write(_header((self.count, *self.shape)))
+        self._data.flush()
+        os.fsync(self._data.fileno())
+        self.close()
+        os.rename(self.part, self.path)
+        samples = self.shape[-1]
+        write_rows(
+            index_path(self.path),
+            INDEX,
+            (
+                {"idx": idx, "save_file": name, "segment_i": i, "sample_rate": sample_rate, "sample_size": samples}
+                for idx, name, count in records
+                for i in range(count)
+            ),
+        )
+        _unlink(self.rows_part)
+        sync_folder(os.path.dirname(os.path.abspath(self.path)))
+        self._finished = True
+
+    def _firsts(self, records):
+        """Where each recording's rows begin."""
+        rows = self.all_rows()
+        starts = np.flatnonzero(rows[:, 1] == 0)
+        at = dict(zip(rows[starts, 0].tolist(), starts.tolist()))
+        missing = [idx for idx, _, _ in records if idx not in at]
+        if missing:
+            raise FormatError(f"the segments of recording {missing[0]} are not there", path=self.part)
+        return np.array([at[idx] for idx, _, _ in records], dtype=np.int64)
+
+    def _reorder(self, first, counts):
+        """Write the recordings' rows anew, in order, and go on with that file."""
+        temporary = f"{self.part}.tmp"
+        order = []
+        with open_own(temporary, make=True) as target:
+            target.truncate(0)
+            at = _HEADER
+            for start, count in _runs(first.tolist(), counts.tolist()):
+                _copy(self._data, _HEADER + start * self.row_bytes, target, at, count * self.row_bytes)
+                at += count * self.row_bytes
+                order.append(self.all_rows()[start : start + count])
+        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *order])
+        self.close()
+        _unlink(self.rows_part)  # from here on until the new one is there, nothing counts as done
+        os.rename(temporary, self.part)
+        self._write_rows(rows)
+        self.rows, self.count = [rows], len(rows)
+        self._begin()
+
+
+def _runs(first, counts):
+    """(start, count) of runs of rows that follow each other."""
+    start, length = 0, 0
+    for one, count in zip(first, counts):
+        if length and one == start + length:
+            length += count
+            continue
+        if length:
+            yield start, length
+        start, length = one, count
+    if length:
+        yield start, length
+
+
+def _copy(source, at, target, to, count):
+    """Copy bytes between open files; the kernel does it where it can."""
+    source.flush()
+    target.flush()
+    while count:
+        try:
+            done = os.copy_file_range(source.fileno(), target.fileno(), count, at, to)
+        except OSError as error:
+            if error.errno not in _NO_RANGES:
+                raise
+            block = os.pread(source.fileno(), min(count, 1 << 22), at)
+            done = os.pwrite(target.fileno(), block, to) if block else 0
+        if not done:
+            raise FormatError(f"ends {count:,} bytes too early", path=source.name)
+        at, to, count = at + done, to + done, count - done
+
+
+def _header(shape):
+    """The head of a ``.npy`` file of float32, always of the same length."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape!r}, }}"
+    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11).encode() + b"\n"
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,118 @@
+"""A part of a training set, for studies of how much data it takes."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+
+import numpy as np
+
+from ..._text import shown
+from ...errors import ConfigError, FormatError
+from ...storage.atomic import write_text
+from ...storage.inputs import lines as bounded_lines
+from ...storage.inputs import open_input, open_text
+
+__all__ = ["subset_manifest"]
+
+_MOST_BYTES = 1 << 30  # of a manifest
+_MOST_BLANK = 1000
+_NUMBER = re.compile(r"_\d+\.[^./_]+$")
+
+
+def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
+    """Keep a random share of the records of ``train.tsv``; the folder's other manifests are copied.
+
+    ``subset_args.json`` in the new folder says the seed.
+
+    Parameters
+    ----------
+    manifest_dir : path-like
+        Folder of manifests, plain ones or such of pairs.
+    percent : float
+        Share of the records, above 0 and at most 1. All segments of a record are kept, or none.
+    save_dir : path-like, optional
+        Folder to make. Default: `percent` in `manifest_dir`.
+    seed : int
+        From 0 to 4294967295.
+
+    Returns
+    -------
+    dict
+        ``records`` and ``lines``, each (kept, of all); ``save_dir``.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of range or the new folder exists.
+    FormatError
+        If ``train.tsv`` can't be read.
+    """
+    if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 1:
+        raise ConfigError(f"{shown(percent)} is no share above 0 and up to 1", field="percent")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
+        raise ConfigError(f"{shown(seed)} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
+    manifest_dir = os.fsdecode(manifest_dir)
+    save_dir = os.path.join(manifest_dir, str(percent)) if save_dir is None else os.fsdecode(save_dir)
+    if os.path.lexists(save_dir):
+        raise ConfigError(f"{save_dir} exists", field="save_dir", remedy="Remove it or give another name")
+    head, lines, records = _train(os.path.join(manifest_dir, "train.tsv"))
+    known = sorted(set(records))
+    count = round(percent * len(known))
+    kept = {known[i] for i in np.random.RandomState(seed).permutation(len(known))[:count]}
+    chosen = [line for line, record in zip(lines, records) if record in kept]
+    if not chosen:
+        raise ConfigError(f"{percent:g} of {len(known)} records is none", field="percent")
+    told = {"manifest_dir": manifest_dir, "percent": percent, "seed": int(seed), "records": [count, len(known)]}
+    parent = os.path.dirname(os.path.abspath(save_dir))
+    os.makedirs(parent, exist_ok=True)
+    temporary = tempfile.mkdtemp(dir=parent, prefix=".subset-")
+    try:
+        os.chmod(temporary, 0o777 & ~_umask())
+        write_text(os.path.join(temporary, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
+        for name in sorted(os.listdir(manifest_dir)):
+            if name.endswith(".tsv") and name != "train.tsv":
+                _copy(os.path.join(manifest_dir, name), os.path.join(temporary, name))
+        write_text(os.path.join(temporary, "subset_args.json"), json.dumps(told, indent=1) + "\n")
+        os.rename(temporary, save_dir)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return {"records": (count, len(known)), "lines": (len(chosen), len(lines)), "save_dir": save_dir}
+
+
+def _train(path):
+    """The head of a manifest, its other lines, and the record of each."""
+    lines, blank = [], 0
+    try:
+        with open_text(path, most=_MOST_BYTES, encoding="utf-8", newline="\n") as file:
+            for line in bounded_lines(file, path):
+                blank += line == "\n"
+                if blank > _MOST_BLANK:
+                    raise FormatError(f"more than {_MOST_BLANK} empty lines", path=path)
+                lines.append(line.removesuffix("\n"))
+    except UnicodeDecodeError:
+        raise FormatError("can't be read: not UTF-8", path=path) from None
+    lines = lines or [""]
+    head = 1 if "\t" in lines[0] or (len(lines) > 1 and "\t" in lines[1]) else 2
+    rest = [line for line in lines[head:] if line]
+    fields = 2 if head == 1 else 4
+    for number, line in enumerate(rest, head + 1):
+        if len(line.split("\t")) != fields:
+            raise FormatError(f"{shown(line)} has not {fields} fields", path=path, field=f"line {number}")
+    if not rest:
+        raise FormatError("the manifest is empty", path=path)
+    return lines[:head], rest, [_NUMBER.sub("", line.split("\t")[0]) for line in rest]
+
+
+def _copy(source, target):
+    with open_input(source, most=_MOST_BYTES) as file, open(target, "wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+    shutil.copystat(source, target)
+
+
+def _umask():
+    value = os.umask(0)
+    os.umask(value)
+    return value

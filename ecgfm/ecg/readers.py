@@ -1,0 +1,3 @@
+"""The earlier name of `ecgfm.io`."""
+
+from ..io import *  # noqa: F403

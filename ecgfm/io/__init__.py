@@ -1,0 +1,252 @@
+"""Reading a recording from a file: the list of formats, and how a file's format is recognised.
+
+A format is one module with a `Format` in it; a new one is added to `FORMATS` and to nothing else.
+"""
+
+import os
+from contextlib import contextmanager
+
+from ..ecg.named import columns_of
+from ..errors import Error, FormatError
+from ..storage.inputs import open_input, unreadable
+from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
+
+__all__ = ["FORMATS", "PART", "find_format", "is_recording", "left_out", "members", "read", "with_ending"]
+
+#: Formats in the order in which a file's content is shown to them: those with a signature come before text.
+FORMATS = (
+    npy.FORMAT,
+    npz.FORMAT,
+    mat.FORMAT,
+    dicom.FORMAT,
+    edf.FORMAT,
+    hdf5.FORMAT,
+    scp.FORMAT,
+    muse.FORMAT,
+    aecg.FORMAT,
+    xml_others.FORMAT,
+    wfdb.FORMAT,
+    table.FORMAT,
+)
+
+#: What `left_out` says of a file that belongs to a recording beside it.
+PART = "a part of a recording"
+
+_UNREAD = {
+    ".gz": "a compressed file: inflate it first",
+    ".bz2": "a compressed file: inflate it first",
+    ".xz": "a compressed file: inflate it first",
+    ".zip": "a compressed file: inflate it first",
+    ".parquet": "Parquet is not read: ecgfm.prepare takes its DataFrame",
+    ".feather": "Feather is not read: ecgfm.prepare takes its DataFrame",
+    ".xlsx": "spreadsheets are not read: save it as CSV",
+    ".ods": "spreadsheets are not read: save it as CSV",
+}
+_MEMBER = "::"  # between a file and one of the recordings in it
+_HEAD_BYTES = 4096  # what a format sees of a file to recognise it
+
+
+def read(path, sampling_rate=None, leads=None, unit=None):
+    """Read a recording from a file.
+
+    The format is recognised by the file's content, and by its name where the content says nothing:
+
+    - ``.npy``: an array (leads, samples);
+    - ``.npz``: ``signal`` (or ``feats``, ``x``, ``data``, ``ecg``) and, if it is there, ``sampling_rate`` (or
+      ``curr_sample_rate``, ``sample_rate``, ``fs``) and ``leads`` (or ``lead_names``);
+    - CSV: one column per lead, named in the first line, and either a column ``time`` (seconds, or date and time) or a
+      line ``# sampling_rate: 500``;
+    - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
+    - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
+    - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
+    - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
+
+    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
+    no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
+    otherwise, which is noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other
+    four are calculated from I and II.
+
+    Parameters
+    ----------
+    path : str or path-like
+    sampling_rate : float, optional
+        In Hz, for files that don't state it. It must not contradict a file that does.
+    leads : sequence of str or str, optional
+        Names of the rows (or columns), for files that don't state them or have names that are no lead's (``lead_1``);
+        as text they are parted by commas. They must not contradict the lead names of a file.
+    unit : {"mV", "uV", "V"}, optional
+        Of the values, for files that don't state it. It must not contradict a file that does.
+
+    Returns
+    -------
+    Record
+        With all leads of the file, in its order and in canonical spelling.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file, or it is damaged, oversized or of no known format.
+    SignalError, LeadError
+        If the sampling rate or lead names are missing or contradict the file.
+    MissingExtraError
+        If the format needs a library that isn't installed.
+    """
+    path, member = _split(with_ending(_text(path)))
+    found = find_format(path)
+    if member is not None and found.members is None:
+        raise FormatError(f"a {found.name} file is one recording", path=path, remedy=f"Leave out {_MEMBER}{member}")
+    with _reading(path, found):
+        record = found.read(
+            path, sampling_rate=sampling_rate, leads=leads, **({} if member is None else {"member": member})
+        )
+        record.set_unit(unit)
+    return record
+
+
+@contextmanager
+def _reading(path, form):
+    """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause."""
+    try:
+        yield
+    except (Error, MemoryError, Warning):
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except Exception as error:
+        raise FormatError(
+            f"cannot be read: {type(error).__name__} in the {form.name} reader; if the file is right, this is a defect"
+            " of ecgfm: --debug shows it",
+            path=path,
+        ) from error
+
+
+def _text(path):
+    """A path as text."""
+    try:
+        return os.fsdecode(path)
+    except (TypeError, ValueError):
+        kind = type(path).__name__
+        table = columns_of(path) is not None or hasattr(path, "__array__")
+        remedy = "ecgfm.prepare takes signals, ecgfm.predict many files" if table else "Give the name of a file"
+        raise FormatError(f"not a path but {kind}", field="path", remedy=remedy) from None
+
+
+def with_ending(path):
+    """The path of a WFDB record that is named without its ending, as PhysioNet does, with it; any other as it is."""
+    return f"{path}.hea" if not os.path.isfile(path) and os.path.isfile(f"{path}.hea") else path
+
+
+def members(path):
+    """Iterate over the names of the recordings in a file: its own, or ``path::member`` where it holds several.
+
+    Only files that are named as those of such a format are opened.
+
+    Raises
+    ------
+    Error
+        If such a file can't be read.
+    """
+    path = _text(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if any(form.members and suffix in form.suffixes for form in FORMATS):
+        found = find_format(path)
+        with _reading(path, found):
+            names = found.members(path) if found.members else ()
+            several = len(names) > 1
+        if several:
+            yield from (f"{path}{_MEMBER}{name}" for name in names)
+            return
+    yield path
+
+
+def _split(path):
+    """A file's path and the name of the recording in it, or None."""
+    file, mark, member = path.rpartition(_MEMBER)
+    return (file, member) if mark and not os.path.exists(path) and os.path.exists(file) else (path, None)
+
+
+def find_format(path):
+    """The `Format` of a file.
+
+    Raises
+    ------
+    FormatError
+        If the file can't be opened, is empty, or is of no known format.
+    """
+    head = _head(path)
+    found = _match(head, path)
+    header = None if found and found.matches(head) else wfdb.header_beside(path)
+    if header:
+        raise FormatError("a signal file of a WFDB record", path=path, remedy=f"Name its header, {header}")
+    if found is None:
+        reason = _UNREAD.get(_suffix(path))
+        raise FormatError(
+            reason or "not a recording in a format that is known",
+            path=path,
+            remedy=None if reason else f"Known are {', '.join(form.name for form in FORMATS)}",
+        )
+    return found
+
+
+def is_recording(path):
+    """Whether a file found in a directory is a recording; see `left_out`."""
+    return left_out(path) is None
+
+
+def left_out(path):
+    """Why a file found in a directory is no recording; None if it is one.
+
+    It is one if its name ends as one and its content agrees. A file that can't be read counts as one, so that it is
+    reported and not passed over. Of a name without an ending, as archives of DICOM files have them, the content decides
+    alone.
+
+    Returns
+    -------
+    str or None
+        `PART` for signal files, annotations and segments of a WFDB record.
+    """
+    suffix = _suffix(path)
+    if suffix and not any(suffix in form.suffixes for form in FORMATS):
+        if wfdb.is_part(path):
+            return PART
+        return _UNREAD.get(suffix, "not the name of a recording")
+    try:
+        head = _head(path)
+    except FormatError as error:
+        return None if suffix else error.message
+    try:
+        found = _match(head, path)
+    except FormatError:  # reading it will say what is wrong
+        return None
+    if found is None:
+        return PART if wfdb.is_part(path) else "not a recording in a format that is known"
+    if found is wfdb.FORMAT:
+        return PART if wfdb.is_segment(path) else None
+    if found.matches(head):
+        return None
+    if wfdb.header_beside(path):
+        return PART
+    return (found.unlike or f"its content is not {found.name}") if found.side_files else None
+
+
+def _suffix(path):
+    return os.path.splitext(path)[1].lower()
+
+
+def _match(head, path):
+    for form in FORMATS:
+        with _reading(path, form):
+            if form.matches(head):
+                return form
+    return next((form for form in FORMATS if _suffix(path) in form.suffixes), None)
+
+
+def _head(path):
+    with open_input(path) as file:
+        try:
+            head = file.read(_HEAD_BYTES)
+        except OSError as error:
+            raise unreadable(path, error) from None
+    if not head:
+        raise FormatError("the file is empty", path=path)
+    return head

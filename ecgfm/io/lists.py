@@ -1,0 +1,110 @@
+"""Lists of files: a text with a path in each line, or a table with a column of them."""
+
+import csv
+import os
+
+from ..errors import FormatError
+from ..storage.inputs import check_inflation, lines, open_input, open_text
+from . import table, with_ending
+
+__all__ = ["PATH_COLUMNS", "listed_files"]
+
+#: Names of a table's column of paths; the first that is there counts.
+PATH_COLUMNS = ("path", "file", "record", "filename", "file_name", "save_file", "filename_hr", "filename_lr")
+
+_ENDINGS = (".txt", ".csv", ".tsv", ".lst", ".list")
+_MAX_SIZE, _MAX_LINE, _MAX_PATH, _HEAD_BYTES = 1 << 28, 1 << 16, 4096, 1 << 16
+
+
+def listed_files(path):
+    """The files that a list names, or None if the file is none.
+
+    A list is a text (``.txt``, ``.csv``, ``.tsv``, or PhysioNet's ``RECORDS``) with a path in each line, the first of
+    which is there, or a table with a column of `PATH_COLUMNS`. A relative path is looked for from the working
+    directory, then from the list's.
+
+    Raises
+    ------
+    FormatError
+        If it is a list and can't be read to its end.
+    """
+    name = os.path.basename(path)
+    if not name.lower().endswith(_ENDINGS) and not name.startswith("RECORDS"):
+        return None
+    head = _head_lines(path)
+    if not head or table.FORMAT.matches(head[0].encode()):
+        return None
+    fields, delimiter = _fields(head[0])
+    columns = [i for column in PATH_COLUMNS for i, field in enumerate(fields) if field.lower() == column]
+    folder = os.path.dirname(path)
+    if columns and len(head) > 1:
+        cells = _split(head[1], delimiter)
+        there = [i for i in columns if i < len(cells) and _is_there(cells[i], folder)]
+        return _column(path, (there or columns)[0], delimiter, folder)
+    if len(fields) == 1 and _is_there(fields[0], folder):
+        return _column(path, None, None, folder)
+    return None
+
+
+def _head_lines(path):
+    """The first two lines that say something, if the file begins with text."""
+    try:
+        with open_input(path, most=_MAX_SIZE) as file:
+            head = file.read(_HEAD_BYTES)
+    except (OSError, FormatError):  # reading it as a recording will say what is wrong
+        return []
+    if b"\0" in head:
+        return []
+    text = head.decode("utf-8-sig", errors="replace").splitlines()
+    return [line for line in text if line.strip() and not line.startswith("#")][:2]
+
+
+def _fields(line):
+    delimiter = max(",;\t", key=line.count)
+    return _split(line, delimiter), delimiter
+
+
+def _split(line, delimiter):
+    if delimiter is None:
+        return [line.strip().strip('"')]
+    try:
+        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _is_there(name, folder):
+    return 0 < len(name) <= _MAX_PATH and os.path.exists(with_ending(_located(name, folder)))
+
+
+def _located(name, folder):
+    """The path of a listed file."""
+    beside = os.path.join(folder, name)
+    return name if os.path.exists(with_ending(name)) or not os.path.exists(with_ending(beside)) else beside
+
+
+def _column(path, column, delimiter, folder):
+    """The paths of a list, or those of a table's column."""
+    found, made, read = [], 0, 0
+    header = column is not None
+    with open_text(path, most=_MAX_SIZE) as file:
+        try:
+            for number, line in enumerate(lines(file, path, most=_MAX_LINE)):
+                read += len(line)
+                if not line.strip() or line.startswith("#"):
+                    continue
+                if header:
+                    header = False
+                    continue
+                cells = _split(line.rstrip("\r\n"), delimiter)
+                name = cells[column or 0] if len(cells) > (column or 0) else ""
+                if not name or len(name) > _MAX_PATH:
+                    raise FormatError("there is no path", path=path, field=f"line {number + 1}")
+                made += len(name) + len(folder)
+                check_inflation(read, made, path=path)
+                found.append(_located(name, folder))
+        except UnicodeDecodeError as error:
+            raise FormatError(f"not text in UTF-8: {error.reason} at byte {error.start}", path=path) from None
+    if not found:
+        raise FormatError("the list names no files", path=path)
+    return found

@@ -1,0 +1,106 @@
+"""The ``.mat`` stages of ECG-FM's preprocessing (MATLAB 5): ``org``, ``preprocessed``, ``segmented``."""
+
+import os
+import struct
+
+from .._text import short
+from ..ecg.record import LEADS
+from ..errors import FormatError
+from ..storage.inputs import open_input
+from ..storage.mat import MatFile
+from .common import RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
+
+__all__ = ["FORMAT"]
+
+_COUNTS = "val"  # of PhysioNet's Challenges: the signal file of a WFDB record
+_MAX_NAME = 64
+
+
+def _matches(head):
+    return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI") or head.startswith(b"MATLAB 7.3")
+
+
+def _read(path, *, sampling_rate, leads):
+    _refuse_version_4(path)
+    with MatFile(path) as file:
+        shapes = {name: found.shape for name, found in file.variables.items() if found.what == "numbers"}
+        key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
+        if key is None:
+            raise _no_signal(file.variables, path)
+        wanted = {key: None, rate_key: 1, "segment_i": 1, "mean": None, "std": None}
+        wanted = {name: size for name, size in wanted.items() if name in shapes}
+        for name, size in wanted.items():
+            if size == 1 and shapes[name] != (1, 1):
+                raise FormatError(f"not one number but an array of shape {shapes[name]}", path=path, field=name)
+        found = file.read(wanted)
+    rate = found[rate_key].item() if rate_key else None
+    if leads is None and shapes[key][0] == len(LEADS):
+        leads = LEADS  # the order that every stage is written in
+    standardised = "mean" in found and "std" in found
+    record = make_record(
+        found[key],
+        path,
+        field=key,
+        rate=rate,
+        given_rate=sampling_rate,
+        leads=leads,
+        given_leads=None,
+        units=None,
+        notes=("standardised in the file",) if standardised else (),
+        standardised=standardised,
+    )
+    if "segment_i" in found:
+        index = found["segment_i"].item()
+        if not 0 <= index < 1 << 31:
+            raise FormatError(f"{index} is no segment number", path=path, field="segment_i")
+        record.start_s = float(index) * record.duration_s
+    return record
+
+
+def _no_signal(variables, path):
+    """The error that says what a file holds instead."""
+    if _COUNTS in variables:
+        return _counts_alone(path, "the array 'val'")
+    some = [f"{short(v.name, _MAX_NAME)} ({v.what})" for v in list(variables.values())[:10] if v.name]
+    return FormatError(
+        f"no array is named {' or '.join(SIGNAL_KEYS)}; there are {', '.join(some) or 'none'}",
+        path=path,
+        field="signal",
+        remedy="Save the signal in millivolts as the array 'signal' (leads in rows), its rate in Hz as 'sampling_rate'",
+    )
+
+
+def _counts_alone(path, what):
+    header = f"{os.path.splitext(path)[0]}.hea"
+    return FormatError(
+        f"{what}, as PhysioNet's Challenges have it: numbers whose unit, rate and leads stand in a WFDB header",
+        path=path,
+        field=_COUNTS,
+        remedy=f"Name its header, {header}" if os.path.isfile(header) else "Put its header (.hea) beside it; name that",
+    )
+
+
+def _refuse_version_4(path):
+    """MATLAB 4 has no signature: a type, rows, columns, whether imaginary, and the length of the name that follows."""
+    with open_input(path) as file:
+        head = file.read(20 + _MAX_NAME)
+    for order in "<>":
+        if len(head) < 22:
+            return
+        kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
+        name = head[20 : 20 + max(length, 0)]
+        if not (0 <= kind < 5000 and rows > 0 and columns > 0 and imaginary in (0, 1) and 2 <= length <= _MAX_NAME):
+            continue
+        name = name.rstrip(b"\0").decode("ascii", "replace")
+        if not name.isidentifier():
+            continue
+        if name == _COUNTS:
+            raise _counts_alone(path, f"the array 'val' of shape ({rows}, {columns})")
+        raise FormatError(
+            f"a MATLAB 4 file with the array {name}; that version is not read",
+            path=path,
+            remedy="Save it as version 7 (save -v7)",
+        )
+
+
+FORMAT = Format("MATLAB 5 .mat", (".mat",), _matches, _read)

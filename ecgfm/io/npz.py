@@ -1,0 +1,114 @@
+"""NumPy's ``.npz``: a zip of arrays, one of them the signal. Nothing in a file is unpickled."""
+
+import os
+import struct
+import zipfile
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+
+from .._text import shown
+from ..ecg.record import listed
+from ..errors import FormatError
+from ..storage.inputs import check_inflation, open_input
+from ..storage.npy import read_array
+from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
+
+__all__ = ["FORMAT"]
+
+_MAX_MEMBERS, _MAX_NAMES, _NAME = 1024, 4096, 64
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes; others inflate without bounds in one step
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OverflowError, ValueError)
+
+
+def _matches(head):
+    return head.startswith(b"PK\x03\x04")
+
+
+def _read(path, *, sampling_rate, leads):
+    with open_input(path) as file:
+        with _unzipping(path):
+            archive = zipfile.ZipFile(file)
+        with archive:
+            key, signal, rate, names = _parts(archive, os.fstat(file.fileno()).st_size, path)
+    return make_record(
+        signal, path, field=key, rate=rate, given_rate=sampling_rate, leads=names, given_leads=leads, units=None
+    )
+
+
+@contextmanager
+def _unzipping(path):
+    """Makes a FormatError of what zipfile raises on a damaged archive."""
+    try:
+        yield
+    except FormatError:
+        raise
+    except _DAMAGED as error:
+        raise FormatError(f"a damaged zip archive: {str(error)[:200] or type(error).__name__}", path=path) from None
+
+
+def _parts(archive, size, path):
+    """Name of the signal, the signal, its rate or None, its leads' names or None."""
+    found = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    if len(found) > _MAX_MEMBERS:
+        raise FormatError(f"{len(found)} arrays; a recording has a few", path=path)
+    members = {info.filename[:-4]: info for info in found}
+    if len(members) < len(found):
+        raise FormatError("two arrays of one name", path=path)
+    key = first_key(SIGNAL_KEYS, members) or (next(iter(members)) if len(members) == 1 else None)
+    if key is None:
+        raise FormatError(
+            f"no array is named {' or '.join(SIGNAL_KEYS)}; there are {listed(list(members)[:10]) or 'none'}",
+            path=path,
+            field="signal",
+        )
+    arrays = {}
+    for name in (first_key(RATE_KEYS, members), first_key(LEAD_KEYS, members), key):
+        if name is not None:
+            arrays[name] = _array(archive, members[name], size, path, name)
+    rate_key, leads_key = first_key(RATE_KEYS, members), first_key(LEAD_KEYS, members)
+    rate = None if rate_key is None else _scalar(arrays[rate_key], path, rate_key)
+    names = None if leads_key is None else _names(arrays[leads_key], path, leads_key)
+    return key, arrays[key], rate, names
+
+
+def _array(archive, info, size, path, key):
+    if info.compress_type not in _METHODS:
+        raise FormatError(
+            f"the compression method {info.compress_type} is not read",
+            path=path,
+            field=key,
+            remedy="Write it with numpy.savez or savez_compressed",
+        )
+    if info.flag_bits & 1:
+        raise FormatError("the archive is encrypted", path=path, field=key)
+    check_inflation(min(info.compress_size, size), info.file_size, path=path, field=key)
+    with _unzipping(path), archive.open(info) as member:
+        return read_array(member, info.file_size, path=path, field=key)
+
+
+def _scalar(array, path, key):
+    if array.size != 1 or array.dtype.kind not in "iuf":
+        raise FormatError(f"not one number but {array.dtype} of shape {array.shape}", path=path, field=key)
+    return array.item()
+
+
+def _names(array, path, key):
+    """The names of the leads; of long ones the beginning."""
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise FormatError(f"not a list of names but {array.dtype} of shape {array.shape}", path=path, field=key)
+    if len(array) > _MAX_NAMES:
+        raise FormatError(f"{len(array):,} names of leads; at most {_MAX_NAMES:,} are read", path=path, field=key)
+    if array.dtype.kind == "S":
+        return [name[:_NAME].decode("latin-1") for name in array.tolist()]
+    width = array.dtype.itemsize // 4
+    points = np.ascontiguousarray(array).view(np.uint8).view(array.dtype.byteorder.replace("|", "=") + "u4")
+    points = points.reshape(len(array), width)[:, :_NAME]
+    impossible = (points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))
+    if impossible.any():
+        raise FormatError(f"a character of the number {shown(points[impossible][0])}", path=path, field=key)
+    return ["".join(map(chr, row)).rstrip("\0") for row in points.tolist()]
+
+
+FORMAT = Format("NumPy .npz", (".npz",), _matches, _read)

@@ -1,0 +1,106 @@
+"""SCP-ECG: the rhythm data (section 6). ecgdatakit parses.
+
+Since it takes the numbers in a file at their word, they are held against the data before; and since its decoder goes
+from bit to bit, and adds beat for beat, so are bits and beats.
+"""
+
+import struct
+
+from ..errors import FormatError
+from ..storage.inputs import read_input
+from .common import Format
+from .kit import read_with
+
+__all__ = ["FORMAT"]
+
+_MAX_FILE = 1 << 23  # a record of 10 s has some 30 KB
+_MAX_CODED = 3 << 16  # bytes of rhythm and beats in Huffman's code
+_MAX_SECTION, _MAX_POINTERS = 1 << 18, 256  # bytes of any other section; sections
+_MAX_BEATS = 20_000  # that are added to residuals, over all leads
+_TABLES, _LEADS, _QRS, _BEAT, _RHYTHM, _LAST = 2, 3, 4, 5, 6, 11  # sections
+_HEADER = 16  # bytes of a section's header
+
+
+def _matches(head):
+    """Section 0 begins at byte 7 and says so."""
+    if len(head) < 32:
+        return False
+    section, length = struct.unpack_from("<HI", head, 8)
+    pointer, _, start = struct.unpack_from("<HII", head, 22)
+    return section == 0 and length >= 26 and (length - _HEADER) % 10 == 0 and pointer == 0 and start == 7
+
+
+def _read(path, *, sampling_rate, leads):
+    _check_claims(path)
+    return read_with(
+        "scp_ecg.SCPECGParser",
+        path,
+        "SCP-ECG",
+        lambda record: 1e6 / record.raw_metadata["rhythm_sample_interval_us"],
+        sampling_rate=sampling_rate,
+        leads=leads,
+    )
+
+
+def _check_claims(path):
+    """Hold what a record says of itself against its data."""
+    data = read_input(path, most=_MAX_FILE)
+    if not _matches(data):
+        raise FormatError(
+            "no SCP-ECG record, whatever its name says: there is no section 0 as EN 1064 has it",
+            path=path,
+            remedy="Some devices (of Healforce) write other files of this ending; export DICOM, HL7 aECG or MUSE XML",
+        )
+    sections = _sections(data, path)
+    definition, rhythm = sections.get(_LEADS, b""), sections.get(_RHYTHM, b"")
+    count = definition[0] if definition else 0
+    if not count or len(definition) < 2 + 9 * count:
+        raise FormatError("truncated: the leads are not described", path=path, field="section 3")
+    coded = len(rhythm) + len(sections.get(_BEAT, b"")) if sections.get(_TABLES) else 0
+    if coded > _MAX_CODED:
+        raise FormatError(
+            f"{coded:,} bytes of data in Huffman's code; at most {_MAX_CODED:,} are read", path=path, field="section 6"
+        )
+    ends = [struct.unpack_from("<II", definition, 2 + 9 * i) for i in range(count)]
+    samples = sum(max(last - first + 1, 0) for first, last in ends)
+    if samples > 8 * len(rhythm):  # each takes at least a bit
+        raise FormatError(
+            f"truncated: {samples:,} samples, the rhythm data have {len(rhythm):,} bytes", path=path, field="section 6"
+        )
+    beat = sections.get(_QRS, b"")
+    beats = struct.unpack_from("<H", beat, 4)[0] if len(beat) >= 6 else 0
+    if beats * count > _MAX_BEATS:
+        raise FormatError(f"{beats:,} beats in {count} leads", path=path, field="section 4")
+    _check_beat(beat, sections.get(_BEAT, b""), path)
+
+
+def _check_beat(about, data, path):
+    """The length of the reference beat, in ms, against the data of section 5."""
+    if len(about) < 2 or len(data) < 4:
+        return
+    length, interval = struct.unpack_from("<H", about)[0], struct.unpack_from("<H", data, 2)[0]
+    if interval and 1000 * length > 8 * len(data) * interval:
+        raise FormatError(
+            f"truncated: a beat of {length:,} ms, its data have {len(data):,} bytes", path=path, field="section 5"
+        )
+
+
+def _sections(data, path):
+    """Number -> bytes of each section, without its header."""
+    length = struct.unpack_from("<I", data, 10)[0]
+    if length > _HEADER + 10 * _MAX_POINTERS:
+        raise FormatError(f"more than {_MAX_POINTERS} sections", path=path, field="section 0")
+    sections = {}
+    for at in range(22, min(6 + length, len(data) - 9), 10):
+        number, length, start = struct.unpack_from("<HII", data, at)
+        if not length or not number:
+            continue
+        if number <= _LAST and number not in (_BEAT, _RHYTHM) and length > _MAX_SECTION:
+            raise FormatError(
+                f"{length:,} bytes; at most {_MAX_SECTION:,} are read", path=path, field=f"section {number}"
+            )
+        sections[number] = data[start - 1 + _HEADER : start - 1 + length] if start else b""
+    return sections
+
+
+FORMAT = Format("SCP-ECG", (".scp",), _matches, _read)

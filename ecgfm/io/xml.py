@@ -1,0 +1,178 @@
+"""XML, counted before anyone builds a tree of it; and the XML formats of ECGs by their first element.
+
+Memory and time of a tree grow with elements, attributes and values, not with bytes: these are counted by expat, which
+keeps none of them. Declared entities and attributes are refused.
+"""
+
+import re
+import tempfile
+from contextlib import contextmanager
+from xml.parsers import expat
+
+from .._text import short
+from ..errors import Error, FormatError
+from ..storage.inputs import read_input
+
+__all__ = ["OTHERS", "checked_file", "checked_xml", "first_element", "foreign"]
+
+_MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 150_000, 2_000_000, 200  # elements and attributes; words of text
+_MAX_TAG, _MAX_NAMESPACE = 1 << 20, 1000  # bytes of a tag (or comment), characters of a namespace's name
+_PIECE = 1 << 16
+_UTF16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks
+_DECLARATION = re.compile(r"\s{0,100}<\?xml[^>]{0,1000}\?>")
+
+#: Formats that are known by their first element and not read.
+OTHERS = {
+    "restingecgdata": "Philips XML (SierraECG, PageWriter)",
+    "CardiologyXML": "GE CardioSoft XML",
+    "com.xiriuz.sema.xml.schillerEDI.SchillerEDI": "Schiller XML (SEMA EDI)",
+    "examdescript": "Schiller XML",
+    "sapphire": "GE Sapphire XML",
+}
+
+
+def first_element(head):
+    """The name of the first element in the first bytes of an XML text, without its prefix; None if they are no XML."""
+    if head.startswith(_UTF16):
+        text = head.decode("utf-16", errors="ignore")
+    else:
+        text = head.decode("latin-1").removeprefix("\u00ef\u00bb\u00bf")
+    if not text.lstrip().startswith("<"):
+        return None
+    first = re.search(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+    return first[1] if first else None
+
+
+def foreign(root, path):
+    """The error that says what an XML file is that isn't read, by the name of its first element."""
+    if root in OTHERS:
+        return FormatError(
+            f"{OTHERS[root]}, which is not read",
+            path=path,
+            remedy="Export the recording as DICOM, HL7 aECG, MUSE XML or SCP-ECG",
+        )
+    return FormatError(
+        f"an XML file whose first element is {root!r}: no recording in a format that is known",
+        path=path,
+        remedy=f"Known are RestingECG (GE MUSE) and AnnotatedECG (HL7 aECG); named are {', '.join(OTHERS.values())}",
+    )
+
+
+@contextmanager
+def checked_file(path, most, mend=None):
+    """Gives the first element's name of an XML file, and the path under which to read it: its own, or a mended copy's.
+
+    Raises as `checked_xml` does.
+    """
+    root, content, changed = checked_xml(path, most, mend)
+    if not changed:
+        yield root, path
+        return
+    with tempfile.NamedTemporaryFile(suffix=".xml") as file:
+        file.write(content)
+        file.flush()
+        del content
+        yield root, file.name
+
+
+def checked_xml(path, most, mend=None):
+    """The content of an XML file.
+
+    Parameters
+    ----------
+    most : int
+        Bytes.
+    mend : callable, optional
+        Takes the bytes of the file and gives those that are parsed; the same object if nothing is to be mended.
+
+    Returns
+    -------
+    root : str
+        The name of the first element, without its namespace.
+    content : bytes
+        In UTF-8 where the file isn't in the encoding that it claims.
+    changed : bool
+        Whether it differs from the file's.
+
+    Raises
+    ------
+    FormatError
+        If it is no XML, declares entities, or has more elements, attributes, values or levels than are read.
+    """
+    whole = read_input(path, most=most)
+    content = whole if mend is None else mend(whole)
+    root, wrong = _counted(content, path)
+    if wrong:
+        content = _decoded(content).encode("utf-8", "replace")
+        root, wrong = _counted(content, path)
+    if wrong:
+        raise FormatError(f"damaged XML: {wrong}", path=path)
+    return root, content, content is not whole
+
+
+def _counted(content, path):
+    """The first element's name, and what expat finds wrong with the text, or None."""
+    try:
+        return _Count(path).over(content), None
+    except Error:
+        raise
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two of encodings
+        return None, short(str(error), 200)
+
+
+def _decoded(content):
+    """The text of XML that is damaged or isn't in the encoding that it claims, without its declaration."""
+    if content.startswith(_UTF16):
+        text = content.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+    return _DECLARATION.sub("", text, count=1)
+
+
+class _Count:
+    """Counts what an XML text holds, and refuses what is more than is read."""
+
+    def __init__(self, path):
+        self._path, self._root = path, None
+        self._nodes = self._values = self._depth = 0
+
+    def over(self, content):
+        """str: the first element's name. Raises FormatError, or what expat does for what is no XML."""
+        parser = expat.ParserCreate(namespace_separator="}")
+        parser.buffer_text, parser.buffer_size = True, _PIECE
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler, parser.StartNamespaceDeclHandler = self._text, self._namespace
+        parser.EntityDeclHandler = parser.AttlistDeclHandler = self._declared
+        for at in range(0, len(content), _PIECE):
+            parser.Parse(content[at : at + _PIECE], False)
+            if at + _PIECE - parser.CurrentByteIndex > _MAX_TAG:
+                raise FormatError(f"a tag of more than {_MAX_TAG:,} bytes", path=self._path)
+        parser.Parse(b"", True)
+        return self._root
+
+    def _start(self, name, attributes):
+        self._root = self._root or name.rpartition("}")[2]
+        self._nodes += 1 + len(attributes)
+        self._depth += 1
+        if self._nodes > _MAX_NODES:
+            raise FormatError(f"more than {_MAX_NODES:,} elements and attributes", path=self._path)
+        if self._depth > _MAX_DEPTH:
+            raise FormatError(f"elements nested more than {_MAX_DEPTH} deep", path=self._path)
+
+    def _end(self, name):
+        self._depth -= 1
+
+    def _text(self, text):
+        self._values += len(text.split())
+        if self._values > _MAX_VALUES:
+            raise FormatError(f"more than {_MAX_VALUES:,} values", path=self._path)
+
+    def _namespace(self, prefix, name):
+        if len(name or "") > _MAX_NAMESPACE:
+            raise FormatError(f"a namespace of {len(name):,} characters", path=self._path)
+
+    def _declared(self, *_):
+        raise FormatError("XML entity declarations and the like are not allowed", path=self._path)

@@ -1,0 +1,213 @@
+"""What is done of a long run: a file that grows by a line per recording, and outlives the process."""
+
+import fcntl
+import json
+import os
+import stat
+import time
+from contextlib import contextmanager
+
+from .._text import short_path, shown
+from ..errors import ConfigError, Error, FormatError
+from .atomic import replacing
+
+__all__ = ["Journal", "locked", "open_own"]
+
+_SYNC_S = 2.0
+_MOST_LINE = 1 << 26  # bytes: a recording's line also has the rows that it adds to further tables
+_MOST_NUMBER = 1 << 48  # of a recording, or a segment
+
+
+def open_own(path, make=False):
+    """Open a file of a run's own state to be read and written; with `make` it is made if it isn't there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none and it isn't to be made.
+    FormatError
+        If it is anything but an ordinary file: a link would lead elsewhere, a FIFO would wait for ever.
+    """
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+    try:
+        found = os.lstat(path)  # opening a device may do something by itself
+        if not stat.S_ISREG(found.st_mode):
+            raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
+    except FileNotFoundError:
+        if not make:
+            raise
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
+    return os.fdopen(descriptor, "r+b")
+
+
+@contextmanager
+def locked(path, what):
+    """Hold a lock file; refuse if another process holds it. The lock ends with the process, however it ends."""
+    with open_own(path, make=True) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Error(
+                f"another run is using {what}", path=os.path.dirname(path), remedy="Wait until it has ended"
+            ) from None
+        yield
+
+
+class Journal:
+    """The lines of a run, by the number of the recording.
+
+    Parameters
+    ----------
+    path : str
+    head : dict
+        What makes it this run: its first line. Another run's journal is refused.
+    changing : sequence of str
+        Keys of the head that may differ; then the old lines are forgotten.
+    grown : sequence of str
+        Values of ``records`` that may stand in the head: the tables that the one of now has grown from.
+    """
+
+    def __init__(self, path, head, changing=(), grown=()):
+        self.path, self.head = path, head
+        self.at = {}  # number of the recording -> where its last line begins
+        self._synced = time.monotonic()
+        old = _head(path)
+        if old is not None:
+            if old.get("records") in grown:
+                old["records"] = head["records"]
+            differs = [key for key in {**old, **head} if old.get(key) != head.get(key)]
+            grave = sorted(key for key in differs if key not in changing)
+            if grave == ["records"]:
+                raise ConfigError(
+                    "records.csv is not the one that this run began with",
+                    path=os.path.dirname(path),
+                    remedy="Put the old one back, or take another folder",
+                )
+            if grave:
+                raise ConfigError(
+                    "the folder holds a run with "
+                    + ", ".join(f"{key} {_told(old.get(key))}" for key in grave)
+                    + "; now it is "
+                    + ", ".join(_told(head.get(key)) for key in grave),
+                    path=os.path.dirname(path),
+                    remedy="Use another folder, or remove this one's contents",
+                )
+            if differs:
+                old = None
+        if old is None:
+            with replacing(path) as temporary:
+                with open(temporary, "w", encoding="utf-8") as file:
+                    file.write(json.dumps(head, sort_keys=True) + "\n")
+        self._file = open_own(path)
+        self._load()
+
+    @staticmethod
+    def head_of(path):
+        """The head of the journal in a file, or None if there is none."""
+        return _head(path)
+
+    def _load(self):
+        at = len(self._file.readline(_MOST_LINE))
+        while True:
+            line = self._file.readline(_MOST_LINE)
+            if not line.endswith(b"\n"):  # cut off in the middle of a line
+                if len(line) == _MOST_LINE:
+                    raise self._damaged("an endless line")
+                break
+            try:
+                self.at[_checked(json.loads(line))["i"]] = at
+            except (ValueError, RecursionError):
+                raise self._damaged("a damaged line") from None
+            at += len(line)
+        self._file.truncate(at)
+        self._end = at
+
+    def _damaged(self, what):
+        return FormatError(what, path=self.path, remedy="Remove it to begin anew")
+
+    def __contains__(self, number):
+        return number in self.at
+
+    def __getitem__(self, number):
+        self._file.seek(self.at[number])
+        return json.loads(self._file.readline())
+
+    def add(self, lines):
+        """Append lines, dicts with the number under ``i``."""
+        texts = [json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines]
+        self._file.seek(self._end)
+        self._file.write(b"".join(texts))
+        self._file.flush()
+        for line, text in zip(lines, texts):
+            self.at[line["i"]] = self._end
+            self._end += len(text)
+        if time.monotonic() - self._synced > _SYNC_S:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def forget(self, numbers):
+        """Drop recordings, in memory: a later line says what became of them."""
+        for number in numbers:
+            self.at.pop(number, None)
+
+    def close(self, tidy=False):
+        """Close the file; with `tidy`, with one line per recording, in order."""
+        if tidy:
+            with replacing(self.path) as temporary:
+                with open(temporary, "wb") as file:
+                    file.write(json.dumps(self.head, sort_keys=True).encode() + b"\n")
+                    for number in sorted(self.at):
+                        self._file.seek(self.at[number])
+                        file.write(self._file.readline())
+        self._file.close()
+
+
+def _told(value):
+    """A value of a head for a message: of a path both ends."""
+    return repr(short_path(value, 250)) if isinstance(value, str) else shown(value, 250)
+
+
+def _checked(line):
+    """A line of the journal, if it is one: what it says is used without a further look."""
+
+    def all_of(found, kind):
+        return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
+
+    fits = isinstance(line, dict) and _is_number(line.get("i"))
+    if fits and "error" in line:
+        fits = isinstance(line["error"], str) and isinstance(line.get("stage", ""), str)
+    elif fits:
+        files, meta, tables = line.get("files"), line.get("meta"), line.get("tables", {})
+        fits = _is_number(line.get("segments")) and all_of(files, int) and (meta is None or all_of(meta, str))
+        fits = fits and isinstance(line.get("raw", []), list) and all_of(tables, list)
+        fits = fits and all(isinstance(row, dict) for rows in tables.values() for row in rows)
+    if not fits:
+        raise ValueError
+    return line
+
+
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_NUMBER
+
+
+def _head(path):
+    try:
+        with open_own(path) as file:
+            line = file.readline(_MOST_LINE)
+        if not line.endswith(b"\n"):
+            if len(line) == _MOST_LINE:
+                raise ValueError
+            return None
+        head = json.loads(line)
+        if not isinstance(head, dict) or not _is_number(head.get("offset")):
+            raise ValueError
+        return head
+    except FileNotFoundError:
+        return None
+    except Error:
+        raise
+    except (ValueError, RecursionError):
+        raise FormatError("a damaged first line", path=path, remedy="Remove it to begin anew") from None
