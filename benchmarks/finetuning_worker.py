@@ -24,7 +24,7 @@ class Ecgfm:
 
     def load(self, config, path, threads, batch):
         import ecgfm
-        from ecgfm._threads import core
+        from ecgfm.kernels import core
 
         ecgfm.set_num_threads(threads)
         self.core = core()

@@ -21,7 +21,7 @@ OPTIMIZER = {"lr": 5e-5, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01
 class Ecgfm:
     def load(self, config, dropout, threads, batch):
         import ecgfm
-        from ecgfm._threads import core
+        from ecgfm.kernels import core
 
         ecgfm.set_num_threads(threads)
         self.core = core()

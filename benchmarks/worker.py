@@ -25,7 +25,7 @@ from common import busy_seconds, processors
 class Ecgfm:
     def load(self, config, path, threads, batch):
         import ecgfm
-        from ecgfm._threads import core
+        from ecgfm.kernels import core
 
         ecgfm.set_num_threads(threads)
         self.model = ecgfm.load(path)
@@ -36,7 +36,7 @@ class Ecgfm:
         return self.model(x).logits
 
     def peak(self, threads, seconds):
-        from ecgfm._threads import core
+        from ecgfm.kernels import core
 
         return core().peak_flops(threads, seconds)
 

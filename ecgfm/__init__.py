@@ -25,8 +25,8 @@ _WHERE = {
     "Model": ".model",
     "Output": ".model",
     "load": ".model",
-    "get_num_threads": "._threads",
-    "set_num_threads": "._threads",
+    "get_num_threads": ".kernels",
+    "set_num_threads": ".kernels",
     "LEADS": ".ecg",
     "Record": ".ecg",
     "Segments": ".ecg",
@@ -62,7 +62,7 @@ __all__ = [
 
 def __getattr__(name):
     if name == "_core":
-        from ._threads import core
+        from .kernels import core
 
         return core()
     if name in _WHERE:

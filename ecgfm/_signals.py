@@ -5,13 +5,11 @@ import warnings
 import numpy as np
 
 from .errors import InputWarning, SignalError
+from .validation import bool_array, real_array
 
 __all__ = [
-    "bool_array",
     "checked_segments",
     "min_samples",
-    "real_array",
-    "refuse_masked",
     "token_count",
     "zeros_under_mask",
 ]
@@ -32,69 +30,6 @@ def token_count(config, samples):
     for _, kernel, stride in config["conv_feature_layers"]:
         samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
     return samples
-
-
-def refuse_masked(values, field, error=SignalError):
-    """Raise if an array, or one of a sequence of arrays, has values under a mask: no function may use them.
-
-    Parameters
-    ----------
-    values : object
-    field : str
-        What it is, for the message.
-    error : type, optional
-    """
-    if _any_masked(values):
-        raise error("the array has masked values", field=field, remedy="Fill or cut them out first")
-
-
-def _any_masked(values, depth=2):
-    if isinstance(values, np.ma.MaskedArray):
-        return bool(np.ma.is_masked(values))
-    inner = getattr(values, "x", None)  # of a Segments
-    if isinstance(inner, np.ma.MaskedArray):
-        return bool(np.ma.is_masked(inner))
-    if depth and isinstance(values, (list, tuple)):
-        return any(value is np.ma.masked or _any_masked(value, depth - 1) for value in values)
-    return False
-
-
-def real_array(values, field, error=SignalError, *, booleans=False):
-    """An array of real numbers, not copied if it is one.
-
-    Parameters
-    ----------
-    values : array_like
-        Masked values are refused.
-    field : str
-        What it is, for the message.
-    error : type, optional
-    booleans : bool
-        Whether False and True may come, which become 0 and 1.
-    """
-    refuse_masked(values, field, error)
-    array = _array(values, field, error)
-    if booleans and array.dtype == bool:
-        array = array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise error(f"the values are of type {array.dtype}, not real numbers", field=field)
-    return array
-
-
-def bool_array(values, field, error=SignalError):
-    """An array of False and True, not copied if it is one. Masked values are refused."""
-    refuse_masked(values, field, error)
-    array = _array(values, field, error)
-    if array.dtype != bool:
-        raise error(f"the values are of type {array.dtype}, not bool", field=field)
-    return array
-
-
-def _array(values, field, error):
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, OverflowError, RecursionError) as problem:
-        raise error(f"not an array: {problem}", field=field) from None
 
 
 def checked_segments(x, padding_mask, config):

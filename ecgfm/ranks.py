@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 
 from ._text import printable
-from ._threads import set_num_threads
 from .errors import ConfigError, Error, MissingExtraError, defect
+from .kernels import set_num_threads
 
 __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 

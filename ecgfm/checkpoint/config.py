@@ -3,8 +3,8 @@
 import re
 
 from .._text import shown
-from .._threads import core
 from ..errors import CheckpointError, ConfigError
+from ..kernels import core
 from .plain import Refused
 
 __all__ = ["KEYS", "architecture", "check_tensors", "conv_feature_layers", "kind_of", "settings_of", "text_of_layers"]

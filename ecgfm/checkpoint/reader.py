@@ -5,8 +5,8 @@ from pathlib import Path
 
 from .._signals import min_samples, token_count
 from .._text import short, shown
-from .._threads import core
 from ..errors import CheckpointError, LabelError
+from ..kernels import core
 from . import config as configuration
 from . import labels as labelling
 from .archive import read_zip

@@ -37,7 +37,7 @@ def _run(work, program, description, argv):
 
 
 def _evaluate(name, args, argv, alone):
-    from .._threads import set_num_threads
+    from ..kernels import set_num_threads
     from ..training import validation
     from ..training.config import compose
 

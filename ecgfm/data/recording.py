@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._signals import refuse_masked
-from .._threads import core
 from ..ecg.leads import DERIVED, derive
 from ..ecg.record import LEADS, canonical_lead
 from ..errors import ConfigError, LeadError, SignalError
+from ..kernels import core
+from ..validation import refuse_masked
 
 __all__ = ["Options", "Prepared", "condition", "cut", "describe", "prepare_recording", "reorder_leads"]
 

@@ -9,9 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from .._signals import real_array
 from ..errors import ConfigError, SignalError
-from ..validation import check_legacy, not_negative, number, probability, whole
+from ..validation import Number, Share, Whole, check_legacy, checked, real_array
 
 __all__ = [
     "PERTURBATIONS",
@@ -63,7 +62,7 @@ def random_leads_masking(
     if mask_leads_selection not in ("random", "conditional"):
         text = f"{mask_leads_selection!r} is neither 'random' nor 'conditional'"
         raise ConfigError(text, field="mask_leads_selection")
-    probability(mask_leads_prob, "mask_leads_prob")
+    checked(mask_leads_prob, Share(), "mask_leads_prob")
     limb, chest = _condition(mask_leads_condition)
     if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(x):
         raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
@@ -159,8 +158,8 @@ def baseline_shift(
     """
     x = _checked(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
-    probability(shift_ratio, "shift_ratio")
-    num_segment = whole(num_segment, "num_segment")
+    checked(shift_ratio, Share(), "shift_ratio")
+    num_segment = checked(num_segment, Whole(floats=True), "num_segment")
     leads, samples = x.shape
     if not p > rng.rand():
         return x
@@ -210,7 +209,7 @@ def baseline_wander(
     _check_range(min_amplitude, max_amplitude, "amplitude")
     _check_range(min_freq, max_freq, "freq")
     _check_rate(freq)
-    k = whole(k, "k", 1)
+    k = checked(k, Whole(1, floats=True), "k")
     if not p > rng.rand():
         return x
     size = rng.normal(1, 0.5, size=(len(x), 1))
@@ -301,7 +300,7 @@ def _checked(x, p, rng):
     x = real_array(x, "x")
     if x.ndim != 2 or len(x) != 12 or not x.size:
         raise SignalError(f"the shape {x.shape} is not (12, samples)", field="x", remedy="Give one segment of 12 leads")
-    probability(p, "p")
+    checked(p, Share(), "p")
     check_legacy(rng)
     return np.array(x, dtype=np.float32)
 
@@ -318,12 +317,12 @@ def _rounded(x, dependency):
 
 
 def _check_range(least, most, name):
-    if not not_negative(least, f"min_{name}") <= not_negative(most, f"max_{name}"):
+    if checked(least, Number(0), f"min_{name}") > checked(most, Number(0), f"max_{name}"):
         raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
 
 
 def _check_rate(freq):
-    if freq is None or not number(freq, "freq") > 0:
+    if freq is None or checked(freq, Number(), "freq") <= 0:
         raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from .._signals import refuse_masked
 from .._text import shown
 from ..errors import ConfigError, LabelError
-from ..validation import one_of
+from ..validation import is_one_of, refuse_masked
 
 __all__ = ["METHODS", "TUTORIAL_MAX", "aggregate"]
 
@@ -69,6 +68,6 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
 
 def check_method(method):
     """Raise ConfigError unless there is such a method."""
-    if not one_of(method, METHODS):
+    if not is_one_of(method, METHODS):
         remedy = f"Give {', '.join(METHODS)}"
         raise ConfigError(f"{shown(method)} is no way to aggregate", field="aggregate", remedy=remedy)

@@ -5,13 +5,13 @@ from collections import deque
 
 import numpy as np
 
-from .._signals import real_array
 from ..ecg import Record, Segments
 from ..ecg.expected import warn_unprepared
 from ..errors import Error, LabelError
 from ..io.ignored import nothing_said
 from ..io.inputs import expand, manifest_files
 from ..io.segment_files import numbered_names, recording_names
+from ..validation import real_array
 
 __all__ = ["Plan"]
 

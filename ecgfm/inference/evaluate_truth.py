@@ -5,10 +5,10 @@ import warnings
 
 import numpy as np
 
-from .._signals import refuse_masked
 from .._text import printable, shown
 from ..errors import FormatError, InputWarning, LabelError
 from ..storage.mat import MatFile
+from ..validation import refuse_masked
 from .matching import Names
 from .truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
 

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 
-from .._signals import refuse_masked
 from .._text import plain_cell, short, shown
 from ..errors import Error, FormatError, LabelError
 from ..storage.inputs import lines, open_input, open_text, unreadable
 from ..storage.npy import map_array
+from ..validation import refuse_masked
 
 __all__ = ["KEYS", "csv_columns", "label_file_beside", "load_npy", "mapping_columns", "single_column"]
 

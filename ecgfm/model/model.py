@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments, refuse_masked
+from .._signals import checked_segments
 from .._text import printable, short
-from .._threads import core
 from ..checkpoint.config import conv_feature_layers
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order, warn_unprepared
 from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
+from ..kernels import core
+from ..validation import refuse_masked
 
 __all__ = ["Model", "Output", "load"]
 

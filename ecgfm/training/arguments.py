@@ -4,7 +4,7 @@ import numpy as np
 
 from .._text import shown
 from ..errors import ConfigError
-from ..validation import is_finite, one_of
+from ..validation import is_finite, is_one_of
 
 __all__ = ["OPTIMIZER", "checked_count", "checked_optimizer", "checked_seed", "checked_settings"]
 
@@ -38,7 +38,7 @@ def checked_optimizer(given):
         raise ConfigError(f"{shown(given)} is not a dict", field="optimizer", remedy='Give {"weight_decay": 0.01}')
     given = dict(given or {})
     name = given.pop("_name", "adam")
-    if not one_of(name, ("adam",)):
+    if not is_one_of(name, ("adam",)):
         raise ConfigError(f"the optimizer {shown(name)} is not known", field="optimizer", remedy="Give adam")
     betas = given.pop("adam_betas", OPTIMIZER["adam_betas"])
     rest = {key: value for key, value in OPTIMIZER.items() if key != "adam_betas"}

@@ -11,7 +11,7 @@ from ..errors import ConfigError, InputWarning, SignalError
 from ..metrics.ranking import ranking, scikit_learn
 from ..model.model import Model, Output
 from ..table import Table
-from ..validation import one_of
+from ..validation import is_one_of
 from .arguments import checked_seed
 from .finetune_data import Wanted
 from .head import listed
@@ -178,7 +178,7 @@ def _score(row, monitor):
 def _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid):
     check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     known = VALID_COLUMNS + RANKING
-    if monitor is not None and not one_of(monitor, known):
+    if monitor is not None and not is_one_of(monitor, known):
         raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     if valid is None and (monitor is not None or patience is not None):
         field = "monitor" if monitor is not None else "patience"

@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 
-from .._signals import refuse_masked
 from .._text import shown
 from ..data.tables.groups import same_groups
 from ..errors import ConfigError, Error, SignalError
+from ..validation import refuse_masked
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._signals import real_array
 from .._text import printable, shown
 from ..checkpoint.labels import check_labels, read_label_file
 from ..errors import InputWarning, LabelError
 from ..inference.truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
+from ..validation import real_array
 
 __all__ = ["Labels", "chosen_names", "read_labels"]
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .._signals import bool_array
 from .._text import shown
 from ..errors import ConfigError, SignalError
-from ..validation import check_legacy, not_negative, probability, whole
+from ..validation import Number, Share, Whole, bool_array, check_legacy, checked
 
 __all__ = ["KINDS", "Spans", "compute_mask_indices", "equal_rows"]
 
 KINDS = ("static", "uniform", "normal", "poisson")
+_COUNT = Whole(floats=True)
 
 
 def compute_mask_indices(
@@ -65,7 +65,7 @@ def compute_mask_indices(
     """
     spans = Spans(mask_prob, mask_length, mask_type, mask_other, min_masks, no_overlap, min_space)
     check_legacy(rng)
-    batch, steps = (whole(size, "shape") for size in shape)
+    batch, steps = (checked(size, _COUNT, "shape") for size in shape)
     lengths = _lengths(padding_mask, batch, steps)
     common = spans.count(steps, rng.rand())
     found = []
@@ -124,12 +124,14 @@ class Spans:
     ):
         if mask_type not in KINDS:
             raise ConfigError(f"{shown(mask_type)} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
-        self.prob, self.length = probability(mask_prob, "mask_prob"), whole(mask_length, "mask_length", 1)
-        self.other = not_negative(mask_other, "mask_other")
-        if mask_type == "uniform" and whole(mask_other, "mask_other") > 2 * self.length:
+        self.prob = checked(mask_prob, Share(), "mask_prob")
+        self.length = checked(mask_length, Whole(1, floats=True), "mask_length")
+        self.other = checked(mask_other, Number(0), "mask_other")
+        if mask_type == "uniform" and checked(mask_other, _COUNT, "mask_other") > 2 * self.length:
             raise ConfigError(f"{shown(mask_other)} is above twice mask_length", field="mask_other")
         self.kind, self.no_overlap = mask_type, bool(no_overlap)
-        self.least, self.space = whole(min_masks, "min_masks"), whole(min_space, "min_space")
+        self.least = checked(min_masks, _COUNT, "min_masks")
+        self.space = checked(min_space, _COUNT, "min_space")
 
     def count(self, steps, chance):
         """Spans of a row of so many steps, rounded up or down by a uniform number."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._signals import bool_array, real_array, zeros_under_mask
+from .._signals import zeros_under_mask
 from .._text import shown
 from ..errors import ConfigError, InputWarning, SignalError
 from ..model.model import Model
 from ..table import Table
-from ..validation import one_of
+from ..validation import bool_array, is_one_of, real_array
 from .arguments import checked_seed
 from .grouping import held_out
 from .loop import check_callback, check_counts, run_epochs
@@ -222,12 +222,12 @@ def _checked_monitor(monitor, patience, held, settings):
         raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(pairs, ids)")
     known = MEANS[:-1]
     loss = settings.get("loss")
-    if one_of(loss, ("cmsc",)):
+    if is_one_of(loss, ("cmsc",)):
         known = MEANS[:1]
     else:
-        left_out = {"loss_3": one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
+        left_out = {"loss_3": is_one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
         known = tuple(name for name in known if not left_out.get(name))
-    if monitor is not None and not one_of(monitor, known):
+    if monitor is not None and not is_one_of(monitor, known):
         raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
     return "loss" if monitor is None and held is not None else monitor
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._signals import refuse_masked
 from ..errors import ConfigError
+from ..validation import refuse_masked
 from . import noise as draws
 
 __all__ = ["GIVEN", "Noise", "masked_leads", "settle"]

@@ -9,15 +9,15 @@ from contextlib import ExitStack
 import numpy as np
 
 from .. import checkpoint
-from .._signals import bool_array, real_array, refuse_masked, token_count
+from .._signals import token_count
 from .._text import shown
-from .._threads import core
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..ecg.expected import ECG_FM
 from ..errors import ConfigError, Error, SignalError
+from ..kernels import core
 from ..model.model import Model
 from ..ranks import Alone
-from ..validation import one_of
+from ..validation import bool_array, is_one_of, real_array, refuse_masked
 from . import noise as draws
 from .arguments import checked_optimizer, checked_seed
 from .grouping import group_numbers
@@ -88,9 +88,9 @@ class PretrainingTrainer(Trainer):
         recompute=False,
         **settings,
     ):
-        if not one_of(loss, LOSSES):
+        if not is_one_of(loss, LOSSES):
             raise ConfigError(f"{shown(loss)} is not one of {', '.join(LOSSES)}", field="loss")
-        if not one_of(on_nonfinite, ("error", "skip")):
+        if not is_one_of(on_nonfinite, ("error", "skip")):
             raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()
         self.loss = loss

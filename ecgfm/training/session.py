@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-from .._threads import set_num_threads
 from ..errors import CheckpointError, ConfigError
+from ..kernels import set_num_threads
 from ..ranks import Alone
 from .logs import CsvLog, Log
 from .meters import MeterSet

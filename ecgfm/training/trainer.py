@@ -9,16 +9,16 @@ import zlib
 import numpy as np
 
 from .. import checkpoint
-from .._signals import bool_array, checked_segments, real_array, token_count
+from .._signals import checked_segments, token_count
 from .._text import shown
-from .._threads import core
 from ..checkpoint.labels import check_labels, read_label_file
 from ..ecg import Segments
 from ..ecg.expected import ECG_FM, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error, InputWarning, LabelError
+from ..kernels import core
 from ..model.model import Model
 from ..ranks import Alone
-from ..validation import one_of
+from ..validation import bool_array, is_one_of, real_array
 from . import head
 from .arguments import checked_count, checked_optimizer, checked_seed, checked_settings
 from .labelling import read_labels
@@ -115,7 +115,7 @@ class Trainer:
     """
 
     def __new__(cls, model=None, *, loss=LOSS, **settings):
-        if cls is Trainer and one_of(loss, PRETRAINING_LOSSES):
+        if cls is Trainer and is_one_of(loss, PRETRAINING_LOSSES):
             from .pretrain_trainer import PretrainingTrainer
 
             cls = PretrainingTrainer
@@ -137,10 +137,10 @@ class Trainer:
         communicator=None,
         **settings,
     ):
-        if not one_of(loss, (LOSS,)):
+        if not is_one_of(loss, (LOSS,)):
             known = ", ".join(map(repr, (LOSS, *PRETRAINING_LOSSES)))
             raise ConfigError(f"the loss {shown(loss)} is not known", field="loss", remedy=f"Known are {known}")
-        if not one_of(on_nonfinite, ("error", "skip")):
+        if not is_one_of(on_nonfinite, ("error", "skip")):
             raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
         self.settings = checked_settings(SETTINGS, settings, "settings")

@@ -6,7 +6,7 @@ import weights
 from golden import TINY_ATOL, VARIANT_TAGS, arrays, assert_close, load_json
 
 import ecgfm
-from ecgfm._threads import core
+from ecgfm.kernels import core
 
 
 def trace(model, x, padding_mask=None):

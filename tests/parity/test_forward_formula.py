@@ -11,7 +11,7 @@ import twin
 import weights
 
 import ecgfm
-from ecgfm._threads import core
+from ecgfm.kernels import core
 
 ATOL_FEATURES = 2e-5
 ATOL_OUTPUTS = 4e-6

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgfm._threads import core
+from ecgfm.kernels import core
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NOWHERE = "/nowhere/python"

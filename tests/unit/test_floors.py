@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ecgfm"
 FLOORS = (
     ("_text",),
     ("errors",),
-    ("_load", "validation", "storage", "workers"),
-    ("_threads", "_signals", "table", "metrics"),
+    ("validation", "kernels", "storage", "workers"),
+    ("_signals", "table", "metrics"),
     ("ranks",),
     ("labeler",),
     ("ecg",),

@@ -16,7 +16,7 @@ import weights
 from bounded import PATIENCE_S
 
 import ecgfm
-from ecgfm._threads import core
+from ecgfm.kernels import core
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = weights.SMALL
@@ -413,7 +413,7 @@ def test_another_library_of_onednn(tmp_path):
     assert run(code, ECGFM_ONEDNN="").stdout.startswith("3.")
     other = tmp_path / "libother.so"
     other.write_bytes(b"no library")
-    for wrong, words in ((other, "can't be loaded"), ("libm.so.6", "no oneDNN library")):
+    for wrong, words in ((other, "can't be loaded"), ("libm.so.6", "not a oneDNN library")):
         refused = run(code, ECGFM_ONEDNN=str(wrong)).stderr.splitlines()[-1]
         assert refused.startswith("ImportError: ECGFM_ONEDNN names") and words in refused
 

@@ -13,8 +13,8 @@ import weights
 from bounded import PATIENCE_S
 
 import ecgfm
-from ecgfm._threads import core
 from ecgfm.checkpoint.directory import write_directory
+from ecgfm.kernels import core
 from ecgfm.training.trainer import bce_sums
 
 CONFIG = weights.SMALL | {"num_labels": 3}

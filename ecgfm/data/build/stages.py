@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ..._text import (short, table_cell)
-from ..._threads import core
+from ...kernels import core
 from ...ecg.record import LEADS
 from ...errors import (ConfigError, Error, FormatError, SignalError, is_defect)
 from ..mat import (mat_bytes, number, read_mat)

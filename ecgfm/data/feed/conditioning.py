@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
-from ..._signals import refuse_masked
 from ..._text import shown
 from ...ecg.record import LEADS, canonical_lead
 from ...errors import ConfigError, FormatError, LeadError, MissingExtraError
 from ...storage.inputs import read_input
+from ...validation import refuse_masked
 
 __all__ = ["clean", "lead_numbers", "lead_values"]
 

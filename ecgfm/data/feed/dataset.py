@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._signals import refuse_masked
 from ..._text import shown
 from ...ecg.record import LEADS
 from ...errors import ConfigError, FormatError, LabelError, LeadError, SignalError
 from ...storage.npy import map_array
+from ...validation import refuse_masked
 from ..stores.segments import SegmentArrays, open_segments, some
 from .conditioning import clean, lead_numbers, lead_values, whole_or_none
 

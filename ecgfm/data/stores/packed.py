@@ -9,7 +9,6 @@ import os
 
 import numpy as np
 
-from ..._signals import refuse_masked
 from ..._text import shown
 from ...errors import FormatError
 from ...storage.atomic import replacing, sync_folder
@@ -17,6 +16,7 @@ from ...storage.columns import whole_number
 from ...storage.journal import open_own
 from ...storage.npy import map_array
 from ...storage.rows import read_rows, write_rows
+from ...validation import refuse_masked
 
 __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
 

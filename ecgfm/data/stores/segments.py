@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._signals import real_array
 from ...ecg.expected import refuse_other_order
 from ...errors import FormatError, LabelError, SignalError
 from ...io.manifest import read_manifest
 from ...storage.inputs import open_input
+from ...validation import real_array
 from ..mat import read_mat
 from .packed import open_packed
 

@@ -7,10 +7,10 @@ from decimal import Decimal, InvalidOperation
 
 import numpy as np
 
-from ..._signals import refuse_masked
 from ..._text import shown
 from ...errors import ConfigError, InputWarning
 from ...storage.columns import check_name, is_missing, split_list
+from ...validation import refuse_masked
 from .groups import by_date, same_groups
 
 __all__ = ["STRATEGIES", "Splits", "assign_splits", "split_fractions"]
