@@ -4,7 +4,7 @@ import numpy as np
 
 from .._text import short, shown
 from ..errors import ConfigError, FormatError
-from .rows import read_rows
+from .rows import read_blocks
 
 __all__ = ["check_name", "flag", "flags", "is_missing", "read_columns", "split_list", "whole_number", "whole_numbers"]
 
@@ -22,17 +22,16 @@ def read_columns(path, needed, *, once=()):
     FormatError
         If the table can't be read, a column is missing, or a text stands twice.
     """
-    needed = list(dict.fromkeys(needed))
-    _, rows = read_rows(path, needed)
-    found, texts, seen = {name: [] for name in needed}, {}, {name: set() for name in once}
-    for line, row in enumerate(rows, 2):
+    found, texts, seen, line = {name: [] for name in needed}, {}, {name: set() for name in once}, 2
+    for block in read_blocks(path, found):
         for name, known in seen.items():
-            if row[name] in known:
-                raise FormatError(f"line {line}: {short(row[name], 100)} stands twice", path=path, field=name)
-            known.add(row[name])
-        for name in needed:
-            text = row[name]
-            found[name].append(texts.setdefault(text, text) if len(text) < 16 else text)  # short ones repeat
+            for row, text in enumerate(block[name], line):
+                if text in known:
+                    raise FormatError(f"line {row}: {short(text, 100)} stands twice", path=path, field=name)
+                known.add(text)
+        for name, column in block.items():  # short texts repeat
+            found[name] += [texts.setdefault(text, text) if len(text) < 16 else text for text in column]
+        line += len(column)
     return found
 
 
@@ -59,14 +58,21 @@ def whole_number(text, path, column, *, most=1 << 53):
         raise FormatError(f"{shown(text)} is {what}", path=path, field=column) from None
 
 
-def whole_numbers(texts, path, column):
-    """A column of whole numbers from 0 up as int64; 12.0 is 12."""
-    found = np.empty(len(texts), np.int64)
+def whole_numbers(texts, path, column, *, line=2):
+    """A column of whole numbers from 0 up as int64; 12.0 is 12. The first text stands in `line`."""
+    try:
+        if max(map(len, texts), default=0) <= _MOST_DIGITS:
+            found = list(map(int, texts))
+            if 0 <= min(found, default=0) and max(found, default=0) < 1 << 53:
+                return np.array(found, np.int64)
+    except ValueError:
+        pass
+    found = np.empty(len(texts), np.int64)  # one that is not written plainly: which?
     for row, text in enumerate(texts):
         try:
             found[row] = whole_number(text, path, column)
         except FormatError as error:
-            error.message = f"line {row + 2}: {error.message}"
+            error.message = f"line {line + row}: {error.message}"
             raise
     return found
 

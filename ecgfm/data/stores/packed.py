@@ -12,10 +12,10 @@ import numpy as np
 from ..._text import shown
 from ...errors import FormatError
 from ...storage.atomic import replacing, sync_folder
-from ...storage.columns import whole_number
+from ...storage.columns import whole_number, whole_numbers
 from ...storage.journal import open_own
 from ...storage.npy import map_array
-from ...storage.rows import read_rows, write_rows
+from ...storage.rows import read_blocks, write_rows
 from ...validation import refuse_masked
 
 __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
@@ -93,28 +93,34 @@ def open_packed(path):
 def _read_index(path, count, samples):
     """The columns of an index: idx, save_file, segment_i, sample_rate."""
     idx, part, rate = (np.empty(count, dtype) for dtype in (np.int64, np.int64, np.float64))
-    names, texts, line = np.empty(count, object), {}, 1
-    for line, row in enumerate(read_rows(path, INDEX, errors="surrogateescape")[1], 2):
-        if line - 2 < count:
-            at = line - 2
-            idx[at] = whole_number(row["idx"], path, f"idx, line {line}")
-            part[at] = whole_number(row["segment_i"], path, f"segment_i, line {line}")
-            rate[at] = _rate(row["sample_rate"], path, line)
-            names[at] = texts.setdefault(row["save_file"], row["save_file"])
-            if whole_number(row["sample_size"], path, f"sample_size, line {line}") != samples:
-                raise FormatError(
-                    f"line {line}: {shown(row['sample_size'])} samples, the array has {samples}",
-                    path=path,
-                    field="sample_size",
-                )
-    if line - 1 != count:
-        raise FormatError(f"{line - 1:,} rows for {count:,} segments", path=path)
+    names, known, rates, done = np.empty(count, object), {}, {}, 0
+    for block in read_blocks(path, INDEX, errors="surrogateescape"):
+        rows, line = slice(done, done + len(block["idx"])), done + 2
+        if rows.stop <= count:
+            idx[rows] = whole_numbers(block["idx"], path, "idx", line=line)
+            part[rows] = whole_numbers(block["segment_i"], path, "segment_i", line=line)
+            names[rows] = [known.setdefault(name, name) for name in block["save_file"]]
+            for text in set(block["sample_rate"]) - rates.keys():
+                rates[text] = _rate(text, path, line + block["sample_rate"].index(text))
+            rate[rows] = [rates[text] for text in block["sample_rate"]]
+            for text in set(block["sample_size"]) - {str(samples)}:
+                _check_samples(text, samples, path, line + block["sample_size"].index(text))
+        done = rows.stop
+    if done != count:
+        raise FormatError(f"{done:,} rows for {count:,} segments", path=path)
     order = np.lexsort((part, idx))
     twice = np.flatnonzero((np.diff(idx[order]) == 0) & (np.diff(part[order]) == 0))
     if len(twice):
         at = order[twice[0]]
         raise FormatError(f"segment {part[at]} of record {idx[at]} stands twice", path=path, field="idx")
     return idx, names, part, rate
+
+
+def _check_samples(text, samples, path, line):
+    if whole_number(text, path, f"sample_size, line {line}") != samples:
+        raise FormatError(
+            f"line {line}: {shown(text)} samples, the array has {samples}", path=path, field="sample_size"
+        )
 
 
 def _rate(text, path, line):
