@@ -121,7 +121,7 @@ static ecg_status projection_backward(const backward *b)
     const ecg_network *network = b->network;
     int64_t M = ecg_rows(w), K = ecg_config_features(&w->config);
     float *diff_normed = w->x;
-    bool features = w->training.extractor;
+    bool features = ecg_trains_extractor(&w->training);
     if (w->post.M) {
         ecg_norm_restore(w->conv_rows, w->feature_norm.normalized, network->feature_norm.weight,
                          network->feature_norm.bias, M, K);
@@ -226,7 +226,7 @@ ecg_status ecg_backward_encoder(const ecg_network *diff, const ecg_network *netw
         masks_backward(&b);
     ecg_dropout(w->x, w->x, &w->input_mask, n);
     ECG_TRY(projection_backward(&b));
-    if (!w->training.extractor)
+    if (!ecg_trains_extractor(&w->training))
         return ECG_OK;
     if (masking)
         penalty_backward(&b);

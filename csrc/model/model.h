@@ -5,13 +5,7 @@
 #define ECG_MODEL_MODEL_H
 
 #include "../layers/layers.h"
-#include "network.h"
-#include "table.h"
-
-/* The packed weights of an encoder layer. */
-typedef struct {
-    ecg_packed qkv, out, fc1, fc2;
-} ecg_packed_layer;
+#include "../network/network.h"
 
 typedef struct {
     ecg_config config;
@@ -21,13 +15,12 @@ typedef struct {
     float *plain;
     int64_t *offsets;
     bool *set;
-    int64_t set_count;
     bool ready;
-    /* Weights packed when all their parts are there; `staging` collects query, key and value meanwhile. */
-    float **staging; /* (layers) of (3C, C), NULL when not in use */
-    ecg_packed_layer *layers;
-    ecg_packed convs[ECG_MAX_CONVS], post, pos, proj;
-    float *qkv_bias;     /* (layers, 3C) */
+    /* Weights are packed when all of their group are there; `staging` collects query, key and value meanwhile. Both
+     * have an entry a row, and use that of a group's first. */
+    float **staging;
+    ecg_packed *packed;
+    ecg_packed pos;      /* conv_pos's weights, made of g and v */
     ecg_network network; /* where all of this is */
 } ecg_model;
 
@@ -55,11 +48,15 @@ typedef struct {
 /* What a backward needs to be kept. */
 typedef struct {
     ecg_dropout_rates rates;
-    bool extractor; /* gradients of the conv blocks, too */
+    unsigned
+        frozen; /* tensors with any of these flags (ECG_P_...) are not trained; head's and extractor's are looked at */
     bool recompute; /* keep the inputs of the encoder layers only and compute their inside again */
-    bool no_heads;  /* pretraining without mask_emb, the quantizer and the projections: they are not trained */
-    bool no_masks;  /* pretraining without masked steps: mask_emb is not trained */
 } ecg_training;
+
+static inline bool ecg_trains_extractor(const ecg_training *training)
+{
+    return !(training->frozen & ECG_P_EXTRACTOR);
+}
 
 /* A plan and its memory for batches of B segments of N samples on a number of threads. */
 typedef struct ecg_workspace ecg_workspace;

@@ -123,7 +123,7 @@ static ecg_status heads_create(heads *h, ecg_trainer *t, const ecg_pretrain_batc
                  .K = ecg_config_features(c),
                  .C = c->C,
                  .F = c->final_dim,
-                 .D = c->latent_dim ? c->latent_dim : c->final_dim,
+                 .D = ecg_config_latent(c),
                  .glu = c->target_glu};
     h->shape = (ecg_quantizer_shape){.R = rows, .G = c->latent_groups, .V = c->latent_vars, .D = h->D};
     ECG_TRY(plan(h, t));
@@ -352,10 +352,9 @@ ecg_status ecg_pretrain_accumulate(ecg_trainer *t, ecg_pretrain_sums *sums, cons
     ecg_status status = ECG_OK;
     ecg_workspace *w;
     heads h = {0};
-    int64_t rows = 0, steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(&t->config, batch->N, steps);
+    int64_t rows = 0;
     if (batch->steps)
-        ECG_TRY(count_masked(&rows, batch, steps[t->config.conv_count]));
+        ECG_TRY(count_masked(&rows, batch, ecg_config_tokens(&t->config, batch->N)));
     if (backward)
         ecg_trainer_begin(t);
     ECG_TRY_GOTO(ecg_trainer_plan_for(t, &w, batch->B, batch->N, threads, backward));

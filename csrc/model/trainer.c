@@ -10,77 +10,22 @@
 #define PASS_ROWS 1000
 #define PIECE ((int64_t)1 << 16)
 
-static int64_t aligned(int64_t elements)
-{
-    return (elements + 15) & ~(int64_t)15;
-}
-
-static bool is_extractor(ecg_role role)
-{
-    return role == ECG_CONV_WEIGHT || role == ECG_CONV_BIAS || role == ECG_CONV_NORM_WEIGHT ||
-           role == ECG_CONV_NORM_BIAS;
-}
-
-static bool is_head(ecg_role role)
-{
-    return role == ECG_PROJ_WEIGHT || role == ECG_PROJ_BIAS;
-}
-
-/* What of a network is trained. */
-static bool is_trained(const ecg_training *training, ecg_role role)
-{
-    if (role == ECG_MASK_EMB)
-        return !training->no_heads && !training->no_masks;
-    return role > ECG_MASK_EMB ? !training->no_heads : training->extractor || !is_extractor(role);
-}
-
-/* Where the tensor of this role and layer is in the table; it is there. */
-static int64_t find(const ecg_table *table, ecg_role role, int64_t layer)
-{
-    int64_t i = 0;
-    while (table->parameters[i].role != role || table->parameters[i].layer != layer)
-        i++;
-    return i;
-}
-
-/* Gives the six tensors of query, key and value their places: weights in a row, biases in a row. */
-static int64_t place_qkv(ecg_trainer *t, int64_t layer, int64_t end)
-{
-    const ecg_role roles[2][3] = {{ECG_QUERY_WEIGHT, ECG_KEY_WEIGHT, ECG_VALUE_WEIGHT},
-                                  {ECG_QUERY_BIAS, ECG_KEY_BIAS, ECG_VALUE_BIAS}};
-    for (int kind = 0; kind < 2; kind++) {
-        for (int part = 0; part < 3; part++) {
-            int64_t i = find(&t->table, roles[kind][part], layer);
-            t->offsets[i] = end;
-            end += t->table.parameters[i].count;
-        }
-        end = aligned(end);
-    }
-    return end;
-}
-
-/* Gives the tensors that are trained, or those that are not, their places after `end`. */
-static int64_t place(ecg_trainer *t, bool trained, int64_t end)
-{
-    for (int64_t i = 0; i < t->table.count; i++) {
-        const ecg_parameter *p = &t->table.parameters[i];
-        if (t->trained[i] != trained || (p->role <= ECG_VALUE_BIAS && p->role != ECG_QUERY_WEIGHT))
-            continue;
-        if (p->role == ECG_QUERY_WEIGHT) {
-            end = place_qkv(t, p->layer, end);
-            continue;
-        }
-        t->offsets[i] = end;
-        end = aligned(end + p->count);
-    }
-    return end;
-}
-
 static ecg_status allocate(void **dst, int64_t count, size_t size)
 {
     ECG_TRY(ecg_alloc(dst, (size_t)count * size));
     memset(*dst, 0, (size_t)count * size);
     return ECG_OK;
+}
+
+/* Gives the tensors their places: those that are trained, then those that are not. */
+static void place(ecg_trainer *t)
+{
+    for (int64_t i = 0; i < t->table.count; i++)
+        t->trained[i] = !(t->table.parameters[i].flags & t->training.frozen);
+    int64_t trained = ecg_table_place(&t->table, t->offsets, t->trained, true, 0);
+    for (int block = 0; block < ECG_BLOCKS; block++)
+        t->sizes[block] = trained;
+    t->sizes[ECG_PARAMETERS] = ecg_table_place(&t->table, t->offsets, t->trained, false, trained);
 }
 
 static ecg_status cut_into_pieces(ecg_trainer *t)
@@ -110,16 +55,12 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     t->config = *config;
     t->training = *training;
     t->feature_grad_mult = feature_grad_mult;
-    t->training.extractor = feature_grad_mult != 0;
+    t->training.frozen |= feature_grad_mult != 0 ? 0 : ECG_P_EXTRACTOR;
     int64_t count = t->table.count;
     ECG_TRY_GOTO(allocate((void **)&t->offsets, count, sizeof *t->offsets));
     ECG_TRY_GOTO(allocate((void **)&t->trained, count, sizeof *t->trained));
     ECG_TRY_GOTO(allocate((void **)&t->steps, count, sizeof *t->steps));
-    for (int64_t i = 0; i < count; i++)
-        t->trained[i] = is_trained(&t->training, t->table.parameters[i].role);
-    int64_t trained = place(t, true, 0);
-    t->sizes[ECG_PARAMETERS] = place(t, false, trained);
-    t->sizes[ECG_GRADIENTS] = t->sizes[ECG_EXP_AVG] = t->sizes[ECG_EXP_AVG_SQ] = trained;
+    place(t);
     for (int block = 0; block < ECG_BLOCKS; block++)
         ECG_TRY_GOTO(allocate((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
     ECG_TRY_GOTO(ecg_network_create(&t->parameters, config));
@@ -211,19 +152,16 @@ static ecg_status reserve_logits(ecg_trainer *t, int64_t rows)
 
 int64_t ecg_trainer_pass(const ecg_trainer *t, int64_t N)
 {
-    int64_t steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(&t->config, N, steps);
-    int64_t T = steps[t->config.conv_count];
+    int64_t T = ecg_config_tokens(&t->config, N);
     return T < 1 || T >= PASS_ROWS ? 1 : PASS_ROWS / T;
 }
 
 /* ---- a step ---- */
 
 /* The matrices of the encoder layers: nearly all that is trained. */
-static bool is_layer_matrix(ecg_role role)
+static bool is_layer_matrix(const ecg_parameter *p)
 {
-    return role == ECG_QUERY_WEIGHT || role == ECG_KEY_WEIGHT || role == ECG_VALUE_WEIGHT || role == ECG_OUT_WEIGHT ||
-           role == ECG_FC1_WEIGHT || role == ECG_FC2_WEIGHT;
+    return p->flags & ECG_P_LAYER && p->flags & ECG_P_MATRIX;
 }
 
 /* Sets the gradients to 0, those of the layers' matrices only if `all`. */
@@ -233,7 +171,7 @@ static void begin(ecg_trainer *t, bool all)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->piece_count; i++) {
         const ecg_piece *p = &t->pieces[i];
-        if (all || !is_layer_matrix(t->table.parameters[p->tensor].role))
+        if (all || !is_layer_matrix(&t->table.parameters[p->tensor]))
             memset(t->blocks[ECG_GRADIENTS] + t->offsets[p->tensor] + p->begin, 0, (size_t)p->count * sizeof(float));
     }
 }
@@ -284,7 +222,7 @@ static double all_squares(ecg_trainer *t, bool head_only)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->piece_count; i++) {
         ecg_piece *p = &t->pieces[i];
-        bool counts = !head_only || is_head(t->table.parameters[p->tensor].role);
+        bool counts = !head_only || t->table.parameters[p->tensor].flags & ECG_P_HEAD;
         const float *gradients = t->blocks[ECG_GRADIENTS] + t->offsets[p->tensor] + p->begin;
         p->squares = counts ? ecg_square_sum(gradients, p->count) : 0;
     }
@@ -307,12 +245,12 @@ ecg_status ecg_trainer_update(ecg_trainer *t, const ecg_adam *adam, double denom
     if (clip_norm > 0 && clip_norm < norm + 1e-6)
         factor *= clip_norm / (norm + 1e-6);
     for (int64_t i = 0; i < t->table.count; i++)
-        t->steps[i] += t->trained[i] && (!head_only || is_head(t->table.parameters[i].role));
+        t->steps[i] += t->trained[i] && (!head_only || t->table.parameters[i].flags & ECG_P_HEAD);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->piece_count; i++) {
         const ecg_piece *p = &t->pieces[i];
         int64_t at = t->offsets[p->tensor] + p->begin;
-        if (!head_only || is_head(t->table.parameters[p->tensor].role))
+        if (!head_only || t->table.parameters[p->tensor].flags & ECG_P_HEAD)
             ecg_adam_step(t->blocks[ECG_PARAMETERS] + at, t->blocks[ECG_EXP_AVG] + at, t->blocks[ECG_EXP_AVG_SQ] + at,
                           t->blocks[ECG_GRADIENTS] + at, p->count, t->steps[p->tensor], factor, adam);
     }

@@ -7,27 +7,6 @@
 #define NOMINAL_BATCH 8
 #define NOMINAL_SAMPLES 2500
 
-static bool is_packed(ecg_role role)
-{
-    switch (role) {
-    case ECG_QUERY_WEIGHT:
-    case ECG_KEY_WEIGHT:
-    case ECG_VALUE_WEIGHT:
-    case ECG_OUT_WEIGHT:
-    case ECG_FC1_WEIGHT:
-    case ECG_FC2_WEIGHT:
-    case ECG_CONV_WEIGHT:
-    case ECG_POST_WEIGHT:
-    case ECG_PROJ_WEIGHT:
-    case ECG_QUERY_BIAS: /* lives in qkv_bias */
-    case ECG_KEY_BIAS:
-    case ECG_VALUE_BIAS:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static int64_t nominal_samples(const ecg_config *config)
 {
     int64_t smallest = ecg_config_min_samples(config);
@@ -49,59 +28,50 @@ static ecg_conv_shape nominal_conv(const ecg_config *config, int64_t layer)
 
 static int64_t nominal_tokens(const ecg_config *config)
 {
-    int64_t steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(config, nominal_samples(config), steps);
-    return steps[config->conv_count];
+    return ecg_config_tokens(config, nominal_samples(config));
 }
 
-/* Points the fields of what is packed. */
-static void connect_packed(ecg_model *model)
+static ecg_status allocate(void **dst, int64_t count, size_t size)
 {
-    const ecg_config *c = &model->config;
-    ecg_network *n = &model->network;
-    for (int64_t i = 0; i < c->layers; i++) {
-        n->layers[i].qkv.packed = &model->layers[i].qkv;
-        n->layers[i].qkv.bias = model->qkv_bias + i * 3 * c->C;
-        n->layers[i].out.packed = &model->layers[i].out;
-        n->layers[i].fc1.packed = &model->layers[i].fc1;
-        n->layers[i].fc2.packed = &model->layers[i].fc2;
+    ECG_TRY(ecg_alloc(dst, (size_t)count * size));
+    memset(*dst, 0, (size_t)count * size);
+    return ECG_OK;
+}
+
+/* Gives what stays as it is stored its places in one block. */
+static ecg_status place_plain(ecg_model *model)
+{
+    const ecg_table *table = &model->table;
+    for (int64_t i = 0; i < table->count; i++) {
+        model->offsets[i] = -1;
+        model->set[i] = !(table->parameters[i].flags & ECG_P_PACKED);
     }
-    for (int64_t i = 0; i < c->conv_count; i++)
-        n->convs[i].packed = &model->convs[i];
-    n->post.packed = &model->post;
-    n->proj.packed = &model->proj;
-    n->pos_packed = &model->pos;
+    int64_t size = ecg_table_place(table, model->offsets, model->set, true, 0);
+    memset(model->set, 0, (size_t)table->count * sizeof *model->set);
+    return ecg_alloc((void **)&model->plain, (size_t)size * sizeof *model->plain);
 }
 
 ecg_status ecg_model_create(ecg_model *model, const ecg_config *config)
 {
     ecg_status status = ECG_OK;
-    int64_t C = config->C, plain = 0;
     memset(model, 0, sizeof *model);
     ECG_TRY(ecg_table_create(&model->table, config));
     model->config = *config;
     int64_t count = model->table.count;
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->offsets, (size_t)count * sizeof *model->offsets));
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->set, (size_t)count * sizeof *model->set));
-    memset(model->set, 0, (size_t)count * sizeof *model->set);
-    for (int64_t i = 0; i < count; i++) {
-        const ecg_parameter *p = &model->table.parameters[i];
-        model->offsets[i] = is_packed(p->role) ? -1 : plain;
-        if (!is_packed(p->role))
-            plain += (p->count + 15) & ~(int64_t)15;
-    }
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->plain, (size_t)plain * sizeof *model->plain));
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->qkv_bias, (size_t)(config->layers * 3 * C) * sizeof *model->qkv_bias));
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->staging, (size_t)config->layers * sizeof *model->staging));
-    memset(model->staging, 0, (size_t)config->layers * sizeof *model->staging);
-    ECG_TRY_GOTO(ecg_alloc((void **)&model->layers, (size_t)config->layers * sizeof *model->layers));
-    memset(model->layers, 0, (size_t)config->layers * sizeof *model->layers);
+    ECG_TRY_GOTO(allocate((void **)&model->offsets, count, sizeof *model->offsets));
+    ECG_TRY_GOTO(allocate((void **)&model->set, count, sizeof *model->set));
+    ECG_TRY_GOTO(allocate((void **)&model->staging, count, sizeof *model->staging));
+    ECG_TRY_GOTO(allocate((void **)&model->packed, count, sizeof *model->packed));
+    ECG_TRY_GOTO(place_plain(model));
     ECG_TRY_GOTO(ecg_network_create(&model->network, config));
     for (int64_t i = 0; i < count; i++) {
-        if (model->offsets[i] >= 0)
-            ecg_network_connect(&model->network, &model->table.parameters[i], model->plain + model->offsets[i]);
+        const ecg_parameter *p = &model->table.parameters[i];
+        if (p->flags & ECG_P_PACKED)
+            ecg_network_connect_packed(&model->network, p, &model->packed[p->first]);
+        else
+            ecg_network_connect(&model->network, p, model->plain + model->offsets[i]);
     }
-    connect_packed(model);
+    model->network.pos_packed = &model->pos;
     return ECG_OK;
 fail:
     ecg_model_free(model);
@@ -110,23 +80,16 @@ fail:
 
 void ecg_model_free(ecg_model *model)
 {
-    for (int64_t i = 0; model->layers && i < model->config.layers; i++) {
-        ecg_packed_free(&model->layers[i].qkv);
-        ecg_packed_free(&model->layers[i].out);
-        ecg_packed_free(&model->layers[i].fc1);
-        ecg_packed_free(&model->layers[i].fc2);
+    for (int64_t i = 0; i < model->table.count; i++) {
+        if (model->packed)
+            ecg_packed_free(&model->packed[i]);
+        if (model->staging)
+            ecg_free(model->staging[i]);
     }
-    for (int64_t i = 0; model->staging && i < model->config.layers; i++)
-        ecg_free(model->staging[i]);
-    for (int i = 0; i < ECG_MAX_CONVS; i++)
-        ecg_packed_free(&model->convs[i]);
-    ecg_packed_free(&model->post);
     ecg_packed_free(&model->pos);
-    ecg_packed_free(&model->proj);
     ecg_network_free(&model->network);
-    ecg_free(model->layers);
+    ecg_free(model->packed);
     ecg_free(model->staging);
-    ecg_free(model->qkv_bias);
     ecg_free(model->plain);
     ecg_free(model->offsets);
     ecg_free(model->set);
@@ -134,75 +97,52 @@ void ecg_model_free(ecg_model *model)
     memset(model, 0, sizeof *model);
 }
 
-/* Which third of the stacked rows a query, key or value tensor is. */
-static int64_t qkv_part(ecg_role role)
+/* Packs the weights of a whole group: (parts * N, K), or those of a convolution. */
+static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *src)
 {
-    if (role == ECG_QUERY_WEIGHT || role == ECG_QUERY_BIAS)
-        return 0;
-    return role == ECG_KEY_WEIGHT || role == ECG_KEY_BIAS ? 1 : 2;
+    const ecg_config *c = &model->config;
+    ecg_packed *packed = &model->packed[p->first];
+    if (p->flags & ECG_P_CONV) {
+        ecg_conv_shape conv = nominal_conv(c, p->layer);
+        return ecg_pack_conv(packed, src, &conv);
+    }
+    int64_t rows = p->flags & ECG_P_SEGMENTS ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
+    return ecg_pack_linear(packed, src, p->parts * p->shape[0], p->shape[1], rows);
 }
 
-/* Where parameter `role` of `layer` is in the table; it is there. */
-static int64_t find(const ecg_model *model, ecg_role role, int64_t layer)
+/* Whether all tensors of a group but this one are set. */
+static bool others_set(const ecg_model *model, int64_t index)
 {
-    int64_t i = 0;
-    while (model->table.parameters[i].role != role || model->table.parameters[i].layer != layer)
-        i++;
-    return i;
+    const ecg_parameter *p = &model->table.parameters[index];
+    int64_t found = 0;
+    for (int64_t i = p->first; i < model->table.count && found < p->parts; i++) {
+        if (model->table.parameters[i].first != p->first)
+            continue;
+        if (i != index && !model->set[i])
+            return false;
+        found++;
+    }
+    return true;
 }
 
-/* Puts one of the three weights into the stack and packs it when the other two are there. */
-static ecg_status set_qkv(ecg_model *model, const ecg_parameter *p, const float *src)
+/* Puts one weight of a group into the stack and packs it when the others are there. */
+static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
 {
-    int64_t C = model->config.C, rows = NOMINAL_BATCH * nominal_tokens(&model->config);
-    float **stack = &model->staging[p->layer];
-    ecg_packed *packed = &model->layers[p->layer].qkv;
+    const ecg_parameter *p = &model->table.parameters[index];
+    const ecg_packed *packed = &model->packed[p->first];
+    float **stack = &model->staging[p->first];
     if (!*stack) {
-        ECG_TRY(ecg_alloc((void **)stack, (size_t)(3 * C * C) * sizeof **stack));
+        ECG_TRY(ecg_alloc((void **)stack, (size_t)(p->parts * p->count) * sizeof **stack));
         if (packed->data)
             ECG_TRY(ecg_unpack(*stack, packed));
     }
-    memcpy(*stack + qkv_part(p->role) * C * C, src, (size_t)(C * C) * sizeof *src);
-    ecg_role others[3] = {ECG_QUERY_WEIGHT, ECG_KEY_WEIGHT, ECG_VALUE_WEIGHT};
-    for (int i = 0; i < 3; i++) {
-        if (others[i] != p->role && !model->set[find(model, others[i], p->layer)])
-            return ECG_OK;
-    }
-    ECG_TRY(ecg_pack_linear(packed, *stack, 3 * C, C, rows));
+    memcpy(*stack + p->part * p->count, src, (size_t)p->count * sizeof *src);
+    if (!others_set(model, index))
+        return ECG_OK;
+    ECG_TRY(pack(model, p, *stack));
     ecg_free(*stack);
     *stack = NULL;
     return ECG_OK;
-}
-
-static ecg_status set_packed(ecg_model *model, const ecg_parameter *p, const float *src)
-{
-    const ecg_config *c = &model->config;
-    int64_t rows = NOMINAL_BATCH * nominal_tokens(c);
-    ecg_conv_shape conv;
-    switch (p->role) {
-    case ECG_QUERY_WEIGHT:
-    case ECG_KEY_WEIGHT:
-    case ECG_VALUE_WEIGHT:
-        return set_qkv(model, p, src);
-    case ECG_QUERY_BIAS:
-    case ECG_KEY_BIAS:
-    case ECG_VALUE_BIAS:
-        memcpy(model->qkv_bias + (p->layer * 3 + qkv_part(p->role)) * c->C, src, (size_t)c->C * sizeof *src);
-        return ECG_OK;
-    case ECG_OUT_WEIGHT:
-        return ecg_pack_linear(&model->layers[p->layer].out, src, c->C, c->C, rows);
-    case ECG_FC1_WEIGHT:
-        return ecg_pack_linear(&model->layers[p->layer].fc1, src, c->F, c->C, rows);
-    case ECG_FC2_WEIGHT:
-        return ecg_pack_linear(&model->layers[p->layer].fc2, src, c->C, c->F, rows);
-    case ECG_CONV_WEIGHT:
-        conv = nominal_conv(c, p->layer);
-        return ecg_pack_conv(&model->convs[p->layer], src, &conv);
-    case ECG_POST_WEIGHT:
-        return ecg_pack_linear(&model->post, src, c->C, ecg_config_features(c), rows);
-    default: /* ECG_PROJ_WEIGHT */
-        return ecg_pack_linear(&model->proj, src, c->labels, c->C, NOMINAL_BATCH);
-    }
 }
 
 ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
@@ -213,21 +153,19 @@ ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
     if (model->offsets[index] >= 0)
         memcpy(model->plain + model->offsets[index], src, (size_t)p->count * sizeof *src);
     else
-        ECG_TRY(set_packed(model, p, src));
-    model->set_count += !model->set[index];
+        ECG_TRY(p->parts > 1 ? set_part(model, index, src) : pack(model, p, src));
     model->set[index] = true;
     model->ready = false;
     return ECG_OK;
 }
 
-static ecg_status get_qkv(const ecg_model *model, const ecg_parameter *p, float *dst)
+static ecg_status get_part(const ecg_model *model, const ecg_parameter *p, float *dst)
 {
-    int64_t C = model->config.C;
     float *stack = NULL;
-    ECG_TRY(ecg_alloc((void **)&stack, (size_t)(3 * C * C) * sizeof *stack));
-    ecg_status status = ecg_unpack(stack, &model->layers[p->layer].qkv);
+    ECG_TRY(ecg_alloc((void **)&stack, (size_t)(p->parts * p->count) * sizeof *stack));
+    ecg_status status = ecg_unpack(stack, &model->packed[p->first]);
     if (status == ECG_OK)
-        memcpy(dst, stack + qkv_part(p->role) * C * C, (size_t)(C * C) * sizeof *dst);
+        memcpy(dst, stack + p->part * p->count, (size_t)p->count * sizeof *dst);
     ecg_free(stack);
     return status;
 }
@@ -237,33 +175,10 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
     if (index < 0 || index >= model->table.count || !model->ready)
         return ecg_fail(ECG_BAD_STATE, "there is no parameter %lld or the model is not loaded", (long long)index);
     const ecg_parameter *p = &model->table.parameters[index];
-    int64_t C = model->config.C;
-    switch (p->role) {
-    case ECG_QUERY_WEIGHT:
-    case ECG_KEY_WEIGHT:
-    case ECG_VALUE_WEIGHT:
-        return get_qkv(model, p, dst);
-    case ECG_QUERY_BIAS:
-    case ECG_KEY_BIAS:
-    case ECG_VALUE_BIAS:
-        memcpy(dst, model->qkv_bias + (p->layer * 3 + qkv_part(p->role)) * C, (size_t)C * sizeof *dst);
-        return ECG_OK;
-    case ECG_OUT_WEIGHT:
-        return ecg_unpack(dst, &model->layers[p->layer].out);
-    case ECG_FC1_WEIGHT:
-        return ecg_unpack(dst, &model->layers[p->layer].fc1);
-    case ECG_FC2_WEIGHT:
-        return ecg_unpack(dst, &model->layers[p->layer].fc2);
-    case ECG_CONV_WEIGHT:
-        return ecg_unpack(dst, &model->convs[p->layer]);
-    case ECG_POST_WEIGHT:
-        return ecg_unpack(dst, &model->post);
-    case ECG_PROJ_WEIGHT:
-        return ecg_unpack(dst, &model->proj);
-    default:
-        memcpy(dst, model->plain + model->offsets[index], (size_t)p->count * sizeof *dst);
-        return ECG_OK;
-    }
+    if (model->offsets[index] < 0)
+        return p->parts > 1 ? get_part(model, p, dst) : ecg_unpack(dst, &model->packed[p->first]);
+    memcpy(dst, model->plain + model->offsets[index], (size_t)p->count * sizeof *dst);
+    return ECG_OK;
 }
 
 ecg_status ecg_model_finish(ecg_model *model)
@@ -274,11 +189,9 @@ ecg_status ecg_model_finish(ecg_model *model)
         if (!model->set[i])
             return ecg_fail(ECG_BAD_STATE, "the parameter %s is not set", model->table.parameters[i].name);
     }
-    const float *v = model->plain + model->offsets[find(model, ECG_POS_V, 0)];
-    const float *g = model->plain + model->offsets[find(model, ECG_POS_G, 0)];
     float *weights = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
-    ecg_weight_norm_forward(weights, v, g, C, C / groups, k);
+    ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
     ecg_conv_shape shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH),
                             .src_steps = nominal_tokens(c),
                             .src_channels = C,

@@ -83,7 +83,7 @@ static void take_kept(ecg_workspace *w)
     take_mask(w, &w->input_mask, p->dropout_input, M, c->C, 1);
     take_mask(w, &w->encoder_mask, p->dropout, M, c->C, 1);
     take_mask(w, &w->final_mask, p->final_dropout, M, c->C, 1);
-    if (w->training.extractor)
+    if (ecg_trains_extractor(&w->training))
         take_kept_convs(w);
 }
 
@@ -110,7 +110,7 @@ static void take_front(ecg_workspace *w)
 {
     const ecg_config *c = &w->config;
     int64_t largest = 0, group = c->C / c->conv_pos_groups;
-    if (!w->trains || !w->training.extractor)
+    if (!w->trains || !ecg_trains_extractor(&w->training))
         w->source = take(w, w->B, w->N, c->leads);
     for (int64_t parity = 0; parity < 2; parity++) {
         int64_t size = 0;
@@ -212,7 +212,7 @@ static ecg_status plan_ops(ecg_workspace *w, const ecg_network *network)
     ecg_work_sizes *sizes = &w->sizes;
     const ecg_config *c = &w->config;
     int64_t channels = c->leads, k = c->conv_pos, M = w->B * w->T;
-    bool extractor = w->trains && w->training.extractor;
+    bool extractor = w->trains && ecg_trains_extractor(&w->training);
     for (int64_t i = 0; i < c->conv_count; i++) {
         w->convs[i].shape = (ecg_conv_shape){.batch = w->B,
                                              .src_steps = w->steps[i],

@@ -51,14 +51,8 @@ PyObject *raise_status(ecg_status status)
     return NULL;
 }
 
-/* *dst = dict[key] as an integer. */
-static int get_integer(int64_t *dst, PyObject *dict, const char *key)
+static int take_whole(int64_t *dst, PyObject *value, const char *key)
 {
-    PyObject *value = PyDict_GetItemString(dict, key);
-    if (!value) {
-        PyErr_Format(config_error, "the configuration lacks %s", key);
-        return -1;
-    }
     if (!PyIndex_Check(value) || PyBool_Check(value)) {
         PyErr_Format(config_error, "%s must be an integer, not %R", key, value);
         return -1;
@@ -67,22 +61,20 @@ static int get_integer(int64_t *dst, PyObject *dict, const char *key)
     return *dst == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* *dst = dict[key] as a truth value; an absent key is false. */
-static int get_bool(bool *dst, PyObject *dict, const char *key)
+static int take_choice(bool *dst, PyObject *value, const ecg_config_key *key)
 {
-    PyObject *value = PyDict_GetItemString(dict, key);
-    int truth = value ? PyObject_IsTrue(value) : 0;
-    *dst = truth > 0;
-    return truth < 0 ? -1 : 0;
+    const char *word = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : "";
+    if (!word)
+        return -1;
+    *dst = strcmp(word, key->choices[1]) == 0;
+    if (*dst || strcmp(word, key->choices[0]) == 0)
+        return 0;
+    PyErr_Format(config_error, "%s must be '%s' or '%s', not %R", key->key, key->choices[0], key->choices[1], value);
+    return -1;
 }
 
-static int get_convs(ecg_config *dst, PyObject *dict)
+static int take_blocks(ecg_config *dst, PyObject *value, const char *key)
 {
-    PyObject *value = PyDict_GetItemString(dict, "conv_feature_layers");
-    if (!value) {
-        PyErr_SetString(config_error, "the configuration lacks conv_feature_layers");
-        return -1;
-    }
     PyObject *convs = PySequence_Tuple(value); /* a copy: an item's __index__ may change the sequence */
     if (!convs)
         return -1;
@@ -91,60 +83,67 @@ static int get_convs(ecg_config *dst, PyObject *dict)
         PyObject *conv = PyTuple_GET_ITEM(convs, i);
         long long channels, kernel, stride;
         if (!PyTuple_Check(conv) || !PyArg_ParseTuple(conv, "LLL", &channels, &kernel, &stride)) {
-            PyErr_SetString(config_error, "each item of conv_feature_layers must be a tuple of three integers");
+            PyErr_Format(config_error, "each item of %s must be a tuple of three integers", key);
             Py_DECREF(convs);
             return -1;
         }
-        dst->convs[i] = (ecg_conv_spec){channels, kernel, stride};
+        dst->convs[i] = (ecg_conv_block){channels, kernel, stride};
     }
     Py_DECREF(convs);
     return 0;
 }
 
-static int get_extractor_mode(ecg_config *dst, PyObject *dict)
+static int take_key(ecg_config *dst, PyObject *dict, const ecg_config_key *key)
 {
-    PyObject *value = PyDict_GetItemString(dict, "extractor_mode");
-    const char *mode = value && PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : "";
-    if (!mode)
-        return -1;
-    dst->extractor_layer_norm = strcmp(mode, "layer_norm") == 0;
-    if (dst->extractor_layer_norm || strcmp(mode, "default") == 0)
+    PyObject *value = PyDict_GetItemString(dict, key->key);
+    void *field = (char *)dst + key->field;
+    if (!value && key->type == ECG_KEY_TRUTH)
         return 0;
-    PyErr_Format(config_error, "extractor_mode must be 'default' or 'layer_norm', not %R", value ? value : Py_None);
-    return -1;
+    if (!value) {
+        PyErr_Format(config_error, "the configuration lacks %s", key->key);
+        return -1;
+    }
+    Py_INCREF(value); /* what reading it runs may take it out of the dict */
+    int truth, failed = -1;
+    switch (key->type) {
+    case ECG_KEY_WHOLE:
+        failed = take_whole(field, value, key->key);
+        break;
+    case ECG_KEY_TRUTH:
+        truth = PyObject_IsTrue(value);
+        *(bool *)field = truth > 0;
+        failed = truth < 0 ? -1 : 0;
+        break;
+    case ECG_KEY_CHOICE:
+        failed = take_choice(field, value, key);
+        break;
+    case ECG_KEY_BLOCKS:
+        failed = take_blocks(dst, value, key->key);
+        break;
+    }
+    Py_DECREF(value);
+    return failed;
 }
 
 int parse_config(ecg_config *dst, PyObject *dict, const char *kind)
 {
+    int found = 0;
     *dst = (ecg_config){0};
     if (!PyDict_Check(dict)) {
         PyErr_SetString(PyExc_TypeError, "the configuration must be a dict");
         return -1;
     }
-    if (strcmp(kind, "encoder") == 0)
-        dst->kind = ECG_ENCODER;
-    else if (strcmp(kind, "classifier") == 0)
-        dst->kind = ECG_CLASSIFIER;
-    else if (strcmp(kind, "pretraining") == 0)
-        dst->kind = ECG_PRETRAINING;
-    else {
+    while (found < ECG_KINDS && strcmp(kind, ecg_kind_names[found]) != 0)
+        found++;
+    if (found == ECG_KINDS) {
         PyErr_Format(config_error, "the kind must be encoder, classifier or pretraining, not %s", kind);
         return -1;
     }
-    if (get_integer(&dst->layers, dict, "encoder_layers") || get_integer(&dst->C, dict, "encoder_embed_dim") ||
-        get_integer(&dst->F, dict, "encoder_ffn_embed_dim") || get_integer(&dst->H, dict, "encoder_attention_heads") ||
-        get_bool(&dst->norm_first, dict, "layer_norm_first") || get_bool(&dst->conv_bias, dict, "conv_bias") ||
-        get_integer(&dst->leads, dict, "in_d") || get_integer(&dst->conv_pos, dict, "conv_pos") ||
-        get_integer(&dst->conv_pos_groups, dict, "conv_pos_groups") || get_extractor_mode(dst, dict) ||
-        get_convs(dst, dict))
-        return -1;
-    if (dst->kind == ECG_CLASSIFIER && get_integer(&dst->labels, dict, "num_labels"))
-        return -1;
-    if (dst->kind == ECG_PRETRAINING &&
-        (get_integer(&dst->latent_vars, dict, "latent_vars") ||
-         get_integer(&dst->latent_groups, dict, "latent_groups") || get_integer(&dst->latent_dim, dict, "latent_dim") ||
-         get_integer(&dst->final_dim, dict, "final_dim") || get_bool(&dst->target_glu, dict, "target_glu")))
-        return -1;
+    dst->kind = (ecg_kind)found;
+    for (int i = 0; i < ecg_config_key_count; i++) {
+        if (ecg_config_has(dst, &ecg_config_keys[i]) && take_key(dst, dict, &ecg_config_keys[i]))
+            return -1;
+    }
     ecg_status status = ecg_config_check(dst);
     if (status != ECG_OK) {
         raise_status(status);

@@ -13,7 +13,7 @@
 #include <numpy/arrayobject.h>
 
 #include "../base/status.h"
-#include "../model/table.h"
+#include "../network/config.h"
 
 /* Raises the exception that fits the status with this thread's message; always returns NULL. */
 PyObject *raise_status(ecg_status status);

@@ -198,19 +198,12 @@ static PyObject *model_min_samples(PyObject *object, PyObject *ignored)
 
 PyDoc_STRVAR(tokens_doc, "tokens(samples, /)\n--\n\nThe number of tokens of a segment of so many samples.");
 
-static int64_t count_tokens(const ecg_config *config, int64_t N)
-{
-    int64_t steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(config, N, steps);
-    return steps[config->conv_count];
-}
-
 static PyObject *model_tokens(PyObject *object, PyObject *args)
 {
     long long N;
     if (!PyArg_ParseTuple(args, "L", &N))
         return NULL;
-    return PyLong_FromLongLong(count_tokens(&((ModelObject *)object)->model.config, N));
+    return PyLong_FromLongLong(ecg_config_tokens(&((ModelObject *)object)->model.config, N));
 }
 
 PyDoc_STRVAR(describe_doc, "describe(batch, samples, /)\n--\n\n"
@@ -356,7 +349,7 @@ static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwarg
     c.valid = valid == Py_None ? NULL : (PyArrayObject *)valid;
     if (check_inputs(&c))
         return NULL;
-    int64_t B = PyArray_DIM(c.x, 0), T = count_tokens(config, PyArray_DIM(c.x, 2)), C = config->C;
+    int64_t B = PyArray_DIM(c.x, 0), T = ecg_config_tokens(config, PyArray_DIM(c.x, 2)), C = config->C;
     bool failed = config->kind == ECG_CLASSIFIER && !(c.logits = new_array(2, B, config->labels, 0, 0));
     failed = failed || !(c.embedding = new_array(2, B, C, 0, 0));
     failed = failed || (tokens && !(c.tokens = new_array(3, B, T, C, 0)));

@@ -5,6 +5,7 @@
 
 #include "../base/memory.h"
 #include "../base/threads.h"
+#include "../network/parameters.h"
 #include "../onednn/ops.h"
 
 static PyObject *init_of(const ecg_parameter *p)
@@ -75,6 +76,42 @@ static PyObject *initial_values(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "Os", &config, &kind))
         return NULL;
     return list_parameters(config, kind, true);
+}
+
+PyDoc_STRVAR(
+    architecture_keys_doc,
+    "architecture_keys()\n--\n\n"
+    "What the kernels read of a configuration: {key: (type, kinds, least, most, whole)}. The type is int, bool,\n"
+    "str or tuple; kinds are those of networks that have the key; an int lies from least to most and divides\n"
+    "the key `whole`, if that is not None.");
+
+/* What an entry of architecture_keys says of a key. */
+static PyObject *about_key(const ecg_config_key *key)
+{
+    static PyTypeObject *const types[] = {&PyLong_Type, &PyBool_Type, &PyUnicode_Type, &PyTuple_Type};
+    PyObject *kinds = PyList_New(0);
+    for (int kind = 0; kinds && kind < ECG_KINDS; kind++) {
+        PyObject *name = key->kinds >> kind & 1 ? PyUnicode_FromString(ecg_kind_names[kind]) : NULL;
+        if (key->kinds >> kind & 1 && (!name || PyList_Append(kinds, name) < 0))
+            Py_CLEAR(kinds);
+        Py_XDECREF(name);
+    }
+    return kinds ? Py_BuildValue("(ONLLz)", types[key->type], kinds, (long long)key->least, (long long)key->most,
+                                 key->whole_key)
+                 : NULL;
+}
+
+static PyObject *architecture_keys(PyObject *self, PyObject *ignored)
+{
+    (void)self, (void)ignored;
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict && i < ecg_config_key_count; i++) {
+        PyObject *about = about_key(&ecg_config_keys[i]);
+        if (!about || PyDict_SetItemString(dict, ecg_config_keys[i].key, about) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(about);
+    }
+    return dict;
 }
 
 PyDoc_STRVAR(set_num_threads_doc, "set_num_threads(n, /)\n--\n\nThe number of threads of all later calls.");
@@ -161,6 +198,7 @@ PyDoc_STRVAR(cut_doc, "cut(x, size, /)\n--\n\nThe segments of x (M, leads) float
 static PyMethodDef methods[] = {
     {"parameters", parameters, METH_VARARGS, parameters_doc},
     {"initial_values", initial_values, METH_VARARGS, initial_values_doc},
+    {"architecture_keys", architecture_keys, METH_NOARGS, architecture_keys_doc},
     {"set_num_threads", set_num_threads, METH_VARARGS, set_num_threads_doc},
     {"get_num_threads", get_num_threads, METH_NOARGS, get_num_threads_doc},
     {"processors", processors, METH_NOARGS, processors_doc},

@@ -52,9 +52,7 @@ typedef struct {
 /* Takes the arrays of a batch; R becomes the number of masked steps, 0 for CMSC alone. */
 static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *config, const arrays *a)
 {
-    int64_t steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(config, b->N, steps);
-    int64_t T = steps[config->conv_count], codes = config->latent_groups * config->latent_vars;
+    int64_t T = ecg_config_tokens(config, b->N), codes = config->latent_groups * config->latent_vars;
     if (take_data((const void **)&b->steps, a->steps, NPY_BOOL, b->B * T, true, "steps"))
         return -1;
     *R = count_steps(b->steps, b->B * T);
@@ -181,6 +179,7 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
         return NULL;
     const ecg_config *config = &c.self->trainer.config;
     const ecg_training *training = &c.self->trainer.training;
+    const bool no_heads = training->frozen & ECG_P_HEAD;
     if (config->kind != ECG_PRETRAINING)
         return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
     if (trainer_signals(&c, valid) || parse_settings(&settings, settings_dict))
@@ -197,11 +196,11 @@ PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
         trainer_mask(&c.whole[ECG_DRAW_FEATURES], &c, "features", R * ecg_config_features(config)) ||
         take_company(&everybody, company, &b, config))
         goto done;
-    if (R ? backward && (!b.gumbel || training->no_heads) : !training->no_heads) {
+    if (R ? backward && (!b.gumbel || no_heads) : !no_heads) {
         PyErr_SetString(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
         goto done;
     }
-    if (R && backward && training->no_masks && !settings.predicted_only) {
+    if (R && backward && training->frozen & ECG_P_MASK && !settings.predicted_only) {
         PyErr_SetString(PyExc_ValueError, "a trainer made with no_masks takes steps with predicted_only alone");
         goto done;
     }

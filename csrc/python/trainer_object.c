@@ -49,10 +49,12 @@ static int parse_training(ecg_training *dst, double *feature_grad_mult, PyObject
         raise_status(ecg_fail(ECG_BAD_CONFIG, "feature_grad_mult must be a number that is not negative"));
         return -1;
     }
-    return trainer_flag(&dst->recompute, dict, "recompute") || trainer_flag(&dst->no_heads, dict, "no_heads") ||
-                   trainer_flag(&dst->no_masks, dict, "no_masks")
-               ? -1
-               : 0;
+    bool no_heads, no_masks;
+    if (trainer_flag(&dst->recompute, dict, "recompute") || trainer_flag(&no_heads, dict, "no_heads") ||
+        trainer_flag(&no_masks, dict, "no_masks"))
+        return -1;
+    dst->frozen = (no_heads ? ECG_P_HEAD : 0) | (no_masks ? ECG_P_MASK : 0);
+    return 0;
 }
 
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -225,7 +227,7 @@ int trainer_mask(const uint8_t **dst, const trainer_call *c, const char *name, i
 int trainer_masks(trainer_call *c, PyObject *noise)
 {
     const ecg_config *config = &c->self->trainer.config;
-    int64_t steps[ECG_MAX_CONVS + 1], B = PyArray_DIM(c->x, 0);
+    int64_t B = PyArray_DIM(c->x, 0), T = ecg_config_tokens(config, PyArray_DIM(c->x, 2)), stream = B * T * config->C;
     char name[48];
     if (noise == Py_None)
         return 0;
@@ -236,8 +238,6 @@ int trainer_masks(trainer_call *c, PyObject *noise)
     c->noise = PyDict_Copy(noise);
     if (!c->noise)
         return -1;
-    ecg_config_steps(config, PyArray_DIM(c->x, 2), steps);
-    int64_t T = steps[config->conv_count], stream = B * T * config->C;
     if (trainer_mask(&c->whole[ECG_DRAW_INPUT], c, "input", stream) ||
         trainer_mask(&c->whole[ECG_DRAW_ENCODER], c, "encoder", stream) ||
         trainer_mask(&c->whole[ECG_DRAW_FINAL], c, "final", stream) ||

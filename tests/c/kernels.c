@@ -408,6 +408,66 @@ static void test_model(void)
     }
 }
 
+/* Places in a block: groups together in the order of their parts, nothing overlaps, each group is aligned. */
+static void check_places(const ecg_table *table)
+{
+    int64_t *offsets = get((size_t)table->count * sizeof *offsets), end;
+    bool *chosen = get((size_t)table->count * sizeof *chosen);
+    for (int64_t i = 0; i < table->count; i++)
+        chosen[i] = !(table->parameters[i].flags & ECG_P_EXTRACTOR);
+    end = ecg_table_place(table, offsets, chosen, false, ecg_table_place(table, offsets, chosen, true, 0));
+    uint8_t *taken = get((size_t)end);
+    memset(taken, 0, (size_t)end);
+    for (int64_t i = 0; i < table->count; i++) {
+        const ecg_parameter *p = &table->parameters[i], *first = &table->parameters[p->first];
+        CHECK(offsets[i] >= 0 && offsets[i] + p->count <= end, "%s lies outside", p->name);
+        for (int64_t k = 0; k < p->count; k++)
+            CHECK(!taken[offsets[i] + k]++, "%s lies on another", p->name);
+        CHECK(offsets[i] - offsets[p->first] == (p->part - first->part) * p->count, "%s is out of its group", p->name);
+        CHECK(p->part || offsets[i] % 16 == 0, "%s is not aligned", p->name);
+        CHECK(first->layer == p->layer && first->field == p->field && first->flags == p->flags, "group of %s", p->name);
+    }
+    free(offsets), free(chosen), free(taken);
+}
+
+/* What a row says is so: each tensor has a pointer of its own, a group one for all. */
+static void test_rows_of_the_table(void)
+{
+    for (int kind = 0; kind < ECG_KINDS; kind++) {
+        ecg_config config = small_config();
+        config.kind = (ecg_kind)kind, config.conv_bias = config.extractor_layer_norm = kind != ECG_ENCODER;
+        config.latent_vars = 3, config.latent_groups = 2, config.final_dim = 6, config.target_glu = true;
+        ecg_table table;
+        ecg_network before, after;
+        CHECK(ecg_table_create(&table, &config) == ECG_OK, "%s", ecg_message());
+        check_places(&table);
+        int64_t matrices = 0, layer_matrices = 0;
+        for (int64_t i = 0; i < table.count; i++) {
+            const ecg_parameter *p = &table.parameters[i];
+            CHECK(ecg_network_create(&before, &config) == ECG_OK, "%s", ecg_message());
+            CHECK(ecg_network_create(&after, &config) == ECG_OK, "%s", ecg_message());
+            float value;
+            ecg_network_connect(&after, p, &value);
+            size_t layers = (size_t)config.layers * sizeof *after.layers, changed = 0;
+            const uint8_t *a = (const uint8_t *)before.layers, *b = (const uint8_t *)after.layers;
+            for (size_t k = 0; k < layers; k++)
+                changed += a[k] != b[k];
+            CHECK((changed > 0) == ((p->flags & ECG_P_LAYER) && p->part == 0), "place of %s", p->name);
+            before.layers = after.layers;
+            CHECK((memcmp(&before, &after, sizeof after) != 0) == !(p->flags & ECG_P_LAYER), "place of %s", p->name);
+            ecg_free((void *)a);
+            ecg_network_free(&after);
+            matrices += (p->flags & ECG_P_MATRIX) != 0;
+            layer_matrices += (p->flags & ECG_P_LAYER) && (p->flags & ECG_P_MATRIX);
+            CHECK(!(p->flags & ECG_P_PACKED) || p->ndim >= 2, "%s is packed", p->name);
+        }
+        const int64_t of_heads[ECG_KINDS] = {0, 1, 4};
+        CHECK(layer_matrices == 6 * config.layers, "%d matrices of layers", (int)layer_matrices);
+        CHECK(matrices == layer_matrices + 1 + of_heads[kind], "%d matrices", (int)matrices);
+        ecg_table_free(&table);
+    }
+}
+
 /* The k-th allocation fails, for every k: an error, no leak (the sanitizer looks at exit), no crash. */
 static void test_failing_allocations(void)
 {
@@ -531,6 +591,7 @@ int main(void)
     test_attention();
     test_sizes();
     test_model();
+    test_rows_of_the_table();
     test_failing_allocations();
     test_refusals();
     test_recordings();

@@ -669,7 +669,7 @@ static void test_implementations(void)
                          .conv_pos = 128,
                          .conv_pos_groups = 16,
                          .labels = 17};
-    ecg_training training = {.extractor = true};
+    ecg_training training = {0};
     ecg_network network;
     ecg_workspace *w;
     char text[8192], *line;

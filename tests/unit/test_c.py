@@ -35,7 +35,7 @@ def test_under_sanitizers(tmp_path, name):
     if prefix is None or compiler is None:
         pytest.skip("needs a C compiler and the package onednn-devel-cpu-gomp")
     program = tmp_path / name
-    rooms = ("base", "signal", "onednn", "layers", "losses", "model")
+    rooms = ("base", "signal", "onednn", "layers", "losses", "network", "model")
     rooms = [path for room in rooms for path in sorted((CSRC / room).glob("*.c"))]
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
     # Functions compiled for several instruction sets are chosen before the sanitizers are ready: switched off.
@@ -66,7 +66,7 @@ def test_text(path):
     includes = re.findall(r'#include\s+[<"]([^>"]+)[>"]', text)
     assert room == "python" or not any(name in ("Python.h",) or name.startswith("numpy/") for name in includes)
     assert room == "onednn" or not any("dnnl" in name for name in includes)
-    floors = ["base", "signal", "onednn", "layers", "losses", "model", "python"]
+    floors = ["base", "signal", "onednn", "layers", "losses", "network", "model", "python"]
     allowed = floors[: floors.index(room)]
     for name in includes:
         if name.startswith("../"):

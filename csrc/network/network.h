@@ -1,9 +1,9 @@
 /* Where each tensor of a network is: the parameters, or the places where their gradients are added. */
-#ifndef ECG_MODEL_NETWORK_H
-#define ECG_MODEL_NETWORK_H
+#ifndef ECG_NETWORK_NETWORK_H
+#define ECG_NETWORK_NETWORK_H
 
 #include "../layers/layers.h"
-#include "table.h"
+#include "parameters.h"
 
 typedef struct {
     ecg_transformer_weights *layers;        /* (layers) */
@@ -21,8 +21,10 @@ typedef struct {
 ecg_status ecg_network_create(ecg_network *network, const ecg_config *config);
 void ecg_network_free(ecg_network *network);
 
-/* Points the field of a parameter at `data`. Query, key and value share a field, which points at the query:
- * their data must follow each other. */
+/* Points the place of a parameter at its data; for a group that of the part that lies in front. */
 void ecg_network_connect(ecg_network *network, const ecg_parameter *parameter, float *data);
+
+/* The same for a weight that is packed (ECG_P_PACKED): its place is an ecg_linear. */
+void ecg_network_connect_packed(ecg_network *network, const ecg_parameter *parameter, const ecg_packed *packed);
 
 #endif

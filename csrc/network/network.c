@@ -1,0 +1,38 @@
+#include "network.h"
+
+#include <string.h>
+
+#include "../base/memory.h"
+
+ecg_status ecg_network_create(ecg_network *network, const ecg_config *config)
+{
+    size_t bytes = (size_t)config->layers * sizeof *network->layers;
+    memset(network, 0, sizeof *network);
+    ECG_TRY(ecg_alloc((void **)&network->layers, bytes));
+    memset(network->layers, 0, bytes);
+    return ECG_OK;
+}
+
+void ecg_network_free(ecg_network *network)
+{
+    ecg_free(network->layers);
+    memset(network, 0, sizeof *network);
+}
+
+/* Where the pointer of a tensor is. */
+static void *place_of(ecg_network *network, const ecg_parameter *p)
+{
+    char *start = p->flags & ECG_P_LAYER ? (char *)&network->layers[p->layer] : (char *)network;
+    return start + p->field;
+}
+
+void ecg_network_connect(ecg_network *network, const ecg_parameter *p, float *data)
+{
+    if (p->part == 0)
+        *(float **)place_of(network, p) = data;
+}
+
+void ecg_network_connect_packed(ecg_network *network, const ecg_parameter *p, const ecg_packed *packed)
+{
+    ((ecg_linear *)place_of(network, p))->packed = packed;
+}
