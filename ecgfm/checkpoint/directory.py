@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._text import shown
-from ..ecg import LEADS, SAMPLES, SAMPLING_RATE
 from ..errors import CheckpointError
+from ..specs.architecture import architecture_keys
+from ..specs.blocks import conv_feature_layers, text_of_layers
+from ..specs.inputs import LEADS, SAMPLES, SAMPLING_RATE
 from ..storage.inputs import read_input
-from .config import KEYS, conv_feature_layers, text_of_layers
 from .files import json_bytes, parse_json, replacing
 from .safetensors import write_tensors
 
@@ -154,7 +155,7 @@ def saved_settings(kind, config, settings=None):
     made = {"_name": _NAMES[kind]} | {
         key: value for key, value in plain_json(settings or {}).items() if key not in ("args", "w2v_args")
     }
-    made |= {key: config[key] for key in KEYS[kind]}
+    made |= {key: config[key] for key in architecture_keys(kind)}
     layers = (settings or {}).get("conv_feature_layers")
     if not isinstance(layers, str) or conv_feature_layers(layers) != config["conv_feature_layers"]:
         layers = text_of_layers(config["conv_feature_layers"])

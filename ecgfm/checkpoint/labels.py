@@ -6,30 +6,11 @@ from itertools import islice
 
 from .._text import shown
 from ..errors import CheckpointError, LabelError
+from ..specs.known import MIMIC_IV_ECG
 from ..storage.inputs import lines, open_text
 
-__all__ = ["ASSUMED", "MIMIC_IV_ECG", "check_labels", "find_labels", "read_label_file"]
+__all__ = ["ASSUMED", "check_labels", "find_labels", "read_label_file"]
 
-# The outputs of the published model finetuned on MIMIC-IV-ECG, in order.
-MIMIC_IV_ECG = (
-    "Poor data quality",
-    "Sinus rhythm",
-    "Premature ventricular contraction",
-    "Tachycardia",
-    "Ventricular tachycardia",
-    "Supraventricular tachycardia with aberrancy",
-    "Atrial fibrillation",
-    "Atrial flutter",
-    "Bradycardia",
-    "Accessory pathway conduction",
-    "Atrioventricular block",
-    "1st degree atrioventricular block",
-    "Bifascicular block",
-    "Right bundle branch block",
-    "Left bundle branch block",
-    "Infarction",
-    "Electronic pacemaker",
-)
 ASSUMED = "built-in, assumed"
 LABEL_FILE = "label_def.csv"
 MAX_BYTES = 16 << 20

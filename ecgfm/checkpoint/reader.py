@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from .._signals import min_samples, token_count
 from .._text import short, shown
 from ..errors import CheckpointError, LabelError
 from ..kernels import core
+from ..specs.inputs import SAMPLES
 from . import config as configuration
 from . import labels as labelling
 from .archive import read_zip
@@ -249,28 +249,27 @@ def _assemble(file, format, model, settings, changes):
             "the model's tensors are not those of ECG-FM: none is named encoder.layers.*", path=file.path, field="model"
         )
     shapes = {name: tensor.shape for name, tensor in state.items()}
-    config = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
-    _check_work(config, file.path)
+    architecture = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
+    _check_work(architecture, file.path)
+    config = architecture.config()
     tensors = {name: state.pop(name) for name, _ in core().parameters(config, kind)}
     _check_values(tensors, file.path)
     return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
 
 
-def _check_work(config, path):
+def _check_work(found, path):
     """Raise if a segment would take far more time or memory than that of any ECG-FM."""
-    layers, samples = config["conv_feature_layers"], configuration.SAMPLES
-    least = min_samples(config)
-    if least > configuration.MAX_SAMPLES:
-        message = f"a segment needs at least {shown(least)} samples, more than any recording has"
+    if found.min_samples > configuration.MAX_SAMPLES:
+        message = f"a segment needs at least {shown(found.min_samples)} samples, more than any recording has"
         raise CheckpointError(message, path=path, field="cfg.model.conv_feature_layers")
-    values, tokens = 0, token_count(config, samples)
-    for i, (width, _, _) in enumerate(layers, 1):
-        values = max(values, width * token_count({"conv_feature_layers": layers[:i]}, samples))
-    values += tokens * (tokens * config["encoder_attention_heads"] + config["encoder_ffn_embed_dim"])
-    values += 4 * tokens * config["encoder_embed_dim"]
+    steps = found.steps(SAMPLES)
+    tokens = steps[-1]
+    values = max(width * count for (width, _, _), count in zip(found.conv_feature_layers, steps))
+    values += tokens * (tokens * found.encoder_attention_heads + found.encoder_ffn_embed_dim)
+    values += 4 * tokens * found.encoder_embed_dim
     if 4 * values > configuration.MAX_WORK:
         raise CheckpointError(
-            f"one segment of {samples} samples would take {4 * values:,} bytes, more than the"
+            f"one segment of {SAMPLES} samples would take {4 * values:,} bytes, more than the"
             f" {configuration.MAX_WORK:,} that a model may take",
             path=path,
             field="cfg.model",

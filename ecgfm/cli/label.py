@@ -114,7 +114,8 @@ def label_file(path, args, labeler, writer):
 
 def wanted_labels(text, labeler, mode):
     """The names that --labels stands for; None for all."""
-    from ..checkpoint.labels import MIMIC_IV_ECG, read_label_file
+    from ..checkpoint.labels import read_label_file
+    from ..specs.known import MIMIC_IV_ECG
 
     if text is None:
         return None

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments
 from .._text import printable, short
-from ..checkpoint.config import conv_feature_layers
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order, warn_unprepared
 from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 from ..kernels import core
+from ..specs.architecture import Architecture, architecture_keys
 from ..validation import refuse_masked
+from .segments import checked_segments
 
 __all__ = ["Model", "Output", "load"]
 
@@ -99,6 +99,7 @@ class Model:
     def __init__(self, core_model, config, kind, *, labels=None, labels_source=None, info=None, source=None):
         self._core = core_model
         self._config = dict(config)
+        self._architecture = _architecture(self._config, kind)
         self.kind = kind
         self.labels = labels
         self.labels_source = labels_source if labels else None
@@ -135,7 +136,7 @@ class Model:
         if kind not in ("classifier", "encoder", "pretraining"):
             raise ConfigError(f"{kind!r} is not 'classifier', 'encoder' or 'pretraining'", field="kind")
         kind = "encoder" if kind == "pretraining" else kind
-        config = _normal_config(config)
+        config = dict(config) | _architecture(config, kind).config()
         expected = {name for name, _ in core().parameters(config, kind)}
         for name in state_dict:
             if name not in expected and not str(name).startswith(_PRETRAINING_ONLY):
@@ -257,7 +258,7 @@ class Model:
         """
         layer = self._check_layer(layer)
         refuse_other_order(x, "x")
-        checked, valid = checked_segments(x, padding_mask, self._config)
+        checked, valid = checked_segments(x, padding_mask, self._architecture)
         if not self._warned:
             self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
         found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
@@ -282,7 +283,7 @@ class Model:
             padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture lacks is absent.
         """
         refuse_other_order(x, "x")
-        x, valid = checked_segments(x, padding_mask, self._config)
+        x, valid = checked_segments(x, padding_mask, self._architecture)
         found = self._core.forward(x, valid, attention=True, trace=True)
         out = Output(found["logits"], found["embedding"], None)
         trace = found["trace"] | {"saliency": found["attention"], "pooled": out.embedding}
@@ -422,11 +423,10 @@ def _float32(tensor, path, name):
         return np.require(array, np.float32, ["C", "ALIGNED"])
 
 
-def _normal_config(config):
-    config = dict(config)
-    if "conv_feature_layers" in config:
-        config["conv_feature_layers"] = conv_feature_layers(config["conv_feature_layers"])
-    return config
+def _architecture(config, kind):
+    """The architecture in a configuration, which may have more keys than those."""
+    keys = {key: config[key] for key in architecture_keys(kind) if key in config}
+    return Architecture.of_kind(kind, keys, complete=True)
 
 
 def _checked_labels(labels, config, kind):

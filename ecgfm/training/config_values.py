@@ -5,8 +5,8 @@ import math
 import re
 
 from .._text import shown
-from ..checkpoint.config import conv_feature_layers
 from ..errors import ConfigError
+from ..specs.blocks import conv_feature_layers
 from .config_keys import MISSING
 
 __all__ = ["checked", "is_placeholder", "numbers", "settings_of_text"]

@@ -4,12 +4,12 @@ import warnings
 
 import numpy as np
 
-from .._signals import zeros_under_mask
 from ..data.feed.dataset import Dataset
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order
 from ..errors import ConfigError, InputWarning, LabelError, SignalError
 from ..inference.truth_table import label_file_beside
+from ..model.segments import zeros_under_mask
 from ..validation import bool_array, real_array
 from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels

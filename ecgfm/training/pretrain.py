@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._signals import zeros_under_mask
 from .._text import shown
 from ..errors import ConfigError, InputWarning, SignalError
 from ..model.model import Model
+from ..model.segments import zeros_under_mask
 from ..table import Table
 from ..validation import bool_array, is_one_of, real_array
 from .arguments import checked_seed

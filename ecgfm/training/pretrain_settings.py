@@ -3,40 +3,18 @@
 import numpy as np
 
 from .._text import shown
-from ..checkpoint.config import conv_feature_layers
 from ..errors import ConfigError
 from ..validation import is_finite
 
 __all__ = [
-    "ARCHITECTURE",
     "LOSSES",
     "PERTURBATION",
     "SETTINGS",
-    "checked_architecture",
     "checked_settings",
 ]
 
 LOSSES = ("wav2vec2_with_cmsc", "wav2vec2", "cmsc")
 
-# The base model of ECG-FM.
-ARCHITECTURE = {
-    "encoder_layers": 12,
-    "encoder_embed_dim": 768,
-    "encoder_ffn_embed_dim": 3072,
-    "encoder_attention_heads": 12,
-    "layer_norm_first": False,
-    "extractor_mode": "default",
-    "conv_feature_layers": "[(256, 2, 2)] * 4",
-    "conv_bias": False,
-    "conv_pos": 128,
-    "conv_pos_groups": 16,
-    "in_d": 12,
-    "latent_vars": 320,
-    "latent_groups": 2,
-    "latent_dim": 0,
-    "final_dim": 256,
-    "target_glu": False,
-}
 NUMBERS = {  # from 0 up; what is an int here is an integer
     "dropout": 0.1,
     "attention_dropout": 0.1,
@@ -160,25 +138,3 @@ def checked_settings(given, loss):
             remedy="Give num_negatives or cross_sample_negatives",
         )
     return values
-
-
-def checked_architecture(config):
-    """A complete architecture of a pretraining model, ECG-FM's base where nothing else is said.
-
-    Raises
-    ------
-    ConfigError
-    """
-    unknown = sorted(map(str, set(config) - set(ARCHITECTURE)))
-    if unknown:
-        raise ConfigError(
-            "not a setting of the architecture", field=unknown[0], remedy=f"Known are {', '.join(ARCHITECTURE)}"
-        )
-    made = ARCHITECTURE | dict(config)
-    made["conv_feature_layers"] = conv_feature_layers(made["conv_feature_layers"])
-    for name, default in ARCHITECTURE.items():
-        if name != "conv_feature_layers" and type(made[name]) is not type(default):
-            raise ConfigError(f"{shown(made[name])} is not of type {type(default).__name__}", field=name)
-    if made["final_dim"] < 1:
-        raise ConfigError("it must be above 0: the original cannot train without it either", field="final_dim")
-    return made

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 import numpy as np
 
 from .. import checkpoint
-from .._signals import token_count
 from .._text import shown
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..ecg.expected import ECG_FM
@@ -17,12 +16,13 @@ from ..errors import ConfigError, Error, SignalError
 from ..kernels import core
 from ..model.model import Model
 from ..ranks import Alone
+from ..specs.architecture import Architecture, architecture_keys
 from ..validation import bool_array, is_one_of, real_array, refuse_masked
 from . import noise as draws
 from .arguments import checked_optimizer, checked_seed
 from .grouping import group_numbers
 from .pretrain_noise import GIVEN, masked_leads, settle
-from .pretrain_settings import ARCHITECTURE, LOSSES, PERTURBATION, checked_architecture, checked_settings
+from .pretrain_settings import LOSSES, PERTURBATION, checked_settings
 from .schedules import make_schedule
 from .trainer import Trainer, _Weights
 
@@ -128,8 +128,8 @@ class PretrainingTrainer(Trainer):
             else:
                 raise ConfigError(f"a {type(model).__name__} is neither settings nor a Model nor a path", field="model")
             if not isinstance(model, dict):
-                config = {name: config[name] for name in ARCHITECTURE if name in config}
-            self.config = checked_architecture(config)
+                config = {name: config[name] for name in architecture_keys("pretraining") if name in config}
+            self.config = Architecture.of_kind("pretraining", config).config()
             options = {"recompute": recompute, "no_heads": self.loss == "cmsc"}
             options["no_masks"] = self.settings["mask_prob"] == 0
             rates = {name: value for name, value in self.settings.items() if isinstance(value, float)}
@@ -325,8 +325,9 @@ class PretrainingTrainer(Trainer):
         steps = negatives = None
         settings, arrays = self._weights_of_loss(), {}
         if self.loss != "cmsc":
-            tokens = token_count(self.config, x.shape[2])
-            lengths = None if valid is None else np.array([token_count(self.config, int(n)) for n in valid])
+            architecture = Architecture.of_config(self.config)
+            tokens = architecture.tokens(x.shape[2])
+            lengths = None if valid is None else np.array([architecture.tokens(n) for n in valid])
             made = settle(own, source, rows, tokens, lengths, self.config, self.settings)
             steps, negatives = made.steps, made.negatives
             arrays = {"codebook": made.codebook, "channels": made.channels, "gumbel": made.gumbel}

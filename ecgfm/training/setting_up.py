@@ -4,15 +4,16 @@ import os
 
 from .. import checkpoint
 from .._text import shown
-from ..checkpoint.config import conv_feature_layers
 from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..ecg.augment import PERTURBATIONS, augmentation
 from ..errors import ConfigError, LabelError
 from ..model.model import caveat_of
+from ..specs.architecture import architecture_keys
+from ..specs.blocks import conv_feature_layers
 from .config import MISSING, numbers
 from .objectives import ChallengeScore, Classification, Pretraining
-from .pretrain_settings import ARCHITECTURE, SETTINGS, UNABLE
+from .pretrain_settings import SETTINGS, UNABLE
 from .trainer import SETTINGS as FINETUNING
 from .trainer import Trainer
 
@@ -30,11 +31,6 @@ __all__ = [
     "valid_subsets",
 ]
 
-_SHAPE = [
-    name
-    for name in ARCHITECTURE
-    if name not in ("latent_vars", "latent_groups", "latent_dim", "final_dim", "target_glu")
-]
 _CRITERION = ("temp", "loss_weights", "cmsc_weights", "infonce")
 
 
@@ -210,7 +206,7 @@ def label_names_file(run):
 
 def _architecture(m):
     """The keys of the architecture out of a group ``model``."""
-    found = {name: m[name] for name in ARCHITECTURE if name in m}
+    found = {name: m[name] for name in architecture_keys("pretraining") if name in m}
     if not found.get("final_dim"):
         found["final_dim"] = found["encoder_embed_dim"]
     return found
@@ -218,7 +214,7 @@ def _architecture(m):
 
 def _check_architecture(run, found, path):
     """What the configuration says of the network must be so in the checkpoint."""
-    for name in _SHAPE:
+    for name in architecture_keys("encoder"):
         if f"model.{name}" not in run.given:
             continue
         said, there = run["model"][name], found.config[name]

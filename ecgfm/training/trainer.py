@@ -9,7 +9,6 @@ import zlib
 import numpy as np
 
 from .. import checkpoint
-from .._signals import checked_segments, token_count
 from .._text import shown
 from ..checkpoint.labels import check_labels, read_label_file
 from ..ecg import Segments
@@ -17,7 +16,9 @@ from ..ecg.expected import ECG_FM, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..kernels import core
 from ..model.model import Model
+from ..model.segments import checked_segments
 from ..ranks import Alone
+from ..specs.architecture import Architecture
 from ..validation import bool_array, is_one_of, real_array
 from . import head
 from .arguments import checked_count, checked_optimizer, checked_seed, checked_settings
@@ -324,7 +325,7 @@ class Trainer:
         """Dropout masks as the kernel takes them."""
         if not isinstance(noise, dict):
             raise ConfigError(f"{shown(noise)} is not a dict of arrays", field="noise")
-        known, given = self._noise_shapes(batch, token_count(self.config, samples)), {}
+        known, given = self._noise_shapes(batch, Architecture.of_config(self.config).tokens(samples)), {}
         for name, mask in noise.items():
             field = f"noise.{name}"
             if name not in known:
@@ -447,7 +448,7 @@ class Trainer:
             which is taken as 0.
         """
         refuse_other_order(x, "x")
-        ready, valid = checked_segments(x, padding_mask, self.config)
+        ready, valid = checked_segments(x, padding_mask, Architecture.of_config(self.config))
         if self.expected is not None:
             given = x if isinstance(x, Segments) else ready
             warn_unprepared(given, expected=self.expected, what="training", stacklevel=4)

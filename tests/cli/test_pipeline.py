@@ -7,7 +7,7 @@ import weights
 
 import ecgfm
 from ecgfm.data import Dataset, Loader
-from ecgfm.training.pretrain_settings import ARCHITECTURE
+from ecgfm.specs.architecture import architecture_keys
 
 pytest.importorskip("scipy", reason="needs the extra [io]")
 pytest.importorskip("h5py", reason="needs the extra [io]")
@@ -67,7 +67,7 @@ def test_code_15_from_hdf5_to_both_trainings(run, tmp_path):
         assert ours[0] == ours[1] and len(ours[0]) == 2 * sum(
             int(row["idx"]) % 2 for row in splits.values() if row["split"] == split
         )
-    config = {name: weights.SMALL[name] for name in ARCHITECTURE}
+    config = {name: weights.SMALL[name] for name in architecture_keys("pretraining")}
     options = {"epochs": 1, "batch_size": 4, "progress": False}
     pretrained = ecgfm.pretrain(manifests / "cmsc" / "train.tsv", config=config, num_negatives=5, **options)
     tuned = ecgfm.finetune(pretrained.model, manifests / "train.tsv", y, valid=(manifests / "valid.tsv", y), **options)

@@ -13,8 +13,8 @@ import pytest
 from bounded import PATIENCE_S
 
 from ecgfm import labeler
-from ecgfm.checkpoint.labels import MIMIC_IV_ECG
 from ecgfm.cli.main import main
+from ecgfm.specs.known import MIMIC_IV_ECG
 
 REPORTS = ["Sinus rhythm, LBBB", "No AFib; old inferior MI", "", "xyz"]
 

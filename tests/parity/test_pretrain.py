@@ -8,7 +8,7 @@ import weights
 from golden import arrays, checkpoint, load_json
 
 import ecgfm
-from ecgfm.training.pretrain_settings import ARCHITECTURE
+from ecgfm.specs.architecture import architecture_keys
 
 ATOL_ZERO = 1e-5  # of gradients that are 0 in exact arithmetic
 ATOL_PARAMETERS = 5e-5
@@ -218,8 +218,8 @@ def test_every_option_of_the_original(tiny):
     assert set(options) == set(outcome)
     x = weights.signal("options", 4, 12, 1250).reshape(2, 2, 12, 1250)
     for name, changes in options.items():
-        architecture = {key: weights.SMALL[key] for key in ARCHITECTURE}
-        architecture |= {key: changes.pop(key) for key in list(changes) if key in ARCHITECTURE}
+        architecture = {key: weights.SMALL[key] for key in architecture_keys("pretraining")}
+        architecture |= {key: changes.pop(key) for key in list(changes) if key in architecture_keys("pretraining")}
         if outcome[name] == "ok":
             row = ecgfm.Trainer(architecture, loss=LOSS, **{"num_negatives": 10} | changes).step(x)
             assert row["applied"] and np.isfinite(row["loss"]), name

@@ -13,7 +13,7 @@ FLOORS = (
     ("_text",),
     ("errors",),
     ("validation", "kernels", "storage", "workers"),
-    ("_signals", "table", "metrics"),
+    ("table", "metrics", "specs"),
     ("ranks",),
     ("labeler",),
     ("ecg",),

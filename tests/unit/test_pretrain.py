@@ -5,9 +5,9 @@ import pytest
 import weights
 
 import ecgfm
-from ecgfm.training.pretrain_settings import ARCHITECTURE
+from ecgfm.specs.architecture import architecture_keys
 
-CONFIG = {name: weights.SMALL[name] for name in ARCHITECTURE}
+CONFIG = {name: weights.SMALL[name] for name in architecture_keys("pretraining")}
 QUICK = {"config": CONFIG, "num_negatives": 5, "schedule": 1e-3, "batch_size": 2, "progress": False}
 
 

@@ -7,9 +7,9 @@ from made_segments import make_split
 
 import ecgfm
 from ecgfm.data import Dataset
-from ecgfm.training.pretrain_settings import ARCHITECTURE
+from ecgfm.specs.architecture import architecture_keys
 
-CONFIG = {name: weights.SMALL[name] for name in ARCHITECTURE}
+CONFIG = {name: weights.SMALL[name] for name in architecture_keys("pretraining")}
 OPTIONS = {"config": CONFIG, "num_negatives": 5, "schedule": 1e-3, "batch_size": 2, "progress": False, "epochs": 2}
 
 

@@ -7,11 +7,11 @@ import pytest
 import weights
 
 import ecgfm
+from ecgfm.specs.architecture import architecture_keys
 from ecgfm.training import noise as draws
-from ecgfm.training.pretrain_settings import ARCHITECTURE
 from ecgfm.training.pretrain_trainer import PretrainingTrainer
 
-CONFIG = {name: weights.SMALL[name] for name in ARCHITECTURE}
+CONFIG = {name: weights.SMALL[name] for name in architecture_keys("pretraining")}
 LOSS = "wav2vec2_with_cmsc"
 P, N, T = 3, 800, 50
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "dropout_input": 0.0, "dropout_features": 0.0}

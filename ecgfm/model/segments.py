@@ -1,38 +1,23 @@
 """Checks of what goes into the network: arrays of segments and padding masks."""
 
+from __future__ import annotations
+
 import warnings
 
 import numpy as np
 
-from .errors import InputWarning, SignalError
-from .validation import bool_array, real_array
+from ..errors import InputWarning, SignalError
+from ..validation import bool_array, real_array
 
 __all__ = [
     "checked_segments",
-    "min_samples",
-    "token_count",
     "zeros_under_mask",
 ]
 
 _UNDER_MASK = "x holds other values than 0 under padding_mask; they are taken as 0"
 
 
-def min_samples(config):
-    """The shortest segment, in samples, that gives a token."""
-    samples = 1
-    for _, kernel, stride in reversed(config["conv_feature_layers"]):
-        samples = (samples - 1) * stride + kernel
-    return samples
-
-
-def token_count(config, samples):
-    """The number of tokens of a segment of so many samples."""
-    for _, kernel, stride in config["conv_feature_layers"]:
-        samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
-    return samples
-
-
-def checked_segments(x, padding_mask, config):
+def checked_segments(x, padding_mask, architecture):
     """Segments as the kernels take them.
 
     Parameters
@@ -41,7 +26,7 @@ def checked_segments(x, padding_mask, config):
         (B, L, N) real numbers of any type, layout and byte order.
     padding_mask : array_like of bool, optional
         (B, N) or (B, L, N), True = padding at the end of a row. By default that of `x` if it has one.
-    config : dict
+    architecture : Architecture
 
     Notes
     -----
@@ -60,7 +45,7 @@ def checked_segments(x, padding_mask, config):
     SignalError
         If a shape or type is wrong, or a row is too short. NaN and infinity are found by the kernels.
     """
-    leads, least = int(config["in_d"]), min_samples(config)
+    leads, least = architecture.in_d, architecture.min_samples
     if padding_mask is None:
         padding_mask = getattr(x, "padding_mask", None)
     x = real_array(x, "x")

@@ -8,7 +8,8 @@ import pytest
 import weights
 
 from ecgfm import CheckpointError, ConfigError, checkpoint
-from ecgfm.checkpoint.config import architecture, conv_feature_layers, text_of_layers
+from ecgfm.checkpoint.config import architecture
+from ecgfm.specs.blocks import conv_feature_layers, text_of_layers
 
 SMALL = weights.SMALL
 
@@ -109,12 +110,12 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
         ("encoder_embed_dim", 64, "the shape (32, 32), the configuration gives it (64, 64)"),
         ("encoder_attention_heads", 5, "cfg.model: encoder_embed_dim (32) must be a multiple of"),
         ("encoder_attention_heads", None, "cfg.model.encoder_attention_heads: the configuration lacks this key"),
-        ("encoder_layers", "2", "cfg.model.encoder_layers: '2' is not a whole number"),
-        ("encoder_layers", True, "cfg.model.encoder_layers: True is not a whole number"),
-        ("encoder_layers", -1, "cfg.model: encoder_layers is -1"),
-        ("encoder_embed_dim", 10**30, "cfg.model: encoder_embed_dim is"),
-        ("layer_norm_first", "no", "cfg.model.layer_norm_first: 'no' is not true or false"),
-        ("extractor_mode", "group", "cfg.model: extractor_mode must be"),
+        ("encoder_layers", "2", "cfg.model.encoder_layers: '2' is not an integer from 1 to 1000"),
+        ("encoder_layers", True, "cfg.model.encoder_layers: True is not an integer from 1 to 1000"),
+        ("encoder_layers", -1, "cfg.model.encoder_layers: -1 is not an integer from 1 to 1000"),
+        ("encoder_embed_dim", 10**30, "cfg.model.encoder_embed_dim: 1000000000000000000000000000000 is not an integer from 1 to 32768"),
+        ("layer_norm_first", "no", "cfg.model.layer_norm_first: 'no' is not True or False"),
+        ("extractor_mode", "group", "cfg.model.extractor_mode: 'group' is not one of 'default', 'layer_norm'"),
         ("encoder_layers", 1, "encoder.encoder.layers.1.self_attn.k_proj.weight: the configuration has no such tensor"),
         ("conv_feature_layers", "[(16,2,2)]*3", "conv_layers.3.0.weight: the configuration has no such tensor"),
         ("conv_bias", True, "conv_layers.0.0.bias: the tensor is missing"),
@@ -208,7 +209,7 @@ def test_full_size(shared, size, total):
     found = json.loads((shared / "golden" / f"params_{size}.json").read_text())
     for kind, part in (("pretraining", "pretraining"), ("classifier", "finetuned")):
         shapes = {row["name"]: tuple(row["shape"]) for row in found[part]["state_dict"]}
-        config = architecture(found[f"hyperparameters_{part}"], kind, shapes)
+        config = architecture(found[f"hyperparameters_{part}"], kind, shapes).config()
         assert config == {key: value for key, value in getattr(weights, size.upper()).items() if key in config}
         assert sum(math.prod(shape) for shape in shapes.values()) == found[part]["total"]
         assert kind != "pretraining" or found[part]["total"] == total
