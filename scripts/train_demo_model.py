@@ -101,7 +101,7 @@ def calibration(p, truth, bins=10):
 
 def scores(p, truth, seed, resamples=1000):
     """Per label: AUROC and AUPRC with 95 % intervals of resampled patients, Brier score and calibration error."""
-    from ecgfm.inference.evaluate_metrics import weighted_ranking
+    from ecgfm.metrics.intervals import weighted_ranking
 
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(p), np.full(len(p), 1 / len(p)), resamples)

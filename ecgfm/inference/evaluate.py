@@ -9,11 +9,12 @@ import numpy as np
 
 from .._text import printable, shown
 from ..errors import ConfigError, LabelError
+from ..metrics.intervals import ranking_table
+from ..metrics.ranking import METRICS, scikit_learn
 from ..storage.atomic import write_text
 from ..table import Table, check_ending, json_value
 from .aggregate import aggregate as aggregated
 from .aggregate import check_method
-from .evaluate_metrics import METRICS, ranking_table, scikit_learn
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
 from .opening import opened_model
@@ -32,7 +33,7 @@ class Evaluation:
     ----------
     records, segments : Table
         Per recording, after its segments were aggregated, and per segment: a row per label, then ``macro`` and
-        ``micro``; see `ecgfm.inference.evaluate_metrics.ranking_table` for the columns.
+        ``micro``; see `ecgfm.metrics.intervals.ranking_table` for the columns.
     one_class : tuple of str
         Labels whose known truth has one class only, or none: they have no value and are left out of the macro average.
     predictions : Table

@@ -1,23 +1,14 @@
 """What a run trains for: which numbers come of an update and of a validation, under fairseq-signals' names."""
 
-import csv
-import io
 import math
-import os
-import warnings
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..inference.evaluate_metrics import scikit_learn
-from ..storage.inputs import read_input
-from .trainer import bce_sums
+from ..metrics.challenge import ChallengeScore
+from ..metrics.counts import COUNTS, bce_sums, cut_of, f1, shares
+from ..metrics.ranking import ranking
 
 __all__ = ["ChallengeScore", "Classification", "Pretraining"]
-
-_COUNTS = ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative")
-_SINUS_RHYTHM = "426783006"
-_MOST_WEIGHTS = 1 << 20  # bytes of a table
 
 
 class Classification:
@@ -43,35 +34,22 @@ class Classification:
         size = sums["count"]
         log("loss", sums["loss"] / size / math.log(2) if size else 0.0, size, 3)
         log("nsignals", sums["rows"], 1)
-        for name in _COUNTS:
+        for name in (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS)):
             log(f"_{name}", sums[name], 1)
-        if self.challenge is not None:
-            for name in ("o_score", "c_score", "i_score"):
-                log(f"_{name}", sums[name], 1)
 
     def shown(self, meters):
         """The numbers of a line of the log, rounded."""
-        sums = {name: meters.sum(f"_{name}") for name in ("correct", "count", "exact", "rows")}
-        hits, false, missed = (meters.sum(f"_{name}") for name in ("true_positive", "false_positive", "false_negative"))
-        found = {
-            "loss": _mean(meters, "loss"),
-            "nsignals": _mean(meters, "nsignals"),
-            "accuracy": _share(sums["correct"], sums["count"]),
-            "em_accuracy": _share(sums["exact"], sums["rows"]),
-            "precision": _share(hits, hits + false),
-            "recall": _share(hits, hits + missed),
-        }
+        found = shares({name: meters.sum(f"_{name}") for name in COUNTS})
         if self.challenge is not None:
-            observed, correct, inactive = (meters.sum(f"_{name}_score") for name in "oci")
-            found["cinc_score"] = _share(observed - inactive, correct - inactive)
-        return found
+            found["cinc_score"] = self.challenge.score({name: meters.sum(f"_{name}") for name in self.challenge.COUNTS})
+        means = {name: _mean(meters, name) for name in ("loss", "nsignals")}
+        return means | {name: value if math.isnan(value) else round(value, 5) for name, value in found.items()}
 
     def sums(self, logits, y, pos_weight=None):
         """The sums of a batch."""
         found = bce_sums(logits, y, pos_weight, threshold=self.threshold)
         if self.challenge is not None:
-            cut = math.log(self.threshold / (1 - self.threshold))
-            found |= self.challenge.sums(logits > cut, np.asarray(y) > 0.5)
+            found |= self.challenge.sums(logits > cut_of(self.threshold), np.asarray(y) > 0.5)
         return found
 
     def ranking(self, stats, logits, y, labels):
@@ -88,105 +66,21 @@ class Classification:
         rows : list of (str, int, float, float)
             Name, positives, AUROC and average precision of each label.
         """
-        precision, recall = stats["precision"], stats["recall"]
-        total = precision + recall
-        stats = stats | {"f1": 2 * precision * recall / total if total > 0 else math.nan}
+        stats = stats | {"f1": f1(stats["precision"], stats["recall"])}
         if not self.report_auc:
             return stats, []
         with np.errstate(over="ignore"):
             scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
         truth = y > 0.5
-        stats["auroc"], stats["auprc"] = _auc(truth.ravel(), scores.ravel())
-        rows = []
-        for i in range(truth.shape[1]):
-            name = labels[i] if labels else f"label_{i}"
-            auroc, auprc = _auc(truth[:, i], scores[:, i])
-            rows.append((name, int(truth[:, i].sum()), auroc, math.nan if math.isnan(auroc) else auprc))
-        both = [row for row in rows if not math.isnan(row[2])]
-        stats["auroc_macro"] = float(np.mean([row[2] for row in both])) if both else math.nan
-        stats["auprc_macro"] = float(np.mean([row[3] for row in both])) if both else math.nan
-        return stats, rows
-
-
-class ChallengeScore:
-    """The score of the PhysioNet/CinC Challenge 2021: rewards of predictions; 0 for sinus rhythm always, 1 at best.
-
-    A prediction of class k for a record of class j earns ``weights[j, k]``, divided by the number of classes that the
-    record has or is predicted to have.
-
-    Parameters
-    ----------
-    path : path-like
-        The challenge's ``weights.csv``: the codes of the classes, ``|`` between those that count as one, in the first
-        row and the first column.
-
-    Raises
-    ------
-    ConfigError
-        If it can't be read, or has no class of sinus rhythm.
-    """
-
-    def __init__(self, path):
-        self.path, about = os.fspath(path), {"path": path, "field": "criterion.weights_file"}
-        raw = read_input(path, most=_MOST_WEIGHTS, error=ConfigError, field="criterion.weights_file")
-        try:
-            rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")) if row]
-        except (ValueError, csv.Error) as error:
-            raise ConfigError(f"not a table of weights: {error}", **about) from None
-        self.classes = [set(row[0].split("|")) for row in rows[1:]]
-        count = len(self.classes)
-        if (
-            not rows
-            or any(len(row) != count + 1 for row in rows)
-            or [set(name.split("|")) for name in rows[0][1:]] != self.classes
-        ):
-            raise ConfigError("its rows and columns are not the same classes", **about)
-        try:
-            self.weights = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]]).reshape(count, count)
-        except ValueError as error:
-            raise ConfigError(f"not a table of weights: {error}", **about) from None
-        if not np.isfinite(self.weights).all():
-            raise ConfigError("not a table of weights: a weight is not finite", **about)
-        sinus = [i for i, codes in enumerate(self.classes) if _SINUS_RHYTHM in codes]
-        if len(sinus) != 1:
-            raise ConfigError(f"it has no class {_SINUS_RHYTHM}, sinus rhythm", **about)
-        self._sinus = sinus[0]
-
-    def sums(self, predicted, truth):
-        """Observed, best and inactive rewards of rows (n, Y) of bool."""
-        if truth.shape[1] != len(self.classes):
-            raise ConfigError(
-                f"it has {len(self.classes)} classes, the labels are {truth.shape[1]}",
-                path=self.path,
-                field="criterion.weights_file",
-            )
-        inactive = np.zeros_like(truth)
-        inactive[:, self._sinus] = True
-
-        def reward(predicted):
-            union = np.maximum((predicted | truth).sum(axis=1), 1)
-            return float((((truth @ self.weights) * predicted).sum(axis=1) / union).sum())
-
-        return {"o_score": reward(predicted), "c_score": reward(truth), "i_score": reward(inactive)}
+        *each, macro, micro = ranking(truth, scores, one_class="share").T.tolist()
+        stats |= dict(zip(("auroc", "auprc", "auroc_macro", "auprc_macro"), (*micro, *macro)))
+        names = labels or [f"label_{i}" for i in range(len(each))]
+        return stats, [(name, int(count), *values) for name, count, values in zip(names, truth.sum(axis=0), each)]
 
 
 def _mean(meters, name):
     value = meters.mean(name)
     return math.nan if value is None else value
-
-
-def _share(part, whole):
-    return round(part / whole, 5) if whole else math.nan
-
-
-def _auc(truth, scores):
-    """AUROC (NaN for one class) and average precision (0 without positives, 1 with nothing else)."""
-    metrics = scikit_learn()
-    if truth.all() or not truth.any():
-        return math.nan, float(truth.any())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return float(metrics.roc_auc_score(truth, scores)), float(metrics.average_precision_score(truth, scores))
 
 
 class Pretraining:

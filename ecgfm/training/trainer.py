@@ -15,6 +15,7 @@ from ..ecg import Segments
 from ..ecg.expected import ECG_FM, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error, InputWarning, LabelError
 from ..kernels import core
+from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..model.segments import checked_segments
 from ..ranks import Alone
@@ -25,7 +26,6 @@ from .arguments import checked_count, checked_optimizer, checked_seed, checked_s
 from .labelling import read_labels
 from .pretrain_settings import LOSSES as PRETRAINING_LOSSES
 from .schedules import make_schedule
-from .sums import bce_sums, losses
 
 __all__ = ["Trainer"]
 
@@ -389,7 +389,7 @@ class Trainer:
         return self._report(sums) | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
 
     def _report(self, sums):
-        return losses(sums)
+        return loss_and_shares(sums)
 
     def _summed(self):
         """The sums of all batches of all ranks; the gradients are summed in place."""
@@ -458,7 +458,7 @@ class Trainer:
     def losses(self, logits, y):
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
         logits = real_array(logits, "logits")
-        return losses(bce_sums(logits, self.checked_labels(y, len(logits)), self._pos_weight))
+        return loss_and_shares(bce_sums(logits, self.checked_labels(y, len(logits)), self._pos_weight))
 
     # ---- what it holds ------------------------------------------------------------------------------
 

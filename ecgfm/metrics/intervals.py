@@ -1,19 +1,32 @@
 """AUROC and average precision: per label and averaged, with bootstrap intervals."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..metrics.ranking import mean_of_known, ranking, scikit_learn
 from ..table import Table
+from .ranking import METRICS, mean_of_known, ranking
 
-__all__ = ["METRICS", "ranking_table", "scikit_learn", "weighted_ranking"]
+__all__ = ["ranking_table", "weighted_ranking"]
 
-METRICS = ("auroc", "auprc")
 _CELLS = 1 << 22  # of weights at a time in the bootstrap
 
 
-def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=0.95, seed=0):
+def ranking_table(
+    scores: NDArray[Any],
+    truth: NDArray[Any],
+    records: NDArray[Any],
+    labels: Sequence[str],
+    *,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Table:
     """How well scores rank positives before negatives.
 
     Parameters
@@ -44,7 +57,7 @@ def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=
     Whole recordings are drawn with replacement, and the interval is that of the percentiles. A label that is left with
     one class in a resample has no value in it, and the others' mean is that resample's macro average.
     """
-    rows = {"label": [*labels, "macro", "micro"]}
+    rows: dict[str, Any] = {"label": [*labels, "macro", "micro"]}
     known = ~np.isnan(truth)
     rows["n"] = [*known.sum(axis=0), np.count_nonzero(known.any(axis=1)), known.sum()]
     positive = (truth == 1).sum(axis=0)
@@ -60,7 +73,9 @@ def ranking_table(scores, truth, records, labels, *, bootstrap=1000, confidence=
     return Table({name: np.array(column) for name, column in rows.items()})
 
 
-def _resampled(scores, truth, known, records, count, seed):
+def _resampled(
+    scores: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_], records: NDArray[Any], count: int, seed: int
+) -> NDArray[np.float64]:
     """(2, count, Y + 2) of resamples. A resample is a weight per recording: how often it was drawn."""
     out = np.full((2, count, truth.shape[1] + 2), math.nan)
     total = int(records.max()) + 1 if len(records) else 0
@@ -78,7 +93,7 @@ def _resampled(scores, truth, known, records, count, seed):
     return out
 
 
-def weighted_ranking(scores, truth, weights):
+def weighted_ranking(scores: NDArray[Any], truth: NDArray[np.bool_], weights: NDArray[Any]) -> NDArray[np.float64]:
     """AUROC and average precision of weighted rows, for several sets of weights at a time.
 
     Parameters
@@ -101,13 +116,13 @@ def weighted_ranking(scores, truth, weights):
 class _Ranking:
     """Rows of one problem, sorted by falling score once for all resamples."""
 
-    def __init__(self, scores, truth, records):
+    def __init__(self, scores: NDArray[Any], truth: NDArray[np.bool_], records: NDArray[Any]) -> None:
         order = np.argsort(-scores, kind="stable")
         self.truth, self.records = truth[order], records[order]
         scores = scores[order]
         self.ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.array([], int)
 
-    def weighted(self, weights):
+    def weighted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         if not len(self.ends):
             return np.full((2, len(weights)), math.nan)
         weights = weights[:, self.records]
