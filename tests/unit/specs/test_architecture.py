@@ -83,7 +83,6 @@ def test_what_may_be_absent(key):
     assert found.value.field == key
 
 
-@pytest.mark.skipif(not hasattr(core(), "architecture_keys"), reason="the kernels have no table yet")
 def test_the_table_of_the_kernels_is_the_same():
     there = core().architecture_keys()
     rules = Architecture.rules()
