@@ -1,30 +1,25 @@
 """Finetuning on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
-import math
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._text import printable, shown
-from ..errors import ConfigError, InputWarning, SignalError
+from .._text import printable
+from ..errors import ConfigError, SignalError
 from ..metrics.ranking import ranking, scikit_learn
 from ..model.model import Model, Output
 from ..table import Table
-from ..validation import is_one_of
 from .arguments import checked_seed
 from .finetune_data import Wanted
 from .head import listed
-from .loop import check_callback, check_counts, run_epochs
-from .parts import Streamed
+from .history import check_loop, checked_monitor, run_epochs
 from .trainer import Trainer
+from .warned import warn
 
 __all__ = ["Finetuned", "finetune"]
 
-TRAIN_COLUMNS = ("loss", "accuracy", "em_accuracy", "precision", "recall", "gnorm", "lr")
-VALID_COLUMNS = ("loss", "accuracy", "em_accuracy", "precision", "recall")
+COLUMNS = ("loss", "accuracy", "em_accuracy", "precision", "recall")
 RANKING = ("auroc", "auprc", "auroc_macro", "auprc_macro")  # the first two over all cells together, as in the original
-LESS_IS_BETTER = ("loss",)
 CHECKED_AT_ONCE = 64  # segments
 
 
@@ -133,8 +128,10 @@ def finetune(
     ConfigError, LabelError, SignalError, FormatError
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
-    monitor = _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid)
-    check_callback(callback)
+    check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
+    monitor = checked_monitor(monitor, patience, COLUMNS + RANKING, validates=valid is not None, give="valid=(x, y)")
+    if monitor in RANKING:
+        scikit_learn("monitor")
     seed = checked_seed(seed)
     groups = _one_of(groups, ids)
     wanted = Wanted(settings.pop("labels", None), batch_size, seed, max_bad_segments)
@@ -146,46 +143,23 @@ def finetune(
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    course = run_epochs(
+    history = run_epochs(
         trainer,
         train,
-        lambda: {} if held is None else _validate(trainer, held, monitor),
-        _summary,
-        lambda row: _score(row, monitor),
+        None if held is None else lambda: _validate(trainer, held, monitor),
+        COLUMNS,
         epochs=epochs,
         update_freq=update_freq,
+        monitor=monitor,
         patience=patience,
         progress=progress,
         callback=callback,
     )
-    weights = trainer.state_dict() if course.weights is None else course.weights
-    return Finetuned(trainer.model_of(weights), course.history, course.best_epoch, trainer, course.interrupted)
-
-
-def _score(row, monitor):
-    """Larger is better; None where nothing is monitored. An undefined value is the worst."""
-    if monitor is None:
-        return None
-    value = row[f"valid_{monitor}"]
-    if math.isnan(value):
-        return -math.inf
-    return -value if monitor in LESS_IS_BETTER else value
+    tuned = trainer.model_of(history.weights(trainer))
+    return Finetuned(tuned, history.table, history.best_epoch, trainer, history.interrupted)
 
 
 # ---- arguments --------------------------------------------------------------------------------------
-
-
-def _checked_loop(epochs, batch_size, update_freq, monitor, patience, valid):
-    check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    known = VALID_COLUMNS + RANKING
-    if monitor is not None and not is_one_of(monitor, known):
-        raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
-    if valid is None and (monitor is not None or patience is not None):
-        field = "monitor" if monitor is not None else "patience"
-        raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(x, y)")
-    if monitor in RANKING:
-        scikit_learn("monitor")
-    return "loss" if monitor is None and valid is not None else monitor
 
 
 def _one_of(groups, ids):
@@ -200,57 +174,36 @@ def _say_nameless(trainer):
         return
     names = f": {listed(trainer.labels)}" if trainer.labels else ""
     assumed = " (themselves assumed)" if trainer.labels_assumed else ""
-    warnings.warn(
+    warn(
         printable(
             f"y has no names: its {trainer.num_labels} columns are taken to be the model's labels in their order"
             f"{names}{assumed}. Give labels=[...], or a DataFrame"
-        ),
-        InputWarning,
-        stacklevel=3,
+        )
     )
 
 
 def _check(trainer, part):
     """What each step would check, before the first one; of a data set that is read as it goes, some of it."""
-    if isinstance(part, Streamed):
-        batch = part.check()
-        if batch is not None:
-            trainer.checked_labels(batch[1], len(batch[1]))
-            trainer.checked_input(batch[0], batch[2])
-        return
-    y = part.arrays[1]
-    trainer.checked_labels(y, len(y))
-    for start in range(0, len(y), CHECKED_AT_ONCE):
-        x, _, mask = part.rows(slice(start, start + CHECKED_AT_ONCE))
+    done = 0
+    for x, y, mask in part.sample(CHECKED_AT_ONCE):
+        trainer.checked_labels(y, len(x))
         x, _ = trainer.checked_input(x, mask)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            raise SignalError(f"x[{start + row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}")
-
-
-# ---- an epoch ---------------------------------------------------------------------------------------
-
-
-def _summary(steps):
-    """Columns of the history, of what each update says."""
-    totals = {}
-    weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
-    for name in TRAIN_COLUMNS[:-1]:
-        values = np.array([step[name] for step in steps], dtype=np.float64)
-        known = ~np.isnan(values)
-        totals[f"train_{name}"] = float(np.average(values[known], weights=weights[known])) if known.any() else math.nan
-    return totals | {"train_lr": steps[-1]["lr"]}
+            raise SignalError(f"x[{done + row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}")
+        done += len(x)
 
 
 def _validate(trainer, held, monitor):
+    """Columns of a validation."""
     logits, y = [], []
-    for x, labels, padding_mask in held:
+    for x, labels, padding_mask in held.in_order():
         logits.append(trainer.logits(x, padding_mask))
         y.append(labels)
     logits, y = np.concatenate(logits), np.concatenate(y)
     found = trainer.losses(logits, y)
-    row = {f"valid_{name}": found[name] for name in VALID_COLUMNS}
+    row = {name: found[name] for name in COLUMNS}
     if monitor in RANKING:
         (*_, macro, micro) = ranking(y > 0.5, Output(logits, None, None).probabilities).T
-        row |= {f"valid_{name}": float(value) for name, value in zip(RANKING, (*micro, *macro))}
+        row |= {name: float(value) for name, value in zip(RANKING, (*micro, *macro))}
     return row

@@ -11,9 +11,9 @@ from ..errors import ConfigError, InputWarning, LabelError, SignalError
 from ..inference.truth_table import label_file_beside
 from ..model.segments import zeros_under_mask
 from ..validation import bool_array, real_array
+from .feed import InMemory, Some, is_source, open_source, streamed
 from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels
-from .parts import InMemory, Some, Streamed, is_source, open_source
 
 __all__ = ["Wanted"]
 
@@ -103,8 +103,8 @@ class Wanted:
             held = self._validation(valid)
             if held.num_labels != train.num_labels:
                 raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
-        held = None if held is None else Streamed(held, self.batch_size, _taken)
-        return Streamed(train, self.batch_size, _taken, self.max_bad), held, names, train.num_labels
+        held = None if held is None else streamed(held, self.batch_size, _taken)
+        return streamed(train, self.batch_size, _taken, self.max_bad), held, names, train.num_labels
 
     def _validation(self, valid):
         """The data set that is given for validation."""

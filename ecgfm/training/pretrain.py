@@ -1,27 +1,24 @@
 """Pretraining on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
-import math
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._text import shown
-from ..errors import ConfigError, InputWarning, SignalError
+from ..errors import ConfigError, SignalError
 from ..model.model import Model
 from ..model.segments import zeros_under_mask
 from ..table import Table
 from ..validation import bool_array, is_one_of, real_array
 from .arguments import checked_seed
+from .feed import InMemory, is_source, open_source, streamed
 from .grouping import held_out
-from .loop import check_callback, check_counts, run_epochs
-from .parts import InMemory, Streamed, is_source, open_source
+from .history import check_loop, checked_monitor, run_epochs
 from .pretrain_trainer import PretrainingTrainer, numbered, paired
+from .warned import warn
 
 __all__ = ["Pretrained", "pretrain"]
 
 MEANS = ("loss", "loss_0", "loss_1", "loss_2", "loss_3", "accuracy", "prob_perplexity", "code_perplexity", "temp")
-LARGER_IS_BETTER = ("accuracy", "prob_perplexity", "code_perplexity")
 CHECKED_AT_ONCE = 64  # pairs
 
 
@@ -124,30 +121,31 @@ def pretrain(
     ConfigError, SignalError, FormatError
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
-    check_counts(epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    check_callback(callback)
+    check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     seed = checked_seed(seed)
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
-    monitor = _checked_monitor(monitor, patience, held, settings)
+    monitor = checked_monitor(
+        monitor, patience, _known(settings), validates=held is not None, give="valid=(pairs, ids)"
+    )
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
     for part in (train, held):
         if part is not None:
             _check(trainer, part)
-    course = run_epochs(
+    history = run_epochs(
         trainer,
         train,
-        lambda: {} if held is None else _validate(trainer, held),
-        _summary,
-        lambda row: _score(row, monitor),
+        None if held is None else lambda: _validate(trainer, held),
+        MEANS,
         epochs=epochs,
         update_freq=update_freq,
+        monitor=monitor,
         patience=patience,
         progress=progress,
         callback=callback,
     )
-    weights = trainer.state_dict() if course.weights is None else course.weights
+    weights = history.weights(trainer)
     model = Model.from_state_dict(trainer.config, weights, kind="pretraining")
-    return Pretrained(model, course.history, course.best_epoch, trainer, weights, course.interrupted)
+    return Pretrained(model, history.table, history.best_epoch, trainer, weights, history.interrupted)
 
 
 # ---- arguments --------------------------------------------------------------------------------------
@@ -161,11 +159,9 @@ def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
         train = _checked_pairs(pairs, ids, padding_mask, "x")
         parts = _split(train, valid, seed)
         if ids is None and isinstance(valid, (float, np.floating)):
-            warnings.warn(
+            warn(
                 f"valid={valid} holds single pairs back: those of one patient may be on both sides, and then the "
-                "validation looks better than it is. Give ids, the patient of each pair",
-                InputWarning,
-                stacklevel=3,
+                "validation looks better than it is. Give ids, the patient of each pair"
             )
         return tuple(None if part is None else InMemory(part, batch_size, seed) for part in parts)
     for name, value in (("ids", ids), ("padding_mask", padding_mask)):
@@ -176,8 +172,8 @@ def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
     train = open_source(pairs, pairs=True, training=True, seed=seed)
     held = None if valid is None else open_source(valid, pairs=True, training=False, seed=seed, field="valid")
     return (
-        Streamed(train, batch_size, _taken, max_bad_segments),
-        None if held is None else Streamed(held, batch_size, _taken),
+        streamed(train, batch_size, _taken, max_bad_segments),
+        None if held is None else streamed(held, batch_size, _taken),
     )
 
 
@@ -216,64 +212,29 @@ def _split(train, valid, seed):
     return tuple(tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen))
 
 
-def _checked_monitor(monitor, patience, held, settings):
-    if held is None and (monitor is not None or patience is not None):
-        field = "monitor" if monitor is not None else "patience"
-        raise ConfigError("there is nothing to validate on", field=field, remedy="Give valid=(pairs, ids)")
-    known = MEANS[:-1]
+def _known(settings):
+    """What a validation gives."""
     loss = settings.get("loss")
     if is_one_of(loss, ("cmsc",)):
-        known = MEANS[:1]
-    else:
-        left_out = {"loss_3": is_one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
-        known = tuple(name for name in known if not left_out.get(name))
-    if monitor is not None and not is_one_of(monitor, known):
-        raise ConfigError(f"{shown(monitor)} is not known", field="monitor", remedy=f"Choose from {', '.join(known)}")
-    return "loss" if monitor is None and held is not None else monitor
+        return MEANS[:1]
+    left_out = {"loss_3": is_one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
+    return tuple(name for name in MEANS[:-1] if not left_out.get(name))
 
 
 def _check(trainer, part):
     """What each step would check of the signals, before the first one; of a data set that is read as it goes, some."""
-    if isinstance(part, Streamed):
-        found = [part.check()]
-    else:
-        count = len(part.arrays[0])
-        found = (part.rows(slice(start, start + CHECKED_AT_ONCE)) for start in range(0, count, CHECKED_AT_ONCE))
-    for number, batch in enumerate(found):
-        if batch is None:
-            continue
+    done = 0
+    for batch in part.sample(CHECKED_AT_ONCE):
         x, _, _, mask = paired(*batch)
         x, _ = trainer.checked_input(x, mask)
         if not np.isfinite(x).all():
             row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            pair = number * CHECKED_AT_ONCE + row // 2
-            where = f"pairs[{pair}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
+            where = f"pairs[{done + row // 2}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
             raise SignalError(f"{where} is {x[row, lead, sample]}", field="x")
-
-
-# ---- an epoch ---------------------------------------------------------------------------------------
-
-
-def _summary(steps):
-    """Columns of the history, of what each update says."""
-    weights = np.array([step["sample_size"] for step in steps], dtype=np.float64)
-    found = {}
-    for name in (*MEANS, "gnorm"):
-        if name in steps[0]:
-            found[f"train_{name}"] = float(np.average([step[name] for step in steps], weights=weights))
-    return found | {"train_lr": steps[-1]["lr"]}
+        done += len(x) // 2
 
 
 def _validate(trainer, held):
-    found = trainer.evaluate_all(held)
-    return {f"valid_{name}": found[name] for name in MEANS[:-1] if name in found}
-
-
-def _score(row, monitor):
-    """Larger is better; None where nothing is monitored. An undefined value is the worst."""
-    if monitor is None:
-        return None
-    value = row[f"valid_{monitor}"]
-    if math.isnan(value):
-        return -math.inf
-    return value if monitor in LARGER_IS_BETTER else -value
+    """Columns of a validation."""
+    found = trainer.evaluate_all(held.in_order())
+    return {name: found[name] for name in MEANS[:-1] if name in found}

@@ -243,8 +243,7 @@ class Session:
 
     def _accumulate(self, batch):
         if not len(batch):
-            if hasattr(self.trainer, "accumulate_nothing"):
-                self.trainer.accumulate_nothing()
+            self.trainer.accumulate_nothing()
             return
         self._waiting += 1
         if self.run["task"]["_name"] == "ecg_classification":

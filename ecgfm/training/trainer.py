@@ -321,6 +321,9 @@ class Trainer:
                 self._forget()
                 raise
 
+    def accumulate_nothing(self):
+        """What a rank without a batch does while the others accumulate one."""
+
     def _checked_noise(self, noise, batch, samples):
         """Dropout masks as the kernel takes them."""
         if not isinstance(noise, dict):
