@@ -74,15 +74,6 @@ void ecg_head_mean_forward(float *dst, const float *weights, int64_t stride, int
     }
 }
 
-/* Strides of (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
-/* clang-format off */
-#define MAPS(T, H) {(H) * (T) * (T), (T) * (T), (T), 1}
-#define MAPS_TRANSPOSED(T, H) {(H) * (T) * (T), (T) * (T), 1, (T)}
-#define HEADS(T, C, D) {(T) * (C), (D), (C), 1}
-#define FUSED(T, C, D) {(T) * 3 * (C), (D), 3 * (C), 1}
-#define FUSED_TRANSPOSED(T, C, D) {(T) * 3 * (C), (D), 1, 3 * (C)}
-/* clang-format on */
-
 /* Segments of one product: as few as keep all threads busy, so that what one step writes is still in the cache
  * when the next one reads it. A divisor of B. */
 static int64_t segments_at_once(int64_t B, int64_t H)
@@ -96,42 +87,16 @@ static int64_t segments_at_once(int64_t B, int64_t H)
 ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward)
 {
     int64_t C = H * D, B = segments_at_once(segments, H);
-    ecg_matmul_shape scores = {.B = B,
-                               .H = H,
-                               .M = T,
-                               .K = D,
-                               .N = T,
-                               .src = FUSED(T, C, D),
-                               .weights = FUSED_TRANSPOSED(T, C, D),
-                               .dst = MAPS(T, H)};
-    ecg_matmul_shape context =
-        {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H), .weights = FUSED(T, C, D), .dst = HEADS(T, C, D)};
-    ecg_matmul_shape diff_weights = {.B = B,
-                                     .H = H,
-                                     .M = T,
-                                     .K = D,
-                                     .N = T,
-                                     .src = HEADS(T, C, D),
-                                     .weights = FUSED_TRANSPOSED(T, C, D),
-                                     .dst = MAPS(T, H)};
-    ecg_matmul_shape diff_value = {.B = B,
-                                   .H = H,
-                                   .M = T,
-                                   .K = T,
-                                   .N = D,
-                                   .src = MAPS_TRANSPOSED(T, H),
-                                   .weights = HEADS(T, C, D),
-                                   .dst = FUSED(T, C, D)};
-    ecg_matmul_shape diff_query =
-        {.B = B, .H = H, .M = T, .K = T, .N = D, .src = MAPS(T, H), .weights = FUSED(T, C, D), .dst = FUSED(T, C, D)};
-    ecg_matmul_shape diff_key = {.B = B,
-                                 .H = H,
-                                 .M = T,
-                                 .K = T,
-                                 .N = D,
-                                 .src = MAPS_TRANSPOSED(T, H),
-                                 .weights = FUSED(T, C, D),
-                                 .dst = FUSED(T, C, D)};
+    /* (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
+    const ecg_view maps = {{H * T * T, T * T, T, 1}, ECG_F32}, maps_transposed = {{H * T * T, T * T, 1, T}, ECG_F32};
+    const ecg_view heads = {{T * C, D, C, 1}, ECG_F32}, fused = {{T * 3 * C, D, 3 * C, 1}, ECG_F32};
+    const ecg_view fused_transposed = {{T * 3 * C, D, 1, 3 * C}, ECG_F32};
+    const ecg_matmul_spec scores = {B, H, T, D, T, fused, fused_transposed, maps};
+    const ecg_matmul_spec context = {B, H, T, T, D, maps, fused, heads};
+    const ecg_matmul_spec diff_weights = {B, H, T, D, T, heads, fused_transposed, maps};
+    const ecg_matmul_spec diff_value = {B, H, T, T, D, maps_transposed, heads, fused};
+    const ecg_matmul_spec diff_query = {B, H, T, T, D, maps, fused, fused};
+    const ecg_matmul_spec diff_key = {B, H, T, T, D, maps_transposed, fused, fused};
     ops->B = B, ops->H = H, ops->T = T, ops->D = D;
     ops->repeats = segments / B;
     ops->stride = backward ? 0 : B * H * T * T;
@@ -185,7 +150,7 @@ static ecg_status make_weights(const float **dst, float *weights, float *dropped
                                const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T;
-    ECG_TRY(ecg_op_matmul_run(&ops->scores, work->stream, weights, rows, rows + H * ops->D, work->scratch));
+    ECG_TRY(ecg_op_product_run(&ops->scores, work->stream, weights, rows, rows + H * ops->D, work->scratch));
     ecg_softmax_forward(weights, valid ? valid + b : NULL, scale_of(ops), B, H, T);
     ecg_dropout(dropped, weights, part, B * H * T * T);
     *dst = part->keep ? dropped : weights;
@@ -201,7 +166,8 @@ ecg_status ecg_attention_forward(float *context, float *weights, float *dropped,
         int64_t at = b / B * ops->stride;
         ecg_dropout_mask part = part_of(mask, b, maps);
         ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, valid, b, &part, ops, work));
-        ECG_TRY(ecg_op_matmul_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C, work->scratch));
+        ECG_TRY(
+            ecg_op_product_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C, work->scratch));
     }
     return ECG_OK;
 }
@@ -216,12 +182,12 @@ ecg_status ecg_attention_backward(float *diff_qkv, float *weights, float *droppe
         float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights;
         ecg_dropout_mask part = part_of(mask, b, maps);
         ECG_TRY(make_weights(&kept, weights, dropped, rows, valid, b, &part, ops, work));
-        ECG_TRY(ecg_op_matmul_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
-        ECG_TRY(ecg_op_matmul_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
+        ECG_TRY(ecg_op_product_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
+        ECG_TRY(ecg_op_product_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
         ecg_dropout(diff, diff, &part, B * maps);
         ecg_softmax_backward(diff, weights, scale_of(ops), B, H, T);
-        ECG_TRY(ecg_op_matmul_run(&ops->diff_query, work->stream, diff_rows, diff, rows + C, work->scratch));
-        ECG_TRY(ecg_op_matmul_run(&ops->diff_key, work->stream, diff_rows + C, diff, rows, work->scratch));
+        ECG_TRY(ecg_op_product_run(&ops->diff_query, work->stream, diff_rows, diff, rows + C, work->scratch));
+        ECG_TRY(ecg_op_product_run(&ops->diff_key, work->stream, diff_rows + C, diff, rows, work->scratch));
     }
     return ECG_OK;
 }

@@ -137,17 +137,19 @@ void ecg_norm_restore(float *dst,              /* (M, C) */
 
 /* ---- linear.c ---- */
 
-/* A linear layer of M rows and its backward; a zeroed struct is empty and may be freed. */
+/* A linear layer and its backward; a zeroed struct is empty and may be freed. */
 typedef struct {
-    int64_t M, K, N;
+    ecg_linear_spec spec;
     ecg_fresh_op forward, backward;
     ecg_op gradient, first; /* added to what is there, or in its place */
 } ecg_linear_ops;
 
-ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
-                           bool backward);
-ecg_status ecg_linear_plan_after(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
-                                 bool backward, ecg_after after);
+/* (M, K) -> (M, N) in float32, with a bias. */
+#define ECG_LINEAR(m, k, n) (&(const ecg_linear_spec){.M = (m), .K = (k), .N = (n), .bias = true})
+
+/* Prepares the forward, and the backward if one runs; `after` says what becomes of diff_src. */
+ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, const ecg_linear_spec *spec, bool backward,
+                           ecg_after after);
 void ecg_linear_free(ecg_linear_ops *ops);
 
 /* Enlarges `sizes` to what these ops need. */

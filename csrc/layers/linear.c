@@ -16,26 +16,19 @@ void ecg_linear_free(ecg_linear_ops *ops)
     ecg_op_free(&ops->first);
 }
 
-ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
-                           bool backward)
+ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, const ecg_linear_spec *spec, bool backward,
+                           ecg_after after)
 {
-    return ecg_linear_plan_after(ops, weights, M, K, N, backward, ECG_WRITE);
-}
-
-ecg_status ecg_linear_plan_after(ecg_linear_ops *ops, const ecg_linear *weights, int64_t M, int64_t K, int64_t N,
-                                 bool backward, ecg_after after)
-{
-    ops->M = M, ops->K = K, ops->N = N;
+    ops->spec = *spec;
     if (weights->packed)
-        ECG_TRY(ecg_op_linear(&ops->forward.run, weights->packed, M, K, N));
+        ECG_TRY(ecg_op_linear(&ops->forward.run, weights->packed, spec));
     else
-        ECG_TRY(ecg_fresh_linear(&ops->forward, M, K, N));
-    if (backward) {
-        ECG_TRY(ecg_fresh_linear_backward(&ops->backward, M, K, N, after));
-        ECG_TRY(ecg_op_linear_gradient(&ops->gradient, M, K, N, true));
-        ECG_TRY(ecg_op_linear_gradient(&ops->first, M, K, N, false));
-    }
-    return ECG_OK;
+        ECG_TRY(ecg_fresh_linear(&ops->forward, spec));
+    if (!backward)
+        return ECG_OK;
+    ECG_TRY(ecg_fresh_linear_backward(&ops->backward, spec, after));
+    ECG_TRY(ecg_op_linear_gradient(&ops->gradient, spec, true));
+    return ecg_op_linear_gradient(&ops->first, spec, false);
 }
 
 void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
@@ -85,8 +78,8 @@ ecg_status ecg_linear_backward_times(float *diff_src, const float *factor, const
                                      ecg_linear_ops *ops, const ecg_work *work)
 {
     ecg_op *gradient = work->overwrite ? &ops->first : &ops->gradient;
-    ecg_bias_backward(diff->bias, diff_dst, ops->M, ops->N);
-    ECG_TRY(ecg_op_linear_gradient_run(gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
+    ecg_bias_backward(diff->bias, diff_dst, ops->spec.M, ops->spec.N);
+    ECG_TRY(ecg_op_product_run(gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
     if (!diff_src)
         return ECG_OK;
     return ecg_fresh_run(&ops->backward, work->stream, diff_src, diff_dst, weights->weight, factor, work->packed,

@@ -5,10 +5,10 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
 {
     int64_t M = shape->B * shape->T, C = shape->C, F = shape->F;
     ecg_after branch = shape->norm_first ? ECG_WRITE : ECG_ADD; /* in post-norm order right to the residual's */
-    ECG_TRY(ecg_linear_plan_after(&ops->qkv, &weights->qkv, M, C, 3 * C, backward, branch));
-    ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, M, C, C, backward));
-    ECG_TRY(ecg_linear_plan_after(&ops->fc1, &weights->fc1, M, C, F, backward, branch));
-    ECG_TRY(ecg_linear_plan_after(&ops->fc2, &weights->fc2, M, F, C, backward, ECG_MULTIPLY));
+    ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, ECG_LINEAR(M, C, 3 * C), backward, branch));
+    ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, ECG_LINEAR(M, C, C), backward, ECG_WRITE));
+    ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, ECG_LINEAR(M, C, F), backward, branch));
+    ECG_TRY(ecg_linear_plan(&ops->fc2, &weights->fc2, ECG_LINEAR(M, F, C), backward, ECG_MULTIPLY));
     return ecg_attention_plan(&ops->attention, shape->B, shape->H, shape->T, C / shape->H, backward);
 }
 

@@ -122,7 +122,7 @@ static ecg_status projection_backward(const backward *b)
     int64_t M = ecg_rows(w), K = ecg_config_features(&w->config);
     float *diff_normed = w->x;
     bool features = ecg_trains_extractor(&w->training);
-    if (w->post.M) {
+    if (w->post.spec.M) {
         ecg_norm_restore(w->conv_rows, w->feature_norm.normalized, network->feature_norm.weight,
                          network->feature_norm.bias, M, K);
         ECG_TRY(

@@ -138,7 +138,7 @@ static ecg_status embed_positions(const forward *f)
     if (w->fresh)
         ecg_weight_norm_forward(w->pos_weights, network->pos_v, network->pos_g, c->C, c->C / c->conv_pos_groups,
                                 c->conv_pos);
-    for (int64_t b = 0; b < w->B; b += w->pos.shape.batch) {
+    for (int64_t b = 0; b < w->B; b += w->pos.spec.batch) {
         int64_t at = b * w->T * c->C;
         ECG_TRY(
             conv_forward(w, &w->pos, hidden + at, w->x + at, w->pos_weights, network->pos_packed, network->pos_bias));

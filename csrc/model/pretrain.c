@@ -89,14 +89,14 @@ static ecg_status plan(heads *h, const ecg_trainer *t)
     const ecg_network *n = &t->parameters;
     if (h->R == 0)
         return ECG_OK;
-    ECG_TRY(ecg_linear_plan(&h->code, &n->code, h->R, h->K, h->shape.G * h->shape.V, true));
-    ECG_TRY(ecg_linear_plan(&h->project_q, &n->project_q, h->P, h->D, h->F, true));
-    ECG_TRY(ecg_linear_plan(&h->final, &n->final, h->R, h->C, h->F, true));
+    ECG_TRY(ecg_linear_plan(&h->code, &n->code, ECG_LINEAR(h->R, h->K, h->shape.G * h->shape.V), true, ECG_WRITE));
+    ECG_TRY(ecg_linear_plan(&h->project_q, &n->project_q, ECG_LINEAR(h->P, h->D, h->F), true, ECG_WRITE));
+    ECG_TRY(ecg_linear_plan(&h->final, &n->final, ECG_LINEAR(h->R, h->C, h->F), true, ECG_WRITE));
     ecg_linear_sizes(&h->code, &h->sizes);
     ecg_linear_sizes(&h->project_q, &h->sizes);
     ecg_linear_sizes(&h->final, &h->sizes);
     if (h->glu) {
-        ECG_TRY(ecg_linear_plan(&h->gate, &n->glu, h->P, h->F, 2 * h->F, true));
+        ECG_TRY(ecg_linear_plan(&h->gate, &n->glu, ECG_LINEAR(h->P, h->F, 2 * h->F), true, ECG_WRITE));
         ecg_linear_sizes(&h->gate, &h->sizes);
     }
     return ECG_OK;

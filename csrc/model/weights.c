@@ -13,17 +13,17 @@ static int64_t nominal_samples(const ecg_config *config)
     return smallest > NOMINAL_SAMPLES ? smallest : NOMINAL_SAMPLES;
 }
 
-static ecg_conv_shape nominal_conv(const ecg_config *config, int64_t layer)
+static ecg_conv_spec nominal_conv(const ecg_config *config, int64_t layer)
 {
     int64_t steps[ECG_MAX_CONVS + 1];
     ecg_config_steps(config, nominal_samples(config), steps);
-    return (ecg_conv_shape){.batch = NOMINAL_BATCH,
-                            .src_steps = steps[layer],
-                            .src_channels = layer ? config->convs[layer - 1].channels : config->leads,
-                            .dst_channels = config->convs[layer].channels,
-                            .groups = 1,
-                            .kernel = config->convs[layer].kernel,
-                            .stride = config->convs[layer].stride};
+    return (ecg_conv_spec){.batch = NOMINAL_BATCH,
+                           .src_steps = steps[layer],
+                           .src_channels = layer ? config->convs[layer - 1].channels : config->leads,
+                           .dst_channels = config->convs[layer].channels,
+                           .groups = 1,
+                           .kernel = config->convs[layer].kernel,
+                           .stride = config->convs[layer].stride};
 }
 
 static int64_t nominal_tokens(const ecg_config *config)
@@ -103,11 +103,11 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
     const ecg_config *c = &model->config;
     ecg_packed *packed = &model->packed[p->first];
     if (p->flags & ECG_P_CONV) {
-        ecg_conv_shape conv = nominal_conv(c, p->layer);
+        ecg_conv_spec conv = nominal_conv(c, p->layer);
         return ecg_pack_conv(packed, src, &conv);
     }
     int64_t rows = p->flags & ECG_P_SEGMENTS ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
-    return ecg_pack_linear(packed, src, p->parts * p->shape[0], p->shape[1], rows);
+    return ecg_pack_linear(packed, src, ECG_LINEAR(rows, p->shape[1], p->parts * p->shape[0]));
 }
 
 /* Whether all tensors of a group but this one are set. */
@@ -192,15 +192,15 @@ ecg_status ecg_model_finish(ecg_model *model)
     float *weights = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_shape shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH),
-                            .src_steps = nominal_tokens(c),
-                            .src_channels = C,
-                            .dst_channels = C,
-                            .groups = groups,
-                            .kernel = k,
-                            .stride = 1,
-                            .pad_left = k / 2,
-                            .pad_right = k % 2 ? k / 2 : k / 2 - 1};
+    ecg_conv_spec shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH),
+                           .src_steps = nominal_tokens(c),
+                           .src_channels = C,
+                           .dst_channels = C,
+                           .groups = groups,
+                           .kernel = k,
+                           .stride = 1,
+                           .pad_left = k / 2,
+                           .pad_right = k % 2 ? k / 2 : k / 2 - 1};
     ecg_status status = ecg_pack_conv(&model->pos, weights, &shape);
     ecg_free(weights);
     model->ready = status == ECG_OK;

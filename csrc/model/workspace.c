@@ -185,19 +185,19 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static ecg_status plan_conv(ecg_conv_ops *ops, const ecg_packed *packed, bool bias, bool gradient, bool diff_src,
-                            bool add, ecg_work_sizes *sizes)
+static ecg_status plan_conv(ecg_conv_ops *ops, const ecg_packed *packed, bool gradient, bool diff_src, bool add,
+                            ecg_work_sizes *sizes)
 {
     if (packed) {
-        ECG_TRY(ecg_op_conv(&ops->packed, packed, &ops->shape, bias));
+        ECG_TRY(ecg_op_conv(&ops->packed, packed, &ops->spec));
         sizes->scratch = larger(sizes->scratch, ops->packed.scratch_bytes);
         return ECG_OK;
     }
-    ECG_TRY(ecg_fresh_conv(&ops->fresh, &ops->shape, bias));
+    ECG_TRY(ecg_fresh_conv(&ops->fresh, &ops->spec));
     if (gradient)
-        ECG_TRY(ecg_fresh_conv_gradient(&ops->gradient, &ops->shape, add));
+        ECG_TRY(ecg_fresh_conv_gradient(&ops->gradient, &ops->spec, add));
     if (diff_src)
-        ECG_TRY(ecg_fresh_conv_backward(&ops->backward, &ops->shape));
+        ECG_TRY(ecg_fresh_conv_backward(&ops->backward, &ops->spec));
     const ecg_fresh_op *all[3] = {&ops->fresh, &ops->backward, &ops->gradient};
     for (int i = 0; i < 3; i++) {
         sizes->packed = larger(sizes->packed, all[i]->packed_bytes);
@@ -214,33 +214,34 @@ static ecg_status plan_ops(ecg_workspace *w, const ecg_network *network)
     int64_t channels = c->leads, k = c->conv_pos, M = w->B * w->T;
     bool extractor = w->trains && ecg_trains_extractor(&w->training);
     for (int64_t i = 0; i < c->conv_count; i++) {
-        w->convs[i].shape = (ecg_conv_shape){.batch = w->B,
-                                             .src_steps = w->steps[i],
-                                             .src_channels = channels,
-                                             .dst_channels = c->convs[i].channels,
-                                             .groups = 1,
-                                             .kernel = c->convs[i].kernel,
-                                             .stride = c->convs[i].stride};
-        ECG_TRY(plan_conv(&w->convs[i], network->convs[i].packed, c->conv_bias, extractor, extractor && i > 0, true,
-                          sizes));
+        w->convs[i].spec = (ecg_conv_spec){.batch = w->B,
+                                           .src_steps = w->steps[i],
+                                           .src_channels = channels,
+                                           .dst_channels = c->convs[i].channels,
+                                           .groups = 1,
+                                           .kernel = c->convs[i].kernel,
+                                           .stride = c->convs[i].stride,
+                                           .bias = c->conv_bias};
+        ECG_TRY(plan_conv(&w->convs[i], network->convs[i].packed, extractor, extractor && i > 0, true, sizes));
         channels = c->convs[i].channels;
     }
     if (channels != c->C) {
-        ECG_TRY(ecg_linear_plan(&w->post, &network->post, M, channels, c->C, w->trains));
+        ECG_TRY(ecg_linear_plan(&w->post, &network->post, ECG_LINEAR(M, channels, c->C), w->trains, ECG_WRITE));
         ecg_linear_sizes(&w->post, sizes);
     }
-    w->pos.shape = (ecg_conv_shape){.batch = w->fresh ? w->B : ecg_positions_batch(c, w->B),
-                                    .src_steps = w->T,
-                                    .src_channels = c->C,
-                                    .dst_channels = c->C,
-                                    .groups = c->conv_pos_groups,
-                                    .kernel = k,
-                                    .stride = 1,
-                                    .pad_left = k / 2,
-                                    .pad_right = k % 2 ? k / 2 : k / 2 - 1};
-    ECG_TRY(plan_conv(&w->pos, network->pos_packed, true, w->trains, w->trains, false, sizes));
+    w->pos.spec = (ecg_conv_spec){.batch = w->fresh ? w->B : ecg_positions_batch(c, w->B),
+                                  .src_steps = w->T,
+                                  .src_channels = c->C,
+                                  .dst_channels = c->C,
+                                  .groups = c->conv_pos_groups,
+                                  .kernel = k,
+                                  .stride = 1,
+                                  .pad_left = k / 2,
+                                  .pad_right = k % 2 ? k / 2 : k / 2 - 1,
+                                  .bias = true};
+    ECG_TRY(plan_conv(&w->pos, network->pos_packed, w->trains, w->trains, false, sizes));
     if (c->kind == ECG_CLASSIFIER) {
-        ECG_TRY(ecg_linear_plan(&w->proj, &network->proj, w->B, c->C, c->labels, w->trains));
+        ECG_TRY(ecg_linear_plan(&w->proj, &network->proj, ECG_LINEAR(w->B, c->C, c->labels), w->trains, ECG_WRITE));
         ecg_linear_sizes(&w->proj, sizes);
     }
     ECG_TRY(ecg_transformer_plan(&w->ops, &network->layers[0], &w->shape, w->trains));

@@ -8,7 +8,7 @@
 
 /* A convolution and its backward; `fresh` where the weights change, `packed` where they don't. */
 typedef struct {
-    ecg_conv_shape shape;
+    ecg_conv_spec spec;
     ecg_op packed;
     ecg_fresh_op fresh, backward, gradient;
 } ecg_conv_ops;

@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "../base/memory.h"
 #include "../base/threads.h"
@@ -90,4 +91,32 @@ void ecg_stream_destroy(ecg_stream *stream)
         return;
     dnnl_stream_destroy(stream->handle);
     ecg_free(stream);
+}
+
+void ecg_onednn_version(char *dst, size_t size)
+{
+    const dnnl_version_t *version = dnnl_version();
+    snprintf(dst, size, "%d.%d.%d", version->major, version->minor, version->patch);
+}
+
+const char *ecg_onednn_isa(void)
+{
+    switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_sse41:
+        return "sse4.1";
+    case dnnl_cpu_isa_avx:
+        return "avx";
+    case dnnl_cpu_isa_avx2:
+        return "avx2";
+    case dnnl_cpu_isa_avx2_vnni:
+        return "avx2_vnni";
+    case dnnl_cpu_isa_avx512_core:
+        return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni:
+        return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16:
+        return "avx512_core_bf16";
+    default:
+        return "newer than avx512_core_bf16";
+    }
 }

@@ -10,6 +10,8 @@ struct ecg_stream {
     dnnl_stream_t handle;
 };
 
+/* ---- engine.c ---- */
+
 /* One engine for the process: it holds no threads and is valid after fork(). Use it after get_engine, which also
  * fails where there is not enough memory to make anything with it. */
 extern dnnl_engine_t engine;
@@ -31,43 +33,55 @@ ecg_status onednn_fail(dnnl_status_t status, const char *call);
         }                                              \
     } while (0)
 
-/* Attributes: the caller's scratchpad, so that running an op allocates nothing. */
-ecg_status make_attributes(dnnl_primitive_attr_t *dst);
+/* ---- op.c: what an op is made of ---- */
 
-/* The name of the implementation behind a primitive descriptor; empty if it has none. */
-const char *implementation_of(const_dnnl_primitive_desc_t desc);
+typedef struct {
+    dnnl_memory_desc_t src, weights, bias, dst; /* weights: in a layout that oneDNN may choose */
+    dnnl_memory_desc_t plain;                   /* the row-major layout of the weights */
+    dnnl_primitive_attr_t attributes;
+    dnnl_primitive_desc_t forward, backward;
+} op_parts;
 
-/* The descriptor of dst (M, N) = src (M, K) weights (N, K)^T [+ bias], and what becomes of it; weights NULL lets
- * oneDNN choose their layout. */
-ecg_status linear_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weights, int64_t M, int64_t K, int64_t N,
-                       bool bias, ecg_after after);
+/* Zeroes the parts and makes the attributes: the caller's scratchpad, so that running an op allocates nothing. Free
+ * them in any case. */
+ecg_status begin_parts(op_parts *parts);
+void free_parts(op_parts *parts);
+
+/* A tensor of a type in a layout. */
+#define DIMS(...) ((const dnnl_dims_t){__VA_ARGS__})
+ecg_status make_desc(dnnl_memory_desc_t *dst, ecg_dtype type, int ndim, const dnnl_dims_t dims, dnnl_format_tag_t tag);
+ecg_status make_strided(dnnl_memory_desc_t *dst, const ecg_view *view, int ndim, const dnnl_dims_t dims);
 
 /* Attributes with the post-op that `after` says, for a result of this descriptor. */
 ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, const_dnnl_memory_desc_t dst);
 
-/* The descriptor of a convolution over (batch, steps, channels); weights NULL lets oneDNN choose their layout. */
-ecg_status conv_desc(dnnl_primitive_desc_t *dst, const_dnnl_memory_desc_t weights, const ecg_conv_shape *shape,
-                     bool bias);
+/* The layouts that a primitive descriptor has chosen. */
+const_dnnl_memory_desc_t weights_of(const_dnnl_primitive_desc_t desc);
 
-/* The row-major layout of a linear layer's weights (N, K), as its descriptor counts the axes; with `transposed`
- * that of weights that lie in memory as (K, N). */
-ecg_status plain_linear_weights(dnnl_memory_desc_t *dst, int64_t K, int64_t N, bool transposed);
-
-/* The row-major layout of a convolution's weights. */
-ecg_status plain_conv_weights(dnnl_memory_desc_t *dst, const ecg_conv_shape *shape);
-
-/* Adds a memory object without data for an argument of the op. */
-ecg_status add_argument(ecg_op *op, int argument, const_dnnl_memory_desc_t desc);
+/* The name of the implementation behind a primitive descriptor; empty if it has none. */
+const char *implementation_of(const_dnnl_primitive_desc_t desc);
 
 typedef struct {
     int argument; /* DNNL_ARG_... */
     const_dnnl_memory_desc_t desc;
-} ecg_argument;
+} op_argument;
 
 /* Fills an op from a primitive descriptor; its data are the arguments in this order, then the scratchpad. */
-ecg_status finish_op(ecg_op *op, const_dnnl_primitive_desc_t desc, const ecg_argument *arguments, int count);
+ecg_status finish_op(ecg_op *op, const_dnnl_primitive_desc_t desc, const op_argument *arguments, int count);
 
-/* The same for a forward primitive: dst, src, weights, [bias]. */
-ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, bool bias);
+/* The same for a forward primitive: dst, src, weights, and the bias or the factor of ECG_MULTIPLY. */
+ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, bool bias, ecg_after after);
+
+/* Completes a fresh op whose run is made: packing `plain` weights to what the run takes; or, of a gradient, the way
+ * back. */
+ecg_status finish_fresh(ecg_fresh_op *op, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t packed);
+ecg_status finish_gradient(ecg_fresh_op *op, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t packed, bool add);
+
+/* Packs `src` (row-major, `plain`) as `chosen` says; takes over neither descriptor. */
+ecg_status pack_weights(ecg_packed *dst, const float *src, const_dnnl_memory_desc_t plain,
+                        const_dnnl_memory_desc_t chosen);
+
+/* Runs any op: `data` are its tensors in the order in which it was made. */
+ecg_status execute_op(ecg_op *op, ecg_stream *stream, void *const *data, void *scratch);
 
 #endif

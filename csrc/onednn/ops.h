@@ -1,6 +1,6 @@
-/* oneDNN behind one small interface: a prepared operation ("op") for each primitive that the network
- * uses, and weights packed once into the layout that the processor likes. Nothing outside csrc/onednn
- * sees dnnl.h. All tensors are float32 and dense unless a comment says otherwise. */
+/* oneDNN behind one small interface: a prepared operation ("op") for each primitive that the network uses, made from a
+ * spec (sizes and types), and weights packed into the layout that the processor likes. Nothing outside csrc/onednn sees
+ * dnnl.h. All tensors are dense unless a comment says otherwise; weights come and go in float32, row-major. */
 #ifndef ECG_ONEDNN_OPS_H
 #define ECG_ONEDNN_OPS_H
 
@@ -8,12 +8,56 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../base/dtype.h"
 #include "../base/status.h"
 
 /* The order in which operations run, one after another. Not shared between threads. */
 typedef struct ecg_stream ecg_stream;
 ecg_status ecg_stream_create(ecg_stream **dst);
 void ecg_stream_destroy(ecg_stream *stream);
+
+/* The version of the library in use, such as "3.2.0", and the instruction set that it uses. */
+void ecg_onednn_version(char *dst, size_t size);
+const char *ecg_onednn_isa(void);
+
+/* ---- specs ---- */
+
+/* What becomes of a result: it is written, added to what is there, or written times a factor of its shape. */
+typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
+
+/* dst (M, N) = src (M, K) weights (N, K)^T [+ bias (N)], a bias of the type of dst. */
+typedef struct {
+    int64_t M, K, N;
+    ecg_dtype src, weights, dst;
+    bool bias;
+    bool transposed; /* the weights lie in memory as (K, N) */
+    ecg_after after;
+} ecg_linear_spec;
+
+/* dst (batch, dst_steps, O) = grouped convolution over time of src (batch, src_steps, I) with weights (O, I/groups,
+ * kernel) [+ bias (O)]. */
+typedef struct {
+    int64_t batch, src_steps, src_channels, dst_channels, groups, kernel, stride, pad_left, pad_right;
+    ecg_dtype src, weights, dst;
+    bool bias;
+} ecg_conv_spec;
+
+/* Steps of the result; at least 1 for a spec that an op can be made of. */
+int64_t ecg_conv_dst_steps(const ecg_conv_spec *spec);
+
+/* A batch of B x H matrix products on strided views: dst[b,h] (M, N) = src[b,h] (M, K) weights[b,h] (K, N).
+ * Element (b, h, i, j) of each operand lies at base + b*s[0] + h*s[1] + i*s[2] + j*s[3]. */
+typedef struct {
+    int64_t stride[4]; /* in elements */
+    ecg_dtype type;
+} ecg_view;
+
+typedef struct {
+    int64_t B, H, M, K, N;
+    ecg_view src, weights, dst;
+} ecg_matmul_spec;
+
+/* ---- weights that stay ---- */
 
 /* Weights in the layout that oneDNN chose for them; owned. A zeroed struct is empty and may be freed. */
 typedef struct {
@@ -25,28 +69,19 @@ typedef struct {
 
 void ecg_packed_free(ecg_packed *packed);
 
-/* dst = `src` packed for ecg_op_linear: src (N, K) row-major, as checkpoints store linear layers.
- * `rows` is the number of rows that the layout is best for; any number works. */
-ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, int64_t N, int64_t K, int64_t rows);
+/* dst = `src` packed for ops of this spec. The layout is best for its number of rows, or its batch; any other works. */
+ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec);
+ecg_status ecg_pack_conv(ecg_packed *dst, const float *src, const ecg_conv_spec *spec);
 
-/* Shape of a one-dimensional grouped convolution over time, channels last. */
-typedef struct {
-    int64_t batch, src_steps, src_channels, dst_channels, groups, kernel, stride, pad_left, pad_right;
-} ecg_conv_shape;
-
-/* Steps of the result; at least 1 for a shape that an op can be made of. */
-int64_t ecg_conv_dst_steps(const ecg_conv_shape *shape);
-
-/* dst = `src` packed for ecg_op_conv: src (O, I/groups, kernel) row-major. */
-ecg_status ecg_pack_conv(ecg_packed *dst, const float *src, const ecg_conv_shape *shape);
-
-/* dst = the packed weights in row-major order again, to the bit. */
+/* dst = the packed weights in row-major order again; to the bit, where they are float32. */
 ecg_status ecg_unpack(float *dst, const ecg_packed *packed);
 
-/* A prepared operation. A zeroed struct is empty and may be freed. Running it allocates nothing; it may
- * not run on two threads at once. `scratch` of its run functions is `scratch_bytes` long. A
- * convolution for whose shape oneDNN has no good code with the packed layout holds a copy in another one, so
- * such an op belongs to the weights that it was made with; a linear op runs with any weights of its shape. */
+/* ---- operations ---- */
+
+/* A prepared operation. A zeroed struct is empty and may be freed. Running it allocates nothing; it may not run on two
+ * threads at once. `scratch` of its run functions is `scratch_bytes` long. A convolution for whose spec oneDNN has no
+ * good code with the packed layout holds a copy in another one, so such an op belongs to the weights that it was made
+ * with; a linear op runs with any weights of its spec. */
 typedef struct {
     void *primitive;
     ecg_packed own; /* empty in the usual case */
@@ -59,33 +94,26 @@ typedef struct {
 
 void ecg_op_free(ecg_op *op);
 
-/* dst (M, N) = src (M, K) weights^T + bias (N), weights packed by ecg_pack_linear. */
-ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, int64_t M, int64_t K, int64_t N);
+/* On packed weights. */
+ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec);
+ecg_status ecg_op_conv(ecg_op *op, const ecg_packed *weights, const ecg_conv_spec *spec);
 
-/* dst (batch, dst_steps, O) = conv(src (batch, src_steps, I)) [+ bias (O)], weights packed by ecg_pack_conv. */
-ecg_status ecg_op_conv(ecg_op *op, const ecg_packed *weights, const ecg_conv_shape *shape, bool bias);
+/* The run of either; bias is NULL where the op has none. */
+ecg_status ecg_op_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src, const ecg_packed *weights,
+                      const void *bias, void *scratch);
 
-/* Runs any op: `data` are its tensors in the order in which it was made, dst first. */
-ecg_status ecg_op_execute(ecg_op *op, ecg_stream *stream, void *const *data, void *scratch);
+ecg_status ecg_op_matmul(ecg_op *op, const ecg_matmul_spec *spec);
 
-/* The run of either of the two above; bias is NULL where the op has none. */
-ecg_status ecg_op_run(ecg_op *op, ecg_stream *stream, float *dst, const float *src, const ecg_packed *weights,
-                      const float *bias, void *scratch);
+/* diff_weights (N, K) float32 = diff_dst (M, N)^T src (M, K), or += with `add`. The spec is that of the forward. */
+ecg_status ecg_op_linear_gradient(ecg_op *op, const ecg_linear_spec *spec, bool add);
 
-/* A batch of B x H matrix products on strided views: dst[b,h] (M, N) = src[b,h] (M, K) weights[b,h] (K, N).
- * Element (b, h, i, j) of each operand lies at base + b*s[0] + h*s[1] + i*s[2] + j*s[3]. */
-typedef struct {
-    int64_t B, H, M, K, N;
-    int64_t src[4], weights[4], dst[4]; /* strides in elements */
-} ecg_matmul_shape;
+/* The run of either of these two: `weights` is the src of a gradient, whose `src` is diff_dst. */
+ecg_status ecg_op_product_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src, const void *weights,
+                              void *scratch);
 
-ecg_status ecg_op_matmul(ecg_op *op, const ecg_matmul_shape *shape);
-ecg_status ecg_op_matmul_run(ecg_op *op, ecg_stream *stream, float *dst, const float *src, const float *weights,
-                             void *scratch);
+/* ---- weights that change from step to step ---- */
 
-/* ---- training.c: weights that change from step to step ---- */
-
-/* An operation that packs its weights on each run, into memory of the caller that is `packed_bytes` long.
+/* An operation that packs its float32 weights on each run, into memory of the caller that is `packed_bytes` long.
  * A zeroed struct is empty and may be freed. */
 typedef struct {
     ecg_op pack, run;
@@ -95,35 +123,19 @@ typedef struct {
 
 void ecg_fresh_free(ecg_fresh_op *op);
 
-/* dst (M, N) = src (M, K) weights^T + bias, weights (N, K) row-major. */
-ecg_status ecg_fresh_linear(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N);
-
-/* What becomes of a result: it is written, added to what is there, or written times a factor of its shape. */
-typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
-
-/* diff_src (M, K) = diff_dst (M, N) weights, weights (N, K) row-major; or as `after` says. */
-ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, int64_t M, int64_t K, int64_t N, ecg_after after);
-
-/* The convolution of ecg_op_conv, weights (O, I/groups, kernel) row-major; and diff_src of diff_dst. */
-ecg_status ecg_fresh_conv(ecg_fresh_op *op, const ecg_conv_shape *shape, bool bias);
-ecg_status ecg_fresh_conv_backward(ecg_fresh_op *op, const ecg_conv_shape *shape);
+/* Forward, and diff_src of diff_dst; the spec is that of the forward. */
+ecg_status ecg_fresh_linear(ecg_fresh_op *op, const ecg_linear_spec *spec);
+ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, const ecg_linear_spec *spec, ecg_after after);
+ecg_status ecg_fresh_conv(ecg_fresh_op *op, const ecg_conv_spec *spec);
+ecg_status ecg_fresh_conv_backward(ecg_fresh_op *op, const ecg_conv_spec *spec);
 
 /* The run of any of these; `operand` is the bias or the factor, NULL where the op has neither. */
-ecg_status ecg_fresh_run(ecg_fresh_op *op, ecg_stream *stream, float *dst, const float *src, const float *weights,
-                         const float *operand, void *packed, void *scratch);
+ecg_status ecg_fresh_run(ecg_fresh_op *op, ecg_stream *stream, void *dst, const void *src, const float *weights,
+                         const void *operand, void *packed, void *scratch);
 
-/* diff_weights (N, K) = diff_dst (M, N)^T src (M, K), or += with `add`. */
-ecg_status ecg_op_linear_gradient(ecg_op *op, int64_t M, int64_t K, int64_t N, bool add);
-ecg_status ecg_op_linear_gradient_run(ecg_op *op, ecg_stream *stream, float *diff_weights, const float *diff_dst,
-                                      const float *src, void *scratch);
-
-/* diff_weights (O, I/groups, kernel) of a convolution, row-major: added to what is there, or in its place. */
-ecg_status ecg_fresh_conv_gradient(ecg_fresh_op *op, const ecg_conv_shape *shape, bool add);
-ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights, const float *diff_dst,
-                                       const float *src, void *packed, void *scratch);
-
-/* The version of the library in use, such as "3.2.0", and the instruction set that it uses. */
-void ecg_onednn_version(char *dst, size_t size);
-const char *ecg_onednn_isa(void);
+/* diff_weights of a convolution, float32 and row-major: added to what is there, or in its place. */
+ecg_status ecg_fresh_conv_gradient(ecg_fresh_op *op, const ecg_conv_spec *spec, bool add);
+ecg_status ecg_fresh_conv_gradient_run(ecg_fresh_op *op, ecg_stream *stream, float *diff_weights, const void *diff_dst,
+                                       const void *src, void *packed, void *scratch);
 
 #endif

@@ -201,10 +201,10 @@ static void test_linear(void)
         float *dst = floats(M * N), *back = floats(N * K);
         ecg_packed packed = {0};
         ecg_op op = {0};
-        CHECK(ecg_pack_linear(&packed, weights, N, K, 1248) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_pack_linear(&packed, weights, ECG_LINEAR(1248, K, N)) == ECG_OK, "%s", ecg_message());
         CHECK(ecg_unpack(back, &packed) == ECG_OK, "%s", ecg_message());
         CHECK(memcmp(back, weights, (size_t)(N * K) * sizeof *back) == 0, "packing loses bits");
-        CHECK(ecg_op_linear(&op, &packed, M, K, N) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_op_linear(&op, &packed, ECG_LINEAR(M, K, N)) == ECG_OK, "%s", ecg_message());
         CHECK(!strstr(op.implementation, "ref"), "a fallback: %s", op.implementation);
         void *scratch = get(op.scratch_bytes);
         CHECK(ecg_op_run(&op, stream, dst, src, &packed, bias, scratch) == ECG_OK, "%s", ecg_message());
@@ -223,8 +223,9 @@ static void test_linear(void)
     ecg_stream_destroy(NULL);
 }
 
-static void check_conv(ecg_stream *stream, ecg_conv_shape s, bool with_bias)
+static void check_conv(ecg_stream *stream, ecg_conv_spec s, bool with_bias)
 {
+    s.bias = with_bias;
     int64_t I = s.src_channels / s.groups, O = s.dst_channels, T = ecg_conv_dst_steps(&s);
     float *src = numbers(s.batch * s.src_steps * s.src_channels, 1, 0), *weights = numbers(O * I * s.kernel, 1, 0);
     float *bias = numbers(O, 1, 0), *dst = floats(s.batch * T * O), *back = floats(O * I * s.kernel);
@@ -233,7 +234,7 @@ static void check_conv(ecg_stream *stream, ecg_conv_shape s, bool with_bias)
     CHECK(ecg_pack_conv(&packed, weights, &s) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_unpack(back, &packed) == ECG_OK, "%s", ecg_message());
     CHECK(memcmp(back, weights, (size_t)(O * I * s.kernel) * sizeof *back) == 0, "packing loses bits");
-    CHECK(ecg_op_conv(&op, &packed, &s, with_bias) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_op_conv(&op, &packed, &s) == ECG_OK, "%s", ecg_message());
     void *scratch = get(op.scratch_bytes);
     CHECK(ecg_op_run(&op, stream, dst, src, &packed, with_bias ? bias : NULL, scratch) == ECG_OK, "%s", ecg_message());
     for (int64_t k = 0; k < s.batch * T * O; k++) {
@@ -256,14 +257,24 @@ static void test_conv(void)
 {
     ecg_stream *stream;
     CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
-    const ecg_conv_shape shapes[] = {
+    const int64_t shapes[][9] = {
         {2, 50, 12, 16, 1, 2, 2, 0, 0},  {1, 7, 3, 5, 1, 7, 1, 0, 0},    {3, 20, 16, 9, 1, 3, 2, 0, 0},
         {2, 11, 16, 16, 4, 16, 1, 8, 7}, {1, 4, 32, 32, 1, 15, 1, 7, 7}, {1, 1, 32, 32, 32, 128, 1, 64, 63},
         {2, 9, 33, 33, 3, 5, 1, 2, 2},
     };
     for (int i = 0; i < COUNT(shapes); i++) {
-        check_conv(stream, shapes[i], true);
-        check_conv(stream, shapes[i], false);
+        const int64_t *n = shapes[i];
+        ecg_conv_spec spec = {.batch = n[0],
+                              .src_steps = n[1],
+                              .src_channels = n[2],
+                              .dst_channels = n[3],
+                              .groups = n[4],
+                              .kernel = n[5],
+                              .stride = n[6],
+                              .pad_left = n[7],
+                              .pad_right = n[8]};
+        check_conv(stream, spec, true);
+        check_conv(stream, spec, false);
     }
     ecg_stream_destroy(stream);
 }

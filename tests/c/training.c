@@ -377,7 +377,7 @@ static void check_afters(const float *src, const float *diff_dst, const float *d
         ecg_work work = {.stream = plain->stream, .overwrite = true};
         float *dst = copy(factor, M * K);
         ecg_linear own = {.weight = numbers(N * K, 0, 7), .bias = numbers(N, 0, 2)};
-        CHECK(ecg_linear_plan_after(&ops, weights, M, K, N, true, after) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_linear_plan(&ops, weights, ECG_LINEAR(M, K, N), true, after) == ECG_OK, "%s", ecg_message());
         ecg_linear_sizes(&ops, &sizes);
         CHECK(ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK, "%s", ecg_message());
         CHECK(ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
@@ -412,7 +412,7 @@ static void test_linear(void)
         ecg_linear_ops ops = {0};
         ecg_work_sizes sizes = {0};
         ecg_work work = {0};
-        CHECK(ecg_linear_plan(&ops, &weights, M, K, N, true) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_linear_plan(&ops, &weights, ECG_LINEAR(M, K, N), true, ECG_WRITE) == ECG_OK, "%s", ecg_message());
         ecg_linear_sizes(&ops, &sizes);
         CHECK(ecg_stream_create(&work.stream) == ECG_OK && ecg_alloc(&work.packed, sizes.packed + 1) == ECG_OK &&
                   ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK,

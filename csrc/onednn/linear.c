@@ -1,0 +1,99 @@
+/* Linear layers: forward, gradient of the source, gradient of the weights. */
+#include "internal.h"
+
+/* Which primitive a linear layer is. With AVX-512 a matrix product is up to 6 % faster than an inner product
+ * (one segment on one thread; the others 1 to 2 %); with AVX2 it falls to 50-90 % of what the processor does
+ * at the 156 rows of one segment, where the inner product keeps 93-97 % (measured). */
+static bool is_matmul(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
+/* The parts of a linear op; weights NULL lets oneDNN choose their layout. */
+static ecg_status make_parts(op_parts *p, const_dnnl_memory_desc_t weights, const ecg_linear_spec *s)
+{
+    ecg_status status = ECG_OK;
+    bool matmul = is_matmul();
+    const dnnl_dims_t shape = {matmul ? s->K : s->N, matmul ? s->N : s->K};
+    ECG_TRY(begin_parts(p));
+    ECG_TRY(make_desc(&p->src, s->src, 2, DIMS(s->M, s->K), dnnl_ab));
+    ECG_TRY(make_desc(&p->weights, s->weights, 2, shape, dnnl_format_tag_any));
+    ECG_TRY(make_desc(&p->plain, ECG_F32, 2, shape, matmul == s->transposed ? dnnl_ab : dnnl_ba));
+    ECG_TRY(make_desc(&p->dst, s->dst, 2, DIMS(s->M, s->N), dnnl_ab));
+    ECG_TRY(set_after(p->attributes, s->after, p->dst));
+    if (s->bias && matmul)
+        ECG_TRY(make_desc(&p->bias, s->dst, 2, DIMS(1, s->N), dnnl_ab));
+    else if (s->bias)
+        ECG_TRY(make_desc(&p->bias, s->dst, 1, DIMS(s->N), dnnl_a));
+    weights = weights ? weights : p->weights;
+    if (matmul)
+        DNNL(dnnl_matmul_primitive_desc_create(&p->forward, engine, p->src, weights, p->bias, p->dst, p->attributes));
+    else
+        DNNL(dnnl_inner_product_forward_primitive_desc_create(&p->forward, engine, dnnl_forward_inference, p->src,
+                                                              weights, p->bias, p->dst, p->attributes));
+fail:
+    return status;
+}
+
+ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec)
+{
+    op_parts p = {0};
+    ecg_status status = make_parts(&p, NULL, spec);
+    if (status == ECG_OK)
+        status = pack_weights(dst, src, p.plain, weights_of(p.forward));
+    free_parts(&p);
+    return status;
+}
+
+ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec)
+{
+    op_parts p = {0};
+    ecg_status status = make_parts(&p, weights->desc, spec);
+    if (status == ECG_OK)
+        status = finish_forward(op, p.forward, spec->bias, spec->after);
+    free_parts(&p);
+    return status;
+}
+
+ecg_status ecg_fresh_linear(ecg_fresh_op *op, const ecg_linear_spec *spec)
+{
+    op_parts p = {0};
+    ecg_status status = make_parts(&p, NULL, spec);
+    if (status == ECG_OK)
+        status = finish_forward(&op->run, p.forward, spec->bias, spec->after);
+    if (status == ECG_OK)
+        status = finish_fresh(op, p.plain, weights_of(p.forward));
+    free_parts(&p);
+    return status;
+}
+
+ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, const ecg_linear_spec *spec, ecg_after after)
+{
+    ecg_linear_spec back = {.M = spec->M,
+                            .K = spec->N,
+                            .N = spec->K,
+                            .src = spec->dst,
+                            .weights = spec->weights,
+                            .dst = spec->src,
+                            .transposed = true,
+                            .after = after};
+    return ecg_fresh_linear(op, &back);
+}
+
+/* A matrix product with the gradient described as transposed and a sum into the destination: 80 to 84 % of
+ * what the processor does, against 34 to 61 % of the inner product's own backward primitive. */
+ecg_status ecg_op_linear_gradient(ecg_op *op, const ecg_linear_spec *spec, bool add)
+{
+    ecg_status status = ECG_OK;
+    op_parts p = {0};
+    ECG_TRY_GOTO(begin_parts(&p));
+    ECG_TRY_GOTO(make_desc(&p.src, spec->dst, 2, DIMS(spec->N, spec->M), dnnl_ba)); /* diff_dst */
+    ECG_TRY_GOTO(make_desc(&p.weights, spec->src, 2, DIMS(spec->M, spec->K), dnnl_ab));
+    ECG_TRY_GOTO(make_desc(&p.dst, ECG_F32, 2, DIMS(spec->N, spec->K), dnnl_ab));
+    ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, p.dst));
+    DNNL(dnnl_matmul_primitive_desc_create(&p.forward, engine, p.src, p.weights, NULL, p.dst, p.attributes));
+    ECG_TRY_GOTO(finish_forward(op, p.forward, false, ECG_WRITE));
+fail:
+    free_parts(&p);
+    return status;
+}
