@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from difflib import get_close_matches
@@ -155,11 +156,12 @@ class Whole(Rule):
     floats: bool = dataclasses.field(default=False, kw_only=True)
 
     def take(self, value: object) -> Any:
-        kinds = (int, float, np.integer, np.floating) if self.floats else (int, np.integer)
-        if not isinstance(value, kinds) or not _is_real(value) or value != int(value):
-            return _REFUSED
+        if self.floats and _is_real(value):
+            found = int(value) if value == int(value) else None  # type: ignore[call-overload]
+        else:
+            found = None if _is_bool(value) else _index(value)
         most = _LARGEST if self.at_most is None else self.at_most
-        return int(value) if self.at_least <= int(value) <= most else _REFUSED
+        return found if found is not None and self.at_least <= found <= most else _REFUSED
 
     def allowed(self) -> str:
         return f"an integer from {self.at_least} " + ("up" if self.at_most is None else f"to {self.at_most}")
@@ -266,6 +268,14 @@ def check_legacy(rng: object) -> None:
 def _is_real(value: object) -> bool:
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     return real and is_finite(value)
+
+
+def _index(value: object) -> int | None:
+    """The integer that a value stands for, such as one of NumPy; None if it does not."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def _is_bool(value: object) -> bool:

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .._text import shown
-from ..errors import ConfigError, LabelError
-from ..validation import is_one_of, refuse_masked
+from ..errors import LabelError
+from ..validation import Choice, checked, refuse_masked
 
-__all__ = ["METHODS", "TUTORIAL_MAX", "aggregate"]
+__all__ = ["METHOD", "METHODS", "TUTORIAL_MAX", "aggregate"]
 
 METHODS = ("tutorial", "mean", "max")
+METHOD = Choice(METHODS)
 
 #: Labels of which ECG-FM's tutorial takes the maximum over a recording's segments: findings that need only show up
 #: once. Of all other labels it takes the mean.
@@ -49,7 +49,7 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
     LabelError
         If the shapes don't fit.
     """
-    check_method(method)
+    checked(method, METHOD, "aggregate")
     refuse_masked(probabilities, "probabilities", LabelError)
     probabilities, counts = np.asarray(probabilities), np.asarray(counts, dtype=np.int64)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels):
@@ -64,10 +64,3 @@ def aggregate(probabilities, counts, labels, method="tutorial"):
         out[:, ~use_max] = sums / counts[:, None]
         out[:, use_max] = np.maximum.reduceat(probabilities[:, use_max], starts, axis=0)
     return out
-
-
-def check_method(method):
-    """Raise ConfigError unless there is such a method."""
-    if not is_one_of(method, METHODS):
-        remedy = f"Give {', '.join(METHODS)}"
-        raise ConfigError(f"{shown(method)} is no way to aggregate", field="aggregate", remedy=remedy)

@@ -2,25 +2,25 @@
 
 import json
 import math
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 
-from .._text import printable, shown
+from .._text import printable
 from ..errors import ConfigError, LabelError
 from ..metrics.intervals import ranking_table
 from ..metrics.ranking import METRICS, scikit_learn
 from ..storage.atomic import write_text
 from ..table import Table, check_ending, json_value
+from ..validation import Number, Seed, Whole, checked
+from .aggregate import METHOD
 from .aggregate import aggregate as aggregated
-from .aggregate import check_method
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
 from .opening import opened_model
 from .predict import outcomes
 from .result import about, errors_table, text_column
-from .stream import checked_count, collect
+from .stream import MOST, collect
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -199,9 +199,10 @@ def evaluate(
     >>> found.records.to_pandas().set_index("label").loc["macro", "auroc"]
     """
     model = opened_model(model, inputs)
-    check_method(aggregate)
-    bootstrap = checked_count(bootstrap, "bootstrap", "resamples", low=0)
-    confidence, seed = _checked_confidence(confidence), _checked_seed(seed)
+    checked(aggregate, METHOD, "aggregate")
+    bootstrap = checked(bootstrap, Whole(0, MOST), "bootstrap")
+    confidence = checked(confidence, Number(above=0, below=1), "confidence")
+    seed = checked(seed, Seed(bits=128), "seed")
     labels = _labels_of(model)
     scikit_learn()  # absent, it is noticed before the work
     truth = read_truth(y, labels, named=bool(model.labels))
@@ -294,26 +295,6 @@ def _labels_of(model):
             remedy="Take a finetuned one",
         )
     return tuple(f"label_{i}" for i in range(count))
-
-
-def _checked_confidence(value):
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = math.nan
-    if isinstance(value, bool) or not 0 < share < 1:
-        raise ConfigError(f"{shown(value)} is not between 0 and 1", field="confidence", remedy="Give 0.95")
-    return share
-
-
-def _checked_seed(value):
-    try:
-        seed = operator.index(value)
-    except TypeError:
-        seed = -1
-    if isinstance(value, bool) or seed < 0:
-        raise ConfigError(f"{shown(value)} is no seed", field="seed", remedy="Give an integer from 0")
-    return seed
 
 
 def _text_rows(table):

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..errors import ConfigError, Error
 from ..io.inputs import expand
-from .aggregate import check_method
+from ..validation import checked
+from .aggregate import METHOD
 from .opening import opened_model
 from .result import Result
 from .stream import collect, stream
@@ -76,7 +77,7 @@ def predict(
         If an argument is out of range, or the model has no labels.
     """
     model = opened_model(model, inputs)
-    check_method(aggregate)
+    checked(aggregate, METHOD, "aggregate")
     reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
     reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads, "overlap_s": overlap_s}
     reading["unit"] = unit

@@ -5,17 +5,17 @@ to 1. As in ECG-FM's tutorial, the last layer is taken and reduced to the larges
 read along the segment's samples with a cubic spline and scaled to [0, 1].
 """
 
-import operator
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..ecg.identity import segment_checksums
-from ..errors import ConfigError, SignalError
+from ..errors import SignalError
 from ..io.inputs import expand
 from ..storage.atomic import write_npy
 from ..table import Table, check_ending
+from ..validation import Choice, Whole, checked
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
 from .stream import collect, stream
@@ -176,14 +176,12 @@ def saliency(
 
 def salient(model, inputs, *, layer=None, reduction="max", ignored=None, **reading):
     """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer`` and ``checksum`` (n,)."""
-    if reduction not in REDUCTIONS:
-        raise ConfigError(
-            f"{reduction!r} is no reduction", field="reduction", remedy=f"Give {', '.join(map(repr, REDUCTIONS))}"
-        )
+    checked(reduction, Choice(REDUCTIONS), "reduction")
 
     def forward(x, padding_mask):
         attention = model(x, padding_mask=padding_mask, attention=True).attention  # (B, layers, T, T)
-        index = _checked_layer(layer, attention.shape[1])
+        last = attention.shape[1] - 1
+        index = last if layer is None else checked(layer, Whole(0, last), "layer")
         weights = attention[:, index]
         if padding_mask is None or not padding_mask.any():
             tokens = reduce_attention(weights, reduction)
@@ -281,15 +279,3 @@ def _of_padded(model, weights, padding_mask, reduction):
         tokens[i, :steps] = reduce_attention(weights[i, :steps, :steps], reduction)
         samples[i, :count] = along_samples(tokens[i, :steps], count)
     return tokens, samples
-
-
-def _checked_layer(layer, count):
-    if layer is None:
-        return count - 1
-    try:
-        index = operator.index(layer)
-    except TypeError:
-        index = -1
-    if isinstance(layer, bool) or not 0 <= index < count:
-        raise ConfigError(f"there is no layer {layer!r}", field="layer", remedy=f"Give 0 to {count - 1}")
-    return index

@@ -1,6 +1,5 @@
 """Recordings through a model one after the other: read ahead in threads, in batches that run across files."""
 
-import operator
 import os
 import warnings
 from collections import deque
@@ -16,9 +15,11 @@ from ..ecg.prepare import check_choices
 from ..ecg.record import checked_rate
 from ..errors import ConfigError, Error, SignalError, kept
 from ..io.inputs import segments_of
+from ..validation import Whole, checked
 
-__all__ = ["Done", "checked_count", "collect", "stream"]
+__all__ = ["MOST", "Done", "collect", "stream"]
 
+MOST = 1 << 20  # of segments in a batch, of threads, of resamples
 _AHEAD_BYTES = 1 << 28  # files that together are larger are not read ahead; a single one is
 
 
@@ -80,8 +81,8 @@ def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rat
     ConfigError, SignalError, LeadError
         If an argument is out of range. What is wrong with a recording becomes its `Done.error`.
     """
-    batch_size = checked_count(batch_size, "batch_size", "segments")
-    readers = checked_count(readers, "readers", "threads", low=0)
+    batch_size = checked(batch_size, Whole(1, MOST), "batch_size")
+    readers = checked(readers, Whole(0, MOST), "readers")
     check_choices(**reading)
     reading["sampling_rate"] = None if sampling_rate is None else checked_rate(sampling_rate)
     reading["leads"] = None if leads is None else canonical_leads(leads)
@@ -134,17 +135,6 @@ def collect(outcomes, on_error="skip", progress=None):
             stacklevel=3,
         )
     return done, failed
-
-
-def checked_count(value, field, what, low=1):
-    """An integer from `low` to 2^20."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = -1
-    if isinstance(value, bool) or not low <= count <= 1 << 20:
-        raise ConfigError(f"{value!r} is no number of {what}", field=field, remedy=f"Give {low} or more")
-    return count
 
 
 def _stream(forward, pairs, batch_size, readers, reading):

@@ -10,7 +10,8 @@ from .. import __version__
 from ..errors import ConfigError
 from ..io.ignored import Ignored
 from ..table import Table, check_ending
-from .aggregate import check_method
+from ..validation import checked
+from .aggregate import METHOD
 from .embed import embedded
 from .growing import Growing
 from .opening import opened_model
@@ -86,7 +87,7 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
         was another, or one is there that was broken off and neither `resume` nor `overwrite` is said.
     """
     model = opened_model(model, inputs)
-    check_method(aggregate)
+    checked(aggregate, METHOD, "aggregate")
     path = os.fspath(path)
     check_ending(path, (".csv",))
     segments = "{}.segments{}".format(*os.path.splitext(path))

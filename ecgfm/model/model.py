@@ -12,7 +12,7 @@ from ..ecg.expected import refuse_other_order, warn_unprepared
 from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 from ..kernels import core
 from ..specs.architecture import Architecture, architecture_keys
-from ..validation import refuse_masked
+from ..validation import Whole, checked, refuse_masked
 from .segments import checked_segments
 
 __all__ = ["Model", "Output", "load"]
@@ -316,10 +316,7 @@ class Model:
     def _check_layer(self, layer):
         if layer is None:
             return -1
-        count = int(self._config["encoder_layers"])
-        if not isinstance(layer, (int, np.integer)) or isinstance(layer, bool) or not 0 <= layer < count:
-            raise ConfigError(f"there is no layer {layer!r}", field="layer", remedy=f"Give 0 to {count - 1}")
-        return int(layer)
+        return checked(layer, Whole(0, self._architecture.encoder_layers - 1), "layer")
 
 
 def load(source, *, precision="float32", labels=None):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..errors import ConfigError, MissingExtraError, SignalError
+from ..errors import MissingExtraError, SignalError
+from ..validation import Choice, checked
 from .figures import file_label, new_figure, save, text_label
 
 __all__ = ["plot_embeddings", "project"]
@@ -48,10 +49,8 @@ def project(embeddings, method="pca", *, seed=42):
             field="embeddings",
             remedy="Give (n, C), n from 3, finite",
         )
-    if method == "umap":
+    if checked(method, Choice(("pca", "umap")), "method") == "umap":
         return _umap(x, seed)
-    if method != "pca":
-        raise ConfigError(f"{method!r} is no projection", field="method", remedy="Give 'pca' or 'umap'")
     x = x - x.mean(axis=0)
     _, _, axes = np.linalg.svd(x, full_matrices=False)
     axes = axes[:2]

@@ -8,8 +8,9 @@ import numpy as np
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.named import named_rows
 from ..ecg.record import checked_signal, names_lead
-from ..errors import ConfigError, LeadError, SignalError
+from ..errors import LeadError, SignalError
 from ..io.segment_files import SegmentFiles
+from ..validation import Number, checked
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
 
@@ -78,8 +79,8 @@ def plot(
     """
     shown = _Shown(record, sampling_rate, unit)
     rows = shown.rows_of(leads)
-    start = _checked_time(shown.start_s if start_s is None else start_s, "start_s")
-    end = start + _checked_time(duration_s, "duration_s", positive=True)
+    start = checked(shown.start_s if start_s is None else start_s, Number(), "start_s")
+    end = start + checked(duration_s, Number(above=0), "duration_s")
     pieces = shown.between(start, end)
     values = [None] * len(pieces)
     if saliency is not None:
@@ -233,16 +234,6 @@ def _record_of(array, sampling_rate, unit):
     record = Record(array.astype(np.float32), sampling_rate, LEADS if names is None else names, units=units)
     record.set_unit(unit)
     return record
-
-
-def _checked_time(value, field, positive=False):
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = np.nan
-    if not np.isfinite(seconds) or (positive and seconds <= 0):
-        raise ConfigError(f"{value!r} is no time in seconds", field=field)
-    return seconds
 
 
 def _what(saliency):

@@ -1,7 +1,6 @@
 """What may be done to a segment when it is read: some of its leads, a filter, a mean and a deviation for each lead."""
 
 import ast
-import math
 import os
 
 import numpy as np
@@ -121,14 +120,3 @@ def clean(x, sample_rate):
     high = signal.sosfiltfilt(sos, np.asarray(x, np.float64), axis=1)
     width = int(sample_rate / _POWERLINE) if sample_rate >= 100 else 2
     return signal.filtfilt(np.ones(width), [width], high, axis=1, method="pad").astype(np.float32)
-
-
-def whole_or_none(value, field):
-    """A positive whole number or None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ConfigError(f"{shown(value)} is no number", field=field)
-    if value != int(value) or value < 1:
-        raise ConfigError(f"{shown(value)} is not a whole number from 1 up", field=field)
-    return int(value)

@@ -9,9 +9,9 @@ from ..._text import shown
 from ...ecg.record import LEADS
 from ...errors import ConfigError, FormatError, LabelError, LeadError, SignalError
 from ...storage.npy import map_array
-from ...validation import refuse_masked
+from ...validation import Seed, Whole, checked, refuse_masked
 from ..stores.segments import SegmentArrays, open_segments, some
-from .conditioning import clean, lead_numbers, lead_values, whole_or_none
+from .conditioning import clean, lead_numbers, lead_values
 
 __all__ = ["Batch", "Dataset"]
 
@@ -129,10 +129,14 @@ class Dataset:
         min_sample_size=None,
         seed=1,
     ):
-        self.max_sample_size = whole_or_none(max_sample_size, "max_sample_size")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
-            raise ConfigError(f"{seed!r} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
-        self.training, self.pad, self.pairs, self.seed = bool(training), bool(pad), bool(pairs), int(seed)
+        self.max_sample_size = checked(max_sample_size, Whole(1, floats=True, none=True), "max_sample_size")
+        min_sample_size = checked(min_sample_size, Whole(floats=True, none=True), "min_sample_size")
+        self.training, self.pad, self.pairs, self.seed = (
+            bool(training),
+            bool(pad),
+            bool(pairs),
+            checked(seed, Seed(), "seed"),
+        )
         self._rate = float(sample_rate) if sample_rate and sample_rate > 0 else None
         self._leads(leads_to_load, leads_bucket, bool(pad_leads))
         self._filter = bool(filter)

@@ -5,7 +5,8 @@ import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from ...errors import ConfigError, FormatError
+from ...errors import FormatError
+from ...validation import Number, Share, Whole, checked
 from .order import batches, epoch_order
 
 __all__ = ["Loader"]
@@ -64,13 +65,13 @@ class Loader:
         max_bad_segments=0.01,
         report=None,
     ):
-        if not 0 <= rank < ranks:
-            raise ConfigError(f"there is no rank {rank} of {ranks}", field="rank")
-        if threads < 0:
-            raise ConfigError(f"{threads} is below 0", field="threads")
-        if not 0 <= max_bad_segments <= 1:
-            raise ConfigError(f"{max_bad_segments} is no share from 0 to 1", field="max_bad_segments")
-        self.dataset, self.curriculum, self.rank, self.ranks = dataset, curriculum, rank, ranks
+        self.ranks = checked(ranks, Whole(1), "ranks")
+        self.rank = checked(rank, Whole(0, self.ranks - 1), "rank")
+        self.dataset, self.curriculum = dataset, checked(curriculum, Number(), "curriculum")
+        self._threads = checked(threads, Whole(), "threads")
+        ahead = checked(ahead, Whole(none=True), "ahead")
+        self._ahead = max(1, 2 * self._threads if ahead is None else ahead)
+        self._share, self._report = checked(max_bad_segments, Share(), "max_bad_segments"), report or _warn
         self.batches = batches(
             dataset.sizes,
             batch_size=batch_size,
@@ -80,9 +81,6 @@ class Loader:
             shuffle=shuffle,
             path=dataset.path,
         )
-        self._threads = int(threads)
-        self._ahead = max(1, 2 * self._threads if ahead is None else int(ahead))
-        self._share, self._report = max_bad_segments, report or _warn
         self.bad = {}
 
     def __len__(self):

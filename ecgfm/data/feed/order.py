@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import ConfigError
+from ...validation import Seed, Whole, checked
 
 __all__ = ["batches", "epoch_order"]
 
@@ -39,9 +40,10 @@ def batches(
         If a limit is not positive, or an item is longer than ``max_tokens``.
     """
     sizes = np.asarray(sizes, dtype=np.int64)
-    for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{value} is not positive", path=path, field=name)
+    batch_size = checked(batch_size, Whole(1, none=True), "batch_size")
+    max_tokens = checked(max_tokens, Whole(1, none=True), "max_tokens")
+    multiple = checked(required_batch_size_multiple, Whole(1), "required_batch_size_multiple")
+    seed = checked(seed, Seed(), "seed")
     if batch_size is None and max_tokens is None:
         raise ConfigError("neither batch_size nor max_tokens is given", path=path, field="batch_size")
     order = np.arange(len(sizes))
@@ -53,7 +55,7 @@ def batches(
         most = len(order) if batch_size is None else batch_size
         if max_tokens is not None:  # as many of the first one's length; no more can fit
             most = min(most, max(1, max_tokens // max(1, int(sizes[order[start]]))))
-        count = _allowed(sizes[order[start : start + most]], batch_size, max_tokens, required_batch_size_multiple)
+        count = _allowed(sizes[order[start : start + most]], batch_size, max_tokens, multiple)
         if count == 0:
             item = int(order[start])
             raise ConfigError(

@@ -10,7 +10,7 @@ import numpy as np
 from ..._text import shown
 from ...errors import ConfigError, InputWarning
 from ...storage.columns import check_name, is_missing, split_list
-from ...validation import refuse_masked
+from ...validation import Choice, Seed, Whole, checked, refuse_masked
 from .groups import by_date, same_groups
 
 __all__ = ["STRATEGIES", "Splits", "assign_splits", "split_fractions"]
@@ -143,10 +143,9 @@ def assign_splits(
 
 
 def _assigned(count, strategy, fractions, split_labels, groups, dates, filter_strategy, seed):
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"{shown(strategy)} is not known", field="strategy", remedy=f"Give {', '.join(STRATEGIES)}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
-        raise ConfigError(f"{shown(seed)} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
+    checked(count, Whole(), "count")
+    strategy = checked(strategy, Choice(STRATEGIES), "strategy")
+    seed = checked(seed, Seed(), "seed")
     labels = np.array(split_list(split_labels, "split_labels"), dtype=object)
     shares = split_fractions(fractions)
     if len(labels) != len(shares) or len(set(labels)) != len(labels):
@@ -230,11 +229,7 @@ def _most(groups, split):
 
 
 def _kept(split, of_group, strategy, labels):
-    if strategy is False or strategy is True:
+    strategy = checked(strategy, Choice((False, True, *labels)), "grouped_temporal_filter_strategy")
+    if strategy in (False, True):
         return split == of_group if strategy else np.ones(len(split), bool)
-    if strategy not in labels:
-        raise ConfigError(
-            f"{shown(strategy)} is neither true nor false nor one of {', '.join(labels)}",
-            field="grouped_temporal_filter_strategy",
-        )
     return (split == strategy) == (of_group == strategy)

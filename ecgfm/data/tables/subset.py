@@ -13,6 +13,7 @@ from ...errors import ConfigError, FormatError
 from ...storage.atomic import write_text
 from ...storage.inputs import lines as bounded_lines
 from ...storage.inputs import open_input, open_text
+from ...validation import Number, Seed, checked
 
 __all__ = ["subset_manifest"]
 
@@ -49,10 +50,8 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     FormatError
         If ``train.tsv`` can't be read.
     """
-    if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 1:
-        raise ConfigError(f"{shown(percent)} is no share above 0 and up to 1", field="percent")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32:
-        raise ConfigError(f"{shown(seed)} is not a whole number from 0 to {(1 << 32) - 1}", field="seed")
+    checked(percent, Number(above=0, at_most=1), "percent")
+    seed = checked(seed, Seed(), "seed")
     manifest_dir = os.fsdecode(manifest_dir)
     save_dir = os.path.join(manifest_dir, str(percent)) if save_dir is None else os.fsdecode(save_dir)
     if os.path.lexists(save_dir):
@@ -64,7 +63,7 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     chosen = [line for line, record in zip(lines, records) if record in kept]
     if not chosen:
         raise ConfigError(f"{percent:g} of {len(known)} records is none", field="percent")
-    told = {"manifest_dir": manifest_dir, "percent": percent, "seed": int(seed), "records": [count, len(known)]}
+    told = {"manifest_dir": manifest_dir, "percent": percent, "seed": seed, "records": [count, len(known)]}
     parent = os.path.dirname(os.path.abspath(save_dir))
     os.makedirs(parent, exist_ok=True)
     temporary = tempfile.mkdtemp(dir=parent, prefix=".subset-")
