@@ -37,24 +37,30 @@ def _run(work, program, description, argv):
 
 
 def _evaluate(name, args, argv, alone):
+    from .. import checkpoint
     from ..kernels import set_num_threads
-    from ..training import validation
-    from ..training.config import compose
+    from ..training import subsets
+    from .fairseq.compose import compose
+    from .fairseq.evaluation import of_checkpoint
 
     run = compose(args.config_name, args.overrides, args.config_dir)
     ranks = _ranks(run)
     if ranks is None:
         return launch("ecgfm.cli.hydra", [name, *argv], _world_size(run), replace=alone)
-    if run["ecgfm"]["threads"] is not None:
-        set_num_threads(run["ecgfm"]["threads"])
     with ranks.ending_together():
-        if ranks.rank > 0 and validation.classifies(run):
+        path = run.need("common_eval.path")
+        fetched = path if checkpoint.hub_name(path) is None else checkpoint.fetch(path)
+        with checkpoint.read(fetched) as found:
+            settings = of_checkpoint(found, run, labelled=name == "validate")
+        if settings.threads is not None:
+            set_num_threads(settings.threads)
+        if ranks.rank > 0 and settings.classifies:
             from ..inference.shared import serve
             from ..model.model import load
 
-            serve(load(run.need("common_eval.path")), ranks)
+            serve(load(settings.checkpoint), ranks)
         else:
-            {"validate": validation.validate, "inference": validation.infer}[name](run, ranks)
+            {"validate": subsets.validate, "inference": subsets.infer}[name](settings, ranks)
     return 0
 
 
@@ -93,15 +99,17 @@ def _arguments(program, description, argv):
 
 
 def _train(args, argv, alone):
-    from ..training.config import compose
     from ..training.session import train as run_training
+    from .fairseq.compose import compose
+    from .fairseq.translate import settings_of
+    from .fairseq.written import write_config
 
     run = compose(args.config_name, args.overrides, args.config_dir)
     ranks = _ranks(run)
     if ranks is None:
         return launch("ecgfm.cli.hydra", ["train", *argv], _world_size(run), replace=alone)
     with ranks.ending_together():
-        return run_training(run, ranks)
+        return run_training(settings_of(run), ranks, started=partial(write_config, run))
 
 
 if __name__ == "__main__":

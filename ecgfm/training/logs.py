@@ -10,14 +10,13 @@ import sys
 import time
 from contextlib import contextmanager
 
-from .._text import printable, short, shown
+from .._text import printable, short
 from ..errors import ConfigError, FormatError, MissingExtraError
 from ..storage.atomic import replacing
 from ..storage.inputs import lines, open_text
 
-__all__ = ["FORMATS", "CsvLog", "Log"]
+__all__ = ["CsvLog", "Log"]
 
-FORMATS = ("json", "simple", "csv", "tqdm", "none")
 _MOST, _MOST_LINE = 1 << 30, 1 << 16  # bytes of a log, characters of a line
 _MOST_SAID = 2_000
 
@@ -27,38 +26,32 @@ class Log:
 
     Parameters
     ----------
-    run : Run
-        Its group ``common`` says how.
+    report : Report
+        Says how.
     folder : str
         The run's directory: CSV files stand there.
     quiet : bool
         Say nothing: for all ranks but the first.
     """
 
-    def __init__(self, run, folder, *, quiet=False):
-        common = run["common"]
-        self.format = common["log_format"] or "tqdm"
-        if self.format not in FORMATS:
-            raise ConfigError(
-                f"{shown(self.format)} is not known", field="common.log_format", remedy=f"Give {', '.join(FORMATS)}"
-            )
-        if self.format == "tqdm" and (common["no_progress_bar"] or not _terminal()):
+    def __init__(self, report, folder, *, quiet=False):
+        self.format = report.log_format
+        if self.format == "tqdm" and (report.no_progress_bar or not _terminal()):
             self.format = "simple"
         self.quiet = quiet
         self._csv = CsvLog(folder) if self.format == "csv" and not quiet else None
-        path = run.path("common.log_file")
-        self._file = _opened(path) if path and not quiet else None
+        self._file = _opened(report.log_file) if report.log_file and not quiet else None
         self._bar = False
-        self._others = [] if quiet else self._make_others(common, run)
+        self._others = [] if quiet else self._make_others(report)
 
-    def _make_others(self, common, run):
+    def _make_others(self, report):
         """Functions of (tag, step, stats) for what else records a run."""
         found = []
-        if run.path("common.tensorboard_logdir"):
-            found.append(_Tensorboard(run.path("common.tensorboard_logdir")))
-        if run.path("common.wandb_project"):
+        if report.tensorboard_logdir:
+            found.append(_Tensorboard(report.tensorboard_logdir))
+        if report.wandb_project:
             try:
-                found.append(_Wandb(common, run))
+                found.append(_Wandb(report))
             except ImportError:
                 self.say("wandb is not installed: common.wandb_project is not used; pip install wandb")
         return found
@@ -281,11 +274,13 @@ class _Tensorboard:
 
 
 class _Wandb:
-    def __init__(self, common, run):
+    def __init__(self, report):
         import wandb
 
         self._wandb = wandb
-        wandb.init(project=common["wandb_project"], entity=common["wandb_entity"], config=dict(run), reinit=False)
+        wandb.init(
+            project=report.wandb_project, entity=report.wandb_entity, config=dict(report.wandb_config), reinit=False
+        )
 
     def __call__(self, tag, step, stats):
         self._wandb.log({f"{tag}/{name}": value for name, value in stats.items()}, step=step)

@@ -6,13 +6,13 @@ import numpy as np
 
 from ..errors import ConfigError
 from .meters import Meters
-from .setting_up import classifies
+from .objectives import Classification
 
 __all__ = ["validate"]
 
 
-def validate(run, trainer, objective, loader, ranks, *, all_signals=False):
-    """What validation on a subset gives, the same on all ranks.
+def validate(trainer, objective, loader, ranks, *, limit=None, all_signals=False):
+    """What validation on a subset gives, or on its first `limit` batches; the same on all ranks.
 
     ``nsignals`` is, as in fairseq-signals, the mean over batches in a run of training, and in ``ecgfm-hydra-validate``,
     where `all_signals` says so, that of the subset.
@@ -23,8 +23,7 @@ def validate(run, trainer, objective, loader, ranks, *, all_signals=False):
     rows : list of (str, int, float, float)
         Per label, of a classifier.
     """
-    is_classifier = classifies(run)
-    limit = run["dataset"]["max_valid_steps"]
+    is_classifier = isinstance(objective, Classification)
     mine = []
     for batch in islice(loader.epoch(1), limit):
         if not len(batch):

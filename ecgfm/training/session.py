@@ -12,19 +12,17 @@ from ..kernels import set_num_threads
 from ..ranks import Alone
 from .logs import CsvLog, Log
 from .meters import MeterSet
-from .run_folder import make_folder, write_config
-from .saving import Keeper, content, restore
+from .restoring import restore
+from .run_folder import copy_label_names, make_folder, writing
+from .saving import Keeper, content
 from .scoring import validate
 from .setting_up import (
     check_data,
-    check_loop,
     check_metric,
     load_dataset,
     load_loader,
     make_objective,
     make_trainer,
-    update_freq,
-    valid_subsets,
 )
 
 __all__ = ["Session", "train"]
@@ -32,14 +30,16 @@ __all__ = ["Session", "train"]
 DONE, INTERRUPTED, TERMINATED = 0, 130, 143
 
 
-def train(run, ranks=None):
-    """Train as a configuration says.
+def train(settings, ranks=None, *, started=None):
+    """Train as settings say.
 
     Parameters
     ----------
-    run : Run
-        From `ecgfm.training.config.compose`.
+    settings : RunSettings
     ranks : Alone or Ranks, optional
+    started : callable, optional
+        Called by the first rank with (folder, kind, architecture) when the run is ready to begin: writes what describes
+        it.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def train(run, ranks=None):
     Error
         Before the first update, if something of the configuration or the data does not fit.
     """
-    session = Session(run, Alone() if ranks is None else ranks)
+    session = Session(settings, Alone() if ranks is None else ranks, started)
     try:
         return session.train()
     finally:
@@ -63,39 +63,39 @@ class Session:
 
     Parameters
     ----------
-    run : Run
+    settings : RunSettings
     ranks : Alone or Ranks
+    started : callable, optional
     """
 
-    def __init__(self, run, ranks):
-        self.run, self.ranks = run, ranks
+    def __init__(self, settings, ranks, started=None):
+        self.settings, self.ranks, feeding = settings, ranks, settings.feeding
         self.first = ranks.rank == 0
-        self.keeper = Keeper(run)
-        check_loop(run)
-        if run["ecgfm"]["threads"] is not None:
-            set_num_threads(run["ecgfm"]["threads"])
+        self.keeper = Keeper(settings.keep)
+        if settings.threads is not None:
+            set_num_threads(settings.threads)
         if self.first:
             make_folder(self.keeper.folder)
         ranks.barrier()
-        self.log = Log(run, self.keeper.folder, quiet=not self.first)
-        for notice in run.notices:
+        self.log = Log(settings.report, self.keeper.folder, quiet=not self.first)
+        for notice in settings.notices:
             self.log.say(notice)
-        self.objective = make_objective(run)
-        check_metric(run, self.objective)
-        self.subsets = valid_subsets(run)
-        dataset = run["dataset"]
-        self.data = load_dataset(run, dataset["train_subset"], training=True)
-        self.valid = {name: load_dataset(run, name, training=False) for name in self.subsets}
-        said = len(run.notices)
-        self.trainer = make_trainer(run, self.data, ranks)
-        for notice in run.notices[said:]:
-            self.log.say(notice)
+        self.objective = make_objective(settings)
+        check_metric(settings.keep.best_checkpoint_metric, self.objective)
+        self.subsets = feeding.valid_subsets
+        self.data = load_dataset(feeding, feeding.train_subset, training=True)
+        self.valid = {name: load_dataset(feeding, name, training=False) for name in self.subsets}
+        self.trainer = make_trainer(settings, self.data, ranks, self.log.say)
         for each in (self.data, *self.valid.values()):
             check_data(each, self.trainer)
-        self.loader = load_loader(run, self.data, ranks, report=self._damaged)
-        self.valid_loaders = {name: load_loader(run, each, ranks, valid=True) for name, each in self.valid.items()}
+        self.loader = load_loader(feeding, self.data, ranks, report=self._damaged)
+        self.valid_loaders = {name: load_loader(feeding, each, ranks, valid=True) for name, each in self.valid.items()}
         if self.first:
-            write_config(run, self.trainer, self.keeper.folder)
+            with writing(self.keeper.folder):
+                if started is not None:
+                    kind = "classifier" if settings.classifies else "pretraining"
+                    started(self.keeper.folder, kind, self.trainer.config)
+                copy_label_names(feeding, self.keeper.folder)
         self.meters = MeterSet()
         self.epoch, self.batches = 1, 0
         self.best = {}  # subset -> its best score so far
@@ -109,25 +109,24 @@ class Session:
     # ---- before the first update --------------------------------------------------------------------
 
     def _resume(self):
-        c = self.run["checkpoint"]
-        resets = [name for name in c if name.startswith("reset_") and c[name]]
-        name = self.run.need("checkpoint.restore_file")
+        keep = self.settings.keep
+        resets, name = keep.resets, keep.restore_file
         own = name == "checkpoint_last.pt"
-        path = self.keeper.path(f"checkpoint_last{c['checkpoint_suffix'] or ''}.pt") if own else name
+        path = self.keeper.path(f"checkpoint_last{keep.checkpoint_suffix}.pt") if own else name
         there = os.path.exists(path)
         if not own and not there:
             raise CheckpointError("there is no such file", path=path, field="checkpoint.restore_file")
-        if self.run.path("checkpoint.finetune_from_model"):
+        if keep.finetune_from_model:
             if resets:
                 raise ConfigError(
                     "does not go together with " + ", ".join(resets), field="checkpoint.finetune_from_model"
                 )
             if not there:
-                restore(c["finetune_from_model"], self.trainer, self.objective.criterion, optimizer=False)
-                self.log.say(f"weights from {c['finetune_from_model']}")
+                restore(keep.finetune_from_model, self.trainer, self.objective.criterion, optimizer=False)
+                self.log.say(f"weights from {keep.finetune_from_model}")
         step = 0
         if there:
-            saved = restore(path, self.trainer, self.objective.criterion, optimizer=not c["reset_optimizer"])
+            saved = restore(path, self.trainer, self.objective.criterion, optimizer=not keep.reset_optimizer)
             self._take(saved, path)
             if saved.due is not None and not resets and self.subsets:
                 self.due = saved.due
@@ -137,10 +136,10 @@ class Session:
             CsvLog(self.keeper.folder).forget_after(step, again)
 
     def _take(self, saved, path):
-        c = self.run["checkpoint"]
-        if not c["reset_dataloader"]:
+        keep = self.settings.keep
+        if not keep.reset_dataloader:
             self.epoch, self.batches = max(saved.epoch, 1), self._batches(saved, path)
-        if not c["reset_meters"]:
+        if not keep.reset_meters:
             self.meters.load(saved.metrics)
             if saved.best is not None and self.subsets:
                 self.best[self.subsets[0]] = saved.best
@@ -175,12 +174,12 @@ class Session:
 
     def train(self):
         """Train to the end; returns the exit status."""
-        run, trainer = self.run, self.trainer
-        optimization = run["optimization"]
+        settings, trainer = self.settings, self.trainer
+        loop, limits = settings.loop, settings.limits
         trained = sum(values.size for values in trainer.state()["exp_avg"].values())
         whole = sum(values.size for values in trainer.state_dict().values())
         self.log.say(
-            f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {run['task']['data']}"
+            f"{whole:,} parameters, {trained:,} of them trained; {len(self.data):,} items in {settings.feeding.data}"
         )
         begun = time.perf_counter()
         self._lr = float(trainer.schedule(max(trainer.num_updates - 1, 0), self.epoch))  # until the first update
@@ -188,11 +187,11 @@ class Session:
             stop = self._make_up() if self.due is not None else False
             while not stop:
                 trainer.epoch = self.epoch
-                if 0 < optimization["max_epoch"] < self.epoch:
+                if 0 < loop.epochs < self.epoch:
                     break
-                if 0 < optimization["max_update"] <= trainer.num_updates:
+                if 0 < limits.max_update <= trainer.num_updates:
                     break
-                if trainer.schedule(trainer.num_updates, self.epoch) <= optimization["stop_min_lr"]:
+                if trainer.schedule(trainer.num_updates, self.epoch) <= limits.stop_min_lr:
                     self.log.say("stopping: the learning rate has fallen to optimization.stop_min_lr")
                     break
                 stop = self._train_epoch()
@@ -220,7 +219,7 @@ class Session:
 
     def _train_epoch(self):
         """One epoch, or what is left of it; whether to stop."""
-        freq = update_freq(self.run["optimization"]["update_freq"], self.epoch)
+        freq = self.settings.loop.batches_of_update(self.epoch)
         steps, done, stop = len(self.loader), self.batches, False
         if done == 0:
             self.meters.begin_epoch()
@@ -246,7 +245,7 @@ class Session:
             self.trainer.accumulate_nothing()
             return
         self._waiting += 1
-        if self.run["task"]["_name"] == "ecg_classification":
+        if self.settings.classifies:
             self.trainer.accumulate(batch.x, batch.y, batch.padding_mask)
             if self.objective.needs_logits:
                 self._counted.append(self.objective.sums(self.trainer.last_logits, batch.y))
@@ -268,7 +267,7 @@ class Session:
         log = self.meters.log
         self.objective.log(log, self._sums(result))
         log("gnorm", result["gnorm"], 1, 3)
-        clip = self.run["optimization"]["clip_norm"]
+        clip = self.settings.optimizer.clip_norm
         if clip > 0:
             log("clip", 100.0 if result["gnorm"] > clip else 0.0, 1, 1)
         self._lr = result["lr"]
@@ -277,7 +276,7 @@ class Session:
 
     def _sums(self, result):
         """What the objective counts of an update."""
-        if self.run["task"]["_name"] != "ecg_classification":
+        if not self.settings.classifies:
             return result
         sums = self.trainer.last_sums
         if self.objective.needs_logits:
@@ -297,18 +296,18 @@ class Session:
             "lr": self._lr,
             "gnorm": means["gnorm"],
         }
-        if self.run["optimization"]["clip_norm"] > 0:
+        if self.settings.optimizer.clip_norm > 0:
             stats["clip"] = means["clip"]
         return stats | {"train_wall": clocks["train_wall"], "wall": clocks["wall"]}
 
     def _after_update(self, done, steps, trained):
         """Log, validate, save, after an update that was applied or not; whether to stop."""
-        run, updates = self.run, self.trainer.num_updates
-        if trained and self.meters.since_inner and updates % max(run["common"]["log_interval"], 1) == 0:
+        updates = self.trainer.num_updates
+        if trained and self.meters.since_inner and updates % self.settings.report.log_interval == 0:
             self.log.inner(self._stats("train_inner"), self.epoch, done, steps)
             self.meters.begin_inner()
         end = done >= steps
-        stop = self._reached(run["optimization"])
+        stop = self._reached()
         save, validate = self._what_is_due(end, stop, trained)
         interrupted = self._interrupted()
         self.due = {"end": end, "save": bool(save)} if validate and interrupted else None  # for the run that goes on
@@ -324,19 +323,19 @@ class Session:
 
     def _what_is_due(self, end, stop, trained):
         """Whether to save and whether to validate after an update."""
-        c, dataset, updates = self.run["checkpoint"], self.run["dataset"], self.trainer.num_updates
-        ready = updates >= dataset["validate_after_updates"]
+        keep, due, updates = self.settings.keep, self.settings.every, self.trainer.num_updates
+        ready = updates >= due.validate_after_updates
 
         def every(updates_between):
             return trained and updates_between > 0 and updates % updates_between == 0
 
-        save = (end and self.epoch % max(c["save_interval"], 1) == 0) or stop
-        save = save or (every(c["save_interval_updates"]) and ready)
+        save = (end and self.epoch % keep.save_interval == 0) or stop
+        save = save or (every(keep.save_interval_updates) and ready)
         validate = (
             (not end and save)
-            or (end and self.epoch % max(dataset["validate_interval"], 1) == 0)
+            or (end and self.epoch % due.validate_interval == 0)
             or stop
-            or every(dataset["validate_interval_updates"])
+            or every(due.validate_interval_updates)
         )
         return save, bool(validate and ready and self.valid)
 
@@ -346,19 +345,20 @@ class Session:
         epoch = self.epoch - 1 if end else self.epoch
         self.trainer.epoch = epoch
         self.log.say(f"making up for the validation after {self.trainer.num_updates} updates")
-        stop = self._reached(self.run["optimization"])
+        stop = self._reached()
         score = self._validate(epoch)
         stop = self._impatient(score) or stop
         if save or stop:
             self._save(end, score)
         return stop
 
-    def _reached(self, optimization):
-        if 0 < optimization["max_update"] <= self.trainer.num_updates:
+    def _reached(self):
+        limits = self.settings.limits
+        if 0 < limits.max_update <= self.trainer.num_updates:
             self.log.say("stopping: optimization.max_update is reached")
             return True
         hours = self.meters.seconds() / 3600
-        if 0 < optimization["stop_time_hours"] < self.ranks.broadcast(hours):
+        if 0 < limits.stop_time_hours < self.ranks.broadcast(hours):
             self.log.say("stopping: optimization.stop_time_hours are over")
             return True
         return False
@@ -371,23 +371,22 @@ class Session:
         return self._stop_signal is not None
 
     def _impatient(self, score):
-        c = self.run["checkpoint"]
-        if c["patience"] <= 0 or score is None:
+        keep, patience = self.settings.keep, self.settings.limits.patience
+        if patience <= 0 or score is None:
             return False
         best, runs = self.patience
-        better = best is None or (score > best if c["maximize_best_checkpoint_metric"] else score < best)
+        better = best is None or (score > best if keep.maximize_best_checkpoint_metric else score < best)
         self.patience = [score, 0] if better else [best, runs + 1]
-        if self.patience[1] < c["patience"]:
+        if self.patience[1] < patience:
             return False
-        self.log.say(f"stopping: {c['patience']} validations without a better {c['best_checkpoint_metric']}")
+        self.log.say(f"stopping: {patience} validations without a better {keep.best_checkpoint_metric}")
         return True
 
     def _save(self, end, score):
         if self.first:
             first = self.subsets[0] if self.subsets else None
             best = self.best.get(first)
-            trainer, run = self.trainer, self.run
-            kind = "classifier" if run["task"]["_name"] == "ecg_classification" else "pretraining"
+            trainer = self.trainer
 
             def make():
                 ours = {
@@ -398,15 +397,13 @@ class Session:
                     "ranks": self.ranks.size,
                 } | ({} if self.due is None else {"due": self.due})
                 return content(
-                    run,
+                    self.settings,
                     trainer,
-                    kind,
                     self.objective.criterion,
                     (self.epoch, self.batches),
                     self.meters,
                     (score, best),
                     ours,
-                    optimizer=not run["checkpoint"]["no_save_optimizer_state"],
                 )
 
             epoch = self.epoch - 1 if end else self.epoch
@@ -424,9 +421,11 @@ class Session:
 
     def _validate(self, epoch):
         """Validate on every subset, after an update of an epoch; the score of the first."""
-        metric, scores = self.run["checkpoint"]["best_checkpoint_metric"], []
+        metric, scores = self.settings.keep.best_checkpoint_metric, []
         for name, loader in self.valid_loaders.items():
-            stats, rows = validate(self.run, self.trainer, self.objective, loader, self.ranks)
+            stats, rows = validate(
+                self.trainer, self.objective, loader, self.ranks, limit=self.settings.feeding.max_valid_steps
+            )
             if metric not in stats:
                 raise ConfigError(
                     f"{metric!r} is not among what validation gives: {', '.join(stats)}",

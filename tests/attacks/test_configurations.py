@@ -12,7 +12,7 @@ from ecgfm.errors import ConfigError
 
 pytest.importorskip("hydra", reason="needs the extra [train]")
 
-CONFIGS = Path(__file__).resolve().parents[2] / "ecgfm" / "training" / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "ecgfm" / "cli" / "fairseq" / "configs"
 BASE = (CONFIGS / "diagnosis.yaml").read_text()
 DOUBLED = "\n".join(f'  y{i}: "${{common.y{i - 1}}}${{common.y{i - 1}}}"' for i in range(1, 40))
 TENFOLD = "\n".join("a%d: [%s]" % (i, ",".join(["'${a%d}'" % (i - 1)] * 10)) for i in range(1, 12))
@@ -75,7 +75,7 @@ FILES = {
     "include from elsewhere": ("defaults: [../../etc/passwd]\n", "a.yaml"),
     "another place to look": (BASE + "\nhydra: {searchpath: [file:///etc]}\ndefaults: [passwd]\n", "passwd"),
 }
-LIST = "import json; from ecgfm.training.config import compose\n"
+LIST = "import json; from ecgfm.cli.fairseq.compose import compose\n"
 TRY = """
 for name in json.load(open('names.json')):
     try: compose(name, (), '.')
@@ -142,7 +142,7 @@ OVERRIDES = {
 
 
 def test_overrides(tmp_path):
-    code = "from ecgfm.training.config import compose\nheld = 0\n"
+    code = "from ecgfm.cli.fairseq.compose import compose\nheld = 0\n"
     for name, words in OVERRIDES.items():
         code += f"try: compose('diagnosis', [{words}])\n"
         code += (
@@ -191,7 +191,7 @@ def test_mistakes_of_ours_are_named(tmp_path, monkeypatch):
     """What hydra raises of what nobody expects names the file, and keeps the cause."""
     import omegaconf
 
-    from ecgfm.training.config import compose
+    from ecgfm.cli.fairseq.compose import compose
 
     (tmp_path / "a.yaml").write_text(BASE)
 
@@ -202,6 +202,6 @@ def test_mistakes_of_ours_are_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="KeyError while it is composed.*defect of ecgfm") as caught:
         compose("a", (), tmp_path)
     assert isinstance(caught.value.__cause__, KeyError) and caught.value.path.endswith("a.yaml")
-    monkeypatch.setattr("ecgfm.training.config_files._checked_text", 7)
+    monkeypatch.setattr("ecgfm.cli.fairseq.files._checked_text", 7)
     with pytest.raises(TypeError):  # of our own line: no fault of the file
         compose("a", (), tmp_path)

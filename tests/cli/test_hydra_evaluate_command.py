@@ -158,7 +158,7 @@ def test_a_file_of_labels_that_the_checkpoint_lacks(made, command, tmp_path):
 
 def test_the_published_file(made, command, tmp_path):
     """A YAML file in which paths were taken out: those that are not read don't matter, the others are named."""
-    text = open(os.path.join(os.path.dirname(hydra.__file__), "..", "training", "configs", "diagnosis.yaml")).read()
+    text = open(os.path.join(os.path.dirname(hydra.__file__), "fairseq", "configs", "diagnosis.yaml")).read()
     text = text.replace("label_file: null", "label_file: <REDACTED>").replace(
         "model_path: ???", "model_path: <REDACTED>"
     )

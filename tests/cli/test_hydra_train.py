@@ -16,9 +16,10 @@ from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm import checkpoint
+from ecgfm.cli.fairseq.compose import compose
+from ecgfm.cli.fairseq.translate import settings_of
 from ecgfm.cli.hydra import train
 from ecgfm.ranks import Alone
-from ecgfm.training.config import compose
 from ecgfm.training.session import Session
 
 pytest.importorskip("hydra", reason="needs the extra [train]")
@@ -364,7 +365,7 @@ def test_a_kill_while_a_validation_is_made_up_for(data, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Session, "_save", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            Session(compose("diagnosis", finetuning(folder="parts")[2:]), Alone()).train()
+            Session(settings_of(compose("diagnosis", finetuning(folder="parts")[2:])), Alone()).train()
     assert [row["step"] for row in rows("parts/valid.csv")] == ["4"]
     assert train(finetuning(folder="parts")) == 0
     same_run(data / "whole", data / "parts")
@@ -464,7 +465,7 @@ def test_the_caveat_of_the_model_is_said_once(data, capsys):
 def test_warnings_are_lines(data, capsys, monkeypatch):
     import warnings
 
-    def warn(run, ranks):
+    def warn(settings, ranks, started):
         for _ in range(2):
             warnings.warn("the input is odd", ecgfm.InputWarning)
         return 0

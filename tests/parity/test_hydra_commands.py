@@ -14,9 +14,10 @@ pytest.importorskip("scipy", reason="the segments are .mat files: extra [io]")
 import ecgfm  # noqa: E402
 from ecgfm import checkpoint  # noqa: E402
 from ecgfm.cli import hydra  # noqa: E402
+from ecgfm.cli.fairseq.compose import compose  # noqa: E402
+from ecgfm.cli.fairseq.translate import settings_of  # noqa: E402
 from ecgfm.inference import open_store  # noqa: E402
 from ecgfm.ranks import Alone  # noqa: E402
-from ecgfm.training.config import compose  # noqa: E402
 from ecgfm.training.session import Session  # noqa: E402
 
 TINY = [
@@ -86,7 +87,7 @@ def test_going_on_from_a_checkpoint_of_the_original(golden):
     path = golden / "tiny/finetuned.pt"
     argv = [one for one in FINETUNING[:-2] if "model_path" not in one]
     argv += [f"model.model_path={golden}/tiny/pretrained.pt", f"checkpoint.restore_file={path}"]
-    session = Session(compose("diagnosis", argv), Alone())
+    session = Session(settings_of(compose("diagnosis", argv)), Alone())
     state = session.trainer.state()
     with checkpoint.read(path) as found:
         saved, last = found.extra_state, found.content["last_optimizer_state"]["state"]

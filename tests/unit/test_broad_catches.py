@@ -17,7 +17,7 @@ ALLOWED = {
     "io/__init__.py: _reading": "the outermost place of a reader: the defect is named, its cause kept",
     "data/build/stages.py: _read": "the outermost place of a source's reader, which may be a user's own: the same",
     "io/common.py: parsing": "libraries raise anything on a damaged file; a mistake of ours is raised again",
-    "training/config_files.py: _composed_by_hydra": "hydra raises anything; a mistake of ours is raised again",
+    "cli/fairseq/files.py: _composed_by_hydra": "hydra raises anything; a mistake of ours is raised again",
     "storage/npy.py: read_header": "NumPy's parser of Python text raises anything; none of our code is in it",
     "checkpoint/hub.py: _files": "what a lost connection raises depends on the HTTP client; one call of the library",
     "checkpoint/hub.py: _downloaded": "the same",

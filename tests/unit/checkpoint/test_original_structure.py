@@ -118,7 +118,7 @@ def test_the_whole_structure_of_the_original(tmp_path, shared):
 def test_defaults_are_those_of_the_commands():
     """The two tables, one of what is read and one of what is written, say the same where both do."""
     from ecgfm.checkpoint import original
-    from ecgfm.training.config import CONFIG_GROUPS, NAMED_GROUPS
+    from ecgfm.cli.fairseq.keys import CONFIG_GROUPS, NAMED_GROUPS
 
     differ = {("optimization", "lr"), ("common", "tensorboard_logdir"), ("model", "apply_mask")}
     differ |= {
@@ -153,7 +153,7 @@ def test_what_was_another_method_s_becomes_this_one_s(tmp_path):
 
 def test_going_on_from_an_export_begins_anew(tmp_path):
     """NaN is no best score, and there are no moments: an export is where a run may start."""
-    from ecgfm.training.saving import Restored
+    from ecgfm.training.restoring import Restored
 
     files.write(tmp_path / "a.pt")
     checkpoint.convert(tmp_path / "a.pt", tmp_path / "b.pt")

@@ -6,17 +6,13 @@ import os
 import pytest
 
 from ecgfm.errors import ConfigError, FormatError
-from ecgfm.training.config import CONFIG_GROUPS, Run
 from ecgfm.training.logs import CsvLog, Log
+from ecgfm.training.settings import Report
 
 
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
-
-
-def run_of(**common):
-    return Run({"common": CONFIG_GROUPS["common"] | {"log_format": "simple"} | common})
 
 
 def test_rows_and_new_columns(tmp_path):
@@ -56,7 +52,7 @@ def test_what_is_no_log(tmp_path, content):
 
 
 def test_lines_hold_no_controls(tmp_path, capsys):
-    log = Log(run_of(log_file=str(tmp_path / "log.txt")), tmp_path)
+    log = Log(Report(log_format="simple", log_file=str(tmp_path / "log.txt")), tmp_path)
     log.say("damaged segment skipped: \x1b[2J\u202ename\n: " + "x" * 5000)
     log.close()
     out = capsys.readouterr().out
@@ -74,5 +70,5 @@ def test_a_log_file_that_cannot_be(tmp_path, kind):
     if kind == "folder":
         path.mkdir()
     with pytest.raises(ConfigError) as caught:
-        Log(run_of(log_file=str(path)), tmp_path)
+        Log(Report(log_format="simple", log_file=str(path)), tmp_path)
     assert caught.value.field == "common.log_file"

@@ -105,7 +105,10 @@ REFUSED = {
         "bucket_selection": "a lead is drawn uniformly",
     },
     "model": {"all_gather": "ecgfm.cmsc_all_ranks=true compares the pairs of all ranks"},
-    "criterion": {"all_gather": "ecgfm.cmsc_all_ranks=true compares the pairs of all ranks"},
+    "criterion": {
+        "all_gather": "ecgfm.cmsc_all_ranks=true compares the pairs of all ranks",
+        "eps": "the smallest norm is fixed",
+    },
 }
 
 #: Keys that fairseq-signals does not know: its commands refuse a file that has them. All of the group ``ecgfm``, too.

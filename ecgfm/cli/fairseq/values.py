@@ -1,15 +1,21 @@
 """What the value of a configuration key may be: each kind is a function that gives the value to use, or refuses it."""
 
+from __future__ import annotations
+
 import ast
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
-from .._text import shown
-from ..errors import ConfigError
-from ..specs.blocks import conv_feature_layers
-from .config_keys import MISSING
+from ..._text import shown
+from ...errors import ConfigError
+from ...specs.blocks import conv_feature_layers
+from .keys import MISSING
 
 __all__ = ["checked", "is_placeholder", "numbers", "settings_of_text"]
+
+Kind = Callable[[Any], Any]
 
 MAX_TEXT = 20_000  # characters of a value
 _LARGEST = 1 << 53
@@ -23,7 +29,7 @@ class _Wrong(Exception):
 # ---- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _flag(value):
+def _flag(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in _WORDS:
@@ -31,7 +37,7 @@ def _flag(value):
     raise _Wrong("true or false")
 
 
-def _real(value):
+def _real(value: Any) -> Any:
     """A finite float of a number, or of the text of one."""
     if isinstance(value, str) and len(value) <= 100:
         try:
@@ -46,8 +52,8 @@ def _real(value):
     return value
 
 
-def _whole(low=-_LARGEST, high=_LARGEST):
-    def kind(value):
+def _whole(low: int = -_LARGEST, high: int = _LARGEST) -> Kind:
+    def kind(value: Any) -> int:
         wanted = "a whole number" if low == -_LARGEST else f"a whole number from {low} up"
         wanted = wanted if high == _LARGEST else f"a whole number from {low} to {high}"
         try:
@@ -61,8 +67,8 @@ def _whole(low=-_LARGEST, high=_LARGEST):
     return kind
 
 
-def _number(low=-math.inf, high=math.inf):
-    def kind(value):
+def _number(low: float = -math.inf, high: float = math.inf) -> Kind:
+    def kind(value: Any) -> float:
         wanted = "a number" if low == -math.inf else f"a number from {low} up"
         wanted = wanted if high == math.inf else f"a number from {low} to {high}"
         try:
@@ -76,7 +82,7 @@ def _number(low=-math.inf, high=math.inf):
     return kind
 
 
-def _text(value):
+def _text(value: Any) -> Any:
     if not isinstance(value, str):
         raise _Wrong("text (a number that is meant as text needs quotes)")
     if len(value) > MAX_TEXT or "\0" in value:
@@ -84,21 +90,21 @@ def _text(value):
     return value
 
 
-def _name(value):
+def _name(value: Any) -> Any:
     """Text that becomes part of a file name."""
     if "/" in _text(value):
         raise _Wrong("a name without slashes")
     return value
 
 
-def _texts(value):
+def _texts(value: Any) -> Any:
     """Text, or a list of texts."""
     for one in value if isinstance(value, list) else [value]:
         _text(one)
     return value
 
 
-def _leads(value):
+def _leads(value: Any) -> Any:
     for one in value if isinstance(value, list) else [value]:
         number = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 12
         if not number and not (isinstance(one, str) and len(one) <= 900):
@@ -106,10 +112,10 @@ def _leads(value):
     return value
 
 
-def _numbers(count=None):
+def _numbers(count: int | None = None) -> Kind:
     """Numbers as `numbers` takes them; the value stays as it is written."""
 
-    def kind(value):
+    def kind(value: Any) -> Any:
         wanted = "a list of numbers" if count is None else f"a list of {count} numbers"
         try:
             found = numbers(value, "")
@@ -122,7 +128,7 @@ def _numbers(count=None):
     return kind
 
 
-def _rates(value):
+def _rates(value: Any) -> Any:
     """Learning rates."""
     for one in numbers(_numbers()(value), ""):
         if not 0 <= one < math.inf:
@@ -130,7 +136,7 @@ def _rates(value):
     return value
 
 
-def _layers(value):
+def _layers(value: Any) -> Any:
     try:
         conv_feature_layers(value)
     except ConfigError:
@@ -138,20 +144,20 @@ def _layers(value):
     return value
 
 
-def _settings(value):
+def _settings(value: Any) -> Any:
     """A group of settings, or the text of one."""
     if not isinstance(value, dict):
         _text(value)
     return value
 
 
-def _any(value):
+def _any(value: Any) -> Any:
     return value
 
 
 _COUNT, _SIZE, _SHARE, _POSITIVE = _whole(0), _whole(1), _number(0, 1), _number(0)
 #: ``group.key``, ``_name.key`` or key -> kind, where the type of the default does not say it.
-_KINDS = {
+_KINDS: dict[str, Kind] = {
     "common.seed": _whole(0, (1 << 32) - 1),
     "common.log_interval": _COUNT,
     "common.fp16_scale_window": _SIZE,
@@ -234,7 +240,7 @@ _NULLABLE = {
 }
 
 
-def _kind(field, default):
+def _kind(field: str, default: object) -> Kind:
     if field in _KINDS:
         return _KINDS[field]
     if isinstance(default, bool):
@@ -248,7 +254,7 @@ def _kind(field, default):
     return _text  # paths and names
 
 
-def checked(field, value, default):
+def checked(field: str, value: Any, default: object) -> Any:
     """The value of a key as the run uses it.
 
     Parameters
@@ -278,7 +284,7 @@ def checked(field, value, default):
         raise ConfigError(f"{shown(value)} is not {wanted}", field=field) from None
 
 
-def is_placeholder(value):
+def is_placeholder(value: object) -> bool:
     """Whether a text stands where somebody took a path or a name out of a file: ``<REDACTED>``."""
     return (
         isinstance(value, str)
@@ -287,7 +293,7 @@ def is_placeholder(value):
     )
 
 
-def settings_of_text(value, field):
+def settings_of_text(value: Any, field: str) -> dict[Any, Any]:
     """A dict, or the text of one: ``"{'label_file': 'y.npy'}"``; none for null and an empty text.
 
     Raises
@@ -306,7 +312,7 @@ def settings_of_text(value, field):
     return found
 
 
-def numbers(value, field):
+def numbers(value: Any, field: str) -> list[float]:
     """A list of numbers from a list, a tuple, one number, or the text of one of these.
 
     Raises

@@ -4,15 +4,19 @@ Each file is checked before hydra and OmegaConf see it, since these expand alias
 ``${group.key}`` is filled in, here and not by OmegaConf.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import re
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
-from .._text import shown
-from ..errors import ConfigError, Error, MissingExtraError, is_defect
-from ..storage.inputs import read_input
-from .config_values import MAX_TEXT
+from ..._text import shown
+from ...errors import ConfigError, Error, MissingExtraError, is_defect
+from ...storage.inputs import read_input
+from .values import MAX_TEXT
 
 __all__ = ["composed"]
 
@@ -30,7 +34,7 @@ _TAGS = {"!"} | {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float",
 _REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)\s*\}")
 
 
-def composed(name, overrides, folder):
+def composed(name: str, overrides: list[str], folder: str) -> dict[str, Any]:
     """The configuration that a file and its overrides make, as plain dicts, lists, text and numbers.
 
     Parameters
@@ -77,7 +81,7 @@ def composed(name, overrides, folder):
 # ---- a file -----------------------------------------------------------------------------------------------------
 
 
-def _checked_text(path):
+def _checked_text(path: str) -> str:
     """The text of a YAML file whose size, depth and number of values, with aliases expanded, are within the limits."""
     import yaml
 
@@ -93,11 +97,13 @@ def _checked_text(path):
     return text
 
 
-def _check_events(events, path):
+def _check_events(events: Iterable[Any], path: str) -> None:
     """Count values and depth; an alias counts as much as what it stands for."""
     import yaml
 
-    sizes, open_nodes, total, references = {}, [], 0, 0
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = references = 0
     for event in events:
         size = None
         if isinstance(event, yaml.CollectionStartEvent):
@@ -129,18 +135,18 @@ def _check_events(events, path):
             raise _beyond(path, event, f"the tag {shown(tag)} is not read")
 
 
-def _check_scalar(event, path):
+def _check_scalar(event: Any, path: str) -> None:
     if len(event.value) > MAX_TEXT:
         raise _beyond(path, event, f"a value has more than {MAX_TEXT:,} characters")
     if event.implicit[0] and len(event.value) > MAX_DIGITS and set(event.value) <= _DIGITS:
         raise _beyond(path, event, f"a number has {len(event.value):,} characters")
 
 
-def _beyond(path, event, message):
+def _beyond(path: str, event: Any, message: str) -> ConfigError:
     return ConfigError(message, path=path, field=f"line {event.start_mark.line + 1}")
 
 
-def _not_yaml(path, error):
+def _not_yaml(path: str, error: Exception) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "not understood"
     return ConfigError(f"not YAML: {said}", path=path, field=None if mark is None else f"line {mark.line + 1}")
@@ -149,7 +155,7 @@ def _not_yaml(path, error):
 # ---- overrides --------------------------------------------------------------------------------------------------
 
 
-def _parsed(overrides):
+def _parsed(overrides: list[str]) -> tuple[list[str], list[str]]:
     """What hydra is to be told, and the keys that are to be taken out."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -168,7 +174,9 @@ def _parsed(overrides):
             field="overrides",
             remedy=_IN_A_FILE,
         )
-    parser, changes, removed = OverridesParser.create(), [], []
+    parser = OverridesParser.create()
+    changes: list[str] = []
+    removed: list[str] = []
     for text in overrides:
         _check_override(text)
         try:
@@ -188,7 +196,7 @@ def _parsed(overrides):
     return changes, removed
 
 
-def _check_override(text):
+def _check_override(text: str) -> None:
     if len(text) > MAX_OVERRIDE:
         raise ConfigError(
             f"{len(text):,} characters are more than the {MAX_OVERRIDE:,} that are read", field=text, remedy=_IN_A_FILE
@@ -200,7 +208,7 @@ def _check_override(text):
             raise ConfigError(f"it is nested more than {MAX_DEPTH} deep", field=text)
 
 
-def _remove(found, key):
+def _remove(found: Any, key: str) -> None:
     *path, last = key.split(".")
     for part in path:
         found = found.get(part) if isinstance(found, dict) else None
@@ -211,7 +219,7 @@ def _remove(found, key):
 # ---- hydra ------------------------------------------------------------------------------------------------------
 
 
-def _composed_by_hydra(name, changes, folder, path):
+def _composed_by_hydra(name: str, changes: list[str], folder: str, path: str) -> Any:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -244,7 +252,7 @@ def _composed_by_hydra(name, changes, folder, path):
         ) from error
 
 
-def _source_of(primary, folder):
+def _source_of(primary: str, folder: str) -> Any:
     """Where hydra gets its files from: the folder, each file checked first."""
     import yaml
     from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -252,7 +260,7 @@ def _source_of(primary, folder):
     from omegaconf import DictConfig, OmegaConf
 
     class Checked(FileConfigSource):
-        def load_config(self, config_path):
+        def load_config(self, config_path: str) -> ConfigResult:
             path = os.path.join(folder, self._normalize_file_name(config_path))
             text = _checked_text(path)
             try:
@@ -271,7 +279,7 @@ def _source_of(primary, folder):
     return Checked("main", folder)
 
 
-def _check_includes(found, path, primary):
+def _check_includes(found: Any, path: str, primary: bool) -> None:
     """A defaults list is hydra's way to include files: of the first file alone, as in fairseq-signals, and short."""
     from omegaconf import OmegaConf
 
@@ -299,10 +307,10 @@ def _check_includes(found, path, primary):
 class _Filling:
     """Fills in references to other keys."""
 
-    def __init__(self, found, path):
+    def __init__(self, found: Any, path: str) -> None:
         self.root, self.path, self.made = found, path, 0
 
-    def value(self, value, field, busy=()):
+    def value(self, value: Any, field: str, busy: tuple[str, ...] = ()) -> Any:
         """A value without references. `busy` are the keys that are being filled in."""
         self.made += 1
         if self.made > MAX_VALUES * 2 or len(busy) > MAX_DEPTH:
@@ -315,7 +323,7 @@ class _Filling:
             return self.text(value, field, busy)
         return value
 
-    def text(self, text, field, busy):
+    def text(self, text: str, field: str, busy: tuple[str, ...]) -> Any:
         match = _REFERENCE.fullmatch(text)
         if match:
             return self.other(match[1], field, busy)
@@ -339,7 +347,7 @@ class _Filling:
             )
         return "".join(parts)
 
-    def other(self, name, field, busy):
+    def other(self, name: str, field: str, busy: tuple[str, ...]) -> Any:
         if name in busy:
             raise ConfigError(f"${{{name}}} refers to itself", path=self.path, field=field)
         value = self.root
@@ -353,5 +361,5 @@ class _Filling:
         return self.value(value, field, (*busy, name))
 
 
-def _filled(found, path):
+def _filled(found: Any, path: str) -> Any:
     return _Filling(found, path).value(found, "")

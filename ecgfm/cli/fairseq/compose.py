@@ -1,23 +1,25 @@
-"""The configuration of a run, as fairseq-signals names it: groups, keys, defaults, YAML files and overrides."""
+"""The configuration of a run, as fairseq-signals names it, from a YAML file and overrides."""
+
+from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from .._text import shown
-from ..errors import ConfigError
-from .config_files import composed
-from .config_keys import CONFIG_GROUPS, MISSING, NAMED_GROUPS, OURS
-from .config_keys import NO_MEANING as _NO_MEANING
-from .config_keys import REFUSED as _REFUSED
-from .config_values import checked, is_placeholder, numbers
+from ..._text import shown
+from ...errors import ConfigError
+from .files import composed
+from .keys import CONFIG_GROUPS, MISSING, NAMED_GROUPS, NO_MEANING, OURS, REFUSED
+from .values import checked, is_placeholder
 
-__all__ = ["CONFIGS", "CONFIG_GROUPS", "MISSING", "NAMED_GROUPS", "Run", "compose", "numbers"]
+__all__ = ["CONFIGS", "Run", "compose"]
 
 #: The configurations that come with the package.
 CONFIGS = os.path.join(os.path.dirname(__file__), "configs")
 
 
-class Run(dict):
+class Run(dict[str, dict[str, Any]]):
     """The configuration of one run: group -> key -> value, every key with a value.
 
     Attributes
@@ -30,11 +32,17 @@ class Run(dict):
         As they were given.
     """
 
-    given = frozenset()
-    notices = ()
-    overrides = ()
+    given: frozenset[str] = frozenset()
+    notices: Sequence[str] = ()
+    overrides: Sequence[str] = ()
 
-    def need(self, key):
+    def copied(self) -> Run:
+        """The same configuration, whose groups can be changed."""
+        run = Run({group: dict(values) for group, values in self.items()})
+        run.given, run.notices, run.overrides = self.given, list(self.notices), self.overrides
+        return run
+
+    def need(self, key: str) -> Any:
         """The value of ``group.key``.
 
         Raises
@@ -47,7 +55,7 @@ class Run(dict):
             raise ConfigError("it is not given", field=key, remedy=f"Say {key}=...")
         return value
 
-    def path(self, key):
+    def path(self, key: str) -> Any:
         """The value of ``group.key``, which may be null: None, also where it is missing (``???``).
 
         Raises
@@ -61,11 +69,11 @@ class Run(dict):
             raise ConfigError(f"{shown(value)} stands in its place", field=key, remedy=f"Say {key}=...")
         return None if value == MISSING else value
 
-    def of_fairseq_signals(self, *, changed=False):
+    def of_fairseq_signals(self, *, changed: bool = False) -> dict[str, dict[str, Any]]:
         """Group -> key -> value, without the keys that fairseq-signals refuses; those of them that have another value
         than the default are there if `changed`."""
 
-        def wanted(group, key, value):
+        def wanted(group: str, key: str, value: object) -> bool:
             ours = group == "ecgfm" or key in OURS.get(group, ())
             return not ours or (changed and value != CONFIG_GROUPS[group].get(key))
 
@@ -77,7 +85,7 @@ class Run(dict):
         return found
 
 
-def compose(config_name, overrides=(), config_dir=None):
+def compose(config_name: str, overrides: Iterable[str] = (), config_dir: str | os.PathLike[str] | None = None) -> Run:
     """Read a YAML file and its overrides, as hydra does.
 
     Parameters
@@ -109,9 +117,11 @@ def compose(config_name, overrides=(), config_dir=None):
     return run
 
 
-def _checked(found, typed, own):
+def _checked(found: Mapping[str, Any], typed: set[str], own: bool) -> Run:
     """The run; `own` says that the file is the user's, so that its keys without a meaning are named too."""
-    run, given, notices = Run(), set(), []
+    run = Run()
+    given: set[str] = set()
+    notices: list[str] = []
     known = [*CONFIG_GROUPS, *NAMED_GROUPS]
     for group in found:
         if group not in known and group not in ("_name", "hydra", "job_logging_cfg"):
@@ -123,15 +133,15 @@ def _checked(found, typed, own):
             raise ConfigError(f"{shown(values)} is not a group of keys", field=group)
         name, defaults = _defaults(group, values)
         run[group] = {"_name": name, **_copied(defaults)}
-        silent = _NO_MEANING.get(group, {}) | _NO_MEANING.get(name, {})
+        silent = NO_MEANING.get(group, {}) | NO_MEANING.get(name, {})
         for key, value in values.items():
             if key == "_name":
                 continue
             field = f"{group}.{key}" if isinstance(key, str) else f"{group}.{shown(key)}"
             if key not in defaults and not (key == "lr" and group in ("optimizer", "lr_scheduler")):
                 raise ConfigError("there is no such key", field=field, remedy=_nearest(key, defaults))
-            if value != defaults.get(key) and key in _REFUSED.get(group, ()):
-                remedy = f"Leave it {str(defaults[key]).lower()}: {_REFUSED[group][key]}"
+            if key in REFUSED.get(group, ()) and not _is_default(field, value, defaults[key]):
+                remedy = f"Leave it {str(defaults[key]).lower()}: {REFUSED[group][key]}"
                 raise ConfigError(f"{shown(value)} is not supported", field=field, remedy=remedy)
             value = checked(field, value, defaults.get(key))
             if value != defaults.get(key) and key in silent and (own or field in typed):
@@ -144,7 +154,14 @@ def _checked(found, typed, own):
     return run
 
 
-def _defaults(group, values):
+def _is_default(field: str, value: object, default: object) -> bool:
+    try:
+        return bool(checked(field, value, default) == default)
+    except ConfigError:
+        return False
+
+
+def _defaults(group: str, values: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     """The ``_name`` of a group and the defaults of its keys."""
     name = values.get("_name")
     if group in CONFIG_GROUPS:
@@ -160,7 +177,7 @@ def _defaults(group, values):
     return name, names[name]
 
 
-def _derive(run, given):
+def _derive(run: Run, given: set[str]) -> None:
     """Set the keys that follow from others."""
     dataset, task, model = run["dataset"], run["task"], run["model"]
     for key in ("max_tokens", "batch_size"):
@@ -173,10 +190,10 @@ def _derive(run, given):
     run["optimizer"]["lr"] = run["lr_scheduler"]["lr"] = run["optimization"]["lr"]
 
 
-def _copied(defaults):
+def _copied(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, list) else value for key, value in defaults.items()}
 
 
-def _nearest(key, known):
+def _nearest(key: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(key)[:100], list(known), n=1, cutoff=0.5)
     return f"Did you mean {near[0]}?" if near else f"Known are {', '.join(sorted(known)[:40])}"

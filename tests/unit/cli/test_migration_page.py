@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ecgfm.training import config
+from ecgfm.cli.fairseq import compose
+from ecgfm.cli.fairseq import keys as table
+from ecgfm.errors import ConfigError
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migration.md").read_text()
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "migration.md").read_text()
 
 
 def tables():
@@ -22,9 +24,9 @@ def tables():
 
 
 def wanted():
-    for group, keys in config.CONFIG_GROUPS.items():
+    for group, keys in table.CONFIG_GROUPS.items():
         yield (group, None), keys
-    for group, names in config.NAMED_GROUPS.items():
+    for group, names in table.NAMED_GROUPS.items():
         for name, keys in names.items():
             yield (group, name), keys
 
@@ -50,33 +52,33 @@ def test_every_key_is_there(place, keys):
         told, state = rows[key]
         assert told == shown(default), key
         group = place[0]
-        if key in config._NO_MEANING.get(group, ()):
-            assert state == f"no meaning: {config._NO_MEANING[group][key]}", key
-        elif key in config._REFUSED.get(group, ()):
-            assert state == f"refused unless the default: {config._REFUSED[group][key]}", key
+        if key in table.NO_MEANING.get(group, ()):
+            assert state == f"no meaning: {table.NO_MEANING[group][key]}", key
+        elif key in table.REFUSED.get(group, ()):
+            assert state == f"refused unless the default: {table.REFUSED[group][key]}", key
         else:
             assert state.startswith(("works", "refused")), key
 
 
-@pytest.mark.parametrize("place", [(group, key) for group, keys in config._REFUSED.items() for key in keys])
+@pytest.mark.parametrize("place", [(group, key) for group, keys in table.REFUSED.items() for key in keys])
 def test_what_is_refused(place):
     pytest.importorskip("hydra", reason="needs the extra [train]")
     group, key = place
     name = "diagnosis" if key in ("path_dataset", "load_specific_lead") else "w2v_cmsc_rlm"
-    with pytest.raises(config.ConfigError, match=f"{group}.{key}: .* is not supported"):
-        config.compose(name, [f"{group}.{key}={'7' if group == 'dataset' else 'true'}"])
+    with pytest.raises(ConfigError, match=f"{group}.{key}: .* is not supported"):
+        compose.compose(name, [f"{group}.{key}={'7' if group == 'dataset' else 'true'}"])
 
 
 def test_what_means_nothing_is_said(tmp_path):
     pytest.importorskip("hydra", reason="needs the extra [train]")
-    run = config.compose("diagnosis", ["common.fp16=true", "+distributed_training.find_unused_parameters=True"])
+    run = compose.compose("diagnosis", ["common.fp16=true", "+distributed_training.find_unused_parameters=True"])
     assert [line.split("=")[0] for line in run.notices] == [
         "common.fp16",
         "distributed_training.find_unused_parameters",
     ]
-    assert not config.compose("diagnosis").notices  # of its own files the package says nothing
-    own = Path(config.CONFIGS, "diagnosis.yaml").read_text().replace("fp16: false", "fp16: true")
+    assert not compose.compose("diagnosis").notices  # of its own files the package says nothing
+    own = Path(compose.CONFIGS, "diagnosis.yaml").read_text().replace("fp16: false", "fp16: true")
     (tmp_path / "mine.yaml").write_text(own)
-    (line, *more) = config.compose("mine", config_dir=tmp_path).notices
+    (line, *more) = compose.compose("mine", config_dir=tmp_path).notices
     assert line == "common.fp16=True means nothing here: numbers are float32"
     assert [each.split("=")[0] for each in more] == ["common.all_gather_list_size"]

@@ -2,10 +2,11 @@
 
 import pytest
 
+from ecgfm.cli.fairseq import values as config_values
+from ecgfm.cli.fairseq.compose import compose
+from ecgfm.cli.fairseq.keys import CONFIG_GROUPS, NAMED_GROUPS, REFUSED
+from ecgfm.cli.fairseq.values import numbers
 from ecgfm.errors import ConfigError
-from ecgfm.training import config_values
-from ecgfm.training.config import CONFIG_GROUPS, NAMED_GROUPS, compose, numbers
-from ecgfm.training.config_keys import REFUSED
 
 KEYS = [(group, None, key, default) for group, keys in CONFIG_GROUPS.items() for key, default in keys.items()]
 KEYS += [

@@ -1,0 +1,163 @@
+"""Going on from a checkpoint: its weights and moments for the trainer, and what else it says."""
+
+import numpy as np
+
+from .. import checkpoint
+from .._text import shown
+from ..errors import CheckpointError
+
+__all__ = ["Restored", "restore"]
+
+_ANEW = "Say checkpoint.reset_optimizer=true to begin with a new optimizer"
+
+
+class Restored:
+    """What a checkpoint says beside the weights and moments, which `restore` has given to the trainer.
+
+    Attributes
+    ----------
+    epoch, batches : int
+        The epoch to go on with, and how many of its batches are done.
+    best : float or None
+        The best score of the first subset.
+    bests : dict of str to float
+        The best score of each subset.
+    patience : list
+        The best score and the validations since.
+    due : dict or None
+        Set if the validation of the last update was put off: whether that update was the ``end`` of an epoch, and
+        whether to ``save`` afterwards.
+    seconds : float
+    metrics, ours : dict
+    """
+
+    def __init__(self, extra, path):
+        iterator = extra.get("train_iterator")
+        iterator = iterator if isinstance(iterator, dict) else {}
+        self.epoch = _whole(iterator.get("epoch"), 1, path, "train_iterator.epoch")
+        self.batches = _whole(iterator.get("iterations_in_epoch"), 0, path, "train_iterator.iterations_in_epoch")
+        self.best = _number(extra.get("best"))
+        self.seconds = _number(extra.get("previous_training_time")) or 0.0
+        self.metrics = extra.get("metrics") if isinstance(extra.get("metrics"), dict) else {}
+        self.ours = extra.get("ecgfm") if isinstance(extra.get("ecgfm"), dict) else {}
+        bests = self.ours.get("best")
+        bests = {name: _number(value) for name, value in bests.items()} if isinstance(bests, dict) else {}
+        self.bests = {name: value for name, value in bests.items() if value is not None}
+        patience = self.ours.get("patience")
+        patience = patience if isinstance(patience, (list, tuple)) and len(patience) == 2 else (None, 0)
+        self.patience = [_number(patience[0]), _whole(patience[1], 0, path, "ecgfm.patience")]
+        due = self.ours.get("due")
+        self.due = {name: due.get(name) is True for name in ("end", "save")} if isinstance(due, dict) else None
+
+
+def restore(path, trainer, criterion, *, optimizer=True):
+    """Give a trainer the weights of a checkpoint, and the moments if so wished.
+
+    Returns
+    -------
+    Restored
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read, or is of another network, criterion or optimizer.
+    """
+    with checkpoint.read(path) as found:
+        state = trainer.state()
+        _check_same(path, found, state["parameters"])
+        history = found.content.get("optimizer_history")
+        history = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
+        loaded = {"parameters": {name: np.asarray(found.tensors[name]) for name in state["parameters"]}}
+        zeros = {name: np.zeros_like(values) for name, values in state["exp_avg"].items()}
+        loaded |= {"exp_avg": zeros, "exp_avg_sq": dict(zeros), "steps": dict.fromkeys(state["steps"], 0)}
+        loaded |= {"num_updates": 0, "skipped": 0, "epoch": 1, "seed": trainer.seed}
+        if optimizer:
+            if history.get("criterion_name") not in (None, criterion):
+                raise CheckpointError(
+                    f"it was trained with {shown(history['criterion_name'])}, this run has {criterion}",
+                    path=path,
+                    field="optimizer_history",
+                    remedy="Say checkpoint.reset_optimizer=true, or checkpoint.finetune_from_model=FILE",
+                )
+            loaded["num_updates"] = _whole(history.get("num_updates"), 0, path, "optimizer_history.num_updates")
+            ours = (found.extra_state or {}).get("ecgfm")
+            loaded["skipped"] = _whole(ours.get("skipped"), 0, path, "ecgfm.skipped") if isinstance(ours, dict) else 0
+            _take_moments(path, found, loaded, history)
+        restored = Restored(found.extra_state or {}, path)
+        trainer.load_state(loaded)
+        return restored
+
+
+def _check_same(path, found, own):
+    for name, values in own.items():
+        if name not in found.tensors:
+            raise CheckpointError("the checkpoint is of another network: it lacks this tensor", path=path, field=name)
+        if tuple(found.tensors[name].shape) != values.shape:
+            raise CheckpointError(
+                "the checkpoint is of another network: "
+                f"its shape is {tuple(found.tensors[name].shape)}, not {values.shape}",
+                path=path,
+                field=name,
+            )
+
+
+def _take_moments(path, found, loaded, history):
+    saved = found.content.get("last_optimizer_state")
+    saved = saved.get("state") if isinstance(saved, dict) else None
+    if not isinstance(saved, dict):
+        raise CheckpointError(
+            "the state of the optimizer is not in it", path=path, field="last_optimizer_state", remedy=_ANEW
+        )
+    if "FP16" in str(history.get("optimizer_name"))[:100]:
+        raise CheckpointError(
+            "its FP16Optimizer keeps the moments of all tensors as one, which can't be taken apart",
+            path=path,
+            field="last_optimizer_state",
+            remedy=_ANEW,
+        )
+    for place, name in enumerate(found.tensors):
+        entry = saved.get(place, saved.get(str(place)))
+        if entry is None or name not in loaded["exp_avg"]:
+            continue  # without updates so far, or frozen in this run
+        field = f"last_optimizer_state.state.{place}"
+        if not isinstance(entry, dict):
+            raise CheckpointError(f"{shown(entry)} is not a state of {name}", path=path, field=field, remedy=_ANEW)
+        for part in ("exp_avg", "exp_avg_sq"):
+            loaded[part][name] = _moments(entry.get(part), loaded[part][name].shape, path, f"{field}.{part}", name)
+        step = entry.get("step")
+        if getattr(step, "shape", None) == ():
+            step = float(np.asarray(step))
+        loaded["steps"][name] = _whole(step, None, path, f"{field}.step", remedy=_ANEW)
+
+
+def _moments(values, shape, path, field, name):
+    """A moment of a tensor, if it is one."""
+    there = getattr(values, "shape", None)
+    if there != shape:
+        what = shown(values) if not isinstance(there, tuple) else f"of shape {there}"
+        raise CheckpointError(f"it is {what}, {name} has the shape {shape}", path=path, field=field, remedy=_ANEW)
+    try:
+        values = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise CheckpointError("it is not numbers", path=path, field=field, remedy=_ANEW) from None
+    if not np.isfinite(values).all():
+        raise CheckpointError("a value is not finite", path=path, field=field, remedy=_ANEW)
+    return values
+
+
+def _whole(value, default, path, field, remedy=None):
+    """A whole number of a checkpoint; `default` where it is not there."""
+    if value is None and default is not None:
+        return default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise CheckpointError(f"{shown(value)} is not a whole number from 0 up", path=path, field=field, remedy=remedy)
+    return value
+
+
+def _number(value):
+    """A number of a checkpoint as a float; None for what is not one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e300:  # nor NaN
+        return None
+    return float(value)

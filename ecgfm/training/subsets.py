@@ -1,0 +1,228 @@
+"""Runs subsets through a checkpoint: the metrics of its criterion, and stores of what the network gives."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, FormatError, LabelError
+from ..inference.shared import SharedModel
+from ..inference.stores import Stores
+from ..model.model import load
+from ..ranks import Alone, Ranks
+from .logs import Log
+from .meters import Meters
+from .restoring import restore
+from .scoring import validate as validate_subset
+from .setting_up import load_dataset, load_loader, make_objective, pretraining_trainer
+from .settings import EvaluationSettings
+
+__all__ = ["EXTRACT", "infer", "validate"]
+
+#: What can be extracted.
+EXTRACT = ("output", "encoder_out", "saliency")
+
+
+def validate(settings: EvaluationSettings, ranks: Alone | Ranks | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Report the metrics of each subset, and write stores of what is to be extracted.
+
+    Parameters
+    ----------
+    settings : EvaluationSettings
+    ranks : Ranks, optional
+        Of pretraining, each rank calls this. Of a classifier, rank 0 does: the others `ecgfm.inference.shared.serve` a
+        model of this checkpoint.
+
+    Returns
+    -------
+    list of (str, dict)
+        Subset and metrics, of the last one last.
+
+    Raises
+    ------
+    Error
+        Before the first batch: of the settings, the checkpoint, the manifests and the stores' directory. Later: a
+        damaged segment, as rows must match the lines of the manifest; a disk that is full.
+    """
+    ranks = Alone() if ranks is None else ranks
+    return (_Classifier(settings, ranks) if settings.classifies else _Pretraining(settings, ranks)).work()
+
+
+def infer(settings: EvaluationSettings, ranks: Alone | Ranks | None = None) -> list[tuple[str, list[str]]]:
+    """Write stores of what is to be extracted of each subset. No labels are read.
+
+    Parameters and errors are those of `validate`.
+
+    Returns
+    -------
+    list of (str, list of str)
+        Subset and the stores written.
+    """
+    return _Classifier(settings, Alone() if ranks is None else ranks).work()
+
+
+class _Evaluation:
+    """A checkpoint and the subsets to run through it."""
+
+    model: Any = None
+
+    def __init__(self, settings: EvaluationSettings, ranks: Alone | Ranks, loading: Alone | Ranks) -> None:
+        self.settings, self.ranks = settings, ranks
+        self.objective = make_objective(settings)
+        feeding = settings.feeding
+        self.subsets = {name: load_dataset(feeding, name, training=False) for name in feeding.valid_subsets}
+        self.loaders = {}
+        for name, each in self.subsets.items():
+            each.check()
+            self.loaders[name] = load_loader(feeding, each, loading, shuffle=False)
+
+    def work(self) -> list[tuple[str, Any]]:
+        """Every subset in turn."""
+        log = Log(self.settings.report, self.settings.results_path, quiet=self.ranks.rank > 0)
+        try:
+            for notice in self.settings.notices:
+                log.say(notice)
+            return [(name, self.subset(name, log)) for name in self.subsets]
+        finally:
+            log.close()
+            if isinstance(self.model, SharedModel):
+                self.model.close()
+
+    def subset(self, name: str, log: Log) -> Any:
+        """Metrics or stores of a subset."""
+        raise NotImplementedError
+
+
+class _Pretraining(_Evaluation):
+    """The losses of a pretrained model."""
+
+    def __init__(self, settings: EvaluationSettings, ranks: Alone | Ranks) -> None:
+        super().__init__(settings, ranks, loading=ranks)
+        self.trainer = pretraining_trainer(settings, seed=settings.seed)
+        restore(settings.checkpoint, self.trainer, self.objective.criterion, optimizer=False)
+        self.trainer.num_updates, self.trainer.expected = settings.updates, None
+
+    def subset(self, name: str, log: Log) -> dict[str, Any]:
+        limit = self.settings.feeding.max_valid_steps
+        stats, _ = validate_subset(
+            self.trainer, self.objective, self.loaders[name], self.ranks, limit=limit, all_signals=True
+        )
+        stats["num_updates"] = self.settings.updates
+        log.total(name, stats, 1)
+        return stats
+
+
+class _Classifier(_Evaluation):
+    """The metrics of a classifier, and what the network gives."""
+
+    def __init__(self, settings: EvaluationSettings, ranks: Alone | Ranks) -> None:
+        self.model = load(settings.checkpoint)
+        if self.model.caveat is not None:
+            print(f"ecgfm: {self.model.caveat}.", file=sys.stderr)
+        if ranks.size > 1:
+            self.model = SharedModel(self.model, ranks)
+        super().__init__(settings, ranks, loading=Alone())
+        self.labelled, self.extract = settings.labelled, settings.extract
+        for data in self.subsets.values():
+            self._check_data(data)
+        self.pos_weight = self._pos_weight()
+
+    def _check_data(self, data: Any) -> None:
+        if self.labelled and data.num_labels != self.model.num_labels:
+            labels = self.settings.feeding.label_file
+            raise LabelError(
+                f"{data.num_labels} labels, the checkpoint has {self.model.num_labels}",
+                path=data.path if labels == "file" else labels,
+                field="task.label_file",
+                remedy=f"Give the labels that {self.model.source} was trained with",
+            )
+        leads = int(self.model.config["in_d"])
+        if data.num_leads != leads:
+            message = f"{data.num_leads} leads, the checkpoint takes {leads}"
+            raise ConfigError(message, path=data.path, field="model.in_d")
+
+    def _pos_weight(self) -> NDArray[np.float32] | None:
+        given, count = self.settings.start.pos_weight, self.model.num_labels
+        if given is None:
+            return None
+        weights = np.array(given, np.float32)
+        if weights.shape != (count,):
+            raise LabelError(f"{len(weights)} weights, the checkpoint has {count} labels", field="criterion.pos_weight")
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise LabelError("a weight is negative or not finite", field="criterion.pos_weight")
+        return weights
+
+    # ---- the work -----------------------------------------------------------------------------------
+
+    def subset(self, name: str, log: Log) -> Any:
+        data, results = self.subsets[name], self.settings.results_path
+        stores = Stores(results, name, self._shapes(data)) if self.extract else None
+        meters, logits, y = Meters(), [], []
+        with stores or nullcontext():
+            padded = False
+            for batch in self.loaders[name].epoch(1):
+                out = self.model(batch.x, batch.padding_mask, attention="saliency" in self.extract)
+                if stores is not None:
+                    padded |= self._store(stores, data, batch, out)
+                if self.labelled:
+                    self.objective.log(meters.log, self.objective.sums(out.logits, batch.y, self.pos_weight))
+                    logits.append(out.logits)
+                    y.append(batch.y)
+            if stores is not None and "encoder_out" in self.extract and not padded:
+                stores.drop("padding_mask")
+        if stores is not None:
+            log.say(f"written: {', '.join(stores.paths)}", name)
+        if not self.labelled:
+            return [] if stores is None else stores.paths
+        stats, labels = self.objective.shown(meters), self.model.labels
+        stats["nsignals"] = meters.sum("nsignals")
+        stats, rows = self.objective.ranking(stats, np.concatenate(logits), np.concatenate(y), labels)
+        stats["num_updates"] = self.settings.updates
+        log.total(name, stats, 1)
+        log.labels(name, self.settings.updates, rows)
+        return stats
+
+    def _shapes(self, data: Any) -> dict[str, Any]:
+        """The arrays of a subset's stores: name -> shape and number type."""
+        config, n = self.model.config, len(data)
+        tokens, labels = self.model.tokens(int(data.sizes.max())), self.model.num_labels
+        shapes = {}
+        if "output" in self.extract:
+            shapes["outputs"] = ((n, labels), "float32")
+            if self.labelled:
+                shapes["targets"] = ((n, labels), "float32")
+        if "encoder_out" in self.extract:
+            shapes["encoder_out"] = ((n, tokens, int(config["encoder_embed_dim"])), "float32")
+            shapes["padding_mask"] = ((n, tokens), "bool")
+        if "saliency" in self.extract:
+            shapes["saliency"] = ((n, int(config["encoder_layers"]), tokens, tokens), "float32")
+        return shapes
+
+    def _store(self, stores: Stores, data: Any, batch: Any, out: Any) -> bool:
+        """Write a batch; whether a row of it is padded."""
+        longest, count = self.model.tokens(int(data.sizes.max())), out.tokens.shape[1]
+        if count > longest:
+            said = int(data.sizes.max())
+            message = f"a segment has {batch.x.shape[2]} samples, the manifest says {said} at most"
+            raise FormatError(message, path=data.path)
+        if "output" in self.extract:
+            stores.write("outputs", out.logits)
+            if self.labelled:
+                stores.write("targets", batch.y)
+        more, mask = longest - count, None
+        if "encoder_out" in self.extract:
+            valid = np.full(len(batch), batch.x.shape[2])
+            if batch.padding_mask is not None:
+                valid -= batch.padding_mask.sum(axis=1)
+            tokens = np.array([self.model.tokens(int(n)) for n in valid])
+            mask = np.arange(longest) >= tokens[:, None]
+            stores.write("encoder_out", np.pad(out.tokens, ((0, 0), (0, more), (0, 0))) if more else out.tokens)
+            stores.write("padding_mask", mask)
+        if "saliency" in self.extract:
+            wide = ((0, 0), (0, 0), (0, more), (0, more))
+            stores.write("saliency", np.pad(out.attention, wide) if more else out.attention)
+        return mask is not None and bool(mask.any())
