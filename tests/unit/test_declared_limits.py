@@ -1,0 +1,190 @@
+"""Every limit that a function or a class of settings declares is held: values of every wrong kind are refused by name.
+
+A call with right arguments says which parameters are held against which rules; it is then repeated with values that the
+rules do not allow. Nothing has to be listed but one right call of each function.
+"""
+
+import importlib
+import inspect
+import math
+import pkgutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import weights
+from fakes import FakeModel
+from made_segments import make_split
+
+import ecgfm
+from ecgfm import validation
+from ecgfm.data import Dataset, Loader, assign_splits, batches
+from ecgfm.data.tables.subset import subset_manifest
+from ecgfm.ecg import augment, simulate
+from ecgfm.training.masks import compute_mask_indices
+from ecgfm.validation import MISSING, Choice, Flag, Number, Numbers, Settings, Whole
+
+PACKAGE = Path(ecgfm.__file__).parent
+NOT_VALUES = ["no such", b"x", [], {}, [[1]], (), object(), 1j, print, math.nan, math.inf, np.ones((2, 2)), 10**4000]
+
+
+# ---- values that a rule does not allow ---------------------------------------------------------------------------
+
+
+def wrong_values(rule):
+    """Values of a wrong type, and those just beyond the limits."""
+    found = [*NOT_VALUES, *([] if rule.none else [None])]
+    if isinstance(rule, Numbers):
+        inner = [value for value in wrong_values(rule.each) if not isinstance(value, (list, tuple, dict, np.ndarray))]
+        count = rule.count or 1
+        return [
+            *found,
+            True,
+            1.0,
+            *([value] * count for value in inner),
+            *([[0.5] * (count + 1)] if rule.count else []),
+        ]
+    if isinstance(rule, Number):
+        steps = [(rule.at_least, -1), (rule.above, 0), (rule.at_most, 1), (rule.below, 0)]
+        return [*found, True, *(limit + step for limit, step in steps if limit is not None)]
+    if isinstance(rule, Whole):
+        most = [1 << 62] if rule.at_most is None else [rule.at_most + 1]
+        return [*found, True, 0.5 + rule.at_least, rule.at_least - 1, *most]
+    if isinstance(rule, Flag):
+        return [*found, 2, 1.0]
+    return found if isinstance(rule, Choice) else NOT_VALUES[:3]
+
+
+def settings_classes():
+    for info in pkgutil.walk_packages(ecgfm.__path__, "ecgfm."):
+        if info.name.rpartition(".")[2] not in ("__main__", "_core"):
+            importlib.import_module(info.name)
+    found, waiting = [], [Settings]
+    while waiting:
+        children = waiting.pop().__subclasses__()
+        found += [one for one in children if one.__module__.startswith("ecgfm.")]
+        waiting += children
+    return sorted({one.__qualname__: one for one in found}.values(), key=lambda one: one.__qualname__)
+
+
+FIELDS = [(one, name, rule) for one in settings_classes() for name, rule in one.rules().items()]
+
+
+@pytest.mark.parametrize("settings, name, rule", FIELDS, ids=[f"{s.__name__}.{n}" for s, n, _ in FIELDS])
+def test_settings_hold_their_limits(settings, name, rule):
+    for value in wrong_values(rule):
+        with pytest.raises(ecgfm.Error) as found:
+            settings.of(dict.fromkeys(required(settings), 1) | {name: value})
+        assert len(str(found.value)) < 1000
+        assert found.value.field == name or required(settings)
+
+
+def required(settings):
+    fields = settings.__dataclass_fields__.values()
+    return [one.name for one in fields if one.default is MISSING and one.default_factory is MISSING]
+
+
+# ---- functions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("split")
+    make_split(folder, records=4)
+    return folder
+
+
+def cases(folder):
+    """Name -> a function and right arguments for it."""
+    record = simulate(seed=1, duration_s=10)
+    x, rng = np.zeros((12, 600)), np.random.RandomState(0)
+    data = Dataset(folder / "train.tsv", training=True)
+    config = weights.SMALL | {"num_labels": 2}
+    model = ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)))
+    segments, y = np.zeros((4, 12, 400), np.float32), np.eye(2)[[0, 1, 0, 1]]
+    fake = FakeModel()
+    dates, groups = [f"2020-01-0{i + 1}" for i in range(4)], ["a", "a", "b", "b"]
+    both = {"groups": groups, "dates": dates, "fractions": "0.5,0.5", "split_labels": "a,b"}
+    return {
+        "model": (model, (segments,), {"layer": 1}),
+        "predict": (ecgfm.predict, (fake, [record]), {"batch_size": 2, "readers": 0, "aggregate": "mean"}),
+        "predict_to": (
+            ecgfm.inference.predict_to, (fake, [record], folder / "p.csv"), {"aggregate": "max", "overwrite": True},
+        ),
+        "evaluate": (
+            ecgfm.evaluate, (fake, [record], np.ones((1, 5))),
+            {"bootstrap": 2, "confidence": 0.9, "seed": 1, "aggregate": "mean", "readers": 0},
+        ),
+        "saliency": (ecgfm.saliency, (model, [record]), {"layer": 1, "reduction": "received", "batch_size": 1}),
+        "plot": (ecgfm.plot, (record,), {"start_s": 0, "duration_s": 2}),
+        "embedding_map": (ecgfm.view.project, (np.eye(4),), {"method": "pca"}),
+        "assign_splits": (assign_splits, (4, "grouped_temporal"), {"seed": 1, "filter_strategy": "a", **both}),
+        "subset_manifest": (subset_manifest, (folder,), {"percent": 0.5, "seed": 1, "save_dir": folder / "half"}),
+        "batches": (
+            batches, ([5, 6],), {"batch_size": 1, "max_tokens": 9, "required_batch_size_multiple": 1, "seed": 1},
+        ),
+        "Dataset": (Dataset, (folder / "train.tsv",), {"max_sample_size": 9, "min_sample_size": 0, "seed": 1}),
+        "Loader": (
+            Loader, (data,),
+            {"batch_size": 2, "rank": 0, "ranks": 1, "threads": 0, "ahead": 1, "max_bad_segments": 0.1,
+             "curriculum": 0},
+        ),
+        "random_leads_masking": (augment.random_leads_masking, (x,), {"p": 0.5, "mask_leads_prob": 0.5, "rng": rng}),
+        "masks": (
+            compute_mask_indices, ((2, 20), None),
+            {"mask_prob": 0.5, "mask_length": 2, "mask_type": "uniform", "mask_other": 1, "min_masks": 0,
+             "min_space": 0, "rng": rng},
+        ),
+        "finetune": (
+            ecgfm.finetune, (model, segments, y),
+            {"epochs": 1, "batch_size": 4, "update_freq": 1, "patience": 1, "valid": (segments, y), "seed": 1,
+             "progress": False},
+        ),
+    }  # fmt: skip
+
+
+CASES = ("Dataset", "Loader", "assign_splits", "batches", "embedding_map", "evaluate", "finetune")
+CASES += ("subset_manifest", "masks", "model", "plot", "predict", "predict_to", "random_leads_masking", "saliency")
+
+
+def default_of(function, name):
+    """The default of a parameter; what is handed on to another function has none."""
+    found = inspect.signature(function).parameters.get(name)
+    return None if found is None else found.default
+
+
+def watched(call, monkeypatch):
+    """(module, field) -> the rule, of what was held against a rule in a call."""
+    found, take = {}, validation.checked
+
+    def noted(value, rule, field):
+        found[sys._getframe(1).f_globals["__name__"], field] = rule
+        return take(value, rule, field)
+
+    with monkeypatch.context() as patched:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("ecgfm") and getattr(module, "checked", None) is take:
+                patched.setattr(module, "checked", noted)
+        call()
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_functions_hold_their_limits(name, split, monkeypatch):
+    function, given, named = cases(split)[name]
+    found = watched(lambda: function(*given, **named), monkeypatch)
+    rules = {field: rule for (_, field), rule in found.items()}
+    alias = {"grouped_temporal_filter_strategy": "filter_strategy"}
+    tried = {alias.get(field, field): rule for field, rule in rules.items() if alias.get(field, field) in named}
+    assert tried, rules
+    for parameter, rule in tried.items():
+        optional = default_of(function, parameter) is None
+        for value in wrong_values(rule):
+            if value is None and optional:
+                continue
+            with pytest.raises(ecgfm.Error) as error:
+                function(*given, **named | {parameter: value})
+            assert len(str(error.value)) < 1000, parameter
+            assert error.value.field in (parameter, "grouped_temporal_filter_strategy"), (parameter, value)
