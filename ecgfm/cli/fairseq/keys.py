@@ -1,7 +1,7 @@
 """The tables of the configuration: groups, keys and defaults as fairseq-signals has them, and what is not done here."""
 
-from ..specs.original import GROUPS, MISSING
-from ..specs.original import NAMED_GROUPS as ORIGINAL
+from ...specs.original import GROUPS, MISSING
+from ...specs.original import NAMED_GROUPS as ORIGINAL
 
 __all__ = ["CONFIG_GROUPS", "MISSING", "NAMED_GROUPS", "NO_MEANING", "OURS", "REFUSED"]
 
