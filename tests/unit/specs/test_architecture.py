@@ -8,11 +8,11 @@ import pytest
 import weights
 
 import ecgfm
+from ecgfm.cli.fairseq.keys import NAMED_GROUPS
 from ecgfm.errors import ConfigError
 from ecgfm.kernels import core
 from ecgfm.specs.architecture import KINDS, OPTIONAL, Architecture, architecture_keys
 from ecgfm.specs.known import MIMIC_IV_ECG
-from ecgfm.training.config import NAMED_GROUPS
 from ecgfm.validation import Whole
 
 SMALL = {name: weights.SMALL[name] for name in architecture_keys("pretraining")}
