@@ -1,5 +1,11 @@
 """The architecture of a checkpoint: from its own configuration, checked against the shapes of its tensors."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
 from ..errors import CheckpointError, ConfigError
 from ..kernels import core
 from ..specs.architecture import Architecture, architecture_keys
@@ -7,13 +13,16 @@ from .plain import Refused
 
 __all__ = ["architecture", "check_tensors", "kind_of", "settings_of"]
 
+Shapes = Mapping[str, Sequence[int]]
+Path = str | os.PathLike[str] | None
+
 # fairseq-signals saves the finetuning configuration, whose encoder sizes nothing had to agree with.
 _REMEDY = (
     "If the file states other settings than those the model was trained with, put them right with "
     "ecgfm convert --set KEY=VALUE"
 )
-# Samples that the shortest segment may need, and bytes that the largest intermediate results of one segment of
-# ECG-FM may take: beyond them a small file takes any amount of memory. ECG-FM's large model takes 4 MB.
+# Samples that the shortest segment may need, and bytes that the largest intermediate results of one segment
+# may take: beyond them a small file takes any amount of memory. ECG-FM's large model takes 4 MB.
 MAX_SAMPLES = 1_000_000
 MAX_WORK = 200 << 20
 MAX_PARAMETERS = 1 << 31
@@ -24,7 +33,7 @@ _HEADS = ("quantizer.", "project_q.", "target_glu.", "final_proj.")
 _NESTED = ("args", "w2v_args")
 
 
-def kind_of(names):
+def kind_of(names: Iterable[str]) -> str | None:
     """The kind of model that tensors of these names are: classifier, pretraining or encoder; None for none of them."""
     names = set(names)
     if "proj.weight" in names and any(name.startswith("encoder.encoder.layers.") for name in names):
@@ -34,7 +43,7 @@ def kind_of(names):
     return "pretraining" if any(name.startswith(_HEADS) for name in names) else "encoder"
 
 
-def settings_of(content):
+def settings_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """The model's settings in a checkpoint: ``cfg["model"]``, or the flat ``args`` of old ones; None if absent."""
     cfg = content.get("cfg")
     if isinstance(cfg, dict) and isinstance(cfg.get("model"), dict):
@@ -45,7 +54,9 @@ def settings_of(content):
     return None
 
 
-def architecture(settings, kind, shapes, *, changes=None, path=None):
+def architecture(
+    settings: dict[str, Any], kind: str, shapes: Shapes, *, changes: Mapping[str, Any] | None = None, path: Path = None
+) -> Architecture:
     """The architecture under the keys of fairseq-signals, complete for `kind`, which gives just these tensors.
 
     A finetuned model took its encoder from a pretraining checkpoint. Where the file holds that checkpoint's own
@@ -85,7 +96,7 @@ def architecture(settings, kind, shapes, *, changes=None, path=None):
     errors = []
     for candidate in candidates:
         try:
-            found = _architecture(candidate | (changes or {}), kind, shapes, path)
+            found = _architecture(candidate | dict(changes or {}), kind, shapes, path)
             check_tensors(found.config(), kind, shapes, path=path)
             return found
         except CheckpointError as error:
@@ -93,7 +104,7 @@ def architecture(settings, kind, shapes, *, changes=None, path=None):
     raise errors[-1]
 
 
-def _nested(settings):
+def _nested(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for key in _NESTED:
         nested = settings.get(key)
         if isinstance(nested, dict):
@@ -102,7 +113,7 @@ def _nested(settings):
                 yield {key: model[key] for key in architecture_keys("encoder") if key in model}
 
 
-def _architecture(settings, kind, shapes, path):
+def _architecture(settings: Mapping[str, Any], kind: str, shapes: Shapes, path: Path) -> Architecture:
     given = {key: settings.get(key) for key in architecture_keys(kind)}
     given = {key: value for key, value in given.items() if value is not None and not isinstance(value, Refused)}
     if kind == "classifier" and len(shapes.get("proj.weight", ())) == 2:
@@ -113,7 +124,7 @@ def _architecture(settings, kind, shapes, path):
         raise CheckpointError(error.message, path=path, field=error.field, remedy=error.remedy or _REMEDY) from None
 
 
-def check_tensors(config, kind, shapes, *, path=None):
+def check_tensors(config: dict[str, Any], kind: str, shapes: Shapes, *, path: Path = None) -> None:
     """Raise CheckpointError unless the shapes are those that the configuration describes.
 
     Tensors beyond those are an error where they would be part of the network that runs (a further layer, a bias), not

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from ..errors import ConfigError
 from ..validation import Settings, check_known, flag, one_of, whole
@@ -57,14 +57,6 @@ class Architecture(Settings):
     latent_dim: int = _only("pretraining", whole(0, at_most=32768))
     final_dim: int = _only("pretraining", whole(256, at_least=1, at_most=32768))
     target_glu: bool = _only("pretraining", flag(False))
-
-    #: What ECG-FM's large model has other than the base.
-    LARGE: ClassVar[Mapping[str, int]] = {
-        "encoder_layers": 24,
-        "encoder_embed_dim": 1024,
-        "encoder_ffn_embed_dim": 4096,
-        "encoder_attention_heads": 16,
-    }
 
     @classmethod
     def of_kind(

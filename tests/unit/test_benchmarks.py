@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ecgfm.kernels import core
+from ecgfm.specs.architecture import Architecture
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NOWHERE = "/nowhere/python"
@@ -58,7 +59,7 @@ def test_operations_are_two_for_each_weight_and_token(size):
     common = module("common")
     config = common.model_config(size)
     steps = common.token_counts(config)
-    assert steps == [1250, 625, 312, 156]
+    assert steps == [1250, 625, 312, 156] == Architecture.of_config(config).steps(2500)
     expected = config["encoder_layers"] * 4 * 156 * 156 * config["encoder_embed_dim"]
     for name, shape in common.parameter_shapes(config).items():
         if len(shape) < 2 or name.endswith("original0"):
