@@ -1,10 +1,19 @@
 """Named errors: which file, which field, what is wrong, what to do."""
 
+from __future__ import annotations
+
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._text import printable, short, short_path
+
+if TYPE_CHECKING:
+    from ._types import StrPath
+
+E = TypeVar("E", bound="Error")
+X = TypeVar("X", bound=BaseException)
 
 __all__ = [
     "Error",
@@ -45,14 +54,16 @@ class Error(ValueError):
         of the error shortens it.
     """
 
-    def __init__(self, message, *, path=None, field=None, remedy=None):
-        self.message = short(str(message), _MOST_MESSAGE)
+    def __init__(
+        self, message: object, *, path: StrPath | None = None, field: object = None, remedy: object = None
+    ) -> None:
+        self.message: str = short(str(message), _MOST_MESSAGE)
         self.path = None if path is None else str(path)
         self.field = None if field is None else short(str(field), _MOST_FIELD)
         self.remedy = None if remedy is None else short(str(remedy), _MOST_REMEDY)
         super().__init__(self.message)
 
-    def __str__(self):
+    def __str__(self) -> str:
         """One line that a terminal can show, whatever the file holds that it speaks of."""
         where = ": ".join(part for part in (self.path and short_path(self.path), self.field) if part)
         text = f"{where}: {self.message}" if where else self.message
@@ -60,11 +71,11 @@ class Error(ValueError):
             return printable(text)
         return printable(f"{text}. {self.remedy}{'' if self.remedy.endswith(('?', '!', '...')) else '.'}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.path, self.field, self.remedy)
 
 
-def _rebuild(cls, message, path, field, remedy):
+def _rebuild(cls: type[E], message: object, path: str | None, field: str | None, remedy: str | None) -> E:
     return cls(message, path=path, field=field, remedy=remedy)
 
 
@@ -95,7 +106,9 @@ class ConfigError(Error):
 class MissingExtraError(Error, ImportError):
     """An optional library is needed for this and is not installed."""
 
-    def __init__(self, message, *, path=None, field=None, remedy=None):
+    def __init__(
+        self, message: object, *, path: StrPath | None = None, field: object = None, remedy: object = None
+    ) -> None:
         super().__init__(message, path=path, field=field, remedy=remedy)
 
 
@@ -103,7 +116,7 @@ class InputWarning(UserWarning):
     """What was given is evidently not what the model, or the function, was made for; the result may be wrong."""
 
 
-def kept(error):
+def kept(error: E) -> E:
     """The error as it may be kept: without its traceback and what else holds the arrays that it arose from.
 
     Of a mistake of ours that it was made of (its ``__cause__``, if that is no `Error`), the end of the traceback is
@@ -111,12 +124,12 @@ def kept(error):
     """
     cause = error.__cause__
     if cause is not None and not isinstance(cause, Error):
-        error.debug = sys.intern("".join(traceback.format_exception(cause))[-_MOST_DEBUG:])
+        vars(error)["debug"] = sys.intern("".join(traceback.format_exception(cause))[-_MOST_DEBUG:])
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
 
 
-def is_defect(error):
+def is_defect(error: BaseException) -> bool:
     """Whether an exception is a mistake of ours: it arose in a line of this package itself, and is of a kind that
     damaged data don't explain.
     """
@@ -124,20 +137,20 @@ def is_defect(error):
     return isinstance(error, _DEFECTS) and bool(frames) and frames[-1].filename.startswith(_PACKAGE)
 
 
-def carried(error):
+def carried(error: X) -> X:
     """The exception as another process can take it: where it arose and its traceback go with it as text."""
-    error.place, error.debug = _place(error), "".join(traceback.format_exception(error))[-_MOST_DEBUG:]
+    vars(error).update(place=_place(error), debug="".join(traceback.format_exception(error))[-_MOST_DEBUG:])
     return error
 
 
-def defect(error):
+def defect(error: BaseException) -> str:
     """What is said of a mistake of ours, in one line: what was raised, and where in the package."""
     place = getattr(error, "place", None) or _place(error)
     text = short(f"{type(error).__name__}{place}: {error}".rstrip(": "), 2 * _MOST_FIELD)
     return printable(f"a defect of ecgfm: {text}. --debug shows the traceback.")
 
 
-def _place(error):
+def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = next((each for each in reversed(frames) if each.filename.startswith(_PACKAGE)), None)
     return "" if where is None else f" in {os.path.relpath(where.filename, _PACKAGE)}, line {where.lineno}"

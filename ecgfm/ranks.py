@@ -3,20 +3,27 @@
 ``communicator()`` says which. Nothing here imports MPI unless the process was started as one of several ranks.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
 import time
 import traceback
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._text import printable
 from .errors import ConfigError, Error, MissingExtraError, defect
 from .kernels import set_num_threads
+
+T = TypeVar("T")
 
 __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 
@@ -36,34 +43,41 @@ class Alone:
 
     rank, size = 0, 1
 
-    def sum(self, values):
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
         """Sum an array over all ranks, in place; all ranks get the same bits."""
         return values
 
-    def gather(self, value):
+    def gather(self, value: T) -> list[T]:
         """What each rank gives, in the order of ranks, on all of them. Small things: they are pickled."""
         return [value]
 
-    def collect(self, value):
+    def collect(self, value: T) -> list[T] | None:
         """What each rank gives, in the order of ranks, on rank 0; None on the others."""
         return [value]
 
-    def scatter(self, values):
+    def scatter(self, values: Sequence[T] | None) -> T:
         """Of the list that rank 0 gives, each rank gets its item."""
+        assert values is not None  # on rank 0
         return values[0]
 
-    def broadcast(self, value):
+    def broadcast(self, value: T) -> T:
         """What rank 0 gives, on all ranks."""
         return value
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Wait until all ranks are here."""
 
-    def ending_together(self):
+    def ending_together(self) -> AbstractContextManager[None]:
         """A context manager: an exception in it ends all ranks, with its message and exit status, and not just this."""
         return nullcontext()
 
-    def __repr__(self):
+    def end(self, status: int, message: object = None) -> NoReturn:
+        """End this process with this exit status and message."""
+        if message is not None:
+            print(message, file=sys.stderr)
+        raise SystemExit(status)
+
+    def __repr__(self) -> str:
         return "Alone()"
 
 
@@ -81,13 +95,13 @@ class Ranks:
         Without mpi4py.
     """
 
-    def __init__(self, comm=None):
+    def __init__(self, comm: Any = None) -> None:
         mpi = _mpi()
         self._mpi = mpi
         self._comm = mpi.COMM_WORLD if comm is None else comm
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
 
-    def sum(self, values):
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
         flat = values.reshape(-1)
         if not np.shares_memory(flat, values):
             raise ConfigError("it is not contiguous", field="values")
@@ -95,33 +109,37 @@ class Ranks:
             self._comm.Allreduce(self._mpi.IN_PLACE, flat[start : start + PIECE], op=self._mpi.SUM)
         return values
 
-    def gather(self, value):
-        return self._comm.allgather(value)
+    def gather(self, value: T) -> list[T]:
+        found: list[T] = self._comm.allgather(value)
+        return found
 
-    def collect(self, value):
-        return self._comm.gather(value, root=0)
+    def collect(self, value: T) -> list[T] | None:
+        found: list[T] | None = self._comm.gather(value, root=0)
+        return found
 
-    def scatter(self, values):
-        return self._comm.scatter(values, root=0)
+    def scatter(self, values: Sequence[T] | None) -> T:
+        found: T = self._comm.scatter(values, root=0)
+        return found
 
-    def broadcast(self, value):
-        return self._comm.bcast(value, root=0)
+    def broadcast(self, value: T) -> T:
+        found: T = self._comm.bcast(value, root=0)
+        return found
 
-    def send(self, value, rank):
+    def send(self, value: object, rank: int) -> None:
         """Send something small, or large, to one rank, which must `receive` it."""
         self._comm.send(value, dest=rank)
 
-    def receive(self, rank=None):
+    def receive(self, rank: int | None = None) -> tuple[int, Any]:
         """What a rank, by default any, has sent: (rank, value)."""
         status = self._mpi.Status()
         value = self._comm.recv(source=self._mpi.ANY_SOURCE if rank is None else rank, status=status)
         return status.Get_source(), value
 
-    def barrier(self):
+    def barrier(self) -> None:
         self._comm.Barrier()
 
     @contextmanager
-    def ending_together(self):
+    def ending_together(self) -> Iterator[None]:
         try:
             yield
         except SystemExit as end:
@@ -139,7 +157,7 @@ class Ranks:
         except BaseException:
             self.end(1, traceback.format_exc())
 
-    def end(self, status, message=None):
+    def end(self, status: int, message: object = None) -> NoReturn:
         """End all ranks now, with this exit status and message. Does not return."""
         if self.rank > 0:
             time.sleep(_PATIENCE_S)  # what went wrong on all ranks is said by the first
@@ -152,7 +170,7 @@ class Ranks:
         self._comm.Abort(status)
         os._exit(status)
 
-    def local(self):
+    def local(self) -> tuple[int, int]:
         """Ranks on this machine and the processors that one of them should use, so that each is used once."""
         shared = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
         try:
@@ -161,17 +179,17 @@ class Ranks:
             shared.Free()
         return len(sets), _share(sets, os.sched_getaffinity(0))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Ranks({self.rank} of {self.size})"
 
 
-def _share(sets, own):
+def _share(sets: Sequence[frozenset[int]], own: set[int]) -> int:
     """Processors for one rank, of those that each rank of the machine may use: its own if nobody else has them."""
     users = sum(bool(own & other) for other in sets)
     return max(1, len(own) // users)
 
 
-def _mpi():
+def _mpi() -> Any:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py without an MPI library
@@ -183,7 +201,7 @@ def _mpi():
     return MPI
 
 
-def ranks_started(environ=os.environ):
+def ranks_started(environ: Mapping[str, str] = os.environ) -> int:
     """How many ranks a launcher (mpiexec, srun) says there are, 1 if there was none."""
     for size, rank in LAUNCHERS:
         if rank in environ and environ.get(size, "").isdigit():
@@ -194,7 +212,7 @@ def ranks_started(environ=os.environ):
 
 
 @cache
-def communicator():
+def communicator() -> Alone | Ranks:
     """The ranks that this process was started among: `Ranks` if a launcher started several, else `Alone`.
 
     Unless ``ECGFM_NUM_THREADS`` says how many threads a rank uses, the first call divides the processors of the machine
@@ -208,7 +226,7 @@ def communicator():
     return ranks
 
 
-def launch(module, arguments, size, *, replace=True):
+def launch(module: str, arguments: Sequence[str], size: int, *, replace: bool = True) -> int:
     """Run a module with these arguments on ``size`` ranks.
 
     Parameters
@@ -242,7 +260,7 @@ def launch(module, arguments, size, *, replace=True):
     os.execv(mpiexec, command)
 
 
-def _mpi_is_there():
+def _mpi_is_there() -> None:
     """An error if mpi4py is not installed. It is not imported: that would start MPI in a process that is no rank."""
     from importlib.util import find_spec
 

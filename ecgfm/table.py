@@ -1,15 +1,24 @@
 """A light table: named columns of one length."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ._text import printable, safe, table_cell
+from ._types import StrPath
 from .errors import ConfigError, Error, MissingExtraError
 from .storage.atomic import is_device, write_text
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Table", "check_ending", "json_value"]
 
@@ -28,8 +37,8 @@ class Table:
         If a column is not one-dimensional or the lengths differ.
     """
 
-    def __init__(self, columns):
-        self._columns = {}
+    def __init__(self, columns: Mapping[str, ArrayLike] | Iterable[tuple[str, ArrayLike]]) -> None:
+        self._columns: dict[str, NDArray[Any]] = {}
         length = None
         for name, values in dict(columns).items():
             values = np.asarray(values)
@@ -43,29 +52,29 @@ class Table:
         self._length = length or 0
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """list of str: the column names, in order."""
         return list(self._columns)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._length
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._columns
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> NDArray[Any]:
         try:
             return self._columns[name]
         except KeyError:
             raise KeyError(f"no column {name!r}; the columns are {', '.join(self._columns)}") from None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Table({len(self)} rows: {', '.join(self._columns)})"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.to_text(max_rows=20)
 
-    def rows(self):
+    def rows(self) -> Iterator[dict[str, Any]]:
         """Iterate over the rows as dictionaries of Python values.
 
         A float32 becomes the float that is written with the same few digits (0.1, not 0.10000000149011612).
@@ -74,16 +83,16 @@ class Table:
         for i in range(len(self)):
             yield {name: values[i] for name, values in lists.items()}
 
-    def json_rows(self):
+    def json_rows(self) -> list[dict[str, Any]]:
         """The rows as a list of dictionaries that ``json`` can write; a NaN or infinity becomes None."""
         return [{safe(name): json_value(value) for name, value in row.items()} for row in self.rows()]
 
-    def to_csv(self, path=None, *, float_format=None):
+    def to_csv(self, path: StrPath | None = None, *, float_format: str | None = None) -> str | None:
         """Write the table as CSV, or return it as text when no path is given.
 
         Floats are written with the fewest digits that read back to the same value, unless ``float_format`` (such as
-        ``"%.4f"``) says otherwise. Text that a spreadsheet would calculate (it begins with ``= + - @`` or a tab) gets an
-        apostrophe in front, control characters and what is no Unicode get escapes; numbers are left alone.
+        ``"%.4f"``) says otherwise. Text that a spreadsheet would calculate (it begins with ``= + - @`` or a tab) gets
+        an apostrophe in front; control characters and halves of characters get escapes; numbers are left alone.
 
         Raises
         ------
@@ -101,7 +110,7 @@ class Table:
         write_text(path, buffer.getvalue())
         return None
 
-    def to_json(self, path=None):
+    def to_json(self, path: StrPath | None = None) -> str | None:
         """Write the rows as a JSON list of objects into a ``.json`` file, or return it as text; a NaN becomes null."""
         if path is not None:
             check_ending(path, (".json",))
@@ -111,7 +120,7 @@ class Table:
         write_text(path, text + "\n")
         return None
 
-    def to_pandas(self):
+    def to_pandas(self) -> pandas.DataFrame:
         """Return a ``pandas.DataFrame`` with the same columns (extra ``[tables]``)."""
         try:
             import pandas
@@ -119,9 +128,9 @@ class Table:
             raise MissingExtraError(
                 "pandas is not installed", field="to_pandas", remedy="Install it with: pip install 'ecgfm[tables]'"
             ) from None
-        return pandas.DataFrame({name: values for name, values in self._columns.items()})
+        return pandas.DataFrame(dict(self._columns))
 
-    def to_text(self, *, max_rows=None, float_format="%.4f"):
+    def to_text(self, *, max_rows: int | None = None, float_format: str | None = "%.4f") -> str:
         """The table as aligned text, at most ``max_rows`` rows."""
         shown = len(self) if max_rows is None else min(len(self), max_rows)
         cells = [
@@ -139,13 +148,14 @@ class Table:
         return "\n".join(lines)
 
 
-def _python_values(values):
+def _python_values(values: NDArray[Any]) -> list[Any]:
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         return [float(text) for text in values.astype(str)]
-    return values.tolist()
+    found: list[Any] = values.tolist()
+    return found
 
 
-def _cells(values, float_format, of_text=table_cell):
+def _cells(values: NDArray[Any], float_format: str | None, of_text: Callable[[str], str] = table_cell) -> list[Any]:
     if values.dtype.kind == "f":
         if float_format:
             return ["" if np.isnan(v) else float_format % v for v in values]
@@ -153,7 +163,7 @@ def _cells(values, float_format, of_text=table_cell):
     return ["" if v is None else of_text(v) if isinstance(v, str) else v for v in values.tolist()]
 
 
-def check_ending(path, endings, field=None):
+def check_ending(path: StrPath, endings: Sequence[str], field: str | None = None) -> None:
     """Refuse a name whose ending promises another format than what is to be written. Devices have no ending.
 
     Parameters
@@ -173,7 +183,7 @@ def check_ending(path, endings, field=None):
         raise ConfigError(f"the name must end in {' or '.join(endings)}", path=path, field=field)
 
 
-def json_value(value):
+def json_value(value: Any) -> Any:
     """A value that JSON can hold: NaN and infinities become None, text is free of controls and halves of characters.
 
     Dictionaries, lists and tuples are gone through.

@@ -113,7 +113,8 @@ static int64_t find_parameter(ModelObject *self, const char *name)
     return -1;
 }
 
-PyDoc_STRVAR(set_doc, "set(name, values, /)\n--\n\nCopy a float32 array of the parameter's shape into the model.");
+PyDoc_STRVAR(set_doc,
+             "set($self, name, values, /)\n--\n\nCopy a float32 array of the parameter's shape into the model.");
 
 static PyObject *model_set(PyObject *object, PyObject *args)
 {
@@ -147,7 +148,7 @@ static PyObject *model_set(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(get_doc, "get(name, /)\n--\n\nA copy of a parameter, to the bit as it was set.");
+PyDoc_STRVAR(get_doc, "get($self, name, /)\n--\n\nA copy of a parameter, to the bit as it was set.");
 
 static PyObject *model_get(PyObject *object, PyObject *args)
 {
@@ -175,7 +176,7 @@ static PyObject *model_get(PyObject *object, PyObject *args)
     return values;
 }
 
-PyDoc_STRVAR(finish_doc, "finish()\n--\n\nCheck that every parameter is set and make the model ready.");
+PyDoc_STRVAR(finish_doc, "finish($self)\n--\n\nCheck that every parameter is set and make the model ready.");
 
 static PyObject *model_finish(PyObject *object, PyObject *ignored)
 {
@@ -188,7 +189,7 @@ static PyObject *model_finish(PyObject *object, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(min_samples_doc, "min_samples()\n--\n\nThe shortest segment that gives a token, in samples.");
+PyDoc_STRVAR(min_samples_doc, "min_samples($self)\n--\n\nThe shortest segment that gives a token, in samples.");
 
 static PyObject *model_min_samples(PyObject *object, PyObject *ignored)
 {
@@ -196,7 +197,7 @@ static PyObject *model_min_samples(PyObject *object, PyObject *ignored)
     return PyLong_FromLongLong(ecg_config_min_samples(&((ModelObject *)object)->model.config));
 }
 
-PyDoc_STRVAR(tokens_doc, "tokens(samples, /)\n--\n\nThe number of tokens of a segment of so many samples.");
+PyDoc_STRVAR(tokens_doc, "tokens($self, samples, /)\n--\n\nThe number of tokens of a segment of so many samples.");
 
 static PyObject *model_tokens(PyObject *object, PyObject *args)
 {
@@ -206,7 +207,7 @@ static PyObject *model_tokens(PyObject *object, PyObject *args)
     return PyLong_FromLongLong(ecg_config_tokens(&((ModelObject *)object)->model.config, N));
 }
 
-PyDoc_STRVAR(describe_doc, "describe(batch, samples, /)\n--\n\n"
+PyDoc_STRVAR(describe_doc, "describe($self, batch, samples, /)\n--\n\n"
                            "Which implementation oneDNN chose for each operation, a line each.");
 
 static PyObject *model_describe(PyObject *object, PyObject *args)
@@ -327,7 +328,7 @@ static PyObject *answer(const call *c)
 }
 
 PyDoc_STRVAR(forward_doc,
-             "forward(x, valid=None, *, layer=-1, tokens=False, attention=False, trace=False)\n--\n\n"
+             "forward($self, x, valid=None, *, layer=-1, tokens=False, attention=False, trace=False)\n--\n\n"
              "Run segments x (B, L, N); valid (B,) counts the samples that are not padding. Returns a dict\n"
              "of logits, embedding, tokens, attention, trace; None for what was not asked for.");
 

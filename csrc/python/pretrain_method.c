@@ -154,7 +154,8 @@ static PyObject *sums_dict(const ecg_pretrain_sums *sums, PyObject *codes, PyObj
 }
 
 const char trainer_pretrain_doc[] =
-    "pretrain(x, steps, negatives, settings, *, codebook=None, valid=None, channels=None, gumbel=None, ids=None,\n"
+    "pretrain($self, x, steps, negatives, settings, *, codebook=None, valid=None, channels=None, gumbel=None, "
+    "ids=None,\n"
     "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None, company=None)\n--\n\n"
     "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool, R of them,\n"
     "negatives (R, n) int32, codebook (m, R) int32; steps and negatives None for CMSC alone. Returns the parts of the\n"

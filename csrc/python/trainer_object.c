@@ -104,7 +104,7 @@ int trainer_begin(TrainerObject *self)
     return 0;
 }
 
-PyDoc_STRVAR(arrays_doc, "arrays(block, /)\n--\n\n"
+PyDoc_STRVAR(arrays_doc, "arrays($self, block, /)\n--\n\n"
                          "Views of the tensors in a block: 'parameters', 'gradients', 'exp_avg' or 'exp_avg_sq'.");
 
 static PyObject *trainer_arrays(PyObject *object, PyObject *args)
@@ -141,7 +141,7 @@ static PyObject *trainer_arrays(PyObject *object, PyObject *args)
     return dict;
 }
 
-PyDoc_STRVAR(flat_gradients_doc, "flat_gradients()\n--\n\n"
+PyDoc_STRVAR(flat_gradients_doc, "flat_gradients($self)\n--\n\n"
                                  "A view of all gradients, for sums over ranks; 0 if no batch was seen.");
 
 static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
@@ -164,7 +164,7 @@ static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
     return view;
 }
 
-PyDoc_STRVAR(steps_doc, "steps()\n--\n\nHow many updates each trained tensor has seen, by name.");
+PyDoc_STRVAR(steps_doc, "steps($self)\n--\n\nHow many updates each trained tensor has seen, by name.");
 
 static PyObject *trainer_steps(PyObject *object, PyObject *ignored)
 {
@@ -180,7 +180,7 @@ static PyObject *trainer_steps(PyObject *object, PyObject *ignored)
     return dict;
 }
 
-PyDoc_STRVAR(set_steps_doc, "set_steps(steps, /)\n--\n\nSet what steps() gives, from a dict.");
+PyDoc_STRVAR(set_steps_doc, "set_steps($self, steps, /)\n--\n\nSet what steps() gives, from a dict.");
 
 static PyObject *trainer_set_steps(PyObject *object, PyObject *dict)
 {
@@ -302,7 +302,7 @@ const int64_t *trainer_valid(const trainer_call *c)
 }
 
 PyDoc_STRVAR(accumulate_doc,
-             "accumulate(x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
+             "accumulate($self, x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
              "           head_only=False, noise=None)\n--\n\n"
              "Forward and backward of a batch; adds to the gradients. Returns logits and the sums of the loss.");
 
@@ -348,9 +348,10 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
                          (long long)sums.false_positive, "false_negative", (long long)sums.false_negative);
 }
 
-PyDoc_STRVAR(update_doc,
-             "update(lr, beta1, beta2, eps, weight_decay, denominator, *, clip_norm=0.0, head_only=False)\n--\n\n"
-             "One step of Adam with gradients / denominator. Returns (gradient norm, whether it was applied).");
+PyDoc_STRVAR(
+    update_doc,
+    "update($self, lr, beta1, beta2, eps, weight_decay, denominator, *, clip_norm=0.0, head_only=False)\n--\n\n"
+    "One step of Adam with gradients / denominator. Returns (gradient norm, whether it was applied).");
 
 static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwargs)
 {
@@ -375,7 +376,7 @@ static PyObject *trainer_update(PyObject *object, PyObject *args, PyObject *kwar
     return Py_BuildValue("(dN)", gnorm, PyBool_FromLong(applied));
 }
 
-PyDoc_STRVAR(forget_doc, "forget()\n--\n\nDrop the gradients that were accumulated.");
+PyDoc_STRVAR(forget_doc, "forget($self)\n--\n\nDrop the gradients that were accumulated.");
 
 static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
 {
@@ -388,7 +389,7 @@ static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(trainer_forward_doc, "forward(x, valid=None)\n--\n\n"
+PyDoc_STRVAR(trainer_forward_doc, "forward($self, x, valid=None)\n--\n\n"
                                   "The logits (B, Y) of the network as it is, without dropout.");
 
 static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwargs)

@@ -5,13 +5,16 @@ archive says is checked against the local headers and the size of the file befor
 ordinary zip program writes is accepted: one disk, stored or deflated members, no encryption.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
+from typing import Any
 
 from ..errors import CheckpointError
 from ..storage.inputs import check_inflation
 from .plain import Refused, Storage, StorageType
-from .storage import DTYPES, Deflated, Mapped
+from .storage import DTYPES, Deflated, File, Mapped
 from .unpickle import MAX_PICKLE, loads
 
 __all__ = ["Archive", "read_zip"]
@@ -28,9 +31,9 @@ _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
 class _Member:
-    def __init__(self, name, method, crc, packed, size, header):
+    def __init__(self, name: str, method: int, crc: int, packed: int, size: int, header: int) -> None:
         self.name, self.method, self.crc, self.packed, self.size, self.header = name, method, crc, packed, size, header
-        self.start = None
+        self.start = -1
 
 
 class Archive:
@@ -46,8 +49,9 @@ class Archive:
         If the archive is damaged, contradicts itself, or uses what no checkpoint needs.
     """
 
-    def __init__(self, file):
-        self.file, self.path, self.members = file, file.path, {}
+    def __init__(self, file: File) -> None:
+        self.file, self.path = file, file.path
+        self.members: dict[str, _Member] = {}
         directory, size, count = self._find_directory()
         if count > MAX_MEMBERS:
             raise self._error(f"the archive has {count} members, at most {MAX_MEMBERS} are read")
@@ -55,10 +59,10 @@ class Archive:
         self._check_places(directory)
         self._check_sizes()
 
-    def _error(self, message, field=None):
+    def _error(self, message: str, field: str | None = None) -> CheckpointError:
         return CheckpointError(message, path=self.path, field=field)
 
-    def _find_directory(self):
+    def _find_directory(self) -> tuple[int, int, int]:
         """Where the central directory stands, its size and number of entries."""
         data, size = self.file.data, self.file.size
         end = data.rfind(_END, max(0, size - 65557))
@@ -85,7 +89,7 @@ class Archive:
             raise self._error("the archive's directory lies outside of the file")
         return start, length, count
 
-    def _read_directory(self, at, size, count):
+    def _read_directory(self, at: int, size: int, count: int) -> None:
         data, stop = self.file.data, at + size
         for _ in range(count):
             if stop - at < 46 or data[at : at + 4] != _CENTRAL:
@@ -112,7 +116,7 @@ class Archive:
         if at != stop:
             raise self._error("the archive's directory is longer than its entries")
 
-    def _name(self, raw):
+    def _name(self, raw: bytes) -> str:
         try:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -122,7 +126,7 @@ class Archive:
             raise self._error(f"a member has the impossible name {name[:60]!r}")
         return name
 
-    def _sizes64(self, extra, packed, length, header, name):
+    def _sizes64(self, extra: bytes, packed: int, length: int, header: int, name: str) -> tuple[int, int, int]:
         """The sizes and the place of a member; those that don't fit 32 bits stand in an extra field."""
         wide = [value == 0xFFFFFFFF for value in (length, packed, header)]
         if not any(wide):
@@ -142,7 +146,7 @@ class Archive:
             at += 4 + size
         raise self._error("the member's 64-bit sizes are missing", name)
 
-    def _check_places(self, directory):
+    def _check_places(self, directory: int) -> None:
         """Find where the bytes of each member stand: inside of the file, and no two at the same place."""
         data, before = self.file.data, 0
         for member in sorted(self.members.values(), key=lambda m: m.header):
@@ -162,7 +166,7 @@ class Archive:
             if data[at + 30 : at + 30 + n] != member.name.encode():
                 raise self._error("the member's header has another name than the directory", member.name)
 
-    def _check_sizes(self):
+    def _check_sizes(self) -> None:
         """Refuse members that are said to inflate to far more than they are, each and all together."""
         deflated = [m for m in self.members.values() if m.method == _DEFLATED]
         packed, size = sum(m.packed for m in deflated), sum(m.size for m in deflated)
@@ -172,14 +176,14 @@ class Archive:
             check_inflation(m.packed, m.size, path=self.path, field=m.name, error=CheckpointError)
         check_inflation(packed, size, path=self.path, field="all members together", error=CheckpointError)
 
-    def source(self, name):
+    def source(self, name: str) -> Mapped | Deflated:
         """The bytes of a member, mapped or inflated on demand."""
         member = self.members[name]
         if member.method == _STORED:
             return Mapped(self.file, member.start, member.size)
         return Deflated(self.file, member.start, member.packed, member.size, member.crc, name)
 
-    def read(self, name, limit):
+    def read(self, name: str, limit: int) -> bytes:
         """The bytes of a small member, checked against its checksum (which torch may leave out as 0)."""
         member = self.members[name]
         if member.size > limit:
@@ -189,7 +193,7 @@ class Archive:
             raise self._error("the checksum is wrong: the file is damaged", name)
         return found
 
-    def verify(self):
+    def verify(self) -> bool:
         """Check every member against its checksum; whether one has any (torch may leave them out as 0).
 
         Raises
@@ -207,11 +211,11 @@ class Archive:
                 if crc != member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:
-                self.source(name).check()
+                Deflated(self.file, member.start, member.packed, member.size, member.crc, name).check()
         return any(member.crc for member in self.members.values())
 
 
-def read_zip(file, refused):
+def read_zip(file: File, refused: dict[str, None]) -> tuple[Any, Archive]:
     """The object of a .pt file in a zip archive, not yet plain, and the archive.
 
     Raises
@@ -227,7 +231,7 @@ def read_zip(file, refused):
             raise archive._error(f"the byte order {order[:20]!r} is neither little nor big", root + "byteorder")
     storages = {}
 
-    def storage(key):
+    def storage(key: Any) -> Storage | Refused:
         """What a persistent id ("storage", type, key, location, count) stands for."""
         if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
             raise archive._error("a reference to something that is no storage", root + "data.pkl")
@@ -252,7 +256,7 @@ def read_zip(file, refused):
     return found, archive
 
 
-def _root(archive):
+def _root(archive: Archive) -> str:
     """The folder of the archive that holds data.pkl, with its slash."""
     found = [name for name in archive.members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(found) != 1:
@@ -262,7 +266,7 @@ def _root(archive):
             else "the archive has more than one data.pkl",
             path=archive.path,
         )
-    root = found[0][: -len("data.pkl")]
+    root: str = found[0][: -len("data.pkl")]
     if root + "constants.pkl" in archive.members:
         raise CheckpointError("this is a TorchScript archive, which holds code, not a checkpoint", path=archive.path)
     return root

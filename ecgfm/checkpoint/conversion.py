@@ -1,23 +1,37 @@
 """From one checkpoint format to another."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import CheckpointError
 from .directory import CONFIG, WEIGHTS, plain_json, saved_settings, write_directory, write_safetensors
 from .labels import ASSUMED
 from .original import CRITERIA, complete
-from .reader import read
+from .reader import Checkpoint, read
+from .storage import Tensor
 from .write import write_pt
 
 __all__ = ["convert", "pt_content", "save"]
 
 
-def convert(source, destination, *, labels=None, config=None, force=False):
+def convert(
+    source: StrPath,
+    destination: StrPath,
+    *,
+    labels: Sequence[str] | StrPath | None = None,
+    config: dict[str, Any] | None = None,
+    force: bool = False,
+) -> list[Path]:
     """Write the model of a checkpoint in another format.
 
     The weights keep their values and their number type. Label names and settings go along; label names that are only
@@ -55,7 +69,18 @@ def convert(source, destination, *, labels=None, config=None, force=False):
     return targets
 
 
-def save(destination, *, kind, config, tensors, settings=None, labels=None, info=None, cfg=None, force=False):
+def save(
+    destination: StrPath,
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor | NDArray[Any]],
+    settings: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    info: Mapping[str, Any] | None = None,
+    cfg: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> list[Path]:
     """Write a model that is in memory.
 
     Parameters
@@ -99,20 +124,22 @@ class _InMemory:
     """What `_write` asks of a Checkpoint."""
 
     kind: str
-    config: dict
-    tensors: Mapping
-    settings: dict | None
-    labels: Sequence | None
-    info: dict
-    cfg: dict | None = None
+    config: dict[str, Any]
+    tensors: Mapping[str, Any]
+    settings: Mapping[str, Any] | None
+    labels: Sequence[str] | None
+    info: dict[str, Any]
+    cfg: Mapping[str, Any] | None = None
     labels_source: str = "the caller"
 
 
-def _write(destination, targets, found, labels):
+def _write(
+    destination: StrPath, targets: list[Path], found: Checkpoint | _InMemory, labels: Sequence[str] | None
+) -> None:
     if targets[0].suffix == ".pt":
         write_pt(targets[0], pt_content(found))
         return
-    arguments = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
+    arguments: dict[str, Any] = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
     arguments |= {"settings": found.settings, "labels": labels, "info": found.info, "cfg": found.cfg}
     if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
         write_directory(destination, **arguments)
@@ -120,7 +147,7 @@ def _write(destination, targets, found, labels):
         write_safetensors(targets[0], **arguments)
 
 
-def _free_targets(destination, force):
+def _free_targets(destination: StrPath, force: bool) -> list[Path]:
     targets = _targets(destination)
     for target in targets:
         if os.path.isdir(target):
@@ -130,7 +157,7 @@ def _free_targets(destination, force):
     return targets
 
 
-def _targets(destination):
+def _targets(destination: StrPath) -> list[Path]:
     try:
         path = Path(destination)
     except TypeError:
@@ -149,7 +176,7 @@ def _targets(destination):
     )
 
 
-def pt_content(found):
+def pt_content(found: Checkpoint | _InMemory) -> dict[str, Any]:
     """The content of a ``.pt`` file for a Checkpoint: its model and configuration, no state of training.
 
     Parameters
@@ -194,7 +221,7 @@ def pt_content(found):
     }
 
 
-def _param_group(cfg, count):
+def _param_group(cfg: dict[str, Any], count: int) -> dict[str, Any]:
     """The settings of an Adam that has made no update yet, as torch's optimizers save them."""
     given = cfg["optimizer"]
     return {
@@ -207,7 +234,7 @@ def _param_group(cfg, count):
     }
 
 
-def _first_number(value):
+def _first_number(value: Any) -> float:
     """A number, or the first of a list of them; 0 for anything else."""
     if isinstance(value, list) and value:
         value = value[0]

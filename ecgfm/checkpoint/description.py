@@ -1,9 +1,14 @@
 """What `ecgfm inspect` says of a checkpoint."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .._text import printable, short, shown
 from .plain import Refused
+from .reader import Checkpoint
 from .storage import Tensor
 
 __all__ = ["describe", "describe_text"]
@@ -24,7 +29,7 @@ MAX_TEXT, MAX_ITEMS, MAX_PARTS = 500, 1000, 5000
 _MAX_KEY, _MAX_LINE = 250, 1900
 
 
-def describe(found):
+def describe(found: Checkpoint) -> dict[str, Any]:
     """Facts on a Checkpoint as JSON can hold them.
 
     Parameters
@@ -62,10 +67,10 @@ def describe(found):
 class _Shown:
     """Values as JSON can hold them, as much of them as anyone reads: what is long or has many parts is cut."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.left = MAX_PARTS
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Any:
         self.left -= 1
         if isinstance(value, dict):
             shown_items = {self._key(key): self(item) for key, item in self._some(value.items())}
@@ -80,20 +85,20 @@ class _Shown:
             return value if value - value == 0 else str(value)
         return _cut(str(value)) if isinstance(value, (Refused, Tensor)) else f"<{type(value).__name__}>"
 
-    def _some(self, items):
+    def _some(self, items: Iterable[Any]) -> Iterator[Any]:
         for item, _ in zip(items, range(MAX_ITEMS)):
             if self.left <= 0:
                 return
             yield item
 
-    def _rest(self, value, mark):
+    def _rest(self, value: Any, mark: Any) -> Any:
         return mark if len(value) > MAX_ITEMS or (self.left <= 0 and len(value)) else type(mark)()
 
-    def _key(self, key):
+    def _key(self, key: Any) -> str:
         return _cut(key, _MAX_KEY) if isinstance(key, str) else shown(key)
 
 
-def describe_text(found):
+def describe_text(found: Checkpoint) -> list[str]:
     """The same for people: a list of lines."""
     facts = describe(found)
     dtypes = sorted({entry["dtype"] for entry in facts["tensors"]})
@@ -116,7 +121,7 @@ def describe_text(found):
         lines += ["", "other settings of the model"]
         lines += [f"  {key:<23}  {_short(value)}" for key, value in others.items()]
     if found.kind == "classifier":
-        lines += ["", f"labels ({_SOURCES.get(found.labels_source, 'none')})"]
+        lines += ["", f"labels ({_SOURCES.get(found.labels_source or '', 'none')})"]
         lines += [f"  {i:>3}  {label}" for i, label in enumerate(found.labels or ())]
     lines += ["", "refused (named by the file and not made)" if found.refused else "refused     nothing"]
     lines += [f"  {name}" for name in found.refused]
@@ -131,10 +136,10 @@ def describe_text(found):
     return [short(printable(line), _MAX_LINE) for line in lines]
 
 
-def _short(value):
+def _short(value: Any) -> str:
     return short(str(value), MAX_TEXT)
 
 
-def _cut(text, most=MAX_TEXT):
+def _cut(text: str, most: int = MAX_TEXT) -> str:
     """At most so many characters, far fewer where JSON or a terminal writes one in ten or twelve."""
     return short(text, most if len(json.dumps(text[:most])) <= 2 * most else most // 6)

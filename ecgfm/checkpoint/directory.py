@@ -1,11 +1,18 @@
 """A model directory: model.safetensors and config.json."""
 
+from __future__ import annotations
+
 import os
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import CheckpointError
 from ..specs.architecture import architecture_keys
 from ..specs.blocks import conv_feature_layers, text_of_layers
@@ -13,6 +20,7 @@ from ..specs.inputs import LEADS, SAMPLES, SAMPLING_RATE
 from ..storage.inputs import read_input
 from .files import json_bytes, parse_json, replacing
 from .safetensors import write_tensors
+from .storage import Tensor
 
 __all__ = [
     "CONFIG",
@@ -55,14 +63,14 @@ class Description:
         The same 32 hexadecimal digits as in the metadata of the weights that it belongs to; None in version 1.
     """
 
-    settings: dict
-    labels: list | None
-    info: dict
-    cfg: dict
+    settings: dict[str, Any]
+    labels: list[Any] | None
+    info: dict[str, Any]
+    cfg: dict[str, Any]
     id: str | None
 
 
-def description_of(weights, metadata):
+def description_of(weights: StrPath, metadata: Mapping[str, str]) -> Description:
     """The `Description` of the weights in a ``.safetensors`` file: that of config.json beside it, or of their metadata.
 
     Raises
@@ -88,7 +96,7 @@ def description_of(weights, metadata):
     return found
 
 
-def read_config(path):
+def read_config(path: StrPath) -> Description:
     """The `Description` in a config.json.
 
     Raises
@@ -105,8 +113,8 @@ def read_config(path):
     return _parsed(read_input(path, most=MAX_CONFIG, error=CheckpointError), path, None)
 
 
-def _parsed(raw, path, place):
-    def error(message, field=None, remedy=None):
+def _parsed(raw: bytes | str, path: StrPath, place: str | None) -> Description:
+    def error(message: str, field: str | None = None, remedy: str | None = None) -> CheckpointError:
         field = ": ".join(part for part in (place, field) if part) or None
         return CheckpointError(message, path=path, field=field, remedy=remedy)
 
@@ -134,12 +142,12 @@ def _parsed(raw, path, place):
         value = found[key] if found.get(key) is not None else given.get(key) if isinstance(given, dict) else None
         if value not in (None, ours):
             raise error(f"{shown(value)} is not {ours}, which recordings are prepared for", key)
-    cfg = found.get("cfg") if isinstance(found.get("cfg"), dict) else {}
+    cfg = found.get("cfg", {})
     info = {key: found[key] for key in found if key not in _OWN}
-    return Description(found["model"], found.get("labels"), info, cfg, found.get("id"))
+    return Description(found["model"], found.get("labels"), info, cfg if isinstance(cfg, dict) else {}, found.get("id"))
 
 
-def _is_deep(value):
+def _is_deep(value: Any) -> bool:
     """Whether a JSON value is nested beyond what may be walked over."""
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -150,7 +158,7 @@ def _is_deep(value):
     return True
 
 
-def saved_settings(kind, config, settings=None):
+def saved_settings(kind: str, config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The settings to save: those of the file, plain, with the architecture as it was found to be."""
     made = {"_name": _NAMES[kind]} | {
         key: value for key, value in plain_json(settings or {}).items() if key not in ("args", "w2v_args")
@@ -163,7 +171,7 @@ def saved_settings(kind, config, settings=None):
     return made
 
 
-def plain_json(value):
+def plain_json(value: Any) -> Any:
     """What JSON can hold of a value; the rest is left out."""
     if isinstance(value, dict):
         kept = {key: plain_json(item) for key, item in value.items() if isinstance(key, str)}
@@ -180,7 +188,7 @@ def plain_json(value):
 _ABSENT = object()
 
 
-def write_directory(directory, **model):
+def write_directory(directory: StrPath, **model: Any) -> None:
     """Write a model directory: it is then the old one or the new one, whatever happens meanwhile.
 
     Parameters
@@ -202,7 +210,17 @@ def write_directory(directory, **model):
     write_safetensors(Path(directory) / WEIGHTS, **model)
 
 
-def write_safetensors(path, *, kind, config, tensors, settings=None, labels=None, info=None, cfg=None):
+def write_safetensors(
+    path: StrPath,
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor | NDArray[Any]],
+    settings: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    info: Mapping[str, Any] | None = None,
+    cfg: Mapping[str, Any] | None = None,
+) -> None:
     """Write a ``.safetensors`` file and ``config.json`` beside it.
 
     The weights hold the configuration, too, and both the same random id. Both files are complete and on the disk before
@@ -253,6 +271,6 @@ def write_safetensors(path, *, kind, config, tensors, settings=None, labels=None
         write_tensors(path, tensors, metadata)
 
 
-def _kept(cfg):
+def _kept(cfg: dict[str, Any]) -> dict[str, Any]:
     groups = {group: cfg[group] for group in _KEPT if isinstance(cfg.get(group), dict)}
     return {group: {key: item for key, item in values.items() if key not in _PATHS} for group, values in groups.items()}

@@ -1,7 +1,11 @@
 """Models on the Hugging Face Hub (extra ``[hub]``)."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import CheckpointError, MissingExtraError
 from .directory import CONFIG, WEIGHTS
@@ -29,19 +33,19 @@ class HubName:
         A file of the repository.
     """
 
-    def __init__(self, repo, revision=None, file=None):
+    def __init__(self, repo: str, revision: str | None = None, file: str | None = None) -> None:
         self.repo, self.revision, self.file = repo, revision, file
 
-    def __str__(self):
+    def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
         return self.repo + revision + (f":{self.file}" if self.file else "")
 
 
-def hub_name(source):
+def hub_name(source: object) -> HubName | None:
     """The `HubName` in what was given to `ecgfm.load`, or None if that is a path.
 
-    ``owner/name``, ``owner/name:file.pt``, ``owner/name@revision`` and both together name something of the Hub, unless a
-    file or directory of this name, or a directory ``owner``, is there, or ``name`` ends as a file does
+    ``owner/name``, ``owner/name:file.pt``, ``owner/name@revision`` and both together name something of the Hub, unless
+    a file or directory of this name, or a directory ``owner``, is there, or ``name`` ends as a file does
     (``runs/checkpoint_best.pt``). ``hf://owner/name`` always does.
     """
     if not isinstance(source, str):
@@ -56,7 +60,7 @@ def hub_name(source):
     return HubName(found["repo"], found["revision"], found["file"])
 
 
-def fetch(name):
+def fetch(name: HubName) -> str:
     """Download a model, or find it among those downloaded before, and return its path.
 
     Of a repository with several ``.pt`` files one must be named. Beside the weights, ``config.json`` and
@@ -86,7 +90,7 @@ def fetch(name):
     return _download(hub, name, wanted, reached)
 
 
-def _library():
+def _library() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
@@ -99,7 +103,7 @@ def _library():
     return huggingface_hub
 
 
-def _files(hub, name):
+def _files(hub: Any, name: HubName) -> tuple[tuple[str, ...], bool]:
     """The repository's files, and whether the Hub was reached (else they are those downloaded before)."""
     errors = hub.errors
     try:
@@ -125,7 +129,7 @@ def _files(hub, name):
         return _downloaded(hub, name, error), False
 
 
-def _downloaded(hub, name, failure):
+def _downloaded(hub: Any, name: HubName, failure: Exception) -> tuple[str, ...]:
     """The files of the repository that were downloaded before."""
     try:
         folder = hub.snapshot_download(name.repo, revision=name.revision, local_files_only=True)
@@ -143,7 +147,7 @@ def _downloaded(hub, name, failure):
     return tuple(sorted(found))
 
 
-def _choose(name, files):
+def _choose(name: HubName, files: Sequence[str]) -> str:
     """The file of weights."""
     weights = [each for each in files if each.lower().endswith((".pt", ".pth", ".safetensors"))]
     if name.file is not None:
@@ -175,15 +179,15 @@ def _choose(name, files):
     )
 
 
-def _listed(files):
+def _listed(files: Sequence[str]) -> str:
     return (
         ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "") or "nothing"
     )
 
 
-def _download(hub, name, file, reached):
+def _download(hub: Any, name: HubName, file: str, reached: bool) -> str:
     try:
-        return hub.hf_hub_download(name.repo, file, revision=name.revision, local_files_only=not reached)
+        return str(hub.hf_hub_download(name.repo, file, revision=name.revision, local_files_only=not reached))
     except Exception as error:
         text = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
         raise CheckpointError(f"can't be downloaded: {text}", path=name.repo, field=file) from None

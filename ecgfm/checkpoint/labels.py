@@ -1,10 +1,14 @@
 """Names of a classifier's outputs: from the file, from label_def.csv beside it, or the published model's."""
 
+from __future__ import annotations
+
 import csv
 import os
+from collections.abc import Sequence
 from itertools import islice
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import CheckpointError, LabelError
 from ..specs.known import MIMIC_IV_ECG
 from ..storage.inputs import lines, open_text
@@ -18,7 +22,7 @@ MAX_ROWS = 100_000
 MAX_CHARACTERS = 1000
 
 
-def check_labels(labels, count, *, path=None):
+def check_labels(labels: Sequence[str] | StrPath, count: int, *, path: StrPath | None = None) -> tuple[str, ...]:
     """The labels as a tuple of text, if they fit.
 
     Parameters
@@ -64,7 +68,7 @@ def check_labels(labels, count, *, path=None):
     return tuple(str(label) for label in labels)
 
 
-def read_label_file(path):
+def read_label_file(path: StrPath) -> list[str]:
     """The names in the column ``name`` of a CSV file; the other columns are passed over.
 
     Raises
@@ -93,7 +97,9 @@ def read_label_file(path):
     return names
 
 
-def find_labels(count, stored, path, folder):
+def find_labels(
+    count: int, stored: Sequence[str] | None, path: StrPath, folder: StrPath
+) -> tuple[tuple[str, ...] | None, str | None]:
     """The labels of a classifier and where they come from.
 
     Parameters

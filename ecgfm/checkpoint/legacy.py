@@ -4,9 +4,14 @@ Five pickles in a row (a magic number, the version, facts on the writing machine
 then the storages in the order of that list: the number of elements as 8 bytes and the raw elements.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 from ..errors import CheckpointError
 from .plain import Refused, Storage, StorageType
-from .storage import DTYPES, Mapped
+from .storage import DTYPES, File, Mapped
 from .unpickle import Budget, loads
 
 __all__ = ["MAGIC", "read_legacy"]
@@ -16,7 +21,7 @@ VERSION = 1001
 _NUMBER_STEPS = 10  # opcodes of a pickle of one number
 
 
-def read_legacy(file, refused):
+def read_legacy(file: File, refused: dict[str, None]) -> Any:
     """The object of a .pt file in the old container, not yet plain.
 
     Raises
@@ -24,13 +29,21 @@ def read_legacy(file, refused):
     CheckpointError
     """
 
-    def error(message, field=None):
+    def error(message: str, field: str | None = None) -> CheckpointError:
         return CheckpointError(message, path=file.path, field=field)
 
     budget = Budget()
 
-    def pickle(name, at, persistent_load=None, budget=budget):
-        options = {"refused": refused, "path": file.path, "name": name, "size": file.size, "budget": budget}
+    def pickle(
+        name: str, at: int, persistent_load: Callable[[Any], Any] | None = None, budget: Budget = budget
+    ) -> tuple[Any, int]:
+        options: dict[str, Any] = {
+            "refused": refused,
+            "path": file.path,
+            "name": name,
+            "size": file.size,
+            "budget": budget,
+        }
         return loads(file.data, at, persistent_load=persistent_load, **options)
 
     magic, at = pickle("magic number", 0, budget=Budget(_NUMBER_STEPS))
@@ -41,7 +54,7 @@ def read_legacy(file, refused):
     _, at = pickle("system", at)
     storages = {}
 
-    def storage(key):
+    def storage(key: Any) -> Any:
         if isinstance(key, tuple) and len(key) > 1 and key[0] == "module":
             return key[1]
         if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
@@ -72,7 +85,13 @@ def read_legacy(file, refused):
     return value
 
 
-def _find_storages(file, at, keys, storages, error):
+def _find_storages(
+    file: File,
+    at: int,
+    keys: list[str],
+    storages: dict[str, tuple[str, int, Mapped]],
+    error: Callable[..., CheckpointError],
+) -> None:
     """Say of each storage where it stands in the file."""
     for key in keys:
         field = f"storage {key[:50]}"

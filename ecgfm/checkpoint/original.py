@@ -4,7 +4,11 @@ validate a model, with its default.
 The original reads a checkpoint's configuration strictly: it fails on an absent key even where nothing depends on it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 from ..specs.original import GROUPS, MISSING, NAMED_GROUPS
 
@@ -13,7 +17,7 @@ __all__ = ["CRITERIA", "NAMES", "complete"]
 _NAMED = ("task", "model", "criterion", "lr_scheduler", "optimizer")  # in the order of a file
 # What is written where a run says nothing, other than the defaults of the original: ECG-FM's.
 _LR = {"lr": [5e-5]}
-_WRITTEN = {
+_WRITTEN: dict[str, dict[str, Any]] = {
     "optimization": _LR,
     "optimizer": {"adam_betas": "(0.9, 0.98)", "adam_eps": 1e-6, "weight_decay": 0.01, **_LR},
     "lr_scheduler": _LR,
@@ -27,7 +31,7 @@ _JOB_LOGGING = {
 }
 
 #: Kind -> group -> the names that stand for it in a checkpoint; where another stands there, the first is written.
-NAMES = {
+NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "classifier": {
         "task": ("ecg_classification",),
         "model": ("ecg_transformer_classifier",),
@@ -53,7 +57,7 @@ CRITERIA = {
 }
 
 
-def complete(cfg, kind):
+def complete(cfg: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """A configuration with every key that the original has.
 
     Parameters
@@ -67,7 +71,7 @@ def complete(cfg, kind):
     dict
         `cfg`, and defaults where it says nothing.
     """
-    made = {"_name": None}
+    made: dict[str, Any] = {"_name": None}
     for group, defaults in GROUPS.items():
         made[group] = {"_name": None} | _defaults(group, defaults) | _group(cfg, group)
     for group in _NAMED:
@@ -85,18 +89,18 @@ def complete(cfg, kind):
     return made | {group: values for group, values in cfg.items() if group not in made}
 
 
-def _defaults(group, defaults):
+def _defaults(group: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """A copy of the defaults of a group, with what is written in it."""
     made = {key: None if value == MISSING else value for key, value in deepcopy(defaults).items()}
     return made | deepcopy(_WRITTEN.get(group, {}))
 
 
-def _group(cfg, group):
+def _group(cfg: Mapping[str, Any], group: str) -> dict[str, Any]:
     found = cfg.get(group)
     return found if isinstance(found, dict) else {}
 
 
-def _agree(made, cfg, kind):
+def _agree(made: dict[str, Any], cfg: Mapping[str, Any], kind: str) -> None:
     """What one group says of another, and what the tensors that are written say."""
     model, task = made["model"], made["task"]
     model["args"] = None

@@ -1,12 +1,20 @@
 """The constructors that a pickle may name, as builders of plain data, and the last step to plain data."""
 
+from __future__ import annotations
+
 import math
 import re
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .storage import Tensor
+
+if TYPE_CHECKING:
+    from .storage import Deflated, Mapped
+    from .unpickle import Machine
 
 __all__ = ["BUILDERS", "INERT", "MAX_REFUSED", "Built", "Refused", "StorageType", "TooDeep", "plain"]
 
@@ -23,29 +31,33 @@ _ARRAY_TYPES = re.compile(r"[<>|=]?(?:b1|\?|[iu][1248]|f[248]|c8|c16|[SU][1-9][0
 class Refused:
     """Stands for an object that a file names and that is not made."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<refused: {self.name}>"
 
 
 class Built:
     """An object under construction: a pickle may set its state after it was made."""
 
-    def set_state(self, machine, state):
+    def set_state(self, machine: Machine, state: Any) -> None:
         """Take the state; by default there is nothing to take."""
+
+    def content(self) -> Any:
+        """The plain data that it stands for."""
+        raise NotImplementedError
 
 
 class _Builder:
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Machine, Any], Any]) -> None:
         self.build = function
 
 
 # ---- Python's own -------------------------------------------------------------------------------------------------
 
 
-def _pairs(machine, args):
+def _pairs(machine: Machine, args: Any) -> dict[Any, Any]:
     """The dictionary that dict(...) or OrderedDict(...) would make of one mapping or list of pairs."""
     made = {}
     if len(args) > 1:
@@ -61,12 +73,12 @@ def _pairs(machine, args):
     return made
 
 
-def _default_dict(machine, args):
+def _default_dict(machine: Machine, args: Any) -> dict[Any, Any]:
     return _pairs(machine, args[1:])
 
 
-def _sequence(kind):
-    def build(machine, args):
+def _sequence(kind: type) -> Callable[[Machine, Any], Any]:
+    def build(machine: Machine, args: Any) -> Any:
         if not args:
             return kind()
         (values,) = args
@@ -78,7 +90,7 @@ def _sequence(kind):
     return build
 
 
-def _bytes(machine, args):
+def _bytes(machine: Machine, args: Any) -> bytes:
     """bytes(), bytes(list) and bytes(text, "latin-1"): how protocol 2 writes them; never bytes(length)."""
     if not args:
         return b""
@@ -90,7 +102,7 @@ def _bytes(machine, args):
     return bytes(args[0])
 
 
-def _encode(machine, args):
+def _encode(machine: Machine, args: Any) -> bytes:
     text, encoding = args if len(args) == 2 else (*args, "utf-8")
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "utf8", "ascii"):
         raise machine.error("text in an encoding that no checkpoint has")
@@ -98,51 +110,51 @@ def _encode(machine, args):
     return text.encode(encoding)
 
 
-def _complex(machine, args):
+def _complex(machine: Machine, args: Any) -> complex:
     if not all(isinstance(part, (int, float)) for part in args):
         raise TypeError
     return complex(*args)
 
 
-def _reconstruct_object(machine, args):
+def _reconstruct_object(machine: Machine, args: Any) -> Any:
     """copyreg._reconstructor(class, base, state): how protocols 0 and 1 make an object."""
     return machine.construct(args[0], ())
 
 
-def _new_object(machine, args):
+def _new_object(machine: Machine, args: Any) -> Any:
     return machine.construct(args[0], tuple(args[1:]))
 
 
 class Namespace(Built):
     """argparse.Namespace and the like: becomes a dictionary."""
 
-    def __init__(self):
-        self.values = {}
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
 
-    def set_state(self, machine, state):
+    def set_state(self, machine: Machine, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 2:  # (__dict__, slots)
             state = state[0] or state[1]
         if isinstance(state, dict):
             machine.charge(_ENTRY * len(state))
             self.values.update(state)
 
-    def content(self):
+    def content(self) -> dict[Any, Any]:
         return self.values
 
 
 class ConfigNode(Built):
     """A node of an OmegaConf configuration: becomes its content. Parents, types and flags are left out."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.value = None
 
-    def set_state(self, machine, state):
+    def set_state(self, machine: Machine, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 2:
             state = state[0] or state[1]
         if isinstance(state, dict):
             self.value = state.get("_content", state.get("_val"))
 
-    def content(self):
+    def content(self) -> Any:
         return self.value
 
 
@@ -152,22 +164,22 @@ class ConfigNode(Built):
 class DType(Built):
     """numpy.dtype(text, align, copy), then its byte order as the state."""
 
-    def __init__(self, code):
+    def __init__(self, code: str) -> None:
         self.code, self.order = code, ""
 
-    def set_state(self, machine, state):
+    def set_state(self, machine: Machine, state: Any) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else ""
         if order in ("<", ">", "|", "="):
             self.order = order
 
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.order + self.code.lstrip("<>|=")) if self.order else np.dtype(self.code)
 
-    def content(self):
+    def content(self) -> str:
         return str(self.dtype())
 
 
-def _dtype(machine, args):
+def _dtype(machine: Machine, args: Any) -> DType | Refused:
     code = args[0]
     if isinstance(code, str) and _ARRAY_TYPES.fullmatch(code):
         return DType(code)
@@ -177,20 +189,20 @@ def _dtype(machine, args):
 class Array(Built):
     """A numpy.ndarray: made empty, then its shape, type and bytes as the state."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.array = np.empty(0)
 
-    def set_state(self, machine, state):
+    def set_state(self, machine: Machine, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise machine.error("an array whose state is not that of an array: the file is damaged")
         _, shape, dtype, fortran, values = state
         self.array = _array(machine, values, dtype, shape, "F" if fortran else "C")
 
-    def content(self):
+    def content(self) -> Any:
         return self.array
 
 
-def _array(machine, values, dtype, shape, order):
+def _array(machine: Machine, values: Any, dtype: Any, shape: Any, order: Any) -> Any:
     """An array of a pickle's bytes: a view of them."""
     if isinstance(dtype, Refused):
         return machine.refuse("numpy.ndarray of objects")
@@ -210,11 +222,11 @@ def _array(machine, values, dtype, shape, order):
     return np.frombuffer(values, kind).reshape(shape, order=order)
 
 
-def _new_array(machine, args):
+def _new_array(machine: Machine, args: Any) -> Array:
     return Array()
 
 
-def _array_from_buffer(machine, args):
+def _array_from_buffer(machine: Machine, args: Any) -> Array:
     """numpy._core.numeric._frombuffer(bytes, dtype, shape, order): how protocol 5 writes an array."""
     values, dtype, shape, order = args
     made = Array()
@@ -222,7 +234,7 @@ def _array_from_buffer(machine, args):
     return made
 
 
-def _scalar(machine, args):
+def _scalar(machine: Machine, args: Any) -> Any:
     dtype, values = args
     if isinstance(dtype, Refused):
         return machine.refuse("numpy.generic of objects")
@@ -236,7 +248,7 @@ def _scalar(machine, args):
 class StorageType:
     """torch.FloatStorage and the like: the type of the elements of a storage."""
 
-    def __init__(self, kind):
+    def __init__(self, kind: str) -> None:
         self.kind = kind
 
 
@@ -254,12 +266,14 @@ class Storage:
         The first element, of a view of a storage.
     """
 
-    def __init__(self, source, kind, count, key, big_endian=False, first=0):
+    def __init__(
+        self, source: Mapped | Deflated, kind: str, count: int, key: str, big_endian: bool = False, first: int = 0
+    ) -> None:
         self.source, self.kind, self.count, self.key = source, kind, count, key
         self.big_endian, self.first = big_endian, first
 
 
-def _tensor(machine, args):
+def _tensor(machine: Machine, args: Any) -> Tensor | Refused:
     """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])."""
     storage, offset, shape, strides = args[:4]
     machine.charge(1000)
@@ -282,12 +296,12 @@ def _tensor(machine, args):
     )
 
 
-def _parameter(machine, args):
+def _parameter(machine: Machine, args: Any) -> Any:
     """torch._utils._rebuild_parameter(tensor, requires_grad, hooks)."""
     return args[0]
 
 
-def _size(machine, args):
+def _size(machine: Machine, args: Any) -> Any:
     return _sequence(tuple)(machine, args)
 
 
@@ -309,7 +323,9 @@ _STORAGES = {
     "UntypedStorage": "uint8",
 }
 
-BUILDERS = {("torch", name): StorageType(kind) for name, kind in _STORAGES.items()}
+BUILDERS: dict[tuple[str, str], StorageType | _Builder] = {
+    ("torch", name): StorageType(kind) for name, kind in _STORAGES.items()
+}
 BUILDERS |= {("torch.cuda", name): StorageType(kind) for name, kind in _STORAGES.items()}
 BUILDERS[("torch.storage", "UntypedStorage")] = StorageType("uint8")
 BUILDERS |= {
@@ -378,7 +394,7 @@ class TooDeep(ValueError):
     """Data that holds itself, is nested too deeply, or is too much when every repeated part is counted each time."""
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Plain data of what a pickle built: None, numbers, text, bytes, lists, tuples, sets, dictionaries, arrays, tensors
     and placeholders, nested at most `MAX_DEPTH` deep and without cycles, so that anyone may walk over it. With every
     repeated part counted again, it has at most `MAX_NODES` parts and `MAX_CHARACTERS` characters and bytes of text, so
@@ -395,7 +411,7 @@ _LEAVES = (int, float, bool, type(None), complex, np.ndarray, Tensor, Refused)
 _OPEN = object()
 
 
-def _walk(value, depth, seen):
+def _walk(value: Any, depth: int, seen: dict[int, tuple[Any, ...]]) -> tuple[Any, int, int]:
     """(plain value, nodes, characters); what is repeated is counted each time."""
     if isinstance(value, _LEAVES):
         return value, 1, 0
@@ -434,7 +450,7 @@ def _walk(value, depth, seen):
     return made, nodes, characters
 
 
-def _length(key):
+def _length(key: Any) -> int:
     """Characters of a key of a dictionary: a number, text, bytes, or a tuple of those."""
     if isinstance(key, tuple):
         return sum(map(_length, key))

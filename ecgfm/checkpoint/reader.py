@@ -1,15 +1,21 @@
 """Read a checkpoint of any format."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._text import short, shown
+from .._types import StrPath
 from ..errors import CheckpointError, LabelError
 from ..kernels import core
+from ..specs.architecture import Architecture
 from ..specs.inputs import SAMPLES
 from . import config as configuration
 from . import labels as labelling
-from .archive import read_zip
+from .archive import Archive, read_zip
 from .directory import WEIGHTS, description_of
 from .legacy import read_legacy
 from .plain import TooDeep, plain
@@ -66,29 +72,45 @@ class Checkpoint:
         What the file names that was not made: ``module.name`` of each placeholder.
     """
 
-    def __init__(self, path, format, kind, config, settings, tensors, unused):
+    def __init__(
+        self,
+        path: Path,
+        format: str,
+        kind: str,
+        config: dict[str, Any],
+        settings: dict[str, Any],
+        tensors: dict[str, Tensor],
+        unused: tuple[str, ...],
+    ) -> None:
         self.path, self.format, self.kind, self.config, self.settings = path, format, kind, config, settings
         self.tensors, self.unused = tensors, unused
-        self.labels = self.labels_source = None
-        self.content, self.info, self.refused = {}, {}, ()
-        self.id = self._file = self._archive = self._stored_labels = self._sha256 = None
+        self.labels: tuple[str, ...] | None = None
+        self.labels_source: str | None = None
+        self.content: dict[str, Any] = {}
+        self.info: dict[str, Any] = {}
+        self.refused: tuple[str, ...] = ()
+        self.id: str | None = None
+        self._file: File | None = None
+        self._archive: Archive | None = None
+        self._stored_labels: Any = None
+        self._sha256: str | None = None
 
     @property
-    def cfg(self):
+    def cfg(self) -> dict[str, Any] | None:
         found = self.content.get("cfg")
         return found if isinstance(found, dict) else None
 
     @property
-    def extra_state(self):
+    def extra_state(self) -> dict[str, Any] | None:
         found = self.content.get("extra_state")
         return found if isinstance(found, dict) else None
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """int: elements of all tensors of the model together."""
         return sum(tensor.size for tensor in self.tensors.values())
 
-    def verify(self):
+    def verify(self) -> bool:
         """Check every member of the archive against its checksum, or all values against their hash, where it has one.
 
         `read` checks what it reads whole; it doesn't read all weights only to check them.
@@ -107,22 +129,24 @@ class Checkpoint:
             return self._archive.verify()
         return self._file is not None and check_hash(self._file, self._sha256)
 
-    def close(self):
+    def close(self) -> None:
         """Close the file. Arrays that were taken from it stay valid; tensors can't be read any more."""
         if self._file is not None:
             self._file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, {self.kind}, {self.num_parameters:,} parameters)"
 
 
-def read(path, *, labels=None, config=None):
+def read(
+    path: StrPath, *, labels: Sequence[str] | StrPath | None = None, config: dict[str, Any] | None = None
+) -> Checkpoint:
     """Open a checkpoint. No code in the file is run.
 
     Weights stay in the file, which is mapped into memory, until they are asked for: while a checkpoint is open its file
@@ -163,7 +187,7 @@ def read(path, *, labels=None, config=None):
     return found
 
 
-def _locate(path):
+def _locate(path: StrPath) -> Path:
     try:
         path = Path(path)
     except TypeError:
@@ -177,7 +201,7 @@ def _locate(path):
     raise CheckpointError(f"the directory has none of {', '.join(FILES)}", path=path)
 
 
-def _read_safetensors(file, config):
+def _read_safetensors(file: File, config: dict[str, Any] | None) -> Checkpoint:
     tensors, metadata = read_tensors(file)
     said = description_of(file.path, metadata)
     found = _assemble(file, "safetensors", tensors, said.settings, config)
@@ -187,9 +211,10 @@ def _read_safetensors(file, config):
     return found
 
 
-def _read_file(file, config):
+def _read_file(file: File, config: dict[str, Any] | None) -> Checkpoint:
     head = bytes(file.data[:16])
-    refused, archive = {}, None
+    refused: dict[str, None] = {}
+    archive = None
     if head.startswith(b"PK"):
         format, (value, archive) = "pt", read_zip(file, refused)
     elif head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
@@ -222,12 +247,12 @@ def _read_file(file, config):
     return found
 
 
-def _name(key):
+def _name(key: Any) -> str:
     """A key of a dictionary, for a message."""
     return short(key, 100) if isinstance(key, str) else shown(key)
 
 
-def _unknown(file, head):
+def _unknown(file: File, head: bytes) -> CheckpointError:
     remedy = None
     if head.startswith(b"version https:/"):
         message, remedy = "this is a Git LFS pointer, not the file itself", "Fetch it with: git lfs pull"
@@ -240,7 +265,9 @@ def _unknown(file, head):
     return CheckpointError(message, path=file.path, remedy=remedy)
 
 
-def _assemble(file, format, model, settings, changes):
+def _assemble(
+    file: File, format: str, model: Mapping[Any, Any], settings: dict[str, Any], changes: dict[str, Any] | None
+) -> Checkpoint:
     """The Checkpoint of a state dict and its settings."""
     state = _state_dict(model, file.path)
     kind = configuration.kind_of(state)
@@ -257,7 +284,7 @@ def _assemble(file, format, model, settings, changes):
     return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
 
 
-def _check_work(found, path):
+def _check_work(found: Architecture, path: StrPath) -> None:
     """Raise if a segment would take far more time or memory than that of any ECG-FM."""
     if found.min_samples > configuration.MAX_SAMPLES:
         message = f"a segment needs at least {shown(found.min_samples)} samples, more than any recording has"
@@ -276,7 +303,7 @@ def _check_work(found, path):
         )
 
 
-def _state_dict(model, path):
+def _state_dict(model: Mapping[Any, Any], path: StrPath) -> dict[str, Tensor]:
     """{name: tensor} under today's names."""
     if len(model) > MAX_TENSORS:
         raise CheckpointError(f"{len(model):,} tensors are more than any checkpoint's", path=path, field="model")
@@ -294,9 +321,10 @@ def _state_dict(model, path):
     return state
 
 
-def _check_values(tensors, path):
+def _check_values(tensors: Mapping[str, Tensor], path: StrPath) -> None:
     """Raise unless the values are real numbers, and no more of them than the file has."""
-    total, claimed = 0, {}
+    total = 0
+    claimed: dict[Any, int] = {}
     for name, tensor in tensors.items():
         if not tensor.is_float:
             raise CheckpointError(f"the values are of type {tensor.dtype}, not real numbers", path=path, field=name)
@@ -313,7 +341,7 @@ def _check_values(tensors, path):
         )
 
 
-def _set_labels(found, labels):
+def _set_labels(found: Checkpoint, labels: Sequence[str] | StrPath | None) -> None:
     if found.kind != "classifier":
         if labels is not None:
             raise LabelError(f"a model of kind {found.kind} has no outputs to name", path=found.path, field="labels")

@@ -1,14 +1,20 @@
 """The safetensors format: 8 bytes of length, a JSON header, the values."""
 
+from __future__ import annotations
+
 import hashlib
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import CheckpointError
 from .files import json_bytes, parse_json, replacing
-from .storage import Mapped, Tensor, raw_values
+from .storage import File, Mapped, Tensor, raw_values
 
 __all__ = ["check_hash", "read_tensors", "write_tensors"]
 
@@ -22,7 +28,7 @@ _NO_HASH = b"0" * 64  # where the hash of the values will stand
 _PIECE = 1 << 22
 
 
-def read_tensors(file):
+def read_tensors(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file, in the order of their places.
 
     Parameters
@@ -41,7 +47,7 @@ def read_tensors(file):
         If the header is damaged, or the tensors don't cover the values exactly: no hole, no overlap, no rest.
     """
 
-    def error(message, field="header"):
+    def error(message: str, field: str = "header") -> CheckpointError:
         return CheckpointError(message, path=file.path, field=field)
 
     length = int.from_bytes(file.data[:8], "little")
@@ -81,11 +87,13 @@ def read_tensors(file):
     return tensors, metadata
 
 
-def _are_sizes(values):
+def _are_sizes(values: Any) -> bool:
     return isinstance(values, list) and len(values) <= 64 and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
 
 
-def write_tensors(path, tensors, metadata=None):
+def write_tensors(
+    path: StrPath, tensors: Mapping[str, Tensor | NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors, the wider types first; float64 becomes float32. Metadata get the values' ``sha256``.
 
     Parameters
@@ -107,7 +115,8 @@ def write_tensors(path, tensors, metadata=None):
             raise CheckpointError(f"values of type {kind} are not written", path=path, field=name)
         plans.append((name, code, [int(n) for n in np.shape(tensor)], tensor))
     plans.sort(key=lambda plan: -_BYTES[plan[1]])
-    header, at = {"__metadata__": {"sha256": _NO_HASH.decode()} | dict(metadata)} if metadata else {}, 0
+    header: dict[str, Any] = {"__metadata__": {"sha256": _NO_HASH.decode()} | dict(metadata)} if metadata else {}
+    at = 0
     for name, code, shape, _ in plans:
         end = at + math.prod(shape) * _BYTES[code]
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [at, end]}
@@ -134,7 +143,7 @@ def write_tensors(path, tensors, metadata=None):
             file.write(hashed.hexdigest().encode())
 
 
-def check_hash(file, sha256):
+def check_hash(file: File, sha256: str | None) -> bool:
     """Whether a file has a SHA-256 of its values; raises CheckpointError unless it is that of the values."""
     if sha256 in (None, _NO_HASH.decode()):
         return False

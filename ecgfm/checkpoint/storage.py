@@ -1,12 +1,18 @@
 """Tensors that stay in the file until they are asked for."""
 
+from __future__ import annotations
+
 import math
 import mmap
 import os
 import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .._types import StrPath
 from ..errors import CheckpointError
 from ..storage.inputs import open_input
 
@@ -47,29 +53,37 @@ class File:
         If it can't be opened, is empty, or is no regular file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         self.path = path
+        self._data: mmap.mmap | None
         with open_input(path, error=CheckpointError) as file:
             self.size = os.fstat(file.fileno()).st_size
             if self.size == 0:
                 raise CheckpointError("the file is empty", path=path)
             try:
-                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError, OverflowError) as error:
                 raise CheckpointError(f"cannot be mapped into memory: {error}", path=path) from None
 
-    def release(self, start, length):
+    @property
+    def data(self) -> mmap.mmap:
+        """mmap: the bytes; an error once the file has been closed."""
+        if self._data is None:
+            raise CheckpointError("the file has been closed", path=self.path)
+        return self._data
+
+    def release(self, start: int, length: int) -> None:
         """Give the memory of these bytes back; they are read again from the file when they are next used."""
-        if self.data is None or length <= 0:
+        if self._data is None or length <= 0:
             return
         first = start - start % mmap.PAGESIZE
         try:
-            self.data.madvise(mmap.MADV_DONTNEED, first, min(start + length, self.size) - first)
+            self._data.madvise(mmap.MADV_DONTNEED, first, min(start + length, self.size) - first)
         except (AttributeError, OSError, ValueError):
             pass  # only a hint
 
-    def close(self):
-        data, self.data = self.data, None
+    def close(self) -> None:
+        data, self._data = self._data, None
         try:
             if data is not None:
                 data.close()
@@ -80,40 +94,37 @@ class File:
 class Mapped:
     """Bytes that stand as they are in the file."""
 
-    def __init__(self, file, start, length):
-        self.file, self.start, self.length = file, start, length
+    def __init__(self, file: File, start: int | None, length: int) -> None:
+        self.file, self.length = file, length
+        self.start: int = -1 if start is None else start
 
-    def view(self):
-        if self.file.data is None:
-            raise CheckpointError("the file has been closed", path=self.file.path)
+    def view(self) -> memoryview:
         return memoryview(self.file.data)[self.start : self.start + self.length]
 
-    def release(self, first=0, length=None):
+    def release(self, first: int = 0, length: int | None = None) -> None:
         self.file.release(self.start + first, self.length if length is None else length)
 
 
 class Deflated:
     """Bytes that a zip archive holds deflated; inflated when they are first asked for, to at most `length` bytes."""
 
-    def __init__(self, file, start, packed, length, crc, name):
+    def __init__(self, file: File, start: int, packed: int, length: int, crc: int, name: str) -> None:
         self.file, self.start, self.packed, self.length, self.crc, self.name = file, start, packed, length, crc, name
-        self._bytes = None
+        self._bytes: bytearray | None = None
 
-    def view(self):
+    def view(self) -> memoryview:
         if self._bytes is None:
-            if self.file.data is None:
-                raise CheckpointError("the file has been closed", path=self.file.path)
             self._bytes = self._inflate()
         return memoryview(self._bytes)
 
-    def check(self):
+    def check(self) -> None:
         """Inflate it piece by piece and raise CheckpointError if it is damaged; nothing is kept."""
         crc = 0
         for piece in self._pieces():
             crc = zlib.crc32(piece, crc)
         self._check_crc(crc)
 
-    def _inflate(self):
+    def _inflate(self) -> bytearray:
         made, at = bytearray(self.length), 0
         for piece in self._pieces():
             made[at : at + len(piece)] = piece
@@ -121,7 +132,7 @@ class Deflated:
         self._check_crc(zlib.crc32(made))
         return made
 
-    def _pieces(self):
+    def _pieces(self) -> Iterator[bytes]:
         """The inflated bytes in pieces; at the end an error unless there were as many as the archive states."""
         inflater, made, at, stop, pending = zlib.decompressobj(-15), 0, self.start, self.start + self.packed, b""
         try:
@@ -145,11 +156,11 @@ class Deflated:
                 field=self.name,
             )
 
-    def _check_crc(self, found):
+    def _check_crc(self, found: int) -> None:
         if self.crc and found != self.crc:
             raise CheckpointError("the checksum is wrong: the file is damaged", path=self.file.path, field=self.name)
 
-    def release(self, first=0, length=None):
+    def release(self, first: int = 0, length: int | None = None) -> None:
         # Where many tensors are parts of one storage, it would be inflated again for each.
         if length in (None, self.length):
             self._bytes = None
@@ -173,8 +184,18 @@ class Tensor:
     """
 
     def __init__(
-        self, source, kind, shape, *, offset=0, strides=None, count=None, big_endian=False, path=None, name="tensor"
-    ):
+        self,
+        source: Mapped | Deflated,
+        kind: str,
+        shape: Sequence[int],
+        *,
+        offset: int = 0,
+        strides: Sequence[int] | None = None,
+        count: int | None = None,
+        big_endian: bool = False,
+        path: StrPath | None = None,
+        name: str = "tensor",
+    ) -> None:
         """`offset`, `strides` and `count` (the storage's length) are in elements; they are checked here."""
         self.source, self.kind, self.path, self.name = source, kind, path, name
         code, self._itemsize = DTYPES[kind]
@@ -186,7 +207,7 @@ class Tensor:
         self._strides = _contiguous(self.shape) if strides is None else tuple(strides)
         self._check(source.length // self._itemsize if count is None else count)
 
-    def _check(self, count):
+    def _check(self, count: int) -> None:
         numbers = (*self.shape, *self._strides, self._offset)
         if any(type(n) is not int or n < 0 for n in numbers):
             raise self._error("a size, stride or offset is not a whole number of at least 0")
@@ -203,40 +224,40 @@ class Tensor:
         if self.size > count:
             raise self._error(f"shape {_text(self.shape)} repeats the {count} elements of the storage")
 
-    def _error(self, message):
+    def _error(self, message: str) -> CheckpointError:
         return CheckpointError(message, path=self.path, field=self.name)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any] | str:
         return self.kind if self.kind == "bfloat16" else np.dtype(self.kind)
 
     @property
-    def is_float(self):
+    def is_float(self) -> bool:
         return self.kind in FLOATS
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         return len(self.shape)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """int: bytes of the values in the file's type."""
         return self.size * self._itemsize
 
-    def _extent(self):
+    def _extent(self) -> tuple[int, int]:
         """First byte in the storage, and how many bytes the tensor spans."""
         span = 0 if self.size == 0 else 1 + sum((n - 1) * step for n, step in zip(self.shape, self._strides))
         return self._offset * self._itemsize, span * self._itemsize
 
-    def __len__(self):
+    def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a tensor without dimensions has no length")
         return self.shape[0]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Tensor({self.name!r}, shape={self.shape}, dtype={self.kind})"
 
-    def raw(self):
+    def raw(self) -> NDArray[Any]:
         """The values as they stand in the file, a read-only view; bfloat16 as uint16."""
         if self.size == 0:
             return np.empty(self.shape, self._raw)
@@ -246,7 +267,7 @@ class Tensor:
         strides = tuple(step * self._itemsize for step in self._strides)
         return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raw = self.raw()
         if self.kind == "bfloat16":
             wide = raw.astype(np.uint32)
@@ -263,28 +284,28 @@ class Tensor:
             raise ValueError(f"tensor {self.name} can't be had as {values.dtype} without a copy")
         return values.copy() if copy and values is raw else values
 
-    def release(self):
+    def release(self) -> None:
         """Give the memory of the values back; asking for them again reads the file again."""
         self.source.release(*self._extent())
 
 
-def raw_values(tensor, lazy=False):
+def raw_values(tensor: Any, lazy: bool = False) -> tuple[str, Any]:
     """(type's name, contiguous little-endian values) of a Tensor, an array or a number; bfloat16 values as uint16.
 
     With `lazy` the values are left out.
     """
     if isinstance(tensor, Tensor):
-        kind, values = tensor.kind, None if lazy else tensor.raw()
+        if lazy:
+            return tensor.kind, None
+        kind, values = tensor.kind, tensor.raw()
     else:
         values = np.asarray(tensor)
         kind = values.dtype.name
-    if lazy:
-        return kind, None
     # ascontiguousarray would give a number without dimensions one dimension.
     return kind, np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
-def _contiguous(shape):
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     strides, step = [], 1
     for n in reversed(shape):
         strides.append(step)
@@ -292,5 +313,5 @@ def _contiguous(shape):
     return tuple(reversed(strides))
 
 
-def _text(shape):
+def _text(shape: Sequence[int]) -> str:
     return "(" + ", ".join(str(n)[:30] for n in shape) + ")"

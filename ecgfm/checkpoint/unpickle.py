@@ -6,8 +6,14 @@ placeholder that is recorded. The rest of the machine (protocols 0 to 5) is inte
 a file claims. All pickles of a file share one `Budget` of steps and of memory.
 """
 
-import struct
+from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Sequence
+from mmap import mmap
+from typing import Any
+
+from .._types import StrPath
 from ..errors import CheckpointError
 from .opcodes import END, ENTRY, ITEM, OBJECT, TABLE
 from .plain import BUILDERS, INERT, MAX_REFUSED, Built, Refused
@@ -34,11 +40,21 @@ class Budget:
         Bytes of memory that are left, by estimate.
     """
 
-    def __init__(self, steps=MAX_OPCODES, made=MAX_MADE):
+    def __init__(self, steps: int = MAX_OPCODES, made: int = MAX_MADE) -> None:
         self.steps, self.made = steps, made
 
 
-def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name="pickle", size=None, budget=None):
+def loads(
+    data: bytes | mmap,
+    start: int = 0,
+    *,
+    persistent_load: Callable[[Any], Any] | None = None,
+    refused: dict[str, None] | None = None,
+    path: StrPath | None = None,
+    name: str = "pickle",
+    size: int | None = None,
+    budget: Budget | None = None,
+) -> tuple[Any, int]:
     """Interpret one pickle.
 
     Parameters
@@ -71,23 +87,35 @@ def loads(data, start=0, *, persistent_load=None, refused=None, path=None, name=
         If the pickle is damaged, truncated, or beyond a limit.
     """
     budget = Budget() if budget is None else budget
-    machine = _Machine(data, start, size, persistent_load, {} if refused is None else refused, path, name, budget)
+    machine = Machine(data, start, size, persistent_load, {} if refused is None else refused, path, name, budget)
     return machine.run(), machine.at
 
 
-class _Machine:
-    def __init__(self, data, start, size, persistent_load, refused, path, name, budget):
+class Machine:
+    def __init__(
+        self,
+        data: bytes | mmap,
+        start: int,
+        size: int | None,
+        persistent_load: Callable[[Any], Any] | None,
+        refused: dict[str, None],
+        path: StrPath | None,
+        name: str,
+        budget: Budget,
+    ) -> None:
         self.data, self.at, self.end = data, start, len(data) if size is None else size
         self.start = start
         self.persistent_load, self.refused, self.path, self.name = persistent_load, refused, path, name
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
         self.budget, self.tuple_keys = budget, 0
 
-    def error(self, message):
+    def error(self, message: str) -> CheckpointError:
         field = f"{self.name}, byte {self.opcode_at - self.start}"
         return CheckpointError(message, path=self.path, field=field)
 
-    def run(self):
+    def run(self) -> Any:
         budget = self.budget
         self.opcode_at = self.at
         table, data = TABLE, self.data
@@ -116,7 +144,7 @@ class _Machine:
 
     # ---- bytes ----------------------------------------------------------------------------------
 
-    def take(self, n):
+    def take(self, n: int) -> bytes:
         if n > self.end - self.at:
             raise self.error("the pickle ends in the middle: the file is truncated")
         if n > MAX_PICKLE:
@@ -125,10 +153,10 @@ class _Machine:
         self.at += n
         return found
 
-    def number(self, n):
+    def number(self, n: int) -> int:
         return int.from_bytes(self.take(n), "little")
 
-    def line(self):
+    def line(self) -> bytes:
         stop = self.data.find(b"\n", self.at, min(self.end, self.at + MAX_LINE))
         if stop < 0:
             raise self.error("a line does not end: the file is truncated or damaged")
@@ -138,19 +166,19 @@ class _Machine:
 
     # ---- stack ----------------------------------------------------------------------------------
 
-    def push(self, value):
+    def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def pop(self):
+    def pop(self) -> Any:
         return self.stack.pop()
 
-    def items(self):
+    def items(self) -> list[Any]:
         """What stands above the last mark; removes both."""
         found = self.stack
         self.stack = self.marks.pop()
         return found
 
-    def charge(self, size):
+    def charge(self, size: int) -> None:
         """Pay for memory before it is taken: one large object may be copied again and again, and small bytes of a file
         make large objects."""
         self.budget.made -= size
@@ -159,7 +187,7 @@ class _Machine:
 
     # ---- objects --------------------------------------------------------------------------------
 
-    def find(self, module, name):
+    def find(self, module: Any, name: Any) -> Any:
         if not isinstance(module, str) or not isinstance(name, str):
             raise self.error("the name of a class is not text: the file is damaged")
         found = BUILDERS.get((module, name))
@@ -173,7 +201,7 @@ class _Machine:
             self.refused[full] = None
         return Refused(full)
 
-    def construct(self, builder, args):
+    def construct(self, builder: Any, args: Any) -> Any:
         if isinstance(builder, Refused):
             return builder
         if not callable(getattr(builder, "build", None)):
@@ -183,18 +211,18 @@ class _Machine:
         self.charge(OBJECT)
         return builder.build(self, args)
 
-    def refuse(self, name):
+    def refuse(self, name: str) -> Refused:
         """An inert placeholder for a thing that a known constructor won't make; recorded."""
         if len(self.refused) < MAX_REFUSED:
             self.refused[name] = None
         return Refused(name)
 
-    def set_state(self, target, state):
+    def set_state(self, target: Any, state: Any) -> None:
         if isinstance(target, Built):
             target.set_state(self, state)
         # The state of anything else (hooks, metadata of a state dict) is not data that is needed.
 
-    def extend(self, target, values):
+    def extend(self, target: Any, values: Sequence[Any]) -> None:
         if isinstance(target, Refused):
             return
         if isinstance(target, list):
@@ -203,7 +231,7 @@ class _Machine:
         elif not isinstance(target, Built):
             raise self.error("items are added to something that is no list: the file is damaged")
 
-    def fill(self, target, pairs):
+    def fill(self, target: Any, pairs: Sequence[Any]) -> None:
         if len(pairs) % 2:
             raise self.error("a key without a value: the file is damaged")
         if isinstance(target, Refused):
@@ -215,7 +243,7 @@ class _Machine:
             if self.is_key(pairs[i]):
                 target[pairs[i]] = pairs[i + 1]
 
-    def is_key(self, key):
+    def is_key(self, key: Any) -> bool:
         """Whether a key may stand in a dictionary or set; placeholders may not. Hashing must be cheap and must not
         collide by design: integers of 64 bits, and few tuples."""
         if isinstance(key, int):
@@ -231,15 +259,15 @@ class _Machine:
                 return True
         raise self.error(f"a key of type {type(key).__name__} that no checkpoint has")
 
-    def members(self, values):
+    def members(self, values: Any) -> list[Any]:
         self.charge(ENTRY * len(values))
         return [value for value in values if self.is_key(value)]
 
-    def text(self, raw, encoding, errors="strict"):
+    def text(self, raw: bytes, encoding: str, errors: str = "strict") -> str:
         """Text of bytes; Python keeps a text with one wide character in four bytes for each."""
         self.charge(len(raw) if raw.isascii() else 4 * len(raw))
         return raw.decode(encoding, errors)
 
-    def remember(self, key):
+    def remember(self, key: int) -> None:
         self.charge(ENTRY)
         self.memo[key] = self.stack[-1]

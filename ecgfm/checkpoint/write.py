@@ -4,14 +4,19 @@ The layout is that of torch.save: a zip archive of uncompressed members that beg
 a pickle of protocol 2 that names nothing but torch's way to rebuild a tensor. The same content gives the same bytes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from .._types import StrPath
 from ..errors import CheckpointError
 from .files import replacing
 from .storage import Tensor, raw_values
@@ -36,7 +41,7 @@ _STORAGES = {
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_pt(path, content):
+def write_pt(path: StrPath, content: dict[str, Any]) -> None:
     """Write a checkpoint.
 
     Parameters
@@ -57,7 +62,7 @@ def write_pt(path, content):
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         identity = hashlib.sha256()
 
-        def put(name, raw):
+        def put(name: str, raw: bytes | memoryview) -> None:
             name = f"archive/{name}"
             info = zipfile.ZipInfo(name, _DATE)
             info.extra = _padding(file.tell() + 30 + len(name))
@@ -77,7 +82,7 @@ def write_pt(path, content):
         put(".data/serialization_id", str(int(identity.hexdigest(), 16) % 10**40).zfill(40).encode())
 
 
-def _padding(at):
+def _padding(at: int) -> bytes:
     """An extra field that makes the member's bytes begin at a multiple of the alignment."""
     size = -(at + 4) % ALIGNMENT
     return struct.pack("<2sH", b"FB", size) + b"Z" * size
@@ -86,15 +91,16 @@ def _padding(at):
 class _Pickler:
     """Plain data as a pickle of protocol 2; what it names stands in `_tensor` and nowhere else."""
 
-    def __init__(self, path):
-        self.path, self.tensors = path, []
+    def __init__(self, path: StrPath) -> None:
+        self.path = path
+        self.tensors: list[Any] = []
 
-    def dump(self, value):
+    def dump(self, value: Any) -> bytes:
         parts = [b"\x80\x02"]
         self._put(value, parts.append, ())
         return b"".join([*parts, b"."])
 
-    def _put(self, value, out, where):
+    def _put(self, value: Any, out: Callable[[bytes], Any], where: tuple[Any, ...]) -> None:
         if len(where) > MAX_DEPTH:
             raise self._error(f"nested more than {MAX_DEPTH} deep", where)
         if isinstance(value, np.generic):
@@ -128,7 +134,7 @@ class _Pickler:
         else:
             raise self._error(f"a {type(value).__name__} is not written", where)
 
-    def _integer(self, value, where):
+    def _integer(self, value: int, where: tuple[Any, ...]) -> bytes:
         if -(1 << 31) <= value < 1 << 31:
             return b"J" + struct.pack("<i", value)
         raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
@@ -136,18 +142,19 @@ class _Pickler:
             raise self._error("an integer too large to be written", where)
         return b"\x8a" + bytes([len(raw)]) + raw
 
-    def _tensor(self, tensor, where):
+    def _tensor(self, tensor: Any, where: tuple[Any, ...]) -> bytes:
         kind, _ = raw_values(tensor, lazy=True)
         if kind not in _STORAGES:
             raise self._error(f"torch has no storage of type {kind}", where)
         shape = [int(n) for n in np.shape(tensor)]
-        strides, step = [], 1
+        strides: list[int] = []
+        step = 1
         for n in reversed(shape):
             strides.insert(0, step)
             step *= max(n, 1)
-        parts = []
+        parts: list[bytes] = []
 
-        def put(value):
+        def put(value: Any) -> None:
             self._put(value, parts.append, where)
 
         parts.append(b"ctorch._utils\n_rebuild_tensor_v2\n((")
@@ -165,5 +172,5 @@ class _Pickler:
         self.tensors.append(tensor)
         return b"".join(parts)
 
-    def _error(self, message, where):
+    def _error(self, message: str, where: tuple[Any, ...]) -> CheckpointError:
         return CheckpointError(message, path=self.path, field=".".join(str(part) for part in where)[:200])

@@ -1,17 +1,27 @@
 """What the commands that run recordings through a model have in common."""
 
+from __future__ import annotations
+
 import atexit
 import os
 import sys
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .._text import printable, short_path
+from .._types import StrPath
 from ..errors import Error, InputWarning
 from ..inference.result import without_path
 from ..table import check_ending
 from .doubts import Doubts
+
+if TYPE_CHECKING:
+    from ..inference.write import Written
 
 __all__ = [
     "Bar",
@@ -36,12 +46,12 @@ ASSUMED = (
 UNNAMED = "The model has no label names: label_0 ... are its outputs in order (name them with --labels)."
 
 
-def counted(number, what):
+def counted(number: int, what: str) -> str:
     """``3 recordings``, ``1 recording``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def add_model(parser):
+def add_model(parser: ArgumentParser) -> None:
     """The checkpoint and what is run through it."""
     parser.add_argument(
         "checkpoint",
@@ -53,7 +63,7 @@ def add_model(parser):
     )
 
 
-def add_reading(parser):
+def add_reading(parser: ArgumentParser) -> None:
     """How recordings are read, and how fast."""
     parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="for files that don't state it")
     parser.add_argument("--leads", metavar="I,II,...", help="names of the rows, for files that don't state them")
@@ -86,7 +96,7 @@ def add_reading(parser):
     )
 
 
-def add_resuming(parser):
+def add_resuming(parser: ArgumentParser) -> None:
     """What becomes of an earlier run."""
     parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
     parser.add_argument(
@@ -94,7 +104,7 @@ def add_resuming(parser):
     )
 
 
-def caveats(model, labels=False):
+def caveats(model: Any, labels: bool = False) -> list[str]:
     """What must be known of a model by who reads its answers, a line each; with `labels`, also of their names."""
     said = getattr(model, "caveat", None)
     lines = [] if said is None else [f"{printable(said).rstrip('.')}."]
@@ -103,7 +113,7 @@ def caveats(model, labels=False):
     return lines
 
 
-def reading(args):
+def reading(args: Namespace) -> dict[str, Any]:
     """The arguments of `add_reading` as those of `ecgfm.predict` and its like."""
     return {
         "sampling_rate": args.sampling_rate,
@@ -118,11 +128,11 @@ def reading(args):
     }
 
 
-def open_model(args):
+def open_model(args: Namespace) -> Any:
     """The model, with the threads that were asked for.
 
-    Where a launcher such as mpiexec started several ranks, the first of them gets a model that is shared by all, and the
-    others compute for it and end here.
+    Where a launcher such as mpiexec started several ranks, the first of them gets a model that all share. The others
+    compute for it and end here.
     """
     from .. import load, set_num_threads
     from ..ranks import communicator
@@ -133,19 +143,20 @@ def open_model(args):
     model = load(args.checkpoint, labels=getattr(args, "labels", None))
     if ranks.size == 1:
         return model
+
     from ..inference.shared import SharedModel, serve
 
     if ranks.rank > 0:
         serve(model, ranks)
         sys.exit()
     args.batch_size *= ranks.size
-    model = SharedModel(model, ranks)
-    atexit.register(model.close)  # however the command ends
-    return model
+    shared = SharedModel(model, ranks)
+    atexit.register(shared.close)  # however the command ends
+    return shared
 
 
 @contextmanager
-def saying_warnings(before=None):
+def saying_warnings(before: Callable[[], None] | None = None) -> Iterator[None]:
     """Print what `ecgfm.InputWarning` says in the block on stderr, a line each; other warnings stay as they are.
 
     `before` is called before each line. The same text is said once.
@@ -153,7 +164,7 @@ def saying_warnings(before=None):
     said = set()
     shown = warnings.showwarning
 
-    def say(message, category, *where, **more):
+    def say(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, InputWarning):
             text = printable(message)
             if text in said:
@@ -177,15 +188,18 @@ class Skipped:
     The first is held back until it is known that it isn't the only one: of that the command's error speaks.
     """
 
-    def __init__(self, bar=None, debug=False):
-        self.errors, self.first, self._held, self._bar, self._debug = [], None, None, bar, debug
+    def __init__(self, bar: Bar | None = None, debug: bool = False) -> None:
+        self.errors: list[tuple[str, Error]] = []
+        self.first: Error | None = None
+        self._held: str | None = None
+        self._bar, self._debug = bar, debug
 
     @property
-    def count(self):
+    def count(self) -> int:
         """int: how many were skipped."""
         return len(self.errors)
 
-    def __call__(self, file, error):
+    def __call__(self, file: str, error: Error) -> None:
         self.errors.append((file, error))
         text = f"ecgfm: skipped: {printable(short_path(str(file)))}: {printable(without_path(error))}"
         trace = getattr(error, "debug", "") if self._debug else ""
@@ -196,13 +210,13 @@ class Skipped:
             self.report()
             self._say(text)
 
-    def report(self):
+    def report(self) -> None:
         """Say what was held back."""
         if self._held is not None:
             self._say(self._held)
             self._held = None
 
-    def _say(self, text):
+    def _say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
         print(text, file=sys.stderr, flush=True)
@@ -219,20 +233,21 @@ class Bar:
 
     _EVERY_S = 0.2
 
-    def __init__(self, total, stream=None, clock=time.monotonic):
+    def __init__(self, total: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream or sys.stderr, clock
         self.total, self._shown = total, False
-        self._began, self._first, self._last = clock(), None, float("-inf")
+        self._began, self._last = clock(), float("-inf")
+        self._first: int | None = None
 
     @staticmethod
-    def wanted(stream=None):
+    def wanted(stream: TextIO | None = None) -> bool:
         """Whether there is a terminal to draw on."""
         try:
             return (stream or sys.stderr).isatty()
         except (AttributeError, ValueError):  # there is no stderr, or it is closed
             return False
 
-    def __call__(self, done, file):
+    def __call__(self, done: int, file: object) -> None:
         """`done` recordings are done, the last of them `file`."""
         now = self._clock()
         if self._first is None:
@@ -248,7 +263,7 @@ class Bar:
         self._stream.write(f"\r\x1b[K{bar} {done:,} of {self.total:,} recordings, {rate:.1f}/s, {left} left")
         self._stream.flush()
 
-    def clear(self):
+    def clear(self) -> None:
         """Take the line away."""
         if self._shown:
             self._stream.write("\r\x1b[K")
@@ -256,13 +271,13 @@ class Bar:
             self._shown, self._last = False, float("-inf")
 
 
-def _duration(seconds):
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def check_out(path, inputs=(), suffixes=(), field="--out"):
+def check_out(path: StrPath, inputs: Sequence[str] = (), suffixes: Sequence[str] = (), field: str = "--out") -> None:
     """Find out before the work whether its result can be written; the directory is made.
 
     Parameters
@@ -289,7 +304,7 @@ def check_out(path, inputs=(), suffixes=(), field="--out"):
     check_folder(os.path.dirname(os.path.abspath(path)), field)
 
 
-def check_folder(path, field):
+def check_folder(path: StrPath, field: str) -> None:
     """Make a directory if it isn't there.
 
     Raises
@@ -306,14 +321,15 @@ def check_folder(path, field):
         raise Error("the directory can't be written to", path=path, field=field)
 
 
-def again(written):
+def again(written: Written) -> list[str]:
     """Lines on what an earlier run has done."""
     lines = []
     if written.resumed:
         lines.append(f"{written.resumed:,} of the recordings had been done before.")
     if written.dropped:
         lines.append(
-            f"{counted(written.dropped, 'recording')} of the earlier run left out: changed since, or not among the files."
+            f"{counted(written.dropped, 'recording')} of the earlier run left out: changed since, or not among the"
+            " files."
         )
     return lines
 
@@ -340,42 +356,51 @@ class Work:
         What is doubtful or was assumed about the recordings.
     """
 
-    def __init__(self, files, out=None, *, debug=False, on_done=None):
+    def __init__(
+        self,
+        files: Sequence[str],
+        out: str | None = None,
+        *,
+        debug: bool = False,
+        on_done: Callable[[Any], object] | None = None,
+    ) -> None:
         from ..io.ignored import nothing_said
         from ..io.inputs import expand
 
         self._out, self._on_done = out, on_done
-        self.bar = Bar(sum(1 for _ in expand(files, nothing_said))) if Bar.wanted() else None
+        self.bar = Bar(len(list(expand(files, nothing_said)))) if Bar.wanted() else None
         self.skipped, self.doubts = Skipped(self.bar, debug), Doubts()
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """What to give `ecgfm.predict` and its like."""
         return {"on_error": self.skipped, "progress": self.bar}
 
-    def done(self, one):
+    def done(self, one: Any) -> None:
         """To be called with what became of each recording, as `on_done` of `predict_to` and its like."""
         self.doubts.add(one.file, one.provenance)
         if self._on_done is not None:
             self._on_done(one)
 
-    def say_written(self, written):
+    def say_written(self, written: Written) -> None:
         """Print what was written, what is doubtful about it."""
         print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
         print(f"Written: {', '.join(map(printable, written.paths))}")
         print("".join(f"{line}\n" for line in [*again(written), *self.doubts.lines()]), end="")
 
     @property
-    def status(self):
+    def status(self) -> int:
         """int: the exit status."""
         return 1 if self.skipped.count else 0
 
-    def __enter__(self):
+    def __enter__(self) -> Work:
         self._saying = saying_warnings(self.bar.clear if self.bar else None)
         self._saying.__enter__()
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._saying.__exit__(None, None, None)
         if self.bar is not None:
             self.bar.clear()

@@ -4,7 +4,11 @@ DST is NAME.pt, NAME.safetensors (config.json is written beside it), or else a d
 and config.json. Weights, settings and label names go along; the state of training stays behind.
 """
 
+from __future__ import annotations
+
 import json
+from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from .._text import printable, shown
 from ..errors import ConfigError
@@ -12,7 +16,7 @@ from ..errors import ConfigError
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help=".pt or .safetensors file, or a directory of one")
     parser.add_argument("destination", metavar="DST", help="what to write")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
@@ -26,7 +30,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..checkpoint import convert
 
     changes = dict(map(_setting, args.set))
@@ -35,7 +39,7 @@ def run(args):
     return 0
 
 
-def _setting(text):
+def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise ConfigError(f"{shown(text)} is not KEY=VALUE", field="--set")

@@ -3,16 +3,25 @@
 What was simulated is shown next to what the model says. The recordings are new ones each time.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from .._text import printable
 from ..errors import CheckpointError, ConfigError
 from .common import caveats, check_out
 from .predict import NOT_CLINICAL
+
+if TYPE_CHECKING:
+    from .. import Model, Result
+    from ..ecg import SimulatedRecord
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,7 +36,7 @@ UNTRAINED = "This model is untrained: what it says means nothing."
 SIMULATED = "This model knows simulated patients only: what it says of real recordings means nothing."
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of the simulation; by default a new one, which is printed")
     parser.add_argument("--records", type=int, default=3, metavar="N", help="how many recordings (default 3)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -38,7 +47,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from .. import load, predict
 
     if not 1 <= args.records <= _MAX_RECORDS:
@@ -52,9 +61,10 @@ def run(args):
         if not os.path.isdir(directory):
             raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
         model = load(directory)
-    truth, first = [], []
+    truth: list[Sequence[str]] = []
+    first: list[SimulatedRecord] = []
 
-    def recordings():
+    def recordings() -> Iterator[SimulatedRecord]:
         for record in simulated(args.records, seed):
             truth.append(record.labels)
             if not first:
@@ -76,7 +86,7 @@ def run(args):
     return 0
 
 
-def simulated(count, seed):
+def simulated(count: int, seed: int) -> Iterator[SimulatedRecord]:
     """Recordings of 10 s, each of another patient: what the patient has, and all else, follows from the seed.
 
     Yields
@@ -92,7 +102,7 @@ def simulated(count, seed):
         yield record
 
 
-def _table(result, truth, seed):
+def _table(result: Result, truth: Sequence[Sequence[str]], seed: int) -> list[str]:
     """Lines: labels downwards, recordings across, the true ones marked."""
     import numpy as np
 
@@ -115,7 +125,7 @@ def _table(result, truth, seed):
     return lines
 
 
-def _check_plot(path):
+def _check_plot(path: str) -> None:
     """What would keep the picture from being drawn, before the work."""
     from ..view.figures import new_figure
 
@@ -123,7 +133,7 @@ def _check_plot(path):
     check_out(path, suffixes=_PICTURES, field="--plot")
 
 
-def _plot(model, record, path):
+def _plot(model: Model, record: SimulatedRecord, path: str) -> None:
     from .. import plot, saliency
 
     title = f"{record.source}: {', '.join(record.labels)}"

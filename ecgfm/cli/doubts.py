@@ -1,6 +1,11 @@
 """What a summary says of recordings that are doubtful or of which something was assumed."""
 
+from __future__ import annotations
+
 import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from .._text import printable, short
 from ..ecg.quality import describe
@@ -14,13 +19,14 @@ _ASSUMPTIONS = ("assumed", "taken as")  # words of notes that say so
 class Doubts:
     """Counts the recordings with doubtful signals and with assumptions, and keeps the names of the first."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seen = self.doubtful = 0
-        self._first = []  # texts on doubtful recordings
-        self._assumed = {}  # note -> [number of recordings, names of the first]
+        self._first: list[str] = []  # texts on doubtful recordings
+        self._assumed: dict[str, list[str]] = {}  # note -> names of the first recordings
+        self._counts: Counter[str] = Counter()  # note -> number of recordings
         self._others = 0
 
-    def add(self, file, provenance):
+    def add(self, file: object, provenance: Mapping[str, Any]) -> None:
         """Take a recording, by its name and what is known of it (see `ecgfm.ecg.Segments`)."""
         self.seen += 1
         found = describe(provenance.get("quality", {}))
@@ -32,31 +38,32 @@ class Doubts:
             if any(word in note for word in _ASSUMPTIONS):
                 self._assume(printable(note), file)
 
-    def _assume(self, note, file):
+    def _assume(self, note: str, file: object) -> None:
         if note not in self._assumed and len(self._assumed) >= _NOTES:
             self._others += 1
             return
-        known = self._assumed.setdefault(note, [0, []])
-        known[0] += 1
-        if known[0] <= _NAMED:
-            known[1].append(_name(file))
+        names = self._assumed.setdefault(note, [])
+        self._counts[note] += 1
+        if len(names) < _NAMED:
+            names.append(_name(file))
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """The lines of the summary; none if there is nothing to say."""
         lines = []
         if self.doubtful:
-            more = f" and {self.doubtful - _NAMED:,} more" if self.doubtful > _NAMED else ""
-            lines.append(
-                f"Doubtful signals in {self.doubtful:,} of {self.seen:,}: {', '.join(self._first)}{more} (column quality)."
-            )
-        for note, (count, names) in self._assumed.items():
-            more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
-            note = note[:1].upper() + note[1:]
-            lines.append(f"{note}; in {count:,} of {self.seen:,}: {', '.join(names)}{more} (column notes).")
+            where = self._listed(self.doubtful, self._first)
+            lines.append(f"Doubtful signals in {where} (column quality).")
+        for note, names in self._assumed.items():
+            where = self._listed(self._counts[note], names)
+            lines.append(f"{note[:1].upper()}{note[1:]}; in {where} (column notes).")
         if self._others:
             lines.append(f"{self._others:,} other assumptions stand in the column notes.")
         return lines
 
+    def _listed(self, count: int, names: list[str]) -> str:
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        return f"{count:,} of {self.seen:,}: {', '.join(names)}{more}"
 
-def _name(file):
+
+def _name(file: object) -> str:
     return short(printable(os.path.basename(str(file))), 60)

@@ -5,13 +5,17 @@ recordings are done; a command that was broken off goes on with --resume. A reco
 skipped; the exit status is then 1.
 """
 
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
 from ..errors import ConfigError
 from .common import Work, add_model, add_reading, add_resuming, caveats, check_out, open_model, reading
 
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--out", metavar="EMB.npy", required=True, help="where the array goes")
     add_resuming(parser)
@@ -23,7 +27,7 @@ def add_arguments(parser):
     add_reading(parser)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     check_out(args.out, args.files, (".npy",))
     if args.tokens and args.per == "record":
         raise ConfigError("tokens are those of a segment", field="--per", remedy="Leave out --tokens or --per record")

@@ -2,10 +2,15 @@
 
 TRUTH is a CSV table with a column file (or path, save_file, record, idx) and a column per label, or a label file of
 ECG-FM (.npy, row idx, columns as the label_def.csv beside it names them). FILE may be a manifest (.tsv).
-Intervals come from resampled recordings. Needs the extra [train]. A recording that can't be read, or has no labels, is reported and left out; the exit status is then 1.
+Intervals come from resampled recordings. Needs the extra [train]. A recording that can't be read, or has no labels, is
+reported and left out; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from .._text import printable
 from ..inference.aggregate import METHODS
@@ -16,7 +21,7 @@ __all__ = ["add_arguments", "run"]
 _NAMED = 5  # recordings without labels that are named
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--truth", metavar="TRUTH", required=True, help="the true labels: a CSV table or a .npy file")
     parser.add_argument("--out", metavar="EVAL.csv", help="write the tables there; EVAL.json gets JSON")
@@ -35,7 +40,7 @@ def add_arguments(parser):
     add_reading(parser)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     if args.out is not None:
         check_out(args.out, [*args.files, args.truth], (".csv", ".json"))
     if args.predictions is not None:
@@ -70,7 +75,7 @@ def run(args):
     return 1 if found.unlabelled else work.status
 
 
-def _say_unlabelled(files):
+def _say_unlabelled(files: Sequence[str]) -> None:
     for file in files[:_NAMED]:
         print(f"ecgfm: left out: {printable(file)}: it is not in the labels", file=sys.stderr)
     if len(files) > _NAMED:

@@ -4,14 +4,17 @@ No code in the file is run. The checksums of a .pt file are checked; with --veri
 .safetensors file, which takes seconds for a large model.
 """
 
+from __future__ import annotations
+
 import json
+from argparse import ArgumentParser, Namespace
 
 from .._text import printable
 
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="FILE", help=".pt or .safetensors file, or a directory of one")
     parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
     parser.add_argument(
@@ -20,7 +23,7 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..checkpoint import describe, describe_text, read
 
     with read(args.checkpoint, labels=args.labels) as found:
@@ -28,7 +31,11 @@ def run(args):
         if args.json:
             print(json.dumps(describe(found) | {"checked": checked}, indent=1, allow_nan=False))
         else:
-            said = {True: "all values, as they were saved", False: "nothing: the file has no checksums"}
-            lines = describe_text(found) + ["", f"checked     {said.get(checked, 'not the values; --verify does')}"]
+            said = {
+                True: "all values, as they were saved",
+                False: "nothing: the file has no checksums",
+                None: "not the values; --verify does",
+            }
+            lines = [*describe_text(found), "", f"checked     {said[checked]}"]
             print("\n".join(map(printable, lines)))
     return 0

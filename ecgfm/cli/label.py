@@ -10,22 +10,30 @@ Files are .csv, .tsv, .parquet (extra [tables]) or lines of text; - is standard 
 written some at a time. A file that can't be read is reported and skipped; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import sys
-from contextlib import contextmanager
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
 from ..storage.atomic import replacing
 from .common import check_out
 
+if TYPE_CHECKING:
+    from ..labeler import Explanation, Labeler, Result
+
 __all__ = ["add_arguments", "run"]
 
 _ENDINGS = {"long": (".csv",), "wide": (".csv",), "jsonl": (".jsonl", ".json", ".ndjson"), "text": (".txt",)}
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="*", default=["-"], help="tables of reports, or - (default)")
     parser.add_argument(
         "--column", metavar="NAME", help="column with the text; several, separated by commas, are joined"
@@ -61,7 +69,7 @@ def add_arguments(parser):
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..labeler import load
 
     if args.explain and args.format not in ("jsonl", "text"):
@@ -77,7 +85,7 @@ def run(args):
     if args.format == "wide" and names is None:
         names = wanted_labels("final", labeler, args.mode)
     failed = 0
-    with output(args.out) as stream, output(args.unmatched, absent=True) as rest:
+    with output(args.out) as stream, output(args.unmatched) if args.unmatched else nullcontext() as rest:
         writer = Writer(args, names, labeler, stream, rest)
         for path in args.files:
             try:
@@ -93,14 +101,14 @@ def run(args):
     return 1 if failed else 0
 
 
-def label_file(path, args, labeler, writer):
+def label_file(path: str, args: Namespace, labeler: Labeler, writer: Writer) -> None:
     """Label the reports of one file, in chunks."""
     from ..labeler.reports import Reports
 
     columns = args.column.split(",") if args.column else None
     kept, row = [], 0
 
-    def texts():
+    def texts() -> Iterator[Any]:
         for values, text in Reports(path, columns, [args.id] if args.id else (), args.input_format):
             kept.append((values, text))
             yield text
@@ -112,7 +120,7 @@ def label_file(path, args, labeler, writer):
         row += len(result)
 
 
-def wanted_labels(text, labeler, mode):
+def wanted_labels(text: str | None, labeler: Labeler, mode: str) -> list[str] | None:
     """The names that --labels stands for; None for all."""
     from ..checkpoint.labels import read_label_file
     from ..specs.known import MIMIC_IV_ECG
@@ -137,7 +145,9 @@ def wanted_labels(text, labeler, mode):
 class Writer:
     """Writes results in the format that was asked for."""
 
-    def __init__(self, args, names, labeler, stream, rest):
+    def __init__(
+        self, args: Namespace, names: list[str] | None, labeler: Labeler, stream: TextIO, rest: TextIO | None
+    ) -> None:
         self._args, self._names, self._labeler, self._stream = args, names, labeler, stream
         self._set = None if names is None else set(names)
         self._many = len(args.files) > 1
@@ -148,7 +158,7 @@ class Writer:
         self._write = getattr(self, f"_{args.format}")
         self._begun = False
 
-    def write(self, path, first, rows, result):
+    def write(self, path: str, first: int, rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         """Write one chunk; ``first`` is the number of its first report in its file, from 0."""
         self._begin()
         heads = [([path] if self._many else []) + [row, *values] for row, (values, _) in enumerate(rows, first)]
@@ -158,36 +168,36 @@ class Writer:
                 self._rest.writerow([*map(cell, head), rest])
         self._stream.flush()
 
-    def _begin(self):
+    def _begin(self) -> None:
         """The heads of the tables; not before there is something to write, lest an error follow them."""
         if self._begun:
             return
         self._begun = True
         if self._args.format in ("long", "wide"):
-            columns = ["label", "probability"] if self._args.format == "long" else self._names
+            columns = ["label", "probability"] if self._args.format == "long" else self._names or []
             self._csv.writerow([*map(cell, self._head), *map(cell, columns)])
         if self._rest is not None:
             self._rest.writerow([*map(cell, self._head), "unmatched"])
 
-    def finish(self):
+    def finish(self) -> None:
         """A table without rows has its head all the same."""
         self._begin()
         self._stream.flush()
 
-    def _labels(self, result):
+    def _labels(self, result: Result) -> Iterator[dict[str, float]]:
         for labels in result.by_report():
             yield labels if self._set is None else {n: p for n, p in labels.items() if n in self._set}
 
-    def _long(self, heads, rows, result):
+    def _long(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, labels in zip(heads, self._labels(result)):
             head = [*map(cell, head)]
             self._csv.writerows([*head, self._cells[name], digits(prob)] for name, prob in labels.items())
 
-    def _wide(self, heads, rows, result):
+    def _wide(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, labels in zip(heads, self._labels(result)):
-            self._csv.writerow([*map(cell, head), *(digits(labels.get(name, 0.0)) for name in self._names)])
+            self._csv.writerow([*map(cell, head), *(digits(labels.get(name, 0.0)) for name in self._names or [])])
 
-    def _jsonl(self, heads, rows, result):
+    def _jsonl(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, labels, (_, text), normalized in zip(heads, self._labels(result), rows, result.texts["text"]):
             item = dict(zip(self._head, head))
             item["labels"] = labels
@@ -195,13 +205,13 @@ class Writer:
                 item["explanation"] = self._explain(text, normalized).to_dict()
             self._stream.write(json.dumps(item, default=str) + "\n")
 
-    def _text(self, heads, rows, result):
+    def _text(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, (_, text), normalized in zip(heads, rows, result.texts["text"]):
             where = ", ".join(f"{name} {value}" for name, value in zip(self._head, head))
             lines = str(self._explain(text, normalized)).splitlines()
             self._stream.write("\n".join([*map(printable, (where, *lines)), "", ""]))
 
-    def _explain(self, text, normalized):
+    def _explain(self, text: Any, normalized: str) -> Explanation:
         from ..labeler.explain import Explanation
         from ..labeler.normalizer import clean
 
@@ -211,21 +221,21 @@ class Writer:
         return explanation
 
 
-def cell(value):
+def cell(value: Any) -> Any:
     """A value as a cell of a CSV file."""
     return table_cell(value) if isinstance(value, str) else value
 
 
-def digits(prob):
+def digits(prob: float) -> str:
     """A probability in the fewest digits that say it to nine places."""
     return repr(round(prob, 9)).removesuffix(".0")
 
 
 @contextmanager
-def output(path, absent=False):
+def output(path: str | None) -> Iterator[TextIO]:
     """A text stream to write to: standard output, or a file that takes its place when all is written."""
     if path is None:
-        yield None if absent else sys.stdout
+        yield sys.stdout
         return
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:

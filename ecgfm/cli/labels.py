@@ -11,15 +11,22 @@ writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weig
 that have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from .common import counted, saying_warnings
+
+if TYPE_CHECKING:
+    from ..data import Labels
 
 __all__ = ["SOURCES", "add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, (text, arguments, make) in SOURCES.items():
         source = sources.add_parser(name, help=text.replace("%", "%%"), description=text)
@@ -27,11 +34,12 @@ def add_arguments(parser):
         source.set_defaults(make=make)
 
 
-def run(args):
-    return args.make(args)
+def run(args: Namespace) -> int:
+    status: int = args.make(args)
+    return status
 
 
-def mimic_arguments(parser):
+def mimic_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--machine_measurements",
         metavar="CSV",
@@ -70,12 +78,12 @@ def mimic_arguments(parser):
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
-def mimic(args):
+def mimic(args: Namespace) -> int:
     from ..labeler import load
     from ..labeler.mimic_iv_ecg import make_labels
     from .label import wanted_labels
 
-    names = wanted_labels(args.labels, load(args.definitions), args.mode)
+    names = wanted_labels(args.labels, load(args.definitions), args.mode) or [] or []
     done = make_labels(
         args.machine_measurements,
         args.meta,
@@ -95,18 +103,18 @@ def mimic(args):
     return 1 if done["without_report"] else 0
 
 
-def code_15_arguments(parser):
+def code_15_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
     labels_path_arguments(parser)
 
 
-def code_15(args):
+def code_15(args: Namespace) -> int:
     from ..data.tables.labels import code_15_labels
 
     return write(args, code_15_labels(meta(args)), words=True)
 
 
-def physionet2021_arguments(parser):
+def physionet2021_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
     parser.add_argument("--weights_path", metavar="CSV", required=True, help="the challenge's weights.csv")
     parser.add_argument(
@@ -118,14 +126,14 @@ def physionet2021_arguments(parser):
     labels_path_arguments(parser)
 
 
-def physionet2021(args):
+def physionet2021(args: Namespace) -> int:
     from ..data.tables.labels import physionet2021_labels
 
     found = physionet2021_labels(meta(args), args.weights_path, args.weight_abbrev_path, combined=not args.uncombined)
     return write(args, found)
 
 
-def csv_arguments(parser):
+def csv_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="CSV",
@@ -142,7 +150,7 @@ def csv_arguments(parser):
     shared_arguments(parser)
 
 
-def csv(args):
+def csv(args: Namespace) -> int:
     from ..data.tables.labels import find_meta, read_labels
 
     with saying_warnings():
@@ -150,13 +158,13 @@ def csv(args):
     return finish(args, labels, args.output_dir)
 
 
-def labels_path_arguments(parser):
+def labels_path_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--labels_path", metavar="CSV", help="default: labels/labels.csv in the folder")
     parser.add_argument("--output_dir", metavar="DIR", help="for the other files; default: the folder of labels.csv")
     shared_arguments(parser)
 
 
-def shared_arguments(parser):
+def shared_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--meta_splits",
         metavar="CSV",
@@ -182,18 +190,18 @@ def shared_arguments(parser):
     )
 
 
-def meta(args):
+def meta(args: Namespace) -> str:
     return os.path.join(args.processed_root, "meta.csv")
 
 
-def write(args, labels, *, words=False):
+def write(args: Namespace, labels: Labels, *, words: bool = False) -> int:
     path = args.labels_path or os.path.join(args.processed_root, "labels", "labels.csv")
     folder = args.output_dir or os.path.dirname(os.path.abspath(path))
     labels.to_csv(path, words=words)
     return finish(args, labels, folder)
 
 
-def finish(args, labels, folder):
+def finish(args: Namespace, labels: Labels, folder: str) -> int:
     from ..data.tables.labels import prepare_labels
 
     options = {

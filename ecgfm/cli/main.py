@@ -1,12 +1,17 @@
 """``ecgfm COMMAND ...``: finds the command, runs it, and turns what goes wrong into one line and an exit status."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FrameType
+from typing import Any, NoReturn
 
 from .. import __version__
 from .._text import printable
@@ -41,21 +46,24 @@ class _Terminated(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line. Knows ``--debug``, and each option with ``-`` and with ``_``."""
+    """Reports what is wrong with the arguments in one line.
 
-    def __init__(self, *args, **options):
+    Every command has ``--debug`` and takes each option with ``-`` or with ``_``.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise Error(message, remedy=f"See {self.prog} --help")
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         args = list(sys.argv[1:] if args is None else args)
         end = args.index("--") if "--" in args else len(args)
         return super().parse_known_args([*map(self._spelled, args[:end]), *args[end:]], namespace)
 
-    def _spelled(self, argument):
+    def _spelled(self, argument: str) -> str:
         """An option as it is called here, where it was spelled with ``_`` for ``-`` or the other way round."""
         name, equals, value = argument.partition("=")
         known = self._option_string_actions
@@ -67,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         return (exact or found)[0][: len(name)] + equals + value if found else argument
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Parameters
@@ -85,7 +93,7 @@ def main(argv=None):
     return run_command(lambda: _run(argv), argv)
 
 
-def run_command(function, argv):
+def run_command(function: Callable[[], int], argv: Sequence[str]) -> int:
     """What a command's function returns, its exit status; what goes wrong in it is said in one line.
 
     With ``--debug`` among the arguments, the traceback comes before that line.
@@ -110,7 +118,7 @@ def run_command(function, argv):
         restore()
 
 
-def _said_of(error):
+def _said_of(error: BaseException) -> tuple[str, int]:
     """The line and the exit status for what a command has raised."""
     if isinstance(error, (Error, ImportError)):  # an ImportError says what of the installation is missing
         return f"error: {error}", COULD_NOT_RUN
@@ -124,11 +132,11 @@ def _said_of(error):
     return f"error: {defect(error)}", DEFECT
 
 
-def _trace(error):
+def _trace(error: BaseException) -> str:
     return getattr(error, "debug", "") + "".join(traceback.format_exception(error))
 
 
-def _run(argv):
+def _run(argv: list[str]) -> int:
     while argv[:1] == ["--debug"]:
         argv = argv[1:]
     name = argv[0] if argv else "--help"
@@ -149,20 +157,21 @@ def _run(argv):
         args = parser.parse_args(argv[1:])
     except SystemExit as end:  # --help
         return int(end.code or 0)
-    return command.run(args)
+    status: int = command.run(args)
+    return status
 
 
-def _overview():
+def _overview() -> str:
     lines = ["usage: ecgfm COMMAND ...", "", "ECG-FM on 12-lead ECGs. Not for clinical use.", ""]
     width = max(map(len, COMMANDS))
     for name, module in COMMANDS.items():
-        first_line = import_module(module).__doc__.strip().splitlines()[0]
+        first_line = (import_module(module).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:<{width}}  {first_line}")
     lines += ["", "ecgfm COMMAND --help tells more of one; ecgfm --version the version."]
     return "\n".join(lines)
 
 
-def _fail(text, status, trace=""):
+def _fail(text: str, status: int, trace: str = "") -> int:
     """One line on stderr, whatever the text holds; if nobody can read it, the status must do.
 
     One of several ranks takes the others with it.
@@ -178,19 +187,19 @@ def _fail(text, status, trace=""):
     return status
 
 
-def _answer_sigterm():
+def _answer_sigterm() -> Callable[[], object]:
     """Make SIGTERM end the command in good order; return what restores the old answer."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
 
-    def terminate(number, frame):
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
         raise _Terminated
 
     old = signal.signal(signal.SIGTERM, terminate)
     return lambda: signal.signal(signal.SIGTERM, old if old is not None else signal.SIG_DFL)
 
 
-def _silence_stdout():
+def _silence_stdout() -> None:
     """The reader of stdout has gone: what is still to be flushed at the end goes nowhere."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)

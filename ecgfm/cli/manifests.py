@@ -7,14 +7,18 @@ The first writes a .tsv for each split and, with --cmsc, those of pairs to manif
 pairs from plain ones that are there.
 """
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 
 from ..errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("manifest_dir", nargs="?", metavar="MANIFEST_DIR", help="folder of plain manifests to make pairs from")
     add("--split_file_paths", metavar="CSV,CSV,...", help="tables with split, path and sample_size of each segment")
@@ -25,7 +29,7 @@ def add_arguments(parser):
     add("--n-lead", type=int, default=12, metavar="N", help="taken and not used, as in the original")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..data.tables.manifests import cmsc_manifests, make_manifests
 
     if (args.manifest_dir is None) == (args.split_file_paths is None):
@@ -41,7 +45,7 @@ def run(args):
     return 0
 
 
-def _say(counts, what):
+def _say(counts: Mapping[str, int], what: str) -> None:
     for split, count in counts.items():
         print(f"{split}: {count} {what}")
         if not count:

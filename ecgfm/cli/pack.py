@@ -6,19 +6,23 @@
 writes train.npy and train.index.csv, and so on; training takes them in place of the manifests.
 """
 
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
 from ..errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("manifests", metavar="TSV", nargs="*", help="plain manifests, whose order the rows have")
     parser.add_argument("--packed", metavar="NPY", help="a packed file, to be cut by --splits")
     parser.add_argument("--splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv")
     parser.add_argument("--save_dir", metavar="DIR", help="default: the folder of each manifest")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..data.build.pack import pack_manifest, pack_splits
 
     if bool(args.manifests) == bool(args.packed) or bool(args.packed) != bool(args.splits):

@@ -5,13 +5,19 @@ the .mat stages of ECG-FM's preprocessing), directories of them, or manifests. A
 reported and skipped; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
 
 from .._text import printable
 from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
 from ..inference.result import Result
+from ..inference.write import Written
 from .common import Work, add_model, add_reading, add_resuming, again, caveats, check_out, counted, open_model, reading
 
 __all__ = ["add_arguments", "run"]
@@ -20,7 +26,7 @@ NOT_CLINICAL = "Not for clinical use."
 _SHOWN = 40  # recordings that are printed when all are written into a file
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
         "--out",
@@ -40,7 +46,7 @@ def add_arguments(parser):
     add_reading(parser)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     as_csv = args.out is not None and not args.out.lower().endswith(".json")
     if args.out is not None:
         check_out(args.out, args.files, (".csv", ".json"))
@@ -80,15 +86,16 @@ class Kept:
         How many; None keeps all.
     """
 
-    def __init__(self, limit):
-        self.limit, self.done = limit, []
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.done: list[Outcome] = []
 
-    def __call__(self, outcome):
+    def __call__(self, outcome: Outcome) -> None:
         if self.limit is None or len(self.done) < self.limit:
             outcome.embeddings = outcome.embeddings[:, :0]
             self.done.append(outcome)
 
-    def show(self, model, written, work, method, *, as_json):
+    def show(self, model: Any, written: Written, work: Work, method: str, *, as_json: bool) -> None:
         """Print them, and what was written."""
         count = f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s"
         notices = [f"Written: {', '.join(map(printable, written.paths))}", f"In these files: {count}."]
@@ -103,7 +110,9 @@ class Kept:
             print("\n".join(notices), file=sys.stderr if as_json else None)
 
 
-def show(model, result, *, as_json, notices=(), total=None):
+def show(
+    model: Any, result: Result, *, as_json: bool, notices: Sequence[str] = (), total: tuple[int, int] | None = None
+) -> None:
     """Print the result, and say what must be known about it."""
     notices = [*notices, *caveats(model, labels=True), NOT_CLINICAL]
     if as_json:

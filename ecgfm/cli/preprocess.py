@@ -11,7 +11,11 @@ for each file that is none and was ignored. The same command continues a run tha
 or has changed since.
 """
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from .._text import printable, short, shown
 from ..data.recording import MISSING, STRATEGIES
@@ -19,22 +23,25 @@ from ..data.sources import SOURCES
 from ..errors import ConfigError
 from .common import Bar, counted, saying_warnings
 
+if TYPE_CHECKING:
+    from ..data import Summary
+
 __all__ = ["add_arguments", "run"]
 
 _KINDS = 6  # endings of ignored files that are printed
 _SHOWN = 20  # errors that are printed; errors.csv has them all
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for name, source in SOURCES.items():
-        what = source.__doc__.strip().splitlines()[0]
+        what = (source.__doc__ or "").strip().splitlines()[0]
         command = commands.add_parser(name, help=what.replace("%", "%%"), description=what)
         _add_shared(command)
         source().arguments(command)
 
 
-def _add_shared(parser):
+def _add_shared(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--processed_root", required=True, metavar="DIR", help="folder to write to")
     add("--raw_root", metavar="DIR", help="where the data set lies; not needed with --skip org")
@@ -103,7 +110,7 @@ def _add_shared(parser):
     add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..data.build.pipeline import preprocess
     from ..data.recording import Options
     from ..ranks import communicator
@@ -156,7 +163,7 @@ def run(args):
     return 1 if summary.skipped else 0
 
 
-def _say(summary):
+def _say(summary: Summary) -> None:
     """What a user would else find out late, a line each."""
     where = summary.paths["status"]
     said = []
@@ -175,11 +182,11 @@ def _say(summary):
         print(f"ecgfm: {printable(line)}", file=sys.stderr)
 
 
-def _list(text):
+def _list(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _numbers(text):
+def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in _list(text)]
     except ValueError:
@@ -189,10 +196,10 @@ def _numbers(text):
 class _Report:
     """Says on stderr what is skipped and how far the run has come."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bar, self.errors = Bar(0) if Bar.wanted() else None, 0
 
-    def error(self, path, why):
+    def error(self, path: str, why: str) -> None:
         self.errors += 1
         if self.errors <= _SHOWN:
             self._clear()
@@ -200,14 +207,14 @@ class _Report:
         if self.errors == _SHOWN:
             print("ecgfm: further ones stand in errors.csv alone", file=sys.stderr)
 
-    def progress(self, done, total, path):
+    def progress(self, done: int, total: int, path: str) -> None:
         if self.bar is not None:
             self.bar.total = total
             self.bar(done, path)
 
-    def end(self):
+    def end(self) -> None:
         self._clear()
 
-    def _clear(self):
+    def _clear(self) -> None:
         if self.bar is not None:
             self.bar.clear()

@@ -5,7 +5,10 @@ with --plot each recording is drawn. By default the last layer's largest attenti
 ECG-FM's tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import os
+from argparse import ArgumentParser, Namespace
 
 from .._text import printable
 from ..errors import ConfigError
@@ -28,7 +31,7 @@ _PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".tif", ".tiff")
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--out", metavar="SAL.npy", required=True, help="where the array goes")
     add_resuming(parser)
@@ -45,7 +48,7 @@ def add_arguments(parser):
     add_reading(parser)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     check_out(args.out, args.files, (".npy",))
     if args.plot is not None:
         if args.plot.lower().endswith(_PICTURES) and not os.path.isdir(args.plot):

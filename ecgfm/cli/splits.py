@@ -6,7 +6,10 @@ writes meta_split.csv (idx, save_file, split, ...), segmented_split.csv (the sam
 sample_size) and meta_split_args.json, which says the seed.
 """
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
 
 from .._text import printable, short, shown
 from ..data.tables.splits import STRATEGIES
@@ -20,7 +23,7 @@ _OPTIONS = (  # of `make_splits`
 ).split()
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--strategy",
@@ -61,7 +64,7 @@ def add_arguments(parser):
     add("--seed", type=int, default=1, help="default 1")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..data.tables.splits import make_splits
 
     options = {name: getattr(args, name) for name in _OPTIONS}

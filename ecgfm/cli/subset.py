@@ -5,10 +5,14 @@
 makes the folder manifests/0.1 with a smaller train.tsv, the other manifests, and subset_args.json, which says the seed.
 """
 
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
 __all__ = ["add_arguments", "run"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--manifest_dir", required=True, metavar="DIR", help="folder with train.tsv")
     add("--percent", required=True, type=float, metavar="P", help="share of the records to keep: 0.1 is a tenth")
@@ -16,7 +20,7 @@ def add_arguments(parser):
     add("--seed", type=int, default=1, help="default 1")
 
 
-def run(args):
+def run(args: Namespace) -> int:
     from ..data.tables.subset import subset_manifest
 
     done = subset_manifest(args.manifest_dir, args.percent, args.save_dir, seed=args.seed)

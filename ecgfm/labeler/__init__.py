@@ -5,6 +5,12 @@
 ['Arrhythmia', 'Bradycardia', 'Low heart rate', 'Sinus bradycardia', 'Sinus rhythm']
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._types import StrPath
 from .arrays import labels_to_array, to_multilabel
 from .definitions import Definitions
 from .explain import Explanation
@@ -28,12 +34,12 @@ __all__ = [
 ]
 
 
-def save(labeler, folder):
+def save(labeler: Labeler, folder: StrPath) -> None:
     """Write the definitions of a labeler to a directory; see :meth:`Labeler.save`."""
     labeler.save(folder)
 
 
-def cull(labeler, texts, normalized=False):
+def cull(labeler: Labeler, texts: Sequence[Any] | Result, normalized: bool = False) -> Labeler:
     """A labeler with only what some reports use; see :meth:`Labeler.cull`."""
     return labeler.cull(texts, normalized)
 

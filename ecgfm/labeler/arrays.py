@@ -1,6 +1,11 @@
 """Labels as arrays and as the files that finetuning takes."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LabelError
 from ..table import Table
@@ -8,7 +13,9 @@ from ..table import Table
 __all__ = ["to_multilabel", "labels_to_array"]
 
 
-def to_multilabel(labels, n, names=None, *, threshold=0.0):
+def to_multilabel(
+    labels: Table | Mapping[str, ArrayLike], n: int, names: Sequence[str] | None = None, *, threshold: float = 0.0
+) -> tuple[NDArray[np.bool_], list[str]]:
     """A boolean array of which sample has which label.
 
     Parameters
@@ -40,7 +47,9 @@ def to_multilabel(labels, n, names=None, *, threshold=0.0):
     return y, names
 
 
-def labels_to_array(labels, n, label_order=None):
+def labels_to_array(
+    labels: Table | Mapping[str, ArrayLike], n: int, label_order: Sequence[str] | None = None
+) -> tuple[Table, Table, NDArray[np.float64], NDArray[np.float32]]:
     """Labels as target arrays, with the counts and weights of each label.
 
     Parameters
@@ -93,7 +102,7 @@ def labels_to_array(labels, n, label_order=None):
     return used, label_def, y_soft, y
 
 
-def shares(count, n):
+def shares(count: ArrayLike, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The positive share p of each label among ``n`` samples and the weight (1 - p) / p."""
     count = np.asarray(count, dtype=float)
     percent = count / n if n else np.zeros_like(count)
@@ -101,7 +110,9 @@ def shares(count, n):
         return percent, (1 - percent) / percent
 
 
-def _columns(labels, n, names):
+def _columns(
+    labels: Table | Mapping[str, ArrayLike], n: int, names: Sequence[str] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[str]]:
     samples = np.asarray(labels["sample"], dtype=np.int64)
     given = np.asarray(labels["name"], dtype=object)
     probs = np.asarray(labels["prob"], dtype=float)

@@ -1,11 +1,15 @@
 """A definition trimmed to what a corpus used; it labels that corpus as the whole one does."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from .definitions import CONNECTIVE, ENTITY, MAP, Definitions
 
 __all__ = ["cull"]
 
 
-def cull(definitions, used):
+def cull(definitions: Definitions, used: set[str]) -> Definitions:
     """Trim a definition to the patterns that were used.
 
     Patterns that were not used are dropped, then every entity, descriptor and rule that nothing refers to any
@@ -34,7 +38,7 @@ def cull(definitions, used):
         else:
             descriptors.update(pattern.use)
     _close(definitions, entities, descriptors)
-    sections = {name: list(items) for name, items in definitions.sections.items() if name != MAP}
+    sections: dict[str, Any] = {name: list(items) for name, items in definitions.sections.items() if name != MAP}
     kept = {(pattern.section, pattern.item) for pattern in patterns}
     for name in ("entity_pat", "desc_pat", "connective", "boundary"):
         sections[name] = [item for i, item in enumerate(sections[name]) if (name, i) in kept]
@@ -65,7 +69,7 @@ def cull(definitions, used):
     return Definitions(sections)
 
 
-def _close(definitions, entities, descriptors):
+def _close(definitions: Definitions, entities: set[str], descriptors: set[str]) -> None:
     """Add what the rules make of the entities and descriptors, until nothing is added."""
     while True:
         before = len(entities)
@@ -87,17 +91,17 @@ def _close(definitions, entities, descriptors):
             return
 
 
-def _name(value):
+def _name(value: Any) -> Any:
     return value.get("tem") if isinstance(value, dict) else value
 
 
-def _alive(reference, entities, descriptors):
+def _alive(reference: Any, entities: set[str], descriptors: set[str]) -> bool:
     if not isinstance(reference, dict):
         return reference in entities
     return reference["tem"] in entities and all(_name(d) in descriptors for d in reference.get("descriptors") or ())
 
 
-def _with_patterns(item, used):
+def _with_patterns(item: dict[str, Any], used: set[str]) -> dict[str, Any]:
     """A descriptor template whose own patterns are cut down to the used ones."""
     if not item.get("patterns"):
         return item

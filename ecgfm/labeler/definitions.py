@@ -5,11 +5,15 @@ kept as it was read, extra keys included, so that what is saved is what was load
 form that the other modules use is built beside it.
 """
 
+from __future__ import annotations
+
 import os
-from collections import namedtuple
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from .._text import shown, table_cell
+from .._types import StrPath
 from ..errors import ConfigError
 from .graph import find_cycle, paths_up
 from .json_files import kind_of, read_json, write_json
@@ -47,12 +51,41 @@ MAX_LABEL_TEXT = 50_000_000  # ... and their names have so many characters toget
 # Kinds of a pattern, as the tables name them.
 ENTITY, BEFORE, AFTER, BOTH, CONNECTIVE, BOUNDARY = "e", "b", "a", "ab", "c", "s"
 
-Entity = namedtuple("Entity", "name sup require_descriptors")
-# ``use`` is what a pattern stands for: of an entity pattern ((name, descriptors), ...), of a descriptor pattern
-# (descriptor, ...), of a connective (left descriptors, right descriptors). ``carry`` is of connectives alone: the
-# descriptors that pass from the entity on the left to the one on the right.
-Pattern = namedtuple("Pattern", "text kind early use carry section item")
-Compound = namedtuple("Compound", "entity including excluding")  # the lists: ((name, descriptors), ...)
+
+class Entity(NamedTuple):
+    """An entity: what it is a kind of, and whether it is a label only with a descriptor."""
+
+    name: str
+    sup: tuple[str, ...]
+    require_descriptors: bool
+
+
+Reference: TypeAlias = "tuple[str, tuple[str, ...]]"  # an entity and the descriptors that it must have
+
+
+class Pattern(NamedTuple):
+    """A text that is searched for, and what it stands for.
+
+    ``use`` is of an entity pattern ((name, descriptors), ...), of a descriptor pattern (descriptor, ...), of a
+    connective (left descriptors, right descriptors). Connectives alone have ``carry``: the descriptors that pass from
+    the entity on the left to the one on the right.
+    """
+
+    text: str
+    kind: str
+    early: bool
+    use: tuple[Any, ...]
+    carry: tuple[str, ...]
+    section: str
+    item: int
+
+
+class Compound(NamedTuple):
+    """A rule that adds an entity where some entities are found and others are not."""
+
+    entity: str
+    including: tuple[Reference, ...]
+    excluding: tuple[Reference, ...]
 
 
 class Definitions:
@@ -89,9 +122,9 @@ class Definitions:
         ``sup`` relation has a cycle. The error names the file and the item.
     """
 
-    def __init__(self, sections, path=None):
+    def __init__(self, sections: Mapping[str, Any], path: StrPath | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self.sections = {}
+        self.sections: dict[str, Any] = {}
         for name in sections:
             if name not in SECTIONS and name != MAP:
                 raise ConfigError(
@@ -115,7 +148,7 @@ class Definitions:
     # Reading and writing files.
 
     @classmethod
-    def load(cls, folder=None):
+    def load(cls, folder: StrPath | None = None) -> Definitions:
         """Read a directory of JSON files; without ``folder``, the definitions that come with the package."""
         folder = PACKAGED if folder is None else Path(folder)
         if not os.path.isdir(folder):
@@ -127,7 +160,7 @@ class Definitions:
                 sections[name] = read_json(file)
         return cls(sections, path=folder)
 
-    def save(self, folder):
+    def save(self, folder: StrPath) -> None:
         """Write the sections to a directory (made if need be), one JSON file each; empty ones are not written.
 
         A file that the directory holds for a section that is empty here is removed, so that the directory
@@ -144,10 +177,10 @@ class Definitions:
 
     # Checks: each reads one section and says which item is at fault.
 
-    def _file(self, section):
+    def _file(self, section: str) -> str | Path:
         return f"{section}.json" if self.path is None else self.path / f"{section}.json"
 
-    def _fail(self, section, item, message, remedy=None):
+    def _fail(self, section: str, item: int, message: str, remedy: str | None = None) -> NoReturn:
         key = SECTIONS[section][1]
         where = f"item {item}"
         content = self.sections.get(section) or []
@@ -155,10 +188,10 @@ class Definitions:
             where += f" ({key} {shown(content[item][key])})"
         raise ConfigError(message, path=self._file(section), field=where, remedy=remedy)
 
-    def _items(self, section, key, items):
-        if not isinstance(items, (list, tuple)):
-            raise ConfigError(f"the file holds {kind_of(items)}, not a list", path=self._file(section), field=section)
-        items = list(items)
+    def _items(self, section: str, key: str, given: Any) -> list[dict[str, Any]]:
+        if not isinstance(given, (list, tuple)):
+            raise ConfigError(f"the file holds {kind_of(given)}, not a list", path=self._file(section), field=section)
+        items = list(given)
         most = MAX_COMPOUNDS if section in ("compound_tem", "traveling_desc_tem") else MAX_ITEMS
         if len(items) > most:
             raise ConfigError(
@@ -175,7 +208,7 @@ class Definitions:
                 )
         return items
 
-    def _map(self, content):
+    def _map(self, content: Any) -> dict[str, float]:
         if content is None:
             return {}
         if not isinstance(content, dict):
@@ -188,7 +221,7 @@ class Definitions:
                 )
         return {name: float(value) for name, value in content.items()}
 
-    def _names(self, section, i, key):
+    def _names(self, section: str, i: int, key: str) -> tuple[str, ...]:
         """A list of texts under ``key`` of an item; absent or null is empty."""
         value = self.sections[section][i].get(key)
         if value is None:
@@ -197,14 +230,14 @@ class Definitions:
             self._fail(section, i, f"{key!r} must be a list of texts")
         return tuple(self._bounded(section, i, key, value))
 
-    def _bounded(self, section, i, key, value):
+    def _bounded(self, section: str, i: int, key: str, value: Sequence[Any]) -> Sequence[Any]:
         if len(value) > MAX_NAMES:
             self._fail(section, i, f"{key!r} has {len(value):,} entries, more than the {MAX_NAMES} that are read")
         return value
 
-    def _name(self, section, i):
+    def _name(self, section: str, i: int) -> str:
         """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
-        name = self.sections[section][i]["name"]
+        name: str = self.sections[section][i]["name"]
         if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
             self._fail(
                 section,
@@ -214,7 +247,7 @@ class Definitions:
             )
         return name
 
-    def _boolean(self, section, i, key):
+    def _boolean(self, section: str, i: int, key: str) -> bool:
         value = self.sections[section][i].get(key)
         if value is None:
             return False
@@ -222,7 +255,7 @@ class Definitions:
             self._fail(section, i, f"{key!r} must be true or false")
         return value
 
-    def _list(self, section, i, key):
+    def _list(self, section: str, i: int, key: str) -> Sequence[Any]:
         value = self.sections[section][i].get(key)
         if value is None:
             return ()
@@ -230,7 +263,7 @@ class Definitions:
             self._fail(section, i, f"{key!r} must be a list")
         return self._bounded(section, i, key, value)
 
-    def _reference(self, section, i, value, known, what):
+    def _reference(self, section: str, i: int, value: Any, known: Collection[str], what: str) -> Reference:
         """A name, or ``{"tem": name, "descriptors": [...]}``; both become (name, descriptors)."""
         descriptors = ()
         if isinstance(value, dict):
@@ -245,8 +278,8 @@ class Definitions:
             self._fail(section, i, f"there is no {what} {shown(value)}", f"Add it to {self._home(what)}")
         return value, self._descriptor_names(section, i, descriptors)
 
-    def _descriptor_names(self, section, i, values):
-        names = []
+    def _descriptor_names(self, section: str, i: int, values: Sequence[Any]) -> tuple[str, ...]:
+        names: list[str] = []
         for value in values:
             if isinstance(value, dict):  # what is nested deeper has no effect in the original, nor here
                 value = value.get("tem")
@@ -259,13 +292,13 @@ class Definitions:
             names += self._splits.get(value, (value,))
         return tuple(names)
 
-    def _home(self, what):
+    def _home(self, what: str) -> str:
         return f"{'entity_tem' if what == 'entity' else 'desc_tem'}.json"
 
     # The resolved form.
 
-    def _read_entities(self):
-        self.entities = {}
+    def _read_entities(self) -> None:
+        self.entities: dict[str, Entity] = {}
         section = "entity_tem"
         for i in range(len(self.sections[section])):
             name = self._name(section, i)
@@ -295,8 +328,8 @@ class Definitions:
                     f"more than {MAX_STEPS:,} steps",
                 )
 
-    def _read_descriptors(self):
-        self.descriptors = {}
+    def _read_descriptors(self) -> None:
+        self.descriptors: dict[str, tuple[str, ...]] = {}
         section = "desc_tem"
         for i in range(len(self.sections[section])):
             name = self._name(section, i)
@@ -316,7 +349,7 @@ class Definitions:
                 f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
                 path=self._file(section),
             )
-        self._splits = {}
+        self._splits: dict[str, tuple[str, ...]] = {}
         section = "split_desc_tem"
         for i in range(len(self.sections[section])):
             name = self._name(section, i)
@@ -336,12 +369,14 @@ class Definitions:
                     "there is no such descriptor", path=self._file(MAP), field=name, remedy="Add it to desc_tem.json"
                 )
 
-    def _read_patterns(self):
-        self.patterns = []
-        seen = {}
+    def _read_patterns(self) -> None:
+        self.patterns: list[Pattern] = []
+        seen: dict[str, Pattern] = {}
         room = MAX_PATTERNS
 
-        def add(text, kind, use, section, i, early=False, carry=()):
+        def add(
+            text: Any, kind: str, use: Any, section: str, i: int, early: bool = False, carry: tuple[str, ...] = ()
+        ) -> None:
             nonlocal room
             if not isinstance(text, str) or not text or len(text) > MAX_PATTERN:
                 self._fail(section, i, f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
@@ -359,11 +394,11 @@ class Definitions:
             self.patterns.append(seen[text])
 
         for i, item in enumerate(self.sections["entity_pat"]):
-            use = tuple(
+            entities = (
                 self._reference("entity_pat", i, value, self.entities, "entity")
                 for value in self._list("entity_pat", i, "entities")
             )
-            add(item["pattern"], ENTITY, use, "entity_pat", i)
+            add(item["pattern"], ENTITY, tuple(entities), "entity_pat", i)
         section = "desc_pat"
         for i, item in enumerate(self.sections[section]):
             kind = item.get("before_after", BEFORE)
@@ -380,16 +415,18 @@ class Definitions:
             sides = self._list(section, i, "descriptors") or ((), ())
             if len(sides) != 2 or not all(isinstance(side, (list, tuple)) for side in sides):
                 self._fail(section, i, "'descriptors' must be two lists: for the left and for the right")
-            use = tuple(self._descriptor_names(section, i, side) for side in sides)
+            left, right = (self._descriptor_names(section, i, side) for side in sides)
             carry = self._descriptor_names(section, i, self._list(section, i, "carry"))
-            add(item["pattern"], CONNECTIVE, use, section, i, carry=carry)
+            add(item["pattern"], CONNECTIVE, (left, right), section, i, carry=carry)
         for i, item in enumerate(self.sections["boundary"]):
             add(item["pattern"], BOUNDARY, (), "boundary", i)
 
-    def _read_rules(self):
-        self.compounds, self.attached, self.traveling = [], [], []
+    def _read_rules(self) -> None:
+        self.compounds: list[Compound] = []
+        self.attached: list[tuple[str, str, str]] = []
+        self.traveling: list[tuple[str, tuple[str, ...]]] = []
         section = "compound_tem"
-        for i, item in enumerate(self.sections[section]):
+        for i in range(len(self.sections[section])):
             entity = self._known(section, i, "entity")
             lists = [
                 tuple(
@@ -410,8 +447,8 @@ class Definitions:
             names = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
             self.traveling.append((self._known(section, i, "entity"), names))
 
-    def _known(self, section, i, key):
+    def _known(self, section: str, i: int, key: str) -> str:
         value = self.sections[section][i].get(key)
-        if value not in self.entities if isinstance(value, str) else True:
+        if not isinstance(value, str) or value not in self.entities:
             self._fail(section, i, f"{key!r}: there is no entity {shown(value)}", "Add it to entity_tem.json")
         return value

@@ -1,15 +1,23 @@
 """Matching and rules together, for one definition in one mode: normalized text in, label numbers out."""
 
+from __future__ import annotations
+
 from array import array
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
 from ..errors import ConfigError
+from .definitions import Definitions
 from .matching import Matcher
-from .rules import Rules
+from .rules import Expansion, Rules
 
 __all__ = ["Engine", "MODES"]
+
+Flat: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]"  # samples, labels, probabilities
 
 MODES = ("documented", "reference")
 MANY = 64  # parts of a report, of which none has so many that differ
@@ -26,7 +34,7 @@ class Engine:
         One made before for the same definitions.
     """
 
-    def __init__(self, definitions, mode, matcher=None):
+    def __init__(self, definitions: Definitions, mode: str, matcher: Matcher | None = None) -> None:
         if mode not in MODES:
             raise ConfigError(
                 f"there is no mode {shown(mode)}", field="mode", remedy=f"The modes are {', '.join(MODES)}"
@@ -37,12 +45,12 @@ class Engine:
         self.rules = Rules(definitions, mode)
         self.label_names = np.array(self.rules.labels, dtype=object)
 
-    def expansions(self, text):
+    def expansions(self, text: str) -> list[Expansion]:
         """The expansions of one normalized text, in the order of their pattern numbers."""
         taken = self.matcher.match(text)[1]
         return self.rules.expansions(self.matcher.patterns, [rank for _, _, rank in taken])
 
-    def flat(self, texts):
+    def flat(self, texts: Iterable[str]) -> Flat:
         """Label many texts.
 
         Parameters
@@ -61,7 +69,7 @@ class Engine:
         counts, numbers, probs = array("q"), array("i"), array("d")
         for text in texts:
             taken = match(text)[1]
-            parts = expansions(patterns, [rank for _, _, rank in taken]) if taken else ()
+            parts = expansions(patterns, [rank for _, _, rank in taken]) if taken else []
             if len(parts) == 1:
                 part = parts[0]
                 counts.append(len(part.numbers))
@@ -69,8 +77,8 @@ class Engine:
                 probs.extend(part.probs)
                 continue
             if len(parts) > MANY:
-                parts = dict.fromkeys(parts)  # the same once
-            best = {}
+                parts = list(dict.fromkeys(parts))  # the same once
+            best: dict[int, float] = {}
             for part in parts:
                 if not part.certain:
                     for number, prob in part.flat.items():
@@ -83,9 +91,9 @@ class Engine:
             counts.append(len(found))
             numbers.extend(found)
             probs.extend([best[number] for number in found])
-        counts = np.frombuffer(counts, dtype=np.int64) if counts else np.zeros(0, np.int64)
+        repeats = np.frombuffer(counts, dtype=np.int64) if counts else np.zeros(0, np.int64)
         return (
-            np.repeat(np.arange(len(counts)), counts),
+            np.repeat(np.arange(len(counts)), repeats),
             np.array(numbers, dtype=np.int32),
             np.array(probs, dtype=np.float64),
         )

@@ -1,8 +1,15 @@
 """Why a report got its labels: words, attachments, paths."""
 
-from .definitions import BOUNDARY, CONNECTIVE, ENTITY
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .definitions import BOUNDARY, CONNECTIVE, ENTITY, Pattern
+from .engine import Engine
+from .matching import Match
 from .result import link
-from .rules import attribute
+from .rules import Expansion, attribute
 
 __all__ = ["Explanation"]
 
@@ -25,14 +32,14 @@ class Explanation:
         ``name, prob, paths``: each path is a list of steps from the words to the label, as text.
     """
 
-    def __init__(self, engine, report, normalized):
+    def __init__(self, engine: Engine, report: str, normalized: str) -> None:
         self.report, self.normalized, self.mode = report, normalized, engine.mode
         patterns = engine.matcher.patterns
         places, self.unmatched = engine.matcher.place(normalized)
         parts = engine.rules.expansions(patterns, [place.pattern for place in places])
         self.words = _words(patterns, places, engine.mode)
         texts = [word["text"] for word in self.words if word["kind"] == ENTITY for _ in word["means"]]
-        paths = {}
+        paths: dict[str, dict[tuple[str | None, ...], float]] = {}
         for number, part in enumerate(parts):
             words = f'"{texts[number]}"' if part.name is not None else None
             for row, name, prob, kind in part.labels:
@@ -42,16 +49,16 @@ class Explanation:
                 ways = paths.setdefault(name, {})
                 way = tuple(steps)
                 ways[way] = max(prob, ways.get(way, 0.0))
-        self.labels = []
+        self.labels: list[dict[str, Any]] = []
         for name in sorted(paths):
-            ways = sorted(paths[name].items(), key=lambda way: (-way[1], len(way[0])))
-            self.labels.append({"name": name, "prob": ways[0][1], "paths": [list(way) for way, _ in ways]})
+            ordered = sorted(paths[name].items(), key=lambda way: (-way[1], len(way[0])))
+            self.labels.append({"name": name, "prob": ordered[0][1], "paths": [list(way) for way, _ in ordered]})
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The attributes as one dictionary of lists, texts and numbers."""
         return {name: getattr(self, name) for name in ("report", "normalized", "mode", "words", "unmatched", "labels")}
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"report:     {self.report}", f"normalized: {self.normalized}", "words:"]
         for word in self.words:
             if word["kind"] == BOUNDARY:
@@ -74,7 +81,7 @@ class Explanation:
     __repr__ = __str__
 
 
-def _words(patterns, places, mode):
+def _words(patterns: Sequence[Pattern], places: Sequence[Match], mode: str) -> list[dict[str, Any]]:
     rows = link(patterns, places)
     _, attached, connected = attribute(patterns, [place.pattern for place in places])
     lost = mode == "reference" and not connected
@@ -96,7 +103,7 @@ def _words(patterns, places, mode):
     return words
 
 
-def _entity_steps(part, row, words):
+def _entity_steps(part: Expansion, row: int, words: str | None) -> list[str | None]:
     """The way from the words to an entity row."""
     name, source, prob = part.entities[row]
     shown = f"{name} ({prob:.4g})"
@@ -110,7 +117,7 @@ def _entity_steps(part, row, words):
     return [*before, f"with {source[-2]}", shown]
 
 
-def _descriptor_steps(part, row, label, words):
+def _descriptor_steps(part: Expansion, row: int, label: str, words: str | None) -> list[str | None]:
     """The way from the words to a descriptor row."""
     name = part.entities[row][0]
     descriptor = label[len(name) + 3 :]

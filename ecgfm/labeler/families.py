@@ -1,8 +1,11 @@
 """Wordings that follow from the phrases of a definition: their number, and hyphens within them."""
 
-import re
+from __future__ import annotations
 
-from .definitions import BEFORE, ENTITY
+import re
+from collections.abc import Mapping, Sequence
+
+from .definitions import BEFORE, ENTITY, Entity, Pattern
 
 __all__ = ["compounds", "numbers"]
 
@@ -16,7 +19,7 @@ NOUN = re.compile(r"(?!.*ed$)[a-z]{4,}").fullmatch  # shorter ones are letters o
 MULTIPLE = "Multiple"
 
 
-def compounds(patterns, entities):
+def compounds(patterns: Sequence[Pattern], entities: Mapping[str, Entity]) -> dict[str, str | None]:
     """Phrases in which a hyphen may stand for a space, and what becomes of each.
 
     Parameters
@@ -36,7 +39,7 @@ def compounds(patterns, entities):
         if pattern.kind == ENTITY and any(entities[name].require_descriptors for name, _ in pattern.use)
     }
     before = {pattern.text for pattern in patterns if pattern.kind == BEFORE}
-    made = {}
+    made: dict[str, str | None] = {}
     for text in (pattern.text for pattern in patterns):
         if WORDS(text):
             words = text.split(" ")
@@ -46,7 +49,7 @@ def compounds(patterns, entities):
     return made
 
 
-def numbers(patterns):
+def numbers(patterns: Sequence[Pattern]) -> dict[str, str]:
     """Phrases with an adjective whose last word stands in the other number, where the definition has one number only.
 
     Parameters
@@ -76,7 +79,7 @@ def numbers(patterns):
     return made
 
 
-def singular(word):
+def singular(word: str) -> str | None:
     """The singular of a plural, None for a word that is none."""
     if word == "stimuli":
         return "stimulus"
@@ -87,7 +90,7 @@ def singular(word):
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else None
 
 
-def plural(word):
+def plural(word: str) -> str:
     """The plural of a singular."""
     if word.endswith("y") and word[-2:-1] not in "aeou":
         return word[:-1] + "ies"

@@ -1,7 +1,17 @@
 """The graph of a definition's entities: what is a kind of what."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from .._text import shown
 from ..errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .definitions import Definitions
 
 __all__ = ["Graph", "find_cycle", "paths_up"]
 
@@ -14,15 +24,15 @@ class Graph:
     definitions : Definitions
     """
 
-    def __init__(self, definitions):
+    def __init__(self, definitions: Definitions) -> None:
         self._path = definitions.path
         self._up = {name: entity.sup for name, entity in definitions.entities.items()}
-        self._down = {name: [] for name in self._up}
+        self._down: dict[str, list[str]] = {name: [] for name in self._up}
         for name, sups in self._up.items():
             for sup in sups:
                 self._down[sup].append(name)
 
-    def _reach(self, name, edges):
+    def _reach(self, name: str, edges: Mapping[str, Sequence[str]]) -> list[str]:
         if name not in self._up:
             raise ConfigError(f"there is no entity {shown(name)}", path=self._path, field="entity")
         found, queue = {}, [name]
@@ -33,15 +43,15 @@ class Graph:
                     queue.append(nxt)
         return list(found)
 
-    def ancestors(self, name):
+    def ancestors(self, name: str) -> list[str]:
         """All that the entity is a kind of, nearest first."""
         return self._reach(name, self._up)
 
-    def descendants(self, name):
+    def descendants(self, name: str) -> list[str]:
         """All kinds of the entity, nearest first."""
         return self._reach(name, self._down)
 
-    def subgraph(self, name):
+    def subgraph(self, name: str) -> tuple[list[str], list[tuple[str, str]]]:
         """The entity with all its kinds.
 
         Returns
@@ -55,7 +65,9 @@ class Graph:
         inside = set(nodes)
         return nodes, [(node, sup) for node in nodes for sup in self._up[node] if sup in inside]
 
-    def plot(self, name, *, ax=None, figsize=None, fontsize=8):
+    def plot(
+        self, name: str, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None, fontsize: float = 8
+    ) -> Axes:
         """Draw the entity with all its kinds, those furthest away on the right (extra ``[plot]``).
 
         Returns
@@ -102,7 +114,7 @@ class Graph:
         return ax
 
 
-def find_cycle(edges):
+def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str] | None:
     """A path that ends where it began in a mapping of node to nodes, or None. Iterative: any depth is safe."""
     state = {}
     for root in edges:
@@ -128,7 +140,7 @@ def find_cycle(edges):
     return None
 
 
-def paths_up(edges):
+def paths_up(edges: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, int]]:
     """How many paths lead up from each node of a mapping without cycles, and how many steps they have together.
 
     Yields
@@ -136,7 +148,7 @@ def paths_up(edges):
     paths, steps : int
         In the order of the mapping.
     """
-    known = {}
+    known: dict[str, tuple[int, int]] = {}
     for root in edges:
         stack = [root]
         while stack:

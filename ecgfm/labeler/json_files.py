@@ -1,9 +1,14 @@
 """The JSON files of a definition: read within limits, written whole."""
 
+from __future__ import annotations
+
 import json
+from collections import Counter
 from functools import partial
+from typing import Any, NoReturn
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import ConfigError
 from ..storage.atomic import write_text
 from ..storage.inputs import read_input
@@ -15,7 +20,7 @@ MAX_VALUES = 200_000  # of one file: each takes about a hundred bytes in memory
 MAX_DIGITS = 300  # of a number
 
 
-def kind_of(value):
+def kind_of(value: object) -> str:
     """What a JSON value is, in words."""
     if value is None:
         return "null"
@@ -23,7 +28,7 @@ def kind_of(value):
     return names.get(type(value), "a number")
 
 
-def read_json(file):
+def read_json(file: StrPath) -> Any:
     """The content of a JSON file; a :class:`ConfigError` that names it if it can't be read or is too large."""
     content = read_input(file, most=MAX_BYTES, error=ConfigError)
     values = sum(map(content.count, (b",", b"{", b"[")))  # no fewer than there are, found without making them
@@ -46,7 +51,7 @@ def read_json(file):
         raise ConfigError(f"not JSON: {error.msg}", path=file, field=f"line {error.lineno}") from None
 
 
-def write_json(file, content):
+def write_json(file: StrPath, content: Any) -> None:
     """Write JSON so that the file is whole or as before; a list has an item a line."""
     if isinstance(content, list):
         text = "[\n" + ",\n".join(" " + json.dumps(item, ensure_ascii=False) for item in content) + "\n]\n"
@@ -55,20 +60,20 @@ def write_json(file, content):
     write_text(file, text)
 
 
-def _object(file, pairs):
+def _object(file: StrPath, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key in made if counts[key] > 1)
         raise ConfigError(f"the key {shown(twice)} stands twice in an object", path=file)
     return made
 
 
-def _integer(file, digits):
+def _integer(file: StrPath, digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ConfigError(f"a number of {len(digits):,} digits", path=file)
     return int(digits)
 
 
-def _no_number(file, text):
+def _no_number(file: StrPath, text: str) -> NoReturn:
     raise ConfigError(f"{text} is not a JSON number", path=file)

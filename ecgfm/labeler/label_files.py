@@ -1,12 +1,18 @@
 """The label files that finetuning takes: labels.csv, label_def.csv, y.npy, pos_weight.txt."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from .._types import StrPath
 from ..errors import LabelError
 from ..storage.atomic import write_npy, write_text
 from .arrays import shares
@@ -19,8 +25,18 @@ FREE_CELLS = 1 << 25  # ... where y.npy has more cells than this
 
 
 def write_label_files(
-    folder, idx, y, names, *, splits=None, extra=None, settings=None, labels=True, rows=0, infinite=False
-):
+    folder: StrPath,
+    idx: ArrayLike,
+    y: ArrayLike,
+    names: Sequence[str],
+    *,
+    splits: Sequence[Any] | None = None,
+    extra: Mapping[str, Sequence[Any]] | None = None,
+    settings: dict[str, Any] | None = None,
+    labels: bool = True,
+    rows: int = 0,
+    infinite: bool = False,
+) -> list[str]:
     """Write the label files of a data set.
 
     Parameters
@@ -90,14 +106,16 @@ def write_label_files(
     return never
 
 
-def label_def(y, names, splits=None):
+def label_def(
+    y: NDArray[np.bool_], names: Sequence[str], splits: Sequence[Any] | None = None
+) -> tuple[dict[str, list[Any]], NDArray[np.float64]]:
     """The columns of label_def.csv, and the weights that pos_weight.txt is made of (train, or all without splits)."""
     columns = {}
     groups = {}
     if splits is not None:
-        splits = np.asarray(["" if split is None else str(split) for split in splits], dtype=object)
-        groups = {split: y[splits == split] for split in sorted(set(splits.tolist()) - {""})}
-        everything = y[splits != ""]
+        of = np.asarray(["" if split is None else str(split) for split in splits], dtype=object)
+        groups = {split: y[of == split] for split in sorted(set(of.tolist()) - {""})}
+        everything = y[of != ""]
     else:
         everything = y
     made = {
@@ -111,13 +129,15 @@ def label_def(y, names, splits=None):
     return columns, made["train" if "train" in groups else "all"][2]
 
 
-def labels_csv(idx, y, names, extra):
+def labels_csv(
+    idx: NDArray[np.int64], y: NDArray[np.bool_], names: Sequence[str], extra: Mapping[str, Sequence[Any]]
+) -> str:
     digits = y.astype(np.int8).tolist()
     rows = ([i, *more, *row] for i, row, *more in zip(idx.tolist(), digits, *extra.values()))
     return csv_text(["idx", *extra, *names], rows)
 
 
-def csv_text(header, rows):
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -1,17 +1,24 @@
 """The labeler: definitions, normalisation and rules behind one object."""
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import signal
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
+from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import ConfigError, Error
 from .cull import cull
 from .definitions import Definitions
@@ -22,6 +29,9 @@ from .json_files import read_json, write_json
 from .normalizer import Normalizer, clean
 from .result import Result
 from .wording import FILE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Labeler", "load", "label", "normalize", "default"]
 
@@ -48,18 +58,18 @@ class Labeler:
     ['Arrhythmia', 'Ectopic beat']
     """
 
-    def __init__(self, definitions=None, rules=None):
+    def __init__(self, definitions: Definitions | None = None, rules: dict[str, Any] | None = None) -> None:
         self.definitions = Definitions.load() if definitions is None else definitions
         self._rules = rules
-        self._normalizer = None
-        self._engines = {}
+        self._normalizer: Normalizer | None = None
+        self._engines: dict[str, Engine] = {}
         self.graph = Graph(self.definitions)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Labeler({len(self.definitions.entities)} entities, {len(self.definitions.patterns)} patterns)"
 
     @property
-    def normalizer(self):
+    def normalizer(self) -> Normalizer:
         """Normalizer: the rules of normalisation; the words of the definitions are not taken for misspellings."""
         if self._normalizer is None:
             folder = self.definitions.path
@@ -67,14 +77,14 @@ class Labeler:
             self._normalizer = Normalizer(self._rules, path=path, definitions=self.definitions)
         return self._normalizer
 
-    def engine(self, mode):
+    def engine(self, mode: str) -> Engine:
         """The engine of one mode."""
         if mode not in self._engines:
             matcher = next((engine.matcher for engine in self._engines.values()), None)
             self._engines[mode] = Engine(self.definitions, mode, matcher)
         return self._engines[mode]
 
-    def normalize(self, texts):
+    def normalize(self, texts: Any) -> list[str]:
         """Normalize texts.
 
         Parameters
@@ -88,7 +98,7 @@ class Labeler:
         """
         return self.normalizer(as_list(texts))
 
-    def label(self, texts, mode="documented", normalized=False, processes=1):
+    def label(self, texts: Any, mode: str = "documented", normalized: bool = False, processes: int = 1) -> Result:
         """Label reports.
 
         Parameters
@@ -110,20 +120,29 @@ class Labeler:
         results = list(self.stream(as_list(texts), mode, normalized, processes=processes))
         if len(results) == 1:
             return results[0]
-        samples, numbers, probs, made = [], [], [], []
+        samples: list[NDArray[Any]] = []
+        numbers: list[NDArray[Any]] = []
+        probs: list[NDArray[Any]] = []
+        made: list[str] = []
         for result in results:
             part = result._flat
             samples.append(part[0] + len(made))
             numbers.append(part[1])
             probs.append(part[2])
             made += result._texts
-        join = [
-            np.concatenate(part) if part else np.zeros(0, dtype)
-            for part, dtype in ((samples, np.int64), (numbers, np.int32), (probs, np.float64))
-        ]
-        return Result(self.engine(mode), made, *join)
+        if not made:
+            return Result(self.engine(mode), [], np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))
+        return Result(self.engine(mode), made, *map(np.concatenate, (samples, numbers, probs)))
 
-    def stream(self, texts, mode="documented", normalized=False, *, chunk_size=CHUNK, processes=1):
+    def stream(
+        self,
+        texts: Iterable[Any],
+        mode: str = "documented",
+        normalized: bool = False,
+        *,
+        chunk_size: int = CHUNK,
+        processes: int = 1,
+    ) -> Iterator[Result]:
         """Label any number of reports, some at a time.
 
         Parameters
@@ -153,7 +172,7 @@ class Labeler:
             return
         setup = (self.definitions.sections, self._rules, mode, normalized)
         with ProcessPoolExecutor(processes, mp_context=context(), initializer=start_worker, initargs=setup) as pool:
-            waiting = deque()
+            waiting: deque[Future[Any]] = deque()
             try:
                 for chunk in chunks:
                     waiting.append(pool.submit(work, chunk))
@@ -169,7 +188,7 @@ class Labeler:
                 for future in waiting:
                     future.cancel()
 
-    def explain(self, text, mode="documented", normalized=False):
+    def explain(self, text: Any, mode: str = "documented", normalized: bool = False) -> Explanation:
         """Why a report gets its labels.
 
         Parameters
@@ -185,7 +204,7 @@ class Labeler:
         report = clean(text)
         return Explanation(self.engine(mode), report, report if normalized else self.normalizer.text(report))
 
-    def save(self, folder):
+    def save(self, folder: StrPath) -> None:
         """Write the definitions to a directory, and the normalisation rules if they aren't the package's."""
         self.definitions.save(folder)
         rules = Path(folder) / FILE
@@ -194,7 +213,7 @@ class Labeler:
         elif rules.exists():
             rules.unlink()
 
-    def cull(self, texts, normalized=False):
+    def cull(self, texts: Any, normalized: bool = False) -> Labeler:
         """A labeler with only what some reports use.
 
         Parameters
@@ -212,33 +231,33 @@ class Labeler:
         if isinstance(texts, Result):
             texts, normalized = texts._texts, True
         matcher = self.engine(MODES[0]).matcher
-        used = set()
+        used: set[int] = set()
         for text in as_list(texts):
             text = clean(text) if normalized else self.normalizer.text(text)
             used.update(rank for _, _, rank in matcher.match(text)[1])
         return Labeler(cull(self.definitions, {matcher.patterns[rank].text for rank in used}), self._rules)
 
-    def ancestors(self, entity):
+    def ancestors(self, entity: str) -> list[str]:
         """All that an entity is a kind of, nearest first."""
         return self.graph.ancestors(entity)
 
-    def descendants(self, entity):
+    def descendants(self, entity: str) -> list[str]:
         """All kinds of an entity, nearest first."""
         return self.graph.descendants(entity)
 
-    def plot(self, entity, **options):
+    def plot(self, entity: str, **options: Any) -> Axes:
         """Draw an entity with all its kinds; see :meth:`Graph.plot`."""
         return self.graph.plot(entity, **options)
 
 
-def as_list(texts):
+def as_list(texts: Any) -> list[Any]:
     """A sequence of reports as a list; one text is one report."""
     if isinstance(texts, (str, bytes, bytearray)) or texts is None:
         return [texts]
     return texts.tolist() if hasattr(texts, "tolist") else list(texts)
 
 
-def chunked(texts, size):
+def chunked(texts: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """The texts in lists of ``size``, fewer of very long ones."""
     chunk, room = [], CHUNK_TEXT
     for text in texts:
@@ -252,7 +271,7 @@ def chunked(texts, size):
         yield chunk
 
 
-def count_processes(processes):
+def count_processes(processes: int) -> int:
     """The number of processes that is meant; 0 stands for one per core that this process may use."""
     if processes < 0:
         raise ConfigError(f"must be 0 or more, not {shown(processes)}", field="processes")
@@ -263,15 +282,15 @@ def count_processes(processes):
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def context():
+def context() -> BaseContext:
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("fork" if "fork" in methods else "spawn")
 
 
-_worker = {}
+_worker: dict[str, Any] = {}
 
 
-def start_worker(sections, rules, mode, normalized):
+def start_worker(sections: dict[str, Any], rules: dict[str, Any] | None, mode: str, normalized: bool) -> None:
     """Runs once in each worker process; Ctrl-C is the business of the parent, whose handlers are not inherited."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -279,7 +298,7 @@ def start_worker(sections, rules, mode, normalized):
     _worker.update(labeler=labeler, engine=labeler.engine(mode), normalized=normalized)
 
 
-def work(chunk):
+def work(chunk: list[Any]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Label one chunk in a worker: (normalized texts, samples, label numbers, probabilities)."""
     if _worker["normalized"]:
         made = [clean(text) for text in chunk]
@@ -288,7 +307,7 @@ def work(chunk):
     return (made, *_worker["engine"].flat(made))
 
 
-def load(folder=None):
+def load(folder: StrPath | None = None) -> Labeler:
     """Load a labeler.
 
     Parameters
@@ -316,12 +335,18 @@ def load(folder=None):
 
 
 @lru_cache(maxsize=1)
-def default():
+def default() -> Labeler:
     """The labeler with the definitions of the package."""
     return Labeler()
 
 
-def label(texts, mode="documented", normalized=False, processes=1, definitions=None):
+def label(
+    texts: Any,
+    mode: str = "documented",
+    normalized: bool = False,
+    processes: int = 1,
+    definitions: StrPath | None = None,
+) -> Result:
     """Label reports with the definitions of the package, or with those in the directory ``definitions``.
 
     See :meth:`Labeler.label`.
@@ -329,6 +354,6 @@ def label(texts, mode="documented", normalized=False, processes=1, definitions=N
     return load(definitions).label(texts, mode, normalized, processes)
 
 
-def normalize(texts):
+def normalize(texts: Any) -> list[str]:
     """Normalize report texts with the rules of the package; see :meth:`Labeler.normalize`."""
     return default().normalize(texts)

@@ -9,12 +9,15 @@ Aho-Corasick libraries work on characters: they report those occurrences too, tw
 That takes as long as finding the right ones over words does (``benchmarks/labeler.py`` measures both).
 """
 
+from __future__ import annotations
+
 import re
-from collections import namedtuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .._text import shown
 from ..errors import ConfigError
-from .definitions import BOUNDARY, CONNECTIVE, ENTITY
+from .definitions import BOUNDARY, CONNECTIVE, ENTITY, Definitions, Pattern
 
 __all__ = ["Automaton", "Matcher", "Match"]
 
@@ -24,7 +27,13 @@ MAX_NESTED = 16  # patterns that may end at one word of a text: all are found be
 
 LEVELS = {ENTITY: 1, CONNECTIVE: 3, BOUNDARY: 4}  # descriptor patterns are 2, those to be parsed first 0
 
-Match = namedtuple("Match", "start end pattern")  # a pattern's number at characters [start, end) of the text
+
+class Match(NamedTuple):
+    """A pattern, by its number, at the characters [start, end) of a text."""
+
+    start: int
+    end: int
+    pattern: int
 
 
 class Automaton:
@@ -41,8 +50,9 @@ class Automaton:
         If too many patterns end with one another, as "a", "a a", "a a a", ... do: a text would hold very many of them.
     """
 
-    def __init__(self, patterns):
-        goto, out = [{}], [()]
+    def __init__(self, patterns: Sequence[str]) -> None:
+        goto: list[dict[str, int]] = [{}]
+        out: list[tuple[tuple[int, int], ...]] = [()]
         for number, text in enumerate(patterns):
             tokens = tokenize(text)
             state = 0
@@ -72,7 +82,7 @@ class Automaton:
                 queue.append(after)
         self._goto, self._fail, self._out = goto, fail, out
 
-    def find(self, tokens):
+    def find(self, tokens: Sequence[str]) -> list[tuple[int, int, int]]:
         """All occurrences, as a list of (pattern number, first token, token after the last)."""
         goto, fail, out = self._goto, self._fail, self._out
         root = goto[0]
@@ -108,10 +118,10 @@ class Matcher:
     definitions : Definitions
     """
 
-    def __init__(self, definitions):
+    def __init__(self, definitions: Definitions) -> None:
         patterns = definitions.patterns
 
-        def rank(pattern):
+        def rank(pattern: Pattern) -> tuple[int, int]:
             level = 0 if pattern.early else LEVELS.get(pattern.kind, 2)
             return level, -len(pattern.text)
 
@@ -126,7 +136,7 @@ class Matcher:
         self._left = [text[0].isalnum() for text in texts]
         self._right = [text[-1].isalnum() for text in texts]
 
-    def match(self, text):
+    def match(self, text: str) -> tuple[list[str], list[tuple[int, int, int]]]:
         """Match one text.
 
         Parameters
@@ -164,7 +174,7 @@ class Matcher:
         taken.sort()
         return tokens, taken
 
-    def place(self, text):
+    def place(self, text: str) -> tuple[list[Match], str]:
         """Match one text and say where.
 
         Returns

@@ -1,8 +1,15 @@
 """Labels of MIMIC-IV-ECG from its machine reports, joined to the records by study."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import FormatError, LabelError
 from ..storage.inputs import open_text
 from .label_files import write_label_files
@@ -15,8 +22,17 @@ STUDY = "study_id"
 
 
 def make_labels(
-    measurements, meta, folder, *, names, splits=None, definitions=None, mode="documented", threshold=0.0, processes=1
-):
+    measurements: StrPath,
+    meta: StrPath,
+    folder: StrPath,
+    *,
+    names: Sequence[str],
+    splits: StrPath | None = None,
+    definitions: StrPath | None = None,
+    mode: str = "documented",
+    threshold: float = 0.0,
+    processes: int = 1,
+) -> dict[str, Any]:
     """Label the machine reports and write the label files; see :func:`write_label_files`.
 
     Parameters
@@ -65,7 +81,7 @@ def make_labels(
     labeled = np.zeros(len(idx), dtype=bool)
     rows = []  # the records of the reports that are on their way through the labeler
 
-    def texts():
+    def texts() -> Iterator[str]:
         for line, ((study,), text) in enumerate(Reports(measurements, keep=[STUDY], format="csv"), 2):
             row = wanted.get(whole(study, measurements, line, STUDY))
             if row is None:
@@ -109,20 +125,21 @@ def make_labels(
     return {"records": len(idx), "labeled": int(labeled.sum()), "without_report": int((~labeled).sum()), "never": never}
 
 
-def read_meta(path):
+def read_meta(path: StrPath) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The columns idx and study_id, as arrays of int64."""
     rows = list(read_columns(path, "idx", STUDY))
     if not rows:
         raise FormatError("the table has no rows", path=path)
-    return tuple(np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
+    idx, studies = (np.array(column, dtype=np.int64) for column in zip(*rows))
+    return idx, studies
 
 
-def read_splits(path):
+def read_splits(path: StrPath) -> dict[int, str]:
     """idx -> split."""
-    return {i: split for i, split in read_columns(path, "idx", "split")}
+    return dict(read_columns(path, "idx", "split"))
 
 
-def read_columns(path, *columns):
+def read_columns(path: StrPath, *columns: str) -> Iterator[tuple[Any, ...]]:
     """Columns of a CSV table: whole numbers, split as text."""
     with open_text(path) as stream:
         rows = table_rows(stream, path)
@@ -150,7 +167,7 @@ def read_columns(path, *columns):
             raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
 
 
-def whole(value, path, line, column):
+def whole(value: Any, path: StrPath, line: int, column: str) -> int:
     """A whole number; pandas writes 12 as 12.0 when another row lacks one."""
     try:
         number = int(value) if value.isdecimal() else float(value)

@@ -5,15 +5,23 @@ list of tokens once; every table of phrases is one pass over the tokens that rep
 place, so that the time does not depend on the number of rules.
 """
 
-import re
+from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from .._types import StrPath
 from ..errors import ConfigError
-from .definitions import PACKAGED
+from .definitions import PACKAGED, Definitions
 from .families import compounds, numbers
 from .matching import tokenize
 from .wording import FILE, MAX_GROWTH, Wording, plain
 
 __all__ = ["Normalizer", "clean"]
+
+Trie: TypeAlias = "dict[str | None, Any]"  # token -> further tokens; None -> the replacement, in tokens
 
 MAX_KNOWN = 300_000  # letters of all known words: each makes an entry of the table for corrections
 MAX_ALIKE = 8  # words that differ in one letter at one place; where there are more, nobody knows which was meant
@@ -60,7 +68,7 @@ TAIL = re.compile(r" --? (old|acute|recent|nonsustained|age undetermined)(?=[.,;
 COMMA = re.compile(r",(?=[^\s])")
 
 
-def clean(value):
+def clean(value: object) -> str:
     """Any value as text: None, NaN and the like are empty, bytes are read as UTF-8."""
     if isinstance(value, str):
         return value
@@ -94,7 +102,13 @@ class Normalizer:
         If a section of the rules has the wrong shape or makes too much.
     """
 
-    def __init__(self, rules=None, words=(), path=None, definitions=None):
+    def __init__(
+        self,
+        rules: dict[str, Any] | None = None,
+        words: Iterable[str] = (),
+        path: StrPath | None = None,
+        definitions: Definitions | None = None,
+    ) -> None:
         self._wording = wording = Wording(rules, path)
         self._path = path or PACKAGED / FILE
         self.rules = wording.rules
@@ -125,15 +139,15 @@ class Normalizer:
             raise ConfigError(f"the words of the rules have more than {MAX_KNOWN:,} letters together", path=self._path)
         self._known = known
         self._fragments = fragments(known)
-        self._words = {}
+        self._words: dict[str, str] = {}
 
     # Texts.
 
-    def __call__(self, texts):
+    def __call__(self, texts: Iterable[object]) -> list[str]:
         """Normalize texts; see :meth:`text`."""
         return [self.text(value) for value in texts]
 
-    def text(self, value):
+    def text(self, value: object) -> str:
         """Normalize one text.
 
         Parameters
@@ -158,7 +172,7 @@ class Normalizer:
                 path=self._path,
             ) from None
 
-    def _text(self, value):
+    def _text(self, value: object) -> str:
         text = clean(value)
         most = MAX_GROWTH * len(text) + 1000
         if self._cut:
@@ -193,17 +207,17 @@ class Normalizer:
         text = " ".join(text.split())
         if "lead" in text or "sequence error" in text:
             for pattern, clause in CLAUSES:
-                text = pattern.sub(lambda m, clause=clause: "; ".join(map(clause.format, one_lead(m[1]))), text)
+                text = pattern.sub(partial(_each_lead, clause), text)
         return text
 
-    def _end(self, text):
+    def _end(self, text: str) -> int:
         """Where the first of the texts to cut at begins; searched one by one, as an expression could take for ever."""
         low = text.lower()
         if len(low) != len(text):  # a letter that is several in lower case
             low = "".join(lower if len(lower := c.lower()) == 1 else c for c in text)
         return min((at for at in map(low.find, self._cut) if at >= 0), default=len(text))
 
-    def _hyphenated(self, tokens):
+    def _hyphenated(self, tokens: list[str]) -> bool:
         """Whether a hyphen joins two words that stand side by side in a phrase."""
         known, at, last = self._neighbours, tokens.index("-"), len(tokens) - 1
         while at < last:
@@ -215,7 +229,7 @@ class Normalizer:
                 return False
         return False
 
-    def _spell(self, tokens):
+    def _spell(self, tokens: list[str]) -> list[str]:
         words, known = self._words, self._known
         made = []
         short = False  # whether the word before was an abbreviation, whose full stop ends no sentence
@@ -241,7 +255,7 @@ class Normalizer:
             made.append(right)
         return made
 
-    def _correct(self, word):
+    def _correct(self, word: str) -> str:
         """The only known word that is one slip away: a letter left out, added, changed, or two swapped."""
         near = set(self._fragments.get(word, ()))
         for i in range(len(word)):
@@ -253,9 +267,9 @@ class Normalizer:
         return near.pop() if len(near) == 1 else word
 
 
-def fragments(words):
+def fragments(words: Iterable[str]) -> dict[str, set[str]]:
     """Each word of letters with each of its letters left out -> the words that this may come from."""
-    made = {}
+    made: dict[str, set[str]] = {}
     for word in words:
         if SHORTEST <= len(word) <= LONGEST and word.isalpha():
             for i in range(len(word)):
@@ -263,7 +277,7 @@ def fragments(words):
     return {fragment: alike for fragment, alike in made.items() if len(alike) <= MAX_ALIKE}
 
 
-def one_slip(a, b):
+def one_slip(a: str, b: str) -> bool:
     """Whether one letter added, left out or changed, or two neighbours swapped, make one word the other."""
     if len(a) > len(b):
         a, b = b, a
@@ -279,12 +293,12 @@ def one_slip(a, b):
     return a[start : start + 2] == b[start : start + 2][::-1] and a[start + 2 :] == b[start + 2 :]
 
 
-def trie(phrases):
+def trie(phrases: Mapping[str, str | None]) -> Trie:
     """Phrases as nested dictionaries of tokens; under None the replacement, in tokens (None: what is there stays).
 
     A hyphen between two words counts as a space, here and in texts; one with spaces around it doesn't.
     """
-    root = {}
+    root: Trie = {}
     for phrase, result in phrases.items():
         node = root
         for token in plain(phrase):
@@ -293,11 +307,16 @@ def trie(phrases):
     return root
 
 
+def _each_lead(clause: str, found: re.Match[str]) -> str:
+    """The clause once for each lead of a list."""
+    return "; ".join(map(clause.format, one_lead(found[1])))
+
+
 class TooLong(Exception):
     """A text grows beyond all measure, or so does the work on it."""
 
 
-def substitute(tokens, root, most):
+def substitute(tokens: list[str], root: Trie, most: int) -> list[str]:
     """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase.
 
     Raises :class:`TooLong` beyond ``most`` tokens, or if so many are looked at for phrases that are not there.

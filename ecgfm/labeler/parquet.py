@@ -1,7 +1,12 @@
 """Columns of a Parquet file, some rows at a time, with no cell larger than is allowed."""
 
-from collections import Counter
+from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+
+from .._types import StrPath
 from ..errors import FormatError, MissingExtraError
 from ..storage.inputs import check_inflation
 
@@ -11,7 +16,9 @@ BATCH = 4096
 BYTES_OF_ROW = 100  # what a row counts as, for a file may say of any number of rows that they are like the one before
 
 
-def parquet_batches(stream, path, choose, most):
+def parquet_batches(
+    stream: BinaryIO, path: StrPath, choose: Callable[[list[str]], list[int]], most: int
+) -> Iterator[list[tuple[Any, ...]]]:
     """The rows of some columns.
 
     Parameters
@@ -68,11 +75,12 @@ def parquet_batches(stream, path, choose, most):
         raise FormatError(f"not a Parquet file: {str(error)[:500].splitlines()[0]}", path=path) from None
 
 
-def _is_text(types, kind):
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+def _is_text(types: Any, kind: Any) -> bool:
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(each(kind) for each in kinds)
 
 
-def _check_sizes(metadata, names, path):
+def _check_sizes(metadata: Any, names: Iterable[str], path: StrPath) -> None:
     """What the wanted columns are said to inflate to, a group of rows at a time."""
     names = set(names)
     for group in range(metadata.num_row_groups):
@@ -85,11 +93,11 @@ def _check_sizes(metadata, names, path):
                 )
 
 
-def _values(column, path, name, most):
+def _values(column: Any, path: StrPath, name: str, most: int) -> list[Any]:
     """The values of a column; of a dictionary, each value is made once."""
     dictionary = getattr(column, "dictionary", None)
     if dictionary is None:
-        return column.to_pylist()
+        return list(column.to_pylist())
     if any(buffer is not None and buffer.size > most for buffer in dictionary.buffers()):
         import pyarrow.compute
 

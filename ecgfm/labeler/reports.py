@@ -1,12 +1,17 @@
 """Report texts out of tables: CSV, TSV, Parquet, or lines of text, read some rows at a time."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, TextIO
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import FormatError
 from ..storage.inputs import lines, open_input, open_text
 from .parquet import parquet_batches
@@ -51,7 +56,13 @@ class Reports:
         If the file is Parquet and pyarrow is not installed.
     """
 
-    def __init__(self, path, column=None, keep=(), format=None):
+    def __init__(
+        self,
+        path: StrPath,
+        column: str | Sequence[str] | None = None,
+        keep: Sequence[str] = (),
+        format: str | None = None,
+    ) -> None:
         self.path = "-" if str(path) == "-" else os.fspath(path)
         if format is None:
             name = str(self.path).lower().removesuffix(".gz")
@@ -74,7 +85,7 @@ class Reports:
                 remedy="Say what the file is with the input format csv, tsv or parquet",
             )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         try:
             if self.format == "lines":
                 with self._open() as stream:
@@ -87,11 +98,12 @@ class Reports:
         except OSError as error:
             raise FormatError(f"can't be read: {error.strerror or error}", path=self.path) from None
 
-    def _open(self):
+    def _open(self) -> TextIO:
         """The file as text; what is not UTF-8 is read as replacement characters."""
         if self.path != "-":
-            return open_text(self.path, errors="replace")
-        raw = getattr(sys.stdin, "buffer", None)
+            stream: TextIO = open_text(self.path, errors="replace")
+            return stream
+        raw: BinaryIO | None = getattr(sys.stdin, "buffer", None)
         if raw is None:  # a stand-in for standard input that holds text
             return io.StringIO(sys.stdin.read(), newline="")
         return io.TextIOWrapper(
@@ -101,7 +113,7 @@ class Reports:
             newline="",
         )
 
-    def _csv(self):
+    def _csv(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         with self._open() as stream:
             rows = table_rows(stream, self.path, "\t" if self.format == "tsv" else ",")
             header = next(rows, None)
@@ -113,7 +125,7 @@ class Reports:
                     get = lambda i: row[i] if i < len(row) else ""  # noqa: E731, B023 - used in this turn only
                     yield tuple(map(get, keep)), join(map(get, texts))
 
-    def _parquet(self):
+    def _parquet(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         if self.path == "-":
             content = sys.stdin.buffer.read(MAX_STANDARD_INPUT + 1)
             if len(content) > MAX_STANDARD_INPUT:
@@ -131,7 +143,7 @@ class Reports:
                 for row in batch:
                     yield tuple(row[i] for i in keep), join(row[i] for i in texts)
 
-    def _columns_of(self, header):
+    def _columns_of(self, header: list[str]) -> list[int]:
         """The positions of the wanted columns; where each stands among them is kept."""
         texts, keep = self._places(header)
         wanted = list(dict.fromkeys([*keep, *texts]))
@@ -139,9 +151,9 @@ class Reports:
         self._places_read = [place[i] for i in texts], [place[i] for i in keep]
         return wanted
 
-    def _places(self, header):
+    def _places(self, header: list[str]) -> tuple[list[int], list[int]]:
         """The positions of the text columns and of the kept ones."""
-        place = {}
+        place: dict[str, int] = {}
         for i, name in enumerate(header):
             place.setdefault(name, i)
         names = self._columns
@@ -159,12 +171,12 @@ class Reports:
             what = "it is not clear which column holds the text"
             if missing:
                 what = f"there is no column {shown(missing[0])}"
-            names = ", ".join(map(shown, header[:30])) + (", ..." if len(header) > 30 else "")
-            raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {names}")
+            known = ", ".join(map(shown, header[:30])) + (", ..." if len(header) > 30 else "")
+            raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {known}")
         return [place[name] for name in names], [place[name] for name in self._keep]
 
 
-def table_rows(stream, path, delimiter=","):
+def table_rows(stream: TextIO, path: StrPath, delimiter: str = ",") -> Iterator[list[str]]:
     """The rows of a CSV table, each and its cells within the limits.
 
     Raises
@@ -174,7 +186,7 @@ def table_rows(stream, path, delimiter=","):
     """
     room = MAX_ROW
 
-    def bounded():
+    def bounded() -> Iterator[str]:
         nonlocal room
         for line in lines(stream, path, most=MAX_ROW):
             room -= len(line)
@@ -198,7 +210,7 @@ def table_rows(stream, path, delimiter=","):
         raise FormatError(f"not a table: {error}", path=path, field=f"line {rows.line_num}") from None
 
 
-def join(parts):
+def join(parts: Iterable[Any]) -> Any:
     """Texts joined with "; ", empty ones left out; a single one stays as it is."""
     parts = list(parts)
     if len(parts) == 1:
@@ -206,11 +218,11 @@ def join(parts):
     return "; ".join(part for part in map(_trimmed, parts) if part)
 
 
-def _trimmed(part):
+def _trimmed(part: Any) -> str:
     return part.strip() if isinstance(part, str) else "" if part is None or part != part else str(part)
 
 
-def _has_descriptor(stream):
+def _has_descriptor(stream: Any) -> bool:
     try:
         stream.fileno()
     except (OSError, AttributeError):

@@ -1,13 +1,21 @@
 """What labeling returns: the texts and the tables made from them."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..table import Table
 from .arrays import to_multilabel
-from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY
+from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY, Pattern
+from .engine import Engine
+from .matching import Match
+from .rules import Expansion
 
 __all__ = ["Result"]
 
@@ -50,34 +58,41 @@ class Result:
         "documented" or "reference".
     """
 
-    def __init__(self, engine, texts, samples, numbers, probs):
+    def __init__(
+        self,
+        engine: Engine,
+        texts: list[str],
+        samples: NDArray[np.int64],
+        numbers: NDArray[np.int32],
+        probs: NDArray[np.float64],
+    ) -> None:
         self._engine = engine
         self._texts = texts
         self._flat = samples, numbers, probs
         self.mode = engine.mode
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._texts)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Result({len(self)} reports, {len(self._flat[0])} labels, mode {self.mode!r})"
 
     @property
-    def label_names(self):
+    def label_names(self) -> list[str]:
         """list of str: the names that occur in ``labels_flat``, sorted."""
         names = self._engine.rules.labels
         return [names[i] for i in np.unique(self._flat[1])]
 
     @cached_property
-    def labels_flat(self):
+    def labels_flat(self) -> Table:
         samples, numbers, probs = self._flat
         return Table({"sample": samples, "name": self._engine.label_names[numbers], "prob": probs})
 
     @cached_property
-    def texts(self):
+    def texts(self) -> Table:
         return Table({"sample": np.arange(len(self)), "text": strings(self._texts)})
 
-    def by_report(self):
+    def by_report(self) -> Iterator[dict[str, float]]:
         """Iterate over the reports: a dict of label name to probability for each, in order of name."""
         samples, numbers, probs = self._flat
         names = self._engine.rules.labels
@@ -86,7 +101,9 @@ class Result:
         for start, end in zip(bounds, bounds[1:]):
             yield {names[n]: p for n, p in zip(numbers[start:end], probs[start:end])}
 
-    def to_multilabel(self, names=None, *, threshold=0.0):
+    def to_multilabel(
+        self, names: Sequence[str] | None = None, *, threshold: float = 0.0
+    ) -> tuple[NDArray[np.bool_], list[str]]:
         """A boolean array (reports, labels): which report has which label.
 
         Parameters
@@ -106,15 +123,15 @@ class Result:
     # The tables that are made on demand.
 
     @property
-    def matches(self):
+    def matches(self) -> Table:
         return self._details[0]
 
     @property
-    def unmatched(self):
+    def unmatched(self) -> Table:
         return self._details[1]
 
     @cached_property
-    def _details(self):
+    def _details(self) -> tuple[Table, Table]:
         matcher = self._engine.matcher
         rows, rests = [], []
         for sample, text in enumerate(self._texts):
@@ -127,31 +144,31 @@ class Result:
         return table(columns, rows), unmatched
 
     @cached_property
-    def _parts(self):
+    def _parts(self) -> list[list[Expansion]]:
         return [self._engine.expansions(text) for text in self._texts]
 
-    def _each(self):
+    def _each(self) -> Iterator[tuple[int, int, Expansion]]:
         """(sample, pattern number, expansion) of all reports."""
         for sample, parts in enumerate(self._parts):
             for pattern, part in enumerate(parts):
                 yield sample, pattern, part
 
     @cached_property
-    def entities_text(self):
+    def entities_text(self) -> Table:
         return table(
             "sample:i pattern:i entity:i name:s",
             [(s, p, 0, part.name) for s, p, part in self._each() if part.name is not None],
         )
 
     @cached_property
-    def descriptors_text(self):
+    def descriptors_text(self) -> Table:
         return table(
             "sample:i pattern:i entity:i name:s",
             [(s, p, 0, name) for s, p, part in self._each() for name in part.text_descriptors],
         )
 
     @cached_property
-    def entities(self):
+    def entities(self) -> Table:
         return table(
             "sample:i pattern:i entity:i name:s source:s prob:f",
             [
@@ -162,7 +179,7 @@ class Result:
         )
 
     @cached_property
-    def descriptors(self):
+    def descriptors(self) -> Table:
         return table(
             "sample:i pattern:i entity:i name:s source:s",
             [
@@ -173,18 +190,18 @@ class Result:
         )
 
     @cached_property
-    def labels(self):
+    def labels(self) -> Table:
         return table(
             "sample:i pattern:i entity:i name:s prob:f label_type:s",
             [(s, p, e, name, prob, kind) for s, p, part in self._each() for e, name, prob, kind in part.labels],
         )
 
 
-def link(patterns, places):
+def link(patterns: Sequence[Pattern], places: Sequence[Match]) -> list[list[Any]]:
     """The rows of the table of matches of one report, without the sample."""
     rows = []
     left, count = -1, 0
-    waiting = []  # rows that belong to the next entity pattern
+    waiting: list[list[Any]] = []  # rows that belong to the next entity pattern
     for number, (start, end, rank) in enumerate(places):
         pattern = patterns[rank]
         row = [number, pattern.kind, pattern.text, start, end, -1, -1, -1, 0]
@@ -204,7 +221,7 @@ def link(patterns, places):
     return rows
 
 
-def describe(source, part, sample, pattern):
+def describe(source: tuple[Any, ...], part: Expansion, sample: int, pattern: int) -> str:
     """The source of a row, in the words of the tables."""
     kind = source[0]
     if kind == "text":
@@ -219,14 +236,14 @@ def describe(source, part, sample, pattern):
     return f"{word} - {part.entities[row][0]} {where}"
 
 
-def strings(values):
+def strings(values: Sequence[Any]) -> NDArray[Any]:
     """An object column: texts of very different lengths take no more room than they need."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
 
 
-def table(columns, rows):
+def table(columns: str, rows: Sequence[Sequence[Any]]) -> Table:
     """A table from rows; ``columns`` gives names and types, as in ``"sample:i name:s prob:f"``."""
     made = {}
     values = list(zip(*rows)) or None

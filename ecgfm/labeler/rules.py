@@ -5,11 +5,19 @@ excepted. It is computed once per pattern and descriptors (as :class:`Expansion`
 a report is a look-up per entity pattern and a merge.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
 from .._text import shown
 from ..errors import ConfigError
-from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY
+from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY, Compound, Definitions, Pattern
 
 __all__ = ["Rules", "Expansion", "attribute"]
+
+EntityRow: TypeAlias = "tuple[str, tuple[Any, ...], float]"  # name, source, probability
+DescriptorRow: TypeAlias = "tuple[int, str, tuple[Any, ...]]"  # number of the entity, name, source
 
 ABSENCE = "Absence"
 CORRELATION = "Needs clinical correlation"
@@ -21,7 +29,7 @@ MAX_DESCRIPTORS = 256  # of one entity; where a text has more, each counts once
 MAX_ROWS = 20_000  # of one expansion
 
 
-def attribute(patterns, ranks):
+def attribute(patterns: Sequence[Pattern], ranks: Iterable[int]) -> tuple[list[int], list[list[str]], bool]:
     """Attach descriptors to entity patterns.
 
     Parameters
@@ -44,9 +52,12 @@ def attribute(patterns, ranks):
     connected : bool
         Whether a connective was matched.
     """
-    owners, attached, pending = [], [], []
+    owners: list[int] = []
+    attached: list[list[str]] = []
+    pending: list[str] = []
     connected = False
-    held, looked = set(), (0, 0)  # the descriptors of the entity on the left, as far as they were looked at
+    held: set[str] = set()
+    looked = 0, 0  # the descriptors of the entity on the left, as far as they were looked at
     for rank in ranks:
         pattern = patterns[rank]
         kind, use = pattern.kind, pattern.use
@@ -118,6 +129,16 @@ class Expansion:
         "numbers",
         "probs",
     )
+    name: str | None
+    text_descriptors: tuple[str, ...]
+    entities: list[EntityRow]
+    descriptors: list[DescriptorRow]
+    labels: list[tuple[int, str, float, str]]
+    flat: dict[int, float]
+    certain: bool
+    has: int
+    numbers: list[int]
+    probs: list[float]
 
 
 class Rules:
@@ -132,19 +153,19 @@ class Rules:
         only in reports that contain a connective, and which keeps absent entities.
     """
 
-    def __init__(self, definitions, mode="documented"):
+    def __init__(self, definitions: Definitions, mode: str = "documented") -> None:
         self.mode = mode
         self._definitions = definitions
         self._entities = definitions.entities
         self._uncertainty = definitions.uncertainty
         self._created = {name: made for name, made in definitions.descriptors.items() if made}
-        self._attached = {}
+        self._attached: dict[tuple[str, str], list[str]] = {}
         for entity, descriptor, result in definitions.attached:
             self._attached.setdefault((entity, descriptor), []).append(result)
-        self._supers = {}
-        kinds = {}
-        for name, entity in self._entities.items():
-            for sup in entity.sup:
+        self._supers: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        kinds: dict[str, list[str]] = {}
+        for name, made in self._entities.items():
+            for sup in made.sup:
                 kinds.setdefault(sup, []).append(name)
         self._traveling = [
             (name, frozenset(descriptors), below(name, kinds)) for name, descriptors in definitions.traveling
@@ -154,8 +175,10 @@ class Rules:
         names.update(f"{e} - {d}" for e in definitions.entities for d in definitions.descriptors)
         self.labels = sorted(names)
         self._number = {name: i for i, name in enumerate(self.labels)}
-        self._conditions = {}  # (entity, required descriptors) -> bit, for compounds
-        self._compounds = []
+        self._conditions: dict[
+            tuple[str, frozenset[str]], int
+        ] = {}  # (entity, required descriptors) -> bit, for compounds
+        self._compounds: list[tuple[int, int, Compound]] = []
         for compound in definitions.compounds:
             masks = []
             for items in (compound.including, compound.excluding):
@@ -164,16 +187,17 @@ class Rules:
                     key = (name, frozenset(descriptors))
                     mask |= 1 << self._conditions.setdefault(key, len(self._conditions))
                 masks.append(mask)
-            self._compounds.append((*masks, compound))
-        self._by_entity = {}
-        for (name, descriptors), bit in self._conditions.items():
-            self._by_entity.setdefault(name, []).append((descriptors, 1 << bit))
+            self._compounds.append((masks[0], masks[1], compound))
+        self._by_entity: dict[str, list[tuple[frozenset[str], int]]] = {}
+        for (name, required), bit in self._conditions.items():
+            self._by_entity.setdefault(name, []).append((required, 1 << bit))
         self._compound_expansions = [
             self._expand_compound(number, compound) for number, (_, _, compound) in enumerate(self._compounds)
         ]
-        self._kept, self._kept_rows = {}, 0
+        self._kept: dict[tuple[Any, ...], tuple[Expansion, ...]] = {}
+        self._kept_rows = 0
 
-    def expansions(self, patterns, ranks):
+    def expansions(self, patterns: Sequence[Pattern], ranks: Iterable[int]) -> list[Expansion]:
         """The expansions of a report: one per entity in text order, then one per compound.
 
         Parameters
@@ -189,9 +213,9 @@ class Rules:
         """
         owners, attached, connected = attribute(patterns, ranks)
         if not connected and self.mode == "reference":
-            attached = [()] * len(owners)
+            attached = [[] for _ in owners]
         kept = self._kept
-        parts = []
+        parts: list[Expansion] = []
         for rank, descriptors in zip(owners, attached):
             key = (rank, *descriptors)
             made = kept.get(key)
@@ -213,7 +237,7 @@ class Rules:
                     parts.append(self._compound_expansions[number])
         return parts
 
-    def _ancestors(self, name):
+    def _ancestors(self, name: str) -> set[str]:
         found, stack = set(), [name]
         while stack:
             for sup in self._entities[stack.pop()].sup:
@@ -222,21 +246,22 @@ class Rules:
                     stack.append(sup)
         return found
 
-    def _super_rows(self, name):
+    def _super_rows(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
         """(super-entity, the entities passed on the way to it) for each path upwards, nearest first."""
         rows = self._supers.get(name)
         if rows is None:
-            rows, level = [], [(name, ())]
+            rows = []
+            level: list[tuple[str, tuple[str, ...]]] = [(name, ())]
             while level:
                 level = [(sup, (*path, below)) for below, path in level for sup in self._entities[below].sup]
                 rows += level
             self._supers[name] = rows
         return rows
 
-    def _probability(self, descriptors):
+    def _probability(self, descriptors: Iterable[str]) -> float:
         return min((self._uncertainty[d] for d in descriptors if d in self._uncertainty), default=1.0)
 
-    def _add_supers(self, entities, first):
+    def _add_supers(self, entities: list[EntityRow], first: int) -> None:
         """Append the super-entity rows of ``entities[first:]``."""
         for number in range(first, len(entities)):
             name, _, prob = entities[number]
@@ -248,14 +273,14 @@ class Rules:
                 entities.append((sup, ("sup", path, number), raised))
             self._check_rows(entities, entities[0][0])
 
-    def _check_rows(self, rows, name):
+    def _check_rows(self, rows: Sequence[Any], name: str) -> None:
         if len(rows) > MAX_ROWS:
             raise ConfigError(
                 f"the entity {shown(name)} with its descriptors stands for more than {MAX_ROWS:,} rows",
                 path=self._definitions.path,
             )
 
-    def _expand(self, name, descriptors):
+    def _expand(self, name: str, descriptors: tuple[str, ...]) -> Expansion:
         """What one entity with its descriptors, its own and the attached ones, yields."""
         if len(descriptors) > MAX_DESCRIPTORS:
             descriptors = tuple(dict.fromkeys(descriptors))
@@ -272,14 +297,14 @@ class Rules:
         self._attach(part.entities, part.descriptors)
         return self._finish(part)
 
-    def _create(self, entities, descriptors):
+    def _create(self, entities: list[EntityRow], descriptors: list[DescriptorRow]) -> None:
         for row, descriptor, _ in list(descriptors):
             for name in self._created.get(descriptor, ()):
                 prob = 1.0 if name == CORRELATION else entities[row][2]
                 entities.append((name, ("created", descriptor, row), prob))
             self._check_rows(entities, entities[0][0])
 
-    def _travel(self, entities, descriptors):
+    def _travel(self, entities: list[EntityRow], descriptors: list[DescriptorRow]) -> None:
         text = list(descriptors)
         for _, traveling, below in self._traveling:
             for row, descriptor, _ in text:
@@ -291,7 +316,7 @@ class Rules:
                         descriptors.append((other, descriptor, ("propagated", row)))
                 self._check_rows(descriptors, entities[0][0])
 
-    def _attach(self, entities, descriptors):
+    def _attach(self, entities: list[EntityRow], descriptors: list[DescriptorRow]) -> None:
         if not descriptors:
             return
         first = len(entities)
@@ -301,7 +326,7 @@ class Rules:
             self._check_rows(entities, entities[0][0])
         self._add_supers(entities, first)
 
-    def _expand_compound(self, number, compound):
+    def _expand_compound(self, number: int, compound: Compound) -> Expansion:
         part = Expansion()
         part.name, part.text_descriptors, part.descriptors = None, (), []
         plus = ", ".join(name for name, _ in compound.including)
@@ -311,7 +336,7 @@ class Rules:
         self._add_supers(part.entities, 0)
         return self._finish(part)
 
-    def _finish(self, part):
+    def _finish(self, part: Expansion) -> Expansion:
         """Labels and compound conditions from the rows."""
         entities, descriptors = part.entities, part.descriptors
         part.labels = [
@@ -322,7 +347,7 @@ class Rules:
         part.labels += [
             (row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor") for row, descriptor, _ in descriptors
         ]
-        flat = {}
+        flat: dict[int, float] = {}
         for _, name, prob, _ in part.labels:
             number = self._number[name]
             if prob > flat.get(number, -1.0):
@@ -332,7 +357,7 @@ class Rules:
         part.flat = flat
         part.certain = all(prob == 1.0 for prob in part.probs)
         part.has = 0
-        described = {}
+        described: dict[str, set[str]] = {}
         for row, descriptor, _ in descriptors:
             described.setdefault(entities[row][0], set()).add(descriptor)
         for name in {name for name, _, _ in entities}:
@@ -342,7 +367,7 @@ class Rules:
         return part
 
 
-def below(name, kinds):
+def below(name: str, kinds: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """An entity and all that are a kind of it."""
     found, stack = {name}, [name]
     while stack:

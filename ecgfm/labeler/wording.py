@@ -1,9 +1,14 @@
 """The rules of normalisation as they are read: tables and templates, checked, and counted before they are expanded."""
 
+from __future__ import annotations
+
 import math
 import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import ConfigError
 from .definitions import PACKAGED
 from .json_files import read_json
@@ -46,7 +51,7 @@ class Wording:
         If a section has the wrong shape, or would make too much.
     """
 
-    def __init__(self, rules=None, path=None):
+    def __init__(self, rules: dict[str, Any] | None = None, path: StrPath | None = None) -> None:
         self._path = path or PACKAGED / FILE
         self.rules = rules = read_json(self._path) if rules is None else rules
         if not isinstance(rules, dict):
@@ -61,17 +66,17 @@ class Wording:
         if sum(map(len, self.acronyms)) > MAX_ACRONYMS:
             self._fail(f"more than {MAX_ACRONYMS:,} characters together", "acronyms")
 
-    def _fail(self, message, field):
+    def _fail(self, message: str, field: str) -> NoReturn:
         raise ConfigError(message, path=self._path, field=field)
 
-    def _list(self, name):
+    def _list(self, name: str) -> list[str]:
         value = self.rules.get(name, [])
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
             self._fail("must be a list of texts", name)
         self._check_size(value, name)
         return value
 
-    def _table(self, name):
+    def _table(self, name: str) -> dict[str, str]:
         value = self.rules.get(name, {})
         if not isinstance(value, dict) or not all(k and isinstance(v, str) for k, v in value.items()):
             self._fail("must be an object of text to text", name)
@@ -81,16 +86,17 @@ class Wording:
                 self._fail(f"the result is more than {MAX_GROWTH} times as long as the text", f"{name}, {shown(key)}")
         return value
 
-    def _check_size(self, texts, name):
+    def _check_size(self, texts: Sequence[str], name: str) -> None:
         if max(map(len, texts), default=0) > MAX_ENTRY or sum(map(len, texts)) > MAX_CHARACTERS:
             self._fail(f"an entry has more than {MAX_ENTRY} characters, or all have more than {MAX_CHARACTERS:,}", name)
 
-    def _expand_templates(self):
+    def _expand_templates(self) -> dict[str, str]:
         """Every spelling that the templates stand for: "{x} wave" with each entry of group x in its place."""
         templates = self.rules.get("templates", [])
         if not isinstance(templates, list) or not isinstance(self.rules.get("groups", {}), dict):
             self._fail("groups must be an object and templates a list", "templates")
-        made, phrases, characters = {}, 0, 0
+        made: dict[str, str] = {}
+        phrases, characters = 0, 0
         for number, item in enumerate(templates):
             where = f"templates, item {number}"
             if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("from", "to")):
@@ -112,7 +118,7 @@ class Wording:
                     self._fail(f"{shown(left)} would become both {shown(made[left])} and {shown(right)}", where)
         return made
 
-    def _group(self, name, where):
+    def _group(self, name: str, where: str) -> dict[str, str]:
         group = self.rules.get("groups", {}).get(name)
         if not isinstance(group, dict) or not all(isinstance(text, str) for text in group.values()):
             self._fail(f"there is no group {shown(name)} of text to text", where)
@@ -121,7 +127,7 @@ class Wording:
         return group
 
     @staticmethod
-    def _longest(text, names, groups):
+    def _longest(text: str, names: Sequence[str], groups: Sequence[dict[str, str]]) -> int:
         """The most characters that a template can make."""
         return len(text) + sum(
             text.count("{" + name + "}") * max(map(len, [*group, *group.values()]), default=0)
@@ -129,7 +135,7 @@ class Wording:
         )
 
 
-def expanded(item, names, groups):
+def expanded(item: dict[str, str], names: Sequence[str], groups: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
     """The (spelling, standard) pairs of one template."""
     rows = [(item["from"], item["to"])]
     for name, group in zip(names, groups):
@@ -142,6 +148,6 @@ def expanded(item, names, groups):
     return rows
 
 
-def plain(phrase):
+def plain(phrase: str) -> list[str]:
     """A phrase as it is looked for: a hyphen within a word is a space, one with spaces around it is a hyphen."""
     return tokenize(re.sub(r"(?<=[^\s-])-(?=[^\s-])", " ", phrase))

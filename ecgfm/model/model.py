@@ -1,11 +1,18 @@
 """The model: load a checkpoint, run segments through it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .. import checkpoint
 from .._text import printable, short
+from .._types import StrPath
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order, warn_unprepared
@@ -47,26 +54,29 @@ class Output:
         The name of each column of `logits`, as the model has them.
     """
 
-    logits: np.ndarray
-    embedding: np.ndarray
-    tokens: np.ndarray
-    attention: np.ndarray = None
-    labels: tuple = field(default=None, repr=False)
+    logits: NDArray[np.float32] | None
+    embedding: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+    attention: NDArray[np.float32] | None = None
+    labels: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> NDArray[np.float32] | None:
         """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent."""
-        if self.logits is None:
-            return None
-        with np.errstate(over="ignore"):
-            return (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
+        return None if self.logits is None else _probabilities(self.logits)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.embedding)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shapes = ((name, getattr(self, name)) for name in ("logits", "embedding", "tokens", "attention"))
         return f"Output({', '.join(f'{name}={value.shape}' for name, value in shapes if value is not None)})"
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float32] = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+    return found
 
 
 class Model:
@@ -96,7 +106,17 @@ class Model:
         ``"float32"``.
     """
 
-    def __init__(self, core_model, config, kind, *, labels=None, labels_source=None, info=None, source=None):
+    def __init__(
+        self,
+        core_model: Any,
+        config: Mapping[str, Any],
+        kind: str,
+        *,
+        labels: tuple[str, ...] | None = None,
+        labels_source: str | None = None,
+        info: Mapping[str, Any] | None = None,
+        source: str | None = None,
+    ) -> None:
         self._core = core_model
         self._config = dict(config)
         self._architecture = _architecture(self._config, kind)
@@ -109,7 +129,13 @@ class Model:
         self._warned = False
 
     @classmethod
-    def from_state_dict(cls, config, state_dict, kind="classifier", labels=None):
+    def from_state_dict(
+        cls,
+        config: Mapping[str, Any],
+        state_dict: Mapping[str, ArrayLike],
+        kind: str = "classifier",
+        labels: Sequence[str] | None = None,
+    ) -> Model:
         """A model from arrays.
 
         Parameters
@@ -145,41 +171,41 @@ class Model:
         return cls(_fill(config, kind, state_dict), config, kind, labels=labels, labels_source="the caller")
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return dict(self._config)
 
     @property
-    def labels_assumed(self):
+    def labels_assumed(self) -> bool:
         return self.labels_source is not None and "assumed" in self.labels_source
 
     @property
-    def caveat(self):
+    def caveat(self) -> str | None:
         return caveat_of(self.info)
 
     @property
-    def num_labels(self):
+    def num_labels(self) -> int:
         """int: number of outputs Y; 0 for an encoder."""
         return int(self._config["num_labels"]) if self.kind == "classifier" else 0
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """int: number of weights of all tensors together."""
         return sum(int(np.prod(shape)) for _, shape in core().parameters(self._config, self.kind))
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         """int: the shortest segment, in samples, that gives a token."""
-        return self._core.min_samples()
+        return int(self._core.min_samples())
 
-    def tokens(self, samples=2500):
+    def tokens(self, samples: int = 2500) -> int:
         """The number of tokens T that a segment of so many samples gives."""
-        return self._core.tokens(int(samples))
+        return int(self._core.tokens(int(samples)))
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, NDArray[np.float32]]:
         """All tensors as float32 arrays by checkpoint name, copied, to the bit as they were loaded."""
         return {name: self._core.get(name) for name, _ in core().parameters(self._config, self.kind)}
 
-    def save(self, path, *, force=False):
+    def save(self, path: StrPath, *, force: bool = False) -> list[Path]:
         """Write the model: to ``NAME.pt``, ``NAME.safetensors`` or a model directory, which `ecgfm.load` reads.
 
         Parameters
@@ -209,7 +235,7 @@ class Model:
             force=force,
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         c = self._config
         outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"
         caveat = f", caveat={self.caveat!r}" if self.caveat else ""
@@ -218,14 +244,22 @@ class Model:
             f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r}{caveat})"
         )
 
-    def __call__(self, x, padding_mask=None, *, attention=False, layer=None):
+    def __call__(
+        self,
+        x: Segments | ArrayLike,
+        padding_mask: ArrayLike | None = None,
+        *,
+        attention: bool = False,
+        layer: int | None = None,
+    ) -> Output:
         """Run segments through the network.
 
         Parameters
         ----------
         x : Segments or array_like
-            (B, L, N) real numbers of any type, layout and byte order; each lead standardised, 500 Hz, leads in the order
-            of `ecgfm.LEADS` (what `ecgfm.prepare` gives). N is usually 2500; any length that gives a token is accepted.
+            (B, L, N) real numbers of any type, layout and byte order; each lead standardised, 500 Hz, leads in the
+            order of `ecgfm.LEADS` (what `ecgfm.prepare` gives). N is usually 2500; any length that gives a token is
+            accepted.
         padding_mask : array_like of bool, optional
             (B, N) or (B, L, N), True = padding; padding stands at the end of a row, equal on all leads. By default that
             of `x` if it is a Segments. What `x` holds there is taken as 0; a warning says where it is something else.
@@ -266,7 +300,7 @@ class Model:
             raise self._not_finite(checked)
         return Output(found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels)
 
-    def forward_trace(self, x, padding_mask=None):
+    def forward_trace(self, x: Segments | ArrayLike, padding_mask: ArrayLike | None = None) -> dict[str, NDArray[Any]]:
         """Every intermediate result of one forward, for comparing implementations.
 
         Parameters
@@ -278,23 +312,24 @@ class Model:
         -------
         dict of str to ndarray
             ``convI_raw`` and ``convI`` (B, K, steps) before and after norm and GELU, ``layer_norm`` (B, T, K),
-            ``post_extract_proj``, ``conv_pos``, ``encoder_layer_norm``, ``layerI_attn_out``, ``layerI``, ``encoder_out``
-            (B, T, C), ``saliency`` (B, layers, T, T), ``pooled`` (B, C), ``padding_mask_out`` (B, T) bool where rows are
-            padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture lacks is absent.
+            ``post_extract_proj``, ``conv_pos``, ``encoder_layer_norm``, ``layerI_attn_out``, ``layerI``,
+            ``encoder_out`` (B, T, C), ``saliency`` (B, layers, T, T), ``pooled`` (B, C), ``padding_mask_out`` (B, T)
+            bool where rows are padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture
+            lacks is absent.
         """
         refuse_other_order(x, "x")
-        x, valid = checked_segments(x, padding_mask, self._architecture)
-        found = self._core.forward(x, valid, attention=True, trace=True)
-        out = Output(found["logits"], found["embedding"], None)
-        trace = found["trace"] | {"saliency": found["attention"], "pooled": out.embedding}
+        segments, valid = checked_segments(x, padding_mask, self._architecture)
+        found = self._core.forward(segments, valid, attention=True, trace=True)
+        out = Output(found["logits"], found["embedding"], found["tokens"])
+        trace: dict[str, NDArray[Any]] = found["trace"] | {"saliency": found["attention"], "pooled": out.embedding}
         if valid is not None:
             counts = np.array([self.tokens(n) for n in valid])
-            trace["padding_mask_out"] = np.arange(self.tokens(x.shape[2])) >= counts[:, None]
+            trace["padding_mask_out"] = np.arange(self.tokens(segments.shape[2])) >= counts[:, None]
         if out.logits is not None:
-            trace |= {"logits": out.logits, "probs": out.probabilities}
+            trace |= {"logits": out.logits, "probs": _probabilities(out.logits)}
         return trace
 
-    def _not_finite(self, x):
+    def _not_finite(self, x: NDArray[np.float32]) -> Error:
         """The error for segments of real numbers of which the network makes none: what is out of all proportion."""
         largest = float(np.abs(x).max())
         if largest > _LARGEST:
@@ -304,22 +339,21 @@ class Model:
                 remedy="Prepare each recording first: ecgfm.prepare",
             )
         names = [name for name, _ in core().parameters(self._config, self.kind)]
-        largest = {name: float(np.abs(self._core.get(name)).max()) for name in names}
-        name = max(largest, key=largest.get)
+        weights = {name: float(np.abs(self._core.get(name)).max()) for name in names}
+        name = max(names, key=lambda each: weights[each])
         return CheckpointError(
-            f"the network's results are not numbers (NaN or infinity); its largest weight is {largest[name]:.3g}",
+            f"the network's results are not numbers (NaN or infinity); its largest weight is {weights[name]:.3g}",
             path=self.source,
             field=name,
             remedy="The weights are damaged, or not those of a trained model",
         )
 
-    def _check_layer(self, layer):
-        if layer is None:
-            return -1
-        return checked(layer, Whole(0, self._architecture.encoder_layers - 1), "layer")
+    def _check_layer(self, layer: int | None) -> int:
+        last = self._architecture.encoder_layers - 1
+        return -1 if layer is None else int(checked(layer, Whole(0, last), "layer"))
 
 
-def load(source, *, precision="float32", labels=None):
+def load(source: StrPath, *, precision: str = "float32", labels: Sequence[str] | StrPath | None = None) -> Model:
     """Load a model.
 
     Parameters
@@ -375,7 +409,7 @@ def load(source, *, precision="float32", labels=None):
         )
 
 
-def _fill(config, kind, tensors, path=None):
+def _fill(config: Mapping[str, Any], kind: str, tensors: Mapping[str, Any], path: StrPath | None = None) -> Any:
     """A core model with every tensor copied in; each file-backed tensor gives its memory back at once."""
     made = core().Model(config, kind)
     for name, shape in core().parameters(config, kind):
@@ -399,14 +433,14 @@ def _fill(config, kind, tensors, path=None):
     return made
 
 
-def _check_norm(name, values, path):
+def _check_norm(name: str, values: NDArray[np.float32], path: StrPath | None) -> None:
     """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
     if name.endswith("pos_conv.0.parametrizations.weight.original1") and not values.any(axis=(0, 1)).all():
         what = "all values at one place of the kernel are 0: they have no direction"
         raise CheckpointError(what, path=path, field=name)
 
 
-def _float32(tensor, path, name):
+def _float32(tensor: Any, path: StrPath | None, name: str) -> NDArray[np.float32]:
     refuse_masked(tensor, name, CheckpointError)
     try:
         array = np.asarray(tensor)
@@ -420,13 +454,13 @@ def _float32(tensor, path, name):
         return np.require(array, np.float32, ["C", "ALIGNED"])
 
 
-def _architecture(config, kind):
+def _architecture(config: Mapping[str, Any], kind: str) -> Architecture:
     """The architecture in a configuration, which may have more keys than those."""
     keys = {key: config[key] for key in architecture_keys(kind) if key in config}
     return Architecture.of_kind(kind, keys, complete=True)
 
 
-def _checked_labels(labels, config, kind):
+def _checked_labels(labels: Sequence[str] | None, config: Mapping[str, Any], kind: str) -> tuple[str, ...] | None:
     if labels is None:
         return None
     if kind == "encoder":
@@ -434,7 +468,7 @@ def _checked_labels(labels, config, kind):
     return check_labels(labels, int(config["num_labels"]))
 
 
-def caveat_of(info):
+def caveat_of(info: Mapping[str, Any]) -> str | None:
     """The caveat in a model's `info`, short and printable; None if it has none."""
     card = info.get("card")
     for place in (info, card if isinstance(card, dict) else {}):

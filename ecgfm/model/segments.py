@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputWarning, SignalError
+from ..specs.architecture import Architecture
 from ..validation import bool_array, real_array
 
 __all__ = [
@@ -17,7 +20,9 @@ __all__ = [
 _UNDER_MASK = "x holds other values than 0 under padding_mask; they are taken as 0"
 
 
-def checked_segments(x, padding_mask, architecture):
+def checked_segments(
+    x: Any, padding_mask: ArrayLike | None, architecture: Architecture
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     """Segments as the kernels take them.
 
     Parameters
@@ -69,7 +74,7 @@ def checked_segments(x, padding_mask, architecture):
     return ready if valid is None else _padded_with_zeros(ready, valid), valid
 
 
-def zeros_under_mask(x, mask, stacklevel):
+def zeros_under_mask(x: NDArray[np.float32], mask: NDArray[np.bool_] | None, stacklevel: int) -> NDArray[np.float32]:
     """Segments (..., L, N) with 0 where `mask` (..., N) or (..., L, N) is True: for a whole training, warned of once.
 
     Copied only if something else stands there; a mask of another shape is left to those that check it.
@@ -88,7 +93,7 @@ def zeros_under_mask(x, mask, stacklevel):
     return x
 
 
-def _padded_with_zeros(x, valid):
+def _padded_with_zeros(x: NDArray[np.float32], valid: NDArray[np.int64]) -> NDArray[np.float32]:
     """The same with 0 behind the valid samples; copied only if something else stands there."""
     samples = x.shape[2]
     odd = [row for row in np.flatnonzero(valid < samples) if x[row, :, valid[row] :].any()]
@@ -101,7 +106,7 @@ def _padded_with_zeros(x, valid):
     return x
 
 
-def _valid_samples(padding_mask, shape, least):
+def _valid_samples(padding_mask: ArrayLike, shape: tuple[int, ...], least: int) -> NDArray[np.int64] | None:
     mask = bool_array(padding_mask, "padding_mask")
     if mask.shape not in (shape, (shape[0], shape[2])):
         raise SignalError(

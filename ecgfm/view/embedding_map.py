@@ -1,10 +1,19 @@
 """Embeddings in two dimensions."""
 
-import numpy as np
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._types import StrPath
 from ..errors import MissingExtraError, SignalError
 from ..validation import Choice, checked
 from .figures import file_label, new_figure, save, text_label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_embeddings", "project"]
 
@@ -15,7 +24,7 @@ _FEW_POINTS = 100
 _LEGEND = 20  # groups that get a name in the picture
 
 
-def project(embeddings, method="pca", *, seed=42):
+def project(embeddings: ArrayLike, method: str = "pca", *, seed: int = 42) -> NDArray[np.float64]:
     """Embeddings (n, C) in two dimensions.
 
     Parameters
@@ -59,7 +68,15 @@ def project(embeddings, method="pca", *, seed=42):
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
 
 
-def plot_embeddings(embeddings, groups=None, *, method="pca", seed=42, title=None, path=None):
+def plot_embeddings(
+    embeddings: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    method: str = "pca",
+    seed: int = 42,
+    title: str | None = None,
+    path: StrPath | None = None,
+) -> Figure:
     """Draw embeddings in two dimensions, a colour per group.
 
     Parameters
@@ -96,12 +113,14 @@ def plot_embeddings(embeddings, groups=None, *, method="pca", seed=42, title=Non
 
     axis = figure.subplots()
     names = list(dict.fromkeys(groups.tolist()))
-    colours = colormaps["tab20"].colors
+    colours = colormaps["tab20"](np.arange(20))
     size = 45 if len(flat) <= _FEW_POINTS else 6
     for i, name in enumerate(names):
         points = flat[groups == name]
         label = _label(name) if i < _LEGEND else None
-        axis.scatter(*points.T, s=size, alpha=0.9, color=colours[i % len(colours)], linewidths=0, label=label)
+        axis.scatter(
+            points[:, 0], points[:, 1], s=size, alpha=0.9, color=colours[i % len(colours)], linewidths=0, label=label
+        )
     if 1 < len(names):
         title_of_legend = None if len(names) <= _LEGEND else f"the first {_LEGEND} of {len(names)}"
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title=title_of_legend)
@@ -119,11 +138,11 @@ def plot_embeddings(embeddings, groups=None, *, method="pca", seed=42, title=Non
     return figure
 
 
-def _label(name):
+def _label(name: object) -> str:
     return file_label(name).lstrip("_") or "-"
 
 
-def _umap(x, seed):
+def _umap(x: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     try:
         from umap import UMAP
     except ImportError:

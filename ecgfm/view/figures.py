@@ -1,10 +1,17 @@
 """Figures of matplotlib without its global state."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING, Any
 
 from .._text import printable, short
+from .._types import StrPath
 from ..errors import ConfigError, MissingExtraError
 from ..storage.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["GREY", "HIGH", "LOW", "file_label", "new_figure", "save", "text_label"]
 
@@ -14,7 +21,7 @@ _MOST_LABEL = 300  # characters
 LOW, HIGH, GREY = "#0047AB", "#DC143C", "#9AA0A6"
 
 
-def new_figure(width, height):
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches.
 
     Raises
@@ -31,17 +38,17 @@ def new_figure(width, height):
     return Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
 
 
-def text_label(text):
+def text_label(text: object) -> str:
     """Text as it is drawn: short, and without what a picture's file or its reader could stumble over."""
     return "\n".join(map(printable, short(str(text), _MOST_LABEL).split("\n")))
 
 
-def file_label(source):
+def file_label(source: object) -> str:
     """What is drawn as the name of a recording: its file's name, no formula of matplotlib."""
     return "" if source is None else text_label(os.path.basename(str(source))).replace("$", r"\$")
 
 
-def save(figure, path, **options):
+def save(figure: Figure, path: StrPath, **options: Any) -> None:
     """Write a figure; the ending of the name chooses the format. The file is replaced whole.
 
     Raises

@@ -1,10 +1,15 @@
 """Which saliency belongs to what is drawn."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..ecg import SAMPLING_RATE, Segments
+from ..ecg import SAMPLING_RATE, Record, Segments
 from ..ecg.identity import checksum, segment_checksums
 from ..errors import SignalError
 
@@ -27,12 +32,12 @@ class Known:
         Checksum of the recording that the segments were cut from.
     """
 
-    start_s: np.ndarray
-    samples: np.ndarray
-    checksums: np.ndarray
-    recording: str = None
+    start_s: NDArray[np.float64]
+    samples: NDArray[Any]
+    checksums: NDArray[Any]
+    recording: str | None = None
 
-    def is_of(self, segments, recording):
+    def is_of(self, segments: Segments | None, recording: str | None) -> bool:
         """Whether it is of what is drawn: `Segments`, or a recording with this checksum."""
         if segments is None:
             return self.recording is not None and self.recording == recording
@@ -42,7 +47,7 @@ class Known:
         return bool(common) and all(own[start] == others[start] for start in common)
 
 
-def values_by_time(saliency, shown):
+def values_by_time(saliency: Any, shown: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Starts (n,) and values (n, N) of what was given as saliency of what is drawn.
 
     Parameters
@@ -80,7 +85,7 @@ def values_by_time(saliency, shown):
     return start_s, samples
 
 
-def _each(saliency):
+def _each(saliency: Any) -> Iterator[Known]:
     """The `Known` of each recording of a `Saliency`."""
     last = 0
     for count, recording in zip(saliency.records["segments"], saliency.recordings):
@@ -89,5 +94,5 @@ def _each(saliency):
         yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording)
 
 
-def _checksum_of(record):
-    return checksum(record.signal, record.sampling_rate, record.leads, record.start_s)
+def _checksum_of(record: Record) -> str:
+    return str(checksum(record.signal, record.sampling_rate, record.leads, record.start_s))

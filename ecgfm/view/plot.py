@@ -1,10 +1,16 @@
 """A recording as a picture, coloured by saliency if that is given."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .._types import StrPath
 from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
 from ..ecg.named import named_rows
 from ..ecg.record import checked_signal, names_lead
@@ -14,7 +20,13 @@ from ..validation import Number, checked
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 __all__ = ["SaliencyPlots", "interval_values", "plot"]
+
+Pieces: TypeAlias = "list[tuple[NDArray[np.float64], NDArray[Any]]]"  # (times, signal) of what is drawn
 
 _INK = "#1B1B1B"
 _MAX_SAMPLES = 100_000  # of one lead in one picture: more is nothing that anyone could see
@@ -22,17 +34,17 @@ _SHADES = 64  # of a coloured line; neighbours of one shade are drawn together
 
 
 def plot(
-    record,
+    record: Any,
     *,
-    saliency=None,
-    leads=None,
-    start_s=None,
-    duration_s=10.0,
-    sampling_rate=None,
-    unit=None,
-    title=None,
-    path=None,
-):
+    saliency: Any = None,
+    leads: Sequence[str] | str | None = None,
+    start_s: float | None = None,
+    duration_s: float = 10.0,
+    sampling_rate: float | None = None,
+    unit: str | None = None,
+    title: str | None = None,
+    path: StrPath | None = None,
+) -> Figure:
     """Draw a recording.
 
     Parameters
@@ -42,8 +54,8 @@ def plot(
         the order of `ecgfm.LEADS`; a DataFrame and its like name their leads.
     saliency : Saliency or array_like, optional
         What `ecgfm.saliency` gave for the recording, alone or among others: it is found by its values, and that of
-        another recording is refused. Or an array (n, N), or (N,) for the first segment. The line is blue where it is low, red where it is high, and grey where
-        there is none.
+        another recording is refused. Or an array (n, N), or (N,) for the first segment. The line is blue where it is
+        low, red where it is high, and grey where there is none.
     leads : sequence of str, optional
         Which leads, in this order; by default all.
     start_s, duration_s : float, optional
@@ -82,7 +94,7 @@ def plot(
     start = checked(shown.start_s if start_s is None else start_s, Number(), "start_s")
     end = start + checked(duration_s, Number(above=0), "duration_s")
     pieces = shown.between(start, end)
-    values = [None] * len(pieces)
+    values: list[NDArray[np.float64] | None] = [None] * len(pieces)
     if saliency is not None:
         starts, samples = values_by_time(saliency, shown)
         values = [interval_values(times, starts, samples) for times, _ in pieces]
@@ -120,11 +132,12 @@ class SaliencyPlots:
         The pictures.
     """
 
-    def __init__(self, folder, **reading):
+    def __init__(self, folder: StrPath, **reading: Any) -> None:
         new_figure(1, 1)  # an absent matplotlib is noticed before the work
-        self.folder, self.paths, self._reading = os.fspath(folder), [], reading
+        self.folder, self._reading = os.fspath(folder), reading
+        self.paths: list[str] = []
 
-    def __call__(self, done):
+    def __call__(self, done: Any) -> None:
         name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:50]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
         known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum)
@@ -138,7 +151,9 @@ class SaliencyPlots:
         self.paths.append(path)
 
 
-def interval_values(times, start_s, samples):
+def interval_values(
+    times: NDArray[np.float64], start_s: NDArray[np.float64], samples: NDArray[Any]
+) -> NDArray[np.float64]:
     """Saliency in the middle of the intervals between the samples of a line.
 
     Parameters
@@ -168,7 +183,7 @@ def interval_values(times, start_s, samples):
 class _Shown:
     """What is drawn: pieces of (times, signal), the names of the rows, and the unit."""
 
-    def __init__(self, record, sampling_rate, unit):
+    def __init__(self, record: Any, sampling_rate: float | None, unit: str | None) -> None:
         if isinstance(record, (str, os.PathLike)):
             record = read(record, sampling_rate=sampling_rate, unit=unit)
         elif not isinstance(record, (Record, Segments)):
@@ -183,14 +198,14 @@ class _Shown:
             self.leads, self.unit = record.leads, "standard deviations" if record.standardised else "mV"
 
     @property
-    def start_s(self):
-        return self._pieces[0][0][0]
+    def start_s(self) -> float:
+        return float(self._pieces[0][0][0])
 
     @property
-    def end_s(self):
-        return max(times[-1] for times, _ in self._pieces)
+    def end_s(self) -> float:
+        return max(float(times[-1]) for times, _ in self._pieces)
 
-    def rows_of(self, leads):
+    def rows_of(self, leads: Sequence[str] | str | None) -> list[tuple[str, int]]:
         """(name, row) of each lead to be drawn."""
         names = self.leads if leads is None else canonical_leads(leads)
         absent = [name for name in names if name not in self.leads]
@@ -202,7 +217,7 @@ class _Shown:
             )
         return [(name, self.leads.index(name)) for name in names]
 
-    def between(self, start, end):
+    def between(self, start: float, end: float) -> Pieces:
         """The pieces cut to a time."""
         cut = []
         for times, signal in self._pieces:
@@ -221,7 +236,7 @@ class _Shown:
         return cut
 
 
-def _record_of(array, sampling_rate, unit):
+def _record_of(array: Any, sampling_rate: float | None, unit: str | None) -> Record:
     array, names, _ = named_rows(array, names_lead)
     array = checked_signal(array)
     if sampling_rate is None or (names is None and len(array) != len(LEADS)):
@@ -236,16 +251,16 @@ def _record_of(array, sampling_rate, unit):
     return record
 
 
-def _what(saliency):
+def _what(saliency: Any) -> str:
     layer, reduction = getattr(saliency, "layer", None), getattr(saliency, "reduction", None)
     return "saliency" if layer is None else f"attention, layer {layer}, {reduction}"
 
 
-def _columns(count):
+def _columns(count: int) -> int:
     return 2 if count > 3 else 1
 
 
-def _axes(figure, count):
+def _axes(figure: Figure, count: int) -> list[Axes]:
     """Axes that are filled column by column, as the leads of an ECG are printed."""
     columns = _columns(count)
     grid = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=True)
@@ -255,7 +270,9 @@ def _axes(figure, count):
     return axes[:count]
 
 
-def _draw_line(axis, times, signal, values):
+def _draw_line(
+    axis: Axes, times: NDArray[np.float64], signal: NDArray[np.float64], values: NDArray[np.float64] | None
+) -> None:
     if values is None:
         axis.plot(times, signal, color=_INK, linewidth=0.9)
         return
@@ -277,13 +294,13 @@ def _draw_line(axis, times, signal, values):
     axis.add_collection(lines, autolim=False)
 
 
-def _colours():
+def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("saliency", [LOW, HIGH], N=256).with_extremes(bad=GREY)
 
 
-def _limits(pieces, rows):
+def _limits(pieces: Pieces, rows: Sequence[tuple[str, int]]) -> NDArray[np.float64]:
     """Limits (leads, 2): one scale for all leads, each around the middle of its own values."""
     lowest, highest = np.zeros(len(rows)), np.zeros(len(rows))
     for i, (_, row) in enumerate(rows):
@@ -296,7 +313,7 @@ def _limits(pieces, rows):
     return np.column_stack([middle - half, middle + half])
 
 
-def _style(axes, span, limits, unit):
+def _style(axes: Sequence[Axes], span: tuple[float, float], limits: NDArray[np.float64], unit: str) -> None:
     from matplotlib.ticker import MultipleLocator
 
     seconds = span[1] - span[0]
@@ -312,13 +329,14 @@ def _style(axes, span, limits, unit):
         axis.tick_params(labelsize=8, length=0, which="both", colors="#555555")
         for side in axis.spines.values():
             side.set_color("#E6D5D5")
-        if axis.get_subplotspec().is_last_row() or axis is axes[-1]:
+        place = axis.get_subplotspec()
+        if axis is axes[-1] or (place is not None and place.is_last_row()):
             axis.set_xlabel("seconds", fontsize=9, color=_INK)
             axis.tick_params(labelbottom=True)
     axes[0].figure.supylabel(unit, fontsize=9, color=_INK)
 
 
-def _add_scale(figure, axes, what):
+def _add_scale(figure: Figure, axes: Sequence[Axes], what: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ecgfm"
 
 #: From the ground up; a room knows those of lower rows, and itself.
 FLOORS = (
-    ("_text",),
+    ("_text", "_types"),
     ("errors",),
     ("validation", "kernels", "storage", "workers"),
     ("table", "specs"),
@@ -56,13 +56,23 @@ def modules():
     return {module_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
+def nodes_of(tree, run_only):
+    """All nodes, or those that run: without what stands under ``if TYPE_CHECKING``."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        for_types = run_only and isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING"
+        stack += node.orelse if for_types else ast.iter_child_nodes(node)
+
+
 @cache
-def imports():
+def imports(run_only=False):
     """Module -> the modules that it imports, wherever in it."""
     found = {}
     for module, path in modules().items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        nodes = nodes_of(ast.parse(path.read_text(encoding="utf-8")), run_only)
         found[module] = {name for node in nodes for name in targets(node, package)} - {module}
     return found
 
@@ -93,7 +103,7 @@ def test_no_import_climbs():
 
 def circles():
     """Sets of modules that reach each other by imports of modules (a package's face is no module here)."""
-    edges = {module: {name for name in names if "." in name} for module, names in imports().items()}
+    edges = {module: {name for name in names if "." in name} for module, names in imports(run_only=True).items()}
     faces = {module for module, path in modules().items() if path.name == "__init__.py"}
 
     def reached(start):
@@ -119,4 +129,4 @@ def test_no_imports_form_a_circle():
 
 @pytest.mark.parametrize("module", ["ecgfm", "ecgfm.errors", "ecgfm.labeler"])
 def test_what_is_light_knows_no_kernels(module):
-    assert "ecgfm._core" not in imports()[module]
+    assert "ecgfm._core" not in imports(run_only=True)[module]
