@@ -1,4 +1,4 @@
-"""Mistakes that users make; each line that ends in ``# mistake`` must be reported by both type checkers, no other one."""
+"""Mistakes that users make: both type checkers must report each line that ends in ``# mistake``, and no other."""
 
 from __future__ import annotations
 
