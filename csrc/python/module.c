@@ -190,9 +190,17 @@ static PyObject *fail_allocation(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(moments_doc, "moments(x, /)\n--\n\n"
                           "(mean, std, count of NaN, constant) of each lead of x (N, leads), float32 or float64.");
-PyDoc_STRVAR(condition_doc, "condition(x, samples, strategy, /)\n--\n\n"
-                            "x (N, leads) resampled to so many samples and standardised: (x, mean, std).\n"
-                            "The strategy for constant leads is 'zero', 'nan' or 'constant'; None: not standardised.");
+PyDoc_STRVAR(
+    reach_doc,
+    "reach(N, M, first, last, /)\n--\n\n"
+    "Of N samples that are resampled to M: those that the readings from first to before last need, (begin, end).");
+PyDoc_STRVAR(
+    resample_doc,
+    "resample(x, N, M, first, last, /)\n--\n\n"
+    "These readings of M, (last - first, leads) float64, from the samples that they need: x (end - begin, leads).");
+PyDoc_STRVAR(standardise_doc,
+             "standardise(x, epsilon, recentre, strategy, /)\n--\n\n"
+             "Standardise each lead of x (N, leads) float64 in place; returns its mean and deviation before.");
 PyDoc_STRVAR(cut_doc, "cut(x, size, /)\n--\n\nThe segments of x (M, leads) float64: (n, leads, size) float32.");
 
 static PyMethodDef methods[] = {
@@ -206,7 +214,9 @@ static PyMethodDef methods[] = {
     {"onednn", onednn, METH_NOARGS, onednn_doc},
     {"fail_allocation", fail_allocation, METH_VARARGS, fail_allocation_doc},
     {"moments", signal_moments, METH_O, moments_doc},
-    {"condition", signal_condition, METH_VARARGS, condition_doc},
+    {"reach", signal_reach, METH_VARARGS, reach_doc},
+    {"resample", signal_resample, METH_VARARGS, resample_doc},
+    {"standardise", signal_standardise, METH_VARARGS, standardise_doc},
     {"cut", signal_cut, METH_VARARGS, cut_doc},
     {NULL, NULL, 0, NULL},
 };

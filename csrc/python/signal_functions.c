@@ -1,4 +1,4 @@
-/* Whole recordings: the functions `moments`, `condition` and `cut` of the module. */
+/* Whole recordings: the functions `moments`, `reach`, `resample`, `standardise` and `cut` of the module. */
 #include "common.h"
 #include "signal_functions.h"
 
@@ -68,45 +68,93 @@ static int parse_strategy(ecg_constant *dst, const char *name)
     return -1;
 }
 
-/* condition(x, samples, strategy): resampled to so many samples and, unless the strategy is None, standardised:
- * (x (samples, leads) float64, mean, std); mean and std are None if it is not. */
-PyObject *signal_condition(PyObject *self, PyObject *args)
+/* The arguments (N, M, first, last) as a reading; -1 with an exception if they are none. */
+static int parse_reading(ecg_reading *dst, const Py_ssize_t at[4])
 {
-    PyObject *object, *mean = Py_None, *std = Py_None, *dst = NULL, *result = NULL;
-    Py_ssize_t samples;
-    const char *name;
-    ecg_constant strategy = ECG_CONSTANT_ZERO;
-    ecg_status status = ECG_OK;
+    Py_ssize_t N = at[0], M = at[1], first = at[2], last = at[3];
+    if (N < 1 || M < 1 || N > PY_SSIZE_T_MAX / 64 || M > PY_SSIZE_T_MAX / 64 || first < 0 || first >= last ||
+        last > M) {
+        PyErr_SetString(PyExc_ValueError, "there must be at least one sample, and a part of the recording to read");
+        return -1;
+    }
+    *dst = (ecg_reading){N, M, first, last - first};
+    return 0;
+}
+
+/* reach(N, M, first, last): the samples of N that the readings from `first` to before `last` of M need. */
+PyObject *signal_reach(PyObject *self, PyObject *args)
+{
+    Py_ssize_t at[4];
+    ecg_reading reading;
+    int64_t begin, end;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Onz", &object, &samples, &name))
+    if (!PyArg_ParseTuple(args, "nnnn", &at[0], &at[1], &at[2], &at[3]) || parse_reading(&reading, at))
+        return NULL;
+    ecg_reading_reach(&begin, &end, reading);
+    return Py_BuildValue("LL", (long long)begin, (long long)end);
+}
+
+/* resample(x, N, M, first, last): these readings of M, (last - first, leads) float64, from the samples that they need:
+ * x (end - begin, leads). */
+PyObject *signal_resample(PyObject *self, PyObject *args)
+{
+    PyObject *object, *dst;
+    Py_ssize_t at[4];
+    ecg_reading reading;
+    int64_t begin, end;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Onnnn", &object, &at[0], &at[1], &at[2], &at[3]))
         return NULL;
     PyArrayObject *x = recording(object, true);
-    if (!x || (name && parse_strategy(&strategy, name)))
+    if (!x || parse_reading(&reading, at))
         return NULL;
-    if (samples < 1) {
-        PyErr_SetString(PyExc_ValueError, "there must be at least one sample");
+    ecg_reading_reach(&begin, &end, reading);
+    if (PyArray_DIM(x, 0) != end - begin) {
+        PyErr_Format(PyExc_ValueError, "%zd samples where %lld are read", PyArray_DIM(x, 0), (long long)(end - begin));
         return NULL;
     }
-    npy_intp N = PyArray_DIM(x, 0), leads = PyArray_DIM(x, 1), shape[] = {samples, leads};
+    npy_intp leads = PyArray_DIM(x, 1), shape[] = {(npy_intp)reading.count, leads};
     dst = PyArray_SimpleNew(2, shape, NPY_DOUBLE);
-    mean = name ? PyArray_SimpleNew(1, &leads, NPY_DOUBLE) : Py_NewRef(Py_None);
-    std = name ? PyArray_SimpleNew(1, &leads, NPY_DOUBLE) : Py_NewRef(Py_None);
-    if (!dst || !mean || !std)
-        goto done;
+    if (!dst)
+        return NULL;
     double *to = PyArray_DATA((PyArrayObject *)dst);
-    double *m = name ? PyArray_DATA((PyArrayObject *)mean) : NULL;
-    double *s = name ? PyArray_DATA((PyArrayObject *)std) : NULL;
     Py_BEGIN_ALLOW_THREADS;
     if (PyArray_TYPE(x) == NPY_DOUBLE)
-        ecg_resample_double(to, PyArray_DATA(x), samples, N, leads);
+        ecg_resample_double(to, PyArray_DATA(x), reading, leads);
     else
-        ecg_resample_float(to, PyArray_DATA(x), samples, N, leads);
-    if (name)
-        status = ecg_standardise(to, m, s, samples, leads, strategy);
+        ecg_resample_float(to, PyArray_DATA(x), reading, leads);
     Py_END_ALLOW_THREADS;
-    result = status == ECG_OK ? PyTuple_Pack(3, dst, mean, std) : raise_status(status);
+    return dst;
+}
+
+/* standardise(x, epsilon, recentre, strategy): x (N, leads) float64 in place; its (mean, std) before. */
+PyObject *signal_standardise(PyObject *self, PyObject *args)
+{
+    PyObject *object, *mean = NULL, *std = NULL, *result = NULL;
+    const char *name;
+    double epsilon;
+    int recentre;
+    ecg_constant strategy;
+    ecg_status status;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Odps", &object, &epsilon, &recentre, &name))
+        return NULL;
+    PyArrayObject *x = recording(object, false);
+    if (!x || parse_strategy(&strategy, name))
+        return NULL;
+    if (PyArray_FailUnlessWriteable(x, "the recording") < 0)
+        return NULL;
+    npy_intp N = PyArray_DIM(x, 0), leads = PyArray_DIM(x, 1);
+    mean = PyArray_SimpleNew(1, &leads, NPY_DOUBLE);
+    std = PyArray_SimpleNew(1, &leads, NPY_DOUBLE);
+    if (!mean || !std)
+        goto done;
+    double *m = PyArray_DATA((PyArrayObject *)mean), *s = PyArray_DATA((PyArrayObject *)std);
+    Py_BEGIN_ALLOW_THREADS;
+    status = ecg_standardise(PyArray_DATA(x), m, s, N, leads, epsilon, recentre, strategy);
+    Py_END_ALLOW_THREADS;
+    result = status == ECG_OK ? PyTuple_Pack(2, mean, std) : raise_status(status);
 done:
-    Py_XDECREF(dst);
     Py_XDECREF(mean);
     Py_XDECREF(std);
     return result;

@@ -5,7 +5,9 @@
 #include <Python.h>
 
 PyObject *signal_moments(PyObject *self, PyObject *object);
-PyObject *signal_condition(PyObject *self, PyObject *args);
+PyObject *signal_reach(PyObject *self, PyObject *args);
+PyObject *signal_resample(PyObject *self, PyObject *args);
+PyObject *signal_standardise(PyObject *self, PyObject *args);
 PyObject *signal_cut(PyObject *self, PyObject *args);
 
 #endif

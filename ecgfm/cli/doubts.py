@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._text import printable, short
-from ..ecg.quality import describe
+from ..signal.quality import describe
 
 __all__ = ["Doubts"]
 

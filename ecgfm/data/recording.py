@@ -1,18 +1,22 @@
 """What happens to one recording on its way to segments: leads in order, resampling, standardising, cutting.
 
-The stages are those of ECG-FM's preprocessing, with its arithmetic: ``org`` (the leads in order), ``preprocessed``
-(resampled linearly, each lead standardised over the whole recording) and ``segmented`` (blocks without overlap).
+The stages are those of ECG-FM's preprocessing: ``org`` (the leads in order), ``preprocessed`` (resampled linearly, each
+lead standardised over the whole recording) and ``segmented`` (blocks without overlap). Their arithmetic is the profile
+`PIPELINE` of `ecgfm.signal`.
 """
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ..ecg.leads import DERIVED, derive
-from ..ecg.record import LEADS, canonical_lead
-from ..errors import ConfigError, LeadError, SignalError
+from ..errors import ConfigError, SignalError
 from ..kernels import core
+from ..signal import conditioning
+from ..signal.leads import LEADS, canonical_lead, empty_leads, find_leads
+from ..signal.profile import PIPELINE
 from ..validation import refuse_masked
 
 __all__ = ["Options", "Prepared", "condition", "cut", "describe", "prepare_recording", "reorder_leads"]
@@ -46,11 +50,11 @@ class Options:
     sample_rate: float = 500
     segment_seconds: float = 5
     standardize: bool = True
-    leads: tuple = tuple(range(12))
+    leads: tuple[int, ...] = tuple(range(12))
     constant_lead_strategy: str = "zero"
     missing_leads: str = "error"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 50 <= self.sample_rate <= 100_000:
             raise ConfigError(f"{self.sample_rate:g} Hz is not from 50 to 100,000", field="desired_sample_rate")
         whole = int(self.sample_rate) if float(self.sample_rate).is_integer() else self.sample_rate
@@ -78,12 +82,12 @@ class Options:
                 raise ConfigError(f"{value!r} is not known", field=field, remedy=f"Give {', '.join(known)}")
 
     @property
-    def segment_samples(self):
+    def segment_samples(self) -> int:
         """int: samples of a segment."""
         return round(self.segment_seconds * self.sample_rate)
 
     @property
-    def lead_names(self):
+    def lead_names(self) -> list[str]:
         """list of str: the leads that are kept, in order."""
         return [LEADS[i] for i in self.leads]
 
@@ -106,16 +110,24 @@ class Prepared:
         Leads that the recording has; those of them that were calculated from I and II.
     """
 
-    org: np.ndarray
-    x: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
+    org: NDArray[Any]
+    x: NDArray[np.float64]
+    mean: NDArray[np.float64] | None
+    std: NDArray[np.float64] | None
     sample_rate: float
-    available: list
-    derived: list
+    available: list[str]
+    derived: list[str]
 
 
-def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", calculate=False, path=None):
+def reorder_leads(
+    feats: ArrayLike,
+    names: Sequence[str],
+    wanted: Sequence[str] = LEADS,
+    *,
+    missing: str = "nan",
+    calculate: bool = False,
+    path: str | None = None,
+) -> tuple[NDArray[Any], list[str], list[str]]:
     """The wanted leads of a recording, in the wanted order.
 
     Parameters
@@ -148,39 +160,27 @@ def reorder_leads(feats, names, wanted=LEADS, *, missing="nan", calculate=False,
     names = list(names)
     if names != list(LEADS):
         names = [canonical_lead(name) for name in names]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted)
-    if twice:
-        raise LeadError(f"named more than once: {', '.join(twice)}", path=path, field="leads")
     refuse_masked(feats, "signal")
     feats = np.asarray(feats)
     if feats.dtype.kind not in "iuf" or feats.ndim != 2 or len(feats) != len(names):
         raise SignalError(
-            f"{feats.dtype} of shape {feats.shape} are no numbers of {len(names)} leads", path=path, field="signal"
+            f"{feats.dtype} of shape {feats.shape} are not numbers of {len(names)} leads", path=path, field="signal"
         )
     feats = feats.astype(np.float32 if feats.dtype == np.float32 else np.float64, copy=False)
-    if list(wanted) == names:
-        return feats, list(wanted), []
-    at = {name: i for i, name in enumerate(names)}
-    can_derive = (calculate or missing == "derive") and "I" in at and "II" in at
-    derived = [name for name in wanted if name not in at and name in DERIVED and can_derive]
-    absent = [name for name in wanted if name not in at and name not in derived]
-    if absent and (missing in ("error", "derive") or len(absent) == len(wanted)):
-        raise LeadError(
-            f"leads missing: {', '.join(absent)} (the recording has {', '.join(names)})",
-            path=path,
-            field="leads",
-            remedy="missing_leads='zero' or 'nan' (--missing_leads) fills them",
-        )
-    out = np.full((feats.shape[1], len(wanted)), 0 if missing == "zero" else np.nan, dtype=feats.dtype).T
-    for i, name in enumerate(wanted):
-        if name in at:
-            out[i] = feats[at[name]]
-        elif name in derived:
-            out[i] = derive(name, feats[at["I"]], feats[at["II"]])
-    return out, [name for name in wanted if name not in absent], derived
+    found = find_leads(
+        names,
+        wanted,
+        missing="error" if missing == "derive" else missing,
+        empty=() if missing == "nan" else empty_leads(feats, names),
+        can_derive=calculate or missing == "derive",
+        path=path,
+    )
+    if list(wanted) == names and not found.derived and not found.filled:
+        return feats, found.available, []
+    return found.take(feats).T, found.available, list(found.derived)
 
 
-def describe(feats, names=LEADS):
+def describe(feats: ArrayLike, names: Sequence[str] = LEADS) -> dict[str, Any]:
     """What ``meta.csv`` says of a recording's leads.
 
     Parameters
@@ -211,7 +211,14 @@ def describe(feats, names=LEADS):
     return found
 
 
-def condition(feats, rate, new_rate=500, *, standardize=True, constant_lead_strategy="zero"):
+def condition(
+    feats: ArrayLike,
+    rate: float,
+    new_rate: float = 500,
+    *,
+    standardize: bool = True,
+    constant_lead_strategy: str = "zero",
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Resample a recording linearly and standardise each lead over all of it.
 
     Parameters
@@ -237,15 +244,15 @@ def condition(feats, rate, new_rate=500, *, standardize=True, constant_lead_stra
         If no sample would be left.
     """
     x = _rows(feats)
-    samples = len(x) if rate == new_rate else int(len(x) * (new_rate / rate))
+    samples = PIPELINE.length(len(x), rate, new_rate)
     if samples < 1:
         raise SignalError(f"{len(x)} samples at {rate:g} Hz give none at {new_rate:g} Hz", field="signal")
-    x, mean, std = core().condition(x, samples, constant_lead_strategy if standardize else None)
+    x, mean, std = conditioning.condition(x, samples, PIPELINE, constant_lead_strategy if standardize else None)
     return x.T, mean, std
 
 
-def cut(feats, samples):
-    """The blocks of so many samples that a recording holds; the rest at its end is left out.
+def cut(feats: ArrayLike, samples: int) -> NDArray[np.float32]:
+    """The blocks of this length that a recording holds; the rest at its end is left out.
 
     Parameters
     ----------
@@ -259,10 +266,12 @@ def cut(feats, samples):
         (N // samples, leads, samples) float32.
     """
     refuse_masked(feats, "signal")
-    return core().cut(np.ascontiguousarray(np.asarray(feats).T, dtype=np.float64), samples)
+    return conditioning.cut(np.asarray(feats).T, samples)
 
 
-def prepare_recording(feats, rate, names, options=Options(), *, path=None):
+def prepare_recording(
+    feats: ArrayLike, rate: float, names: Sequence[str], options: Options = Options(), *, path: str | None = None
+) -> Prepared:
     """All that is done to a recording before it is cut.
 
     Parameters
@@ -303,7 +312,7 @@ def prepare_recording(feats, rate, names, options=Options(), *, path=None):
     return Prepared(org, x.T, mean, std, rate, available, derived)
 
 
-def _rows(feats):
+def _rows(feats: ArrayLike) -> NDArray[Any]:
     """(samples, leads), dense, float32 or float64."""
     refuse_masked(feats, "signal")
     feats = np.asarray(feats)

@@ -1,9 +1,12 @@
 """Recordings: read them, prepare them for the model, simulate them."""
 
+from ..signal.conditioning import resample
+from ..signal.leads import LEADS, canonical_lead, canonical_leads
+from ..specs.inputs import SAMPLES, SAMPLING_RATE
 from . import augment
-from .prepare import SAMPLES, SAMPLING_RATE, Segments, prepare, resample
+from .prepare import Segments, prepare
 from .quality import quality
-from .record import LEADS, Record, canonical_lead, canonical_leads
+from .record import Record
 from .simulate import simulate
 from .simulation import LABELS as SIMULATED_LABELS
 from .simulation import SimulatedPatient, SimulatedRecord, simulate_cohort, write_wfdb

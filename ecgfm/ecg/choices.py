@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass
 
 from ..errors import ConfigError, LeadError
-from .record import LEADS, canonical_leads, checked_unit
+from ..signal.checks import checked_unit
+from ..signal.leads import LEADS, canonical_leads
+from ..specs.inputs import SAMPLES, SAMPLING_RATE
 
-__all__ = ["SAMPLES", "SAMPLING_RATE", "Choices", "check_choices"]
-
-#: What the model takes: samples per segment, and their rate in Hz.
-SAMPLES, SAMPLING_RATE = 2500, 500
+__all__ = ["Choices", "check_choices"]
 
 _MOST_OVERLAP_S = 4.9
 

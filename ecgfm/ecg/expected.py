@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputWarning, LeadError
+from ..signal.leads import LEADS, canonical_lead, listed, names_lead
 from .named import row_names
 from .prepare import SAMPLES, Segments
-from .record import LEADS, canonical_lead, listed, names_lead
 
 __all__ = ["Expected", "prepared_here", "refuse_other_order", "unprepared", "warn_unprepared"]
 

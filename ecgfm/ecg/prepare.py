@@ -1,37 +1,43 @@
 """From a recording to what the model takes: 12 leads, 500 Hz, standardised, cut into 5 s segments.
 
 The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample linearly, set
-constant leads to zero, standardise each lead over the whole recording, cut into segments, which may overlap.
+constant leads to zero, standardise each lead over the whole recording, cut into segments, which may overlap. Their
+arithmetic is the profile `TUTORIAL` of `ecgfm.signal`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import LeadError, SignalError
-from .choices import SAMPLES, SAMPLING_RATE, check_choices
-from .identity import checksum
-from .leads import DERIVED, derive
-from .named import named_rows
-from .quality import findings
-from .record import (
+from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
+from ..signal.conditioning import BLOCK, Conditioned, cut, resample
+from ..signal.leads import (
     LEADS,
-    UNIT_ASSUMED,
-    Record,
+    Origins,
     agreed_leads,
     canonical_leads,
-    checked_rate,
-    checked_signal,
+    empty_leads,
+    find_leads,
     is_lead,
     listed,
-    millivolts_per,
     names_lead,
 )
-from .resampling import BLOCK, Resampled, resample, resampled_length
+from ..signal.profile import TUTORIAL
+from ..signal.quality import findings
+from ..specs.inputs import SAMPLES, SAMPLING_RATE
+from .choices import Choices, check_choices
+from .identity import checksum
+from .named import named_rows
+from .record import Record
 
 __all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "prepare_lazily", "resample"]
 
 _LEAST_S = 1.0  # shorter recordings are not padded either
+_AT_ONCE = 1 << 6  # segments that are cut at a time
 
 
 @dataclass(eq=False)
@@ -55,42 +61,46 @@ class Segments:
         `ecgfm.ecg.quality`), ``notes``.
     checksum : str or None
         Of the recording that they were cut from; see `ecgfm.ecg.identity.checksum`.
+    profile : str or None
+        The name of the arithmetic that they were standardised with, ``"tutorial"`` or ``"pipeline"``; None if it is not
+        known. A model that is trained on them records it.
     """
 
-    x: np.ndarray
-    start_s: np.ndarray
-    padding_mask: np.ndarray = None
-    provenance: dict = field(default_factory=dict)
-    checksum: str = None
+    x: NDArray[np.float32]
+    start_s: NDArray[np.float64]
+    padding_mask: NDArray[np.bool_] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    checksum: str | None = None
+    profile: str | None = None
 
     @property
-    def source(self):
+    def source(self) -> str | None:
         """str or None: where the recording comes from."""
         return self.provenance.get("source")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.x.dtype:
             raise ValueError(f"segments are float32; as {np.dtype(dtype)} they must be copied")
         return np.array(self.x, dtype=dtype) if copy else np.asarray(self.x, dtype=dtype)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Segments({len(self)} x {self.x.shape[1:]}, source={self.source!r})"
 
 
 def prepare(
-    record,
-    sampling_rate=None,
-    leads=None,
+    record: Record | ArrayLike | Any,
+    sampling_rate: float | None = None,
+    leads: str | Sequence[str] | None = None,
     *,
-    missing_leads="error",
-    short="error",
-    only_leads=None,
-    overlap_s=0.0,
-    unit=None,
-):
+    missing_leads: str = "error",
+    short: str = "error",
+    only_leads: str | Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    unit: str | None = None,
+) -> Segments:
     """Cut a recording into the segments that the model takes.
 
     III, aVR, aVL and aVF are calculated from I and II where they are missing. That and everything else that is done
@@ -146,7 +156,9 @@ def prepare(
     return _prepared(record, sampling_rate, leads, choices, False)
 
 
-def prepare_lazily(record, sampling_rate=None, leads=None, **choices):
+def prepare_lazily(
+    record: Any, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, **choices: Any
+) -> Segments:
     """As `prepare`, but of a long recording the segments are cut when they are asked for: ``x[rows]``, rows a slice.
 
     So the recording is in memory once, and its segments are not. `choices` are the options of `prepare`.
@@ -154,7 +166,7 @@ def prepare_lazily(record, sampling_rate=None, leads=None, **choices):
     return _prepared(record, sampling_rate, leads, check_choices(**choices), True)
 
 
-def _prepared(record, sampling_rate, leads, choices, lazily):
+def _prepared(record: Any, sampling_rate: Any, leads: Any, choices: Choices, lazily: bool) -> Segments:
     if isinstance(record, Record):
         if sampling_rate is not None or leads is not None:
             raise SignalError(
@@ -163,8 +175,27 @@ def _prepared(record, sampling_rate, leads, choices, lazily):
         if choices.unit is not None:
             record = replace(record, signal=record.signal.copy() if None in record.units else record.signal)
             record.set_unit(choices.unit)
-        return _prepare(record.signal, record, choices, lazily)
-    signal, names, left = named_rows(record, names_lead)
+        return _cut(record.signal, record, choices, lazily)
+    signal, about = _described(record, sampling_rate, leads, choices)
+    return _cut(signal, about, choices, lazily)
+
+
+@dataclass
+class _About:
+    """What `_cut` reads of a Record, for an array that keeps its own number type."""
+
+    sampling_rate: float
+    leads: tuple[str, ...]
+    source: str | None = None
+    standardised: bool = False
+    start_s: float = 0.0
+    notes: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+
+def _described(array: Any, sampling_rate: Any, leads: Any, choices: Choices) -> tuple[NDArray[Any], _About]:
+    """An array as rows in millivolts, and what is known of it."""
+    signal, names, left = named_rows(array, names_lead)
     signal = checked_signal(signal)
     if sampling_rate is None:
         raise SignalError(
@@ -176,21 +207,22 @@ def _prepared(record, sampling_rate, leads, choices, lazily):
     elif leads is None:
         leads = _assumed_leads(signal)
         notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
-    if choices.unit is None:
+    factor = millivolts_per(choices.unit)
+    if factor is None:
         notes.append(UNIT_ASSUMED)
-    elif millivolts_per(choices.unit) != 1:
-        signal = signal * np.result_type(signal, np.float32).type(millivolts_per(choices.unit))
+    elif factor != 1:
+        signal = signal * np.result_type(signal, np.float32).type(factor)
     about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=tuple(notes))
     if len(about.leads) != len(signal):
         raise LeadError(f"{len(about.leads)} lead names for {len(signal)} rows of signal", field="leads")
-    return _prepare(signal, about, choices, lazily)
+    return signal, about
 
 
-def _named_leads(names, given):
-    """The leads of what carries names: those, unless they are no lead's; then they must be given."""
+def _named_leads(names: Any, given: Any) -> tuple[str, ...]:
+    """The leads of what carries names: those, unless they are not leads' names; then they must be given."""
     names = canonical_leads(names)
     if given is not None:
-        return agreed_leads(names, canonical_leads(given))
+        return agreed_leads(names, canonical_leads(given)) or names
     if not any(map(is_lead, names)):
         raise LeadError(
             f"named {listed(names)}: none is a lead",
@@ -200,20 +232,7 @@ def _named_leads(names, given):
     return names
 
 
-@dataclass
-class _About:
-    """What `_prepare` reads of a Record, for an array that keeps its own number type."""
-
-    sampling_rate: float
-    leads: tuple
-    source: str = None
-    standardised: bool = False
-    start_s: float = 0.0
-    notes: tuple = ()
-    derived: tuple = ()
-
-
-def _assumed_leads(signal):
+def _assumed_leads(signal: NDArray[Any]) -> tuple[str, ...]:
     rows, columns = signal.shape
     if rows == len(LEADS):
         return LEADS
@@ -226,28 +245,31 @@ def _assumed_leads(signal):
     )
 
 
-def _prepare(signal, about, choices, lazily):
+def _cut(signal: NDArray[Any], about: Record | _About, choices: Choices, lazily: bool) -> Segments:
+    """Leads in order, resampled, standardised, cut; and what was done."""
     samples = signal.shape[1]
-    length = resampled_length(samples, about.sampling_rate, SAMPLING_RATE)
+    length = TUTORIAL.length(samples, about.sampling_rate, SAMPLING_RATE)
     count = (length - SAMPLES) // choices.step + 1 if length >= SAMPLES else 0
     if count == 0:
         _check_short(samples, about, choices)
-    rows = _Rows(signal, about, choices)
-    cut = _Cut(rows, about, samples, length, count, choices.step)
-    if lazily and length > BLOCK:
-        constant = cut.constant_leads()
-        x = cut
-    else:
-        x, constant = cut.all()
+    found = find_leads(
+        about.leads,
+        [name for name in LEADS if name in choices.used],
+        missing="zero" if choices.zero_missing else "error",
+        empty=empty_leads(signal, about.leads),
+        can_derive=not about.standardised,
+        path=about.source,
+    )
+    x = _Windows(_conditioned(signal, about, found, length), found.available, length, count, choices.step)
     used = (count - 1) * choices.step + SAMPLES if count else length
     provenance = {
         "source": about.source,
         "sampling_rate": about.sampling_rate,
         "samples": samples,
         "resampled": about.sampling_rate != SAMPLING_RATE,
-        "derived_leads": rows.derived,
-        "zero_leads": rows.zero,
-        "constant_leads": constant,
+        "derived_leads": [name for name in found.wanted if name in about.derived or name in found.derived],
+        "zero_leads": [name for name in LEADS if name not in found.available],
+        "constant_leads": x.constant_leads,
         "padded_s": 0.0 if count else (SAMPLES - length) / SAMPLING_RATE,
         "overlap_s": (SAMPLES - choices.step) / SAMPLING_RATE,
         "unused_s": (length - used) / SAMPLING_RATE,
@@ -256,90 +278,81 @@ def _prepare(signal, about, choices, lazily):
         ),
         "notes": list(about.notes),
     }
-    start_s = about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE
-    mask = None if count else np.arange(SAMPLES)[None] >= length
-    return Segments(x, start_s, mask, provenance, checksum(signal, about.sampling_rate, about.leads, about.start_s))
+    return Segments(
+        x if lazily and length > BLOCK else x[:],
+        about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE,
+        None if count else np.arange(SAMPLES)[None] >= length,
+        provenance,
+        checksum(signal, about.sampling_rate, about.leads, about.start_s),
+        None if about.standardised else TUTORIAL.name,
+    )
 
 
-class _Cut:
+def _conditioned(signal: NDArray[Any], about: Record | _About, found: Origins, length: int) -> Conditioned:
+    """The leads that are there at the model's rate, standardised unless they are already."""
+    there = replace(found, wanted=tuple(found.available), filled=())
+    for name, row in there.read.items():
+        for first in range(0, signal.shape[1], BLOCK):
+            if not np.isfinite(signal[row, first : first + BLOCK]).all():
+                raise _not_finite(name, signal[row], about)
+
+    def take(first: int, last: int) -> NDArray[Any]:
+        return there.take(signal, first, last, np.float64)
+
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is found once it is standardised
+        made = Conditioned(take, signal.shape[1], length, TUTORIAL, standardise=not about.standardised)
+    if not made.finite.all():
+        name = there.wanted[int((~made.finite).argmax())]
+        raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
+    return made
+
+
+class _Windows:
     """The segments of a recording, (n, 12, 2500) float32, cut when a slice of them is asked for.
 
     Attributes
     ----------
     shape : tuple
+    constant_leads : list of str
+        The leads that hold one value.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, rows, about, samples, length, count, step):
-        self._rows, self._about, self._samples = rows, about, samples
-        self._length, self._step = length, step
-        self._leads = {}  # name -> Resampled, once its mean and deviation are known
-        self.shape = (max(count, 1), len(LEADS), SAMPLES)
+    def __init__(self, lead: Conditioned, names: list[str], length: int, count: int, step: int) -> None:
+        self._leads, self._length, self._step = lead, length, step
+        self._rows = [LEADS.index(name) for name in names]
         self._padded = count == 0
+        self.shape = (max(count, 1), len(LEADS), SAMPLES)
+        self.constant_leads = [name for name in LEADS if name in names and lead.constant[names.index(name)]]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         first, last, step = rows.indices(len(self))
-        x = np.zeros((max(last - first, 0), *self.shape[1:]), dtype=np.float32)
-        if step != 1 or not len(x):
-            return x[:0]
-        for i, name in enumerate(LEADS):
-            if name not in self._rows.zero:
-                self._fill(x[:, i], self._lead(name), first)
+        count = max(last - first, 0) if step == 1 else 0
+        if self._rows == list(range(len(LEADS))) and not self._padded and 0 < count <= _AT_ONCE:
+            return self._cut(first, count)
+        x = np.zeros((count, *self.shape[1:]), dtype=np.float32)
+        if self._padded and count:
+            x[0, self._rows, : self._length] = self._leads.values(0, self._length).T
+            return x
+        for start in range(0, count, _AT_ONCE):
+            part = x[start : start + _AT_ONCE]
+            part[:, self._rows] = self._cut(first + start, len(part))
         return x
 
-    def __array__(self, dtype=None, copy=None):
+    def _cut(self, first: int, count: int) -> NDArray[np.float32]:
+        """So many segments of the leads that are there, (count, leads, 2500)."""
+        start = first * self._step
+        return cut(self._leads.values(start, start + (count - 1) * self._step + SAMPLES), SAMPLES, self._step)
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
 
-    def all(self):
-        """All segments, and the names of the constant leads; a lead at a time, so that one alone is held twice."""
-        x, constant = np.zeros(self.shape, dtype=np.float32), []
-        for i, name in enumerate(LEADS):
-            if name in self._rows.zero:
-                continue
-            lead = self._made(name)
-            if lead.is_constant:
-                constant.append(name)
-            self._fill(x[:, i], lead, 0)
-        return x, constant
 
-    def constant_leads(self):
-        """The names of the leads that hold one value."""
-        return [name for name in LEADS if name not in self._rows.zero and self._lead(name).is_constant]
-
-    def _fill(self, out, lead, first):
-        """Write the segments of a lead from number `first` into `out` (n, 2500)."""
-        if self._padded:
-            out[0, : self._length] = lead.values(0, self._length)
-            return
-        start = first * self._step
-        values = lead.values(start, start + (len(out) - 1) * self._step + SAMPLES)
-        out[:] = np.lib.stride_tricks.sliding_window_view(values, SAMPLES)[:: self._step]
-
-    def _lead(self, name):
-        if name not in self._leads:
-            self._leads[name] = self._made(name)
-        return self._leads[name]
-
-    def _made(self, name):
-        rows, about = self._rows, self._about
-
-        def take(first, last):
-            return rows.lead(name, first, last)
-
-        for first in range(0, self._samples, BLOCK):
-            if not np.isfinite(take(first, first + BLOCK)).all():
-                raise _not_finite(take(0, self._samples), name, about)
-        lead = Resampled(take, self._samples, self._length, standardise=not about.standardised)
-        if not lead.is_finite:
-            raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
-        return lead
-
-
-def _check_short(samples, about, choices):
+def _check_short(samples: int, about: Record | _About, choices: Choices) -> None:
     duration = samples / about.sampling_rate
     if choices.pad and duration >= _LEAST_S:
         return
@@ -348,56 +361,11 @@ def _check_short(samples, about, choices):
         f"{samples} samples at {about.sampling_rate:g} Hz ({duration:.2f} s) are too few: {needs} 5 s",
         path=about.source,
         field="signal",
-        remedy=None if choices.pad or duration < _LEAST_S else "Pad it by choice: short='pad' (--short pad)",
+        remedy=None if choices.pad or duration < _LEAST_S else "To pad it: short='pad' (--short pad)",
     )
 
 
-class _Rows:
-    """Where each of the 12 leads comes from.
-
-    Attributes
-    ----------
-    derived, zero : list of str
-        The leads that are calculated from I and II, by the reader or here; and those that are filled with zeros.
-    """
-
-    def __init__(self, signal, about, choices):
-        self.signal = signal
-        self.at = {name: i for i, name in enumerate(about.leads) if name in LEADS}
-        empty = [name for name, i in self.at.items() if np.isnan(signal[i, 0]) and np.isnan(signal[i]).all()]
-        for name in empty:
-            del self.at[name]
-        can_derive = "I" in self.at and "II" in self.at and not about.standardised
-        wanted = [name for name in LEADS if name in choices.used]
-        derived = [name for name in wanted if name not in self.at and name in DERIVED and can_derive]
-        missing = [name for name in wanted if name not in self.at and name not in derived]
-        if missing and (not choices.zero_missing or len(missing) == len(wanted)):
-            raise _missing(missing, empty, about)
-        self.derived = [name for name in wanted if name in about.derived or name in derived]
-        self.zero = [name for name in LEADS if name in missing or name not in wanted]
-
-    def lead(self, name, first, last):
-        """Samples from `first` to before `last`, float64; it may be the signal's own memory."""
-        if name in self.at:
-            return np.asarray(self.signal[self.at[name], first:last], dtype=np.float64)
-        return derive(name, *(self.signal[self.at[one], first:last] for one in ("I", "II")))
-
-
-def _missing(names, empty, about):
-    why = f"the recording has {listed(about.leads)}"
-    nothing = [name for name in names if name in empty]
-    if nothing:
-        why = f"holding nothing but NaN: {', '.join(nothing)}" if nothing != names else "holding nothing but NaN"
-    return LeadError(
-        f"leads missing: {', '.join(names)} ({why})",
-        path=about.source,
-        field="leads",
-        remedy="The model needs all 12 leads; fill them with zeros by choice: missing_leads='zero'"
-        " (--missing-leads zero)",
-    )
-
-
-def _not_finite(lead, name, about):
+def _not_finite(name: str, lead: NDArray[Any], about: Record | _About) -> SignalError:
     bad = np.flatnonzero(~np.isfinite(lead))
     first = int(bad[0])
     return SignalError(

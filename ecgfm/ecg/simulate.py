@@ -6,7 +6,7 @@ Where patients are wanted that differ, take `SimulatedPatient` and `simulate_coh
 import numpy as np
 
 from ..errors import ConfigError
-from .record import MAX_RATE
+from ..signal.checks import MAX_RATE
 from .simulation.disturbance import disturb, faults
 from .simulation.patient import (
     EARLY,

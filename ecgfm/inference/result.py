@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._text import printable
-from ..ecg.quality import describe
+from ..signal.quality import describe
 from ..storage.atomic import write_text
 from ..table import Table, check_ending, json_value
 from .aggregate import aggregate

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._text import shown
-from ..ecg import LEADS, SAMPLING_RATE, canonical_leads
 from ..ecg.expected import prepared_here
 from ..ecg.prepare import check_choices
-from ..ecg.record import checked_rate
 from ..errors import ConfigError, Error, SignalError, kept
 from ..io.inputs import segments_of
+from ..signal.checks import checked_rate
+from ..signal.leads import LEADS, canonical_leads
+from ..specs.inputs import SAMPLING_RATE
 from ..validation import Whole, checked
 
 __all__ = ["MOST", "Done", "collect", "stream"]

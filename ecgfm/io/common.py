@@ -11,18 +11,10 @@ from importlib import import_module
 import numpy as np
 
 from .._text import short
-from ..ecg.record import (
-    LEADS,
-    UNIT_ASSUMED,
-    Record,
-    agreed_leads,
-    canonical_leads,
-    checked_rate,
-    checked_signal,
-    listed,
-    millivolts_per,
-)
+from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
+from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
+from ..signal.leads import LEADS, agreed_leads, canonical_leads, listed
 from ..storage.inputs import open_input
 from ..storage.npy import MAX_BYTES, check_size
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from .._text import short, shown
-from ..ecg.record import LEADS, canonical_lead
 from ..errors import FormatError, LeadError, SignalError
+from ..signal.leads import LEADS, canonical_lead
 from ..storage.inputs import read_input
 from .common import Format, check_size, make_record, millivolts_per
 from .dicom_elements import parse

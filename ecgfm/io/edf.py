@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .._text import shown
-from ..ecg.record import LEADS, canonical_lead
 from ..errors import FormatError, LeadError, SignalError
+from ..signal.leads import LEADS, canonical_lead
 from ..storage.inputs import open_input
 from .common import MAX_BYTES, Format, check_size, make_record, millivolts_per, optional, parsing, warned
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._text import shown
-from ..ecg.record import LEADS
 from ..errors import FormatError, SignalError
+from ..signal.leads import LEADS
 from ..storage.inputs import open_input
 from .common import Format, check_size, make_record, optional, parsing
 from .hdf5_values import Values, contents

@@ -8,8 +8,9 @@ import numpy as np
 from ..ecg import Record, Segments, read
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
-from ..ecg.record import is_masked, names_lead
 from ..errors import ConfigError, Error, FormatError, SignalError
+from ..signal.checks import is_masked
+from ..signal.leads import names_lead
 from ..storage.inputs import open_input
 from . import PART, left_out, members, with_ending
 from .ignored import Ignored

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from ..ecg.leads import complete
-from ..ecg.record import LEADS, canonical_leads
 from ..errors import FormatError, LeadError, SignalError
+from ..signal.leads import LEADS, canonical_leads, complete
 from .common import make_record, millivolts_per, optional, parsing, warned
 
 __all__ = ["read_with"]

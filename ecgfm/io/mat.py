@@ -4,8 +4,8 @@ import os
 import struct
 
 from .._text import short
-from ..ecg.record import LEADS
 from ..errors import FormatError
+from ..signal.leads import LEADS
 from ..storage.inputs import open_input
 from ..storage.mat import MatFile
 from .common import RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._text import shown
-from ..ecg.record import listed
 from ..errors import FormatError
+from ..signal.leads import listed
 from ..storage.inputs import check_inflation, open_input
 from ..storage.npy import read_array
 from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 
 from .._text import shown
-from ..ecg.record import LEADS, canonical_lead, canonical_leads, listed
 from ..errors import FormatError, LeadError, SignalError
+from ..signal.leads import LEADS, canonical_lead, canonical_leads, listed
 from ..storage.inputs import lines, open_text
 from .common import MAX_BYTES, Format, make_record, millivolts_per
 from .times import clock, rate_of_times

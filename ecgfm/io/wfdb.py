@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._text import shown
-from ..ecg.record import LEADS, canonical_lead, listed
 from ..errors import FormatError, LeadError, SignalError
+from ..signal.leads import LEADS, canonical_lead, listed
 from ..storage.inputs import check_inflation, read_input
 from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
 from .wfdb_plain import PlainRecord, read_plain

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ecg import SAMPLING_RATE, Record, Segments
+from ..ecg import Record, Segments
 from ..ecg.identity import checksum, segment_checksums
 from ..errors import SignalError
+from ..specs.inputs import SAMPLING_RATE
 
 __all__ = ["Known", "values_by_time"]
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import StrPath
-from ..ecg import LEADS, SAMPLING_RATE, Record, Segments, canonical_leads, read
+from ..ecg import Record, Segments, read
 from ..ecg.named import named_rows
-from ..ecg.record import checked_signal, names_lead
 from ..errors import LeadError, SignalError
 from ..io.segment_files import SegmentFiles
+from ..signal.checks import checked_signal
+from ..signal.leads import LEADS, canonical_leads, names_lead
+from ..specs.inputs import SAMPLING_RATE
 from ..validation import Number, checked
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time

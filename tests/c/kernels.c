@@ -553,12 +553,26 @@ static void check_recording(int64_t N, int64_t M, int64_t leads, int64_t size)
     ecg_moments_double(mean, std, nans, constant, x, N, leads);
     CHECK(constant[0] && nans[0] == 0 && fabs(mean[0] - 0.7) < 1e-12, "a constant lead");
     CHECK(leads == 1 || constant[leads - 1] == (N == 1), "a lead with change");
-    ecg_resample_double(y, x, M, N, leads);
+    ecg_resample_double(y, x, (ecg_reading){N, M, 0, M}, leads);
+    for (int64_t first = 0, count = 1; first < M; first += count, count = count % 5 + 1) { /* in parts */
+        ecg_reading part = {N, M, first, first + count < M ? count : M - first};
+        int64_t begin, end;
+        ecg_reading_reach(&begin, &end, part);
+        CHECK(0 <= begin && begin < end && end <= N, "samples %lld to %lld", (long long)begin, (long long)end);
+        size_t size_of_part = (size_t)(part.count * leads) * sizeof *y,
+               needed = (size_t)((end - begin) * leads) * sizeof *x;
+        double *z = get(size_of_part), *samples = get(needed); /* their own memory: the sanitizer sees a step beyond */
+        memcpy(samples, x + begin * leads, needed);
+        ecg_resample_double(z, samples, part, leads);
+        CHECK(memcmp(z, y + first * leads, size_of_part) == 0, "a part differs from the whole");
+        free(z), free(samples);
+    }
     for (int64_t l = 0; l < leads; l++) {
         CHECK(y[l] == x[l], "the first sample");
         CHECK(M == 1 || fabs(y[(M - 1) * leads + l] - x[(N - 1) * leads + l]) < 1e-12, "the last sample");
     }
-    CHECK(ecg_standardise(y, mean, std, M, leads, ECG_CONSTANT_ZERO) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_standardise(y, mean, std, M, leads, leads % 2 ? 1e-8 : 0, leads % 2, ECG_CONSTANT_ZERO) == ECG_OK, "%s",
+          ecg_message());
     CHECK(std[0] == 0 && y[0] == 0 && y[(M - 1) * leads] == 0, "a constant lead becomes zero");
     ecg_cut(segments, y, n, size, leads);
     for (int64_t i = 0; i < n * size; i++)

@@ -15,7 +15,7 @@ FLOORS = (
     ("validation", "kernels", "storage", "workers"),
     ("table", "specs"),
     ("metrics",),
-    ("ranks",),
+    ("signal", "ranks"),
     ("labeler",),
     ("ecg",),
     ("checkpoint",),

@@ -246,7 +246,7 @@ def test_muse_files_of_the_reference(shared, tmp_path):
     for name in ("muse_1", "muse_2"):
         org = read_mat(tmp_path / f"out/org/muse_{name}.mat")["feats"]
         for lead, about in expected[f"{name}.xml"]["mV"].items():
-            row = org[LEADS.index(ecgfm.ecg.record.canonical_lead(lead))]
+            row = org[LEADS.index(ecgfm.ecg.canonical_lead(lead))]
             np.testing.assert_allclose(row[:5], about["first5"], atol=1e-4)
             np.testing.assert_allclose([row.mean(), row.std()], [about["mean"], about["std"]], atol=1e-4)
         meta = rows_of(tmp_path / "out")[f"muse_{name}.mat"]

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 
-from ..._text import (short, table_cell)
+from ..._text import short, table_cell
+from ...errors import ConfigError, Error, FormatError, SignalError, is_defect
 from ...kernels import core
-from ...ecg.record import LEADS
-from ...errors import (ConfigError, Error, FormatError, SignalError, is_defect)
-from ..mat import (mat_bytes, number, read_mat)
-from ..recording import (describe, prepare_recording)
+from ...signal.leads import LEADS
+from ..mat import mat_bytes, number, read_mat
+from ..recording import describe, prepare_recording
 
 __all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
 

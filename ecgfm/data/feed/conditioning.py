@@ -6,8 +6,8 @@ import os
 import numpy as np
 
 from ..._text import shown
-from ...ecg.record import LEADS, canonical_lead
 from ...errors import ConfigError, FormatError, LeadError, MissingExtraError
+from ...signal.leads import LEADS, canonical_lead
 from ...storage.inputs import read_input
 from ...validation import refuse_masked
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..._text import shown
-from ...ecg.record import LEADS
 from ...errors import ConfigError, FormatError, LabelError, LeadError, SignalError
+from ...signal.leads import LEADS
 from ...storage.npy import map_array
 from ...validation import Seed, Whole, checked, refuse_masked
 from ..stores.segments import SegmentArrays, open_segments, some

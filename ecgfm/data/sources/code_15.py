@@ -5,9 +5,9 @@ import os
 import numpy as np
 
 from ..._text import shown
-from ...ecg.record import LEADS
 from ...errors import Error, FormatError, SignalError
 from ...io import hdf5
+from ...signal.leads import LEADS
 from ...storage.rows import read_rows
 from .base import Recording, Source
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import ConfigError
+from ...signal.leads import LEADS
 from ...storage.atomic import replacing, write_text
 from ..prepare import SAMPLING_RATE, prepare
-from ..record import LEADS, Record
+from ..record import Record
 from .patient import LABELS, SimulatedPatient, checked_labels, checked_length
 
 __all__ = ["Cohort", "simulate_cohort", "write_wfdb"]

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import ConfigError, LabelError
-from ..record import LEADS, MAX_RATE, MIN_RATE, Record
+from ...signal.checks import MAX_RATE, MIN_RATE
+from ...signal.leads import LEADS
+from ..record import Record
 from .disturbance import disturb, faults
 from .heart import Draw, Heart
 from .rhythm import MARGIN_S, Beats, atrial_fibrillation, fibrillation_waves, paced, sinus, sinus_intervals

@@ -246,7 +246,7 @@ def test_short_ones_are_padded_by_choice(samples, rate, valid):
 def test_what_is_too_short_to_be_padded():
     with pytest.raises(SignalError, match="at least 1 s are padded to 5 s"):
         prepare(signal(499), 500, short="pad")
-    with pytest.raises(SignalError, match="the model needs 5 s. Pad it by choice: .*--short pad"):
+    with pytest.raises(SignalError, match="the model needs 5 s. To pad it: .*--short pad"):
         prepare(signal(2400), 500)
     found = prepare(signal(2501), 500, short="pad")  # long enough: cut as ever
     assert found.padding_mask is None and found.provenance["padded_s"] == 0

@@ -5,7 +5,7 @@ import pytest
 
 from ecgfm import LEADS, LeadError, Record, SignalError
 from ecgfm.ecg import canonical_lead, canonical_leads
-from ecgfm.ecg.record import checked_rate, checked_signal
+from ecgfm.signal.checks import checked_rate, checked_signal
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_lists_of_names():
     assert canonical_leads(["X", "x"]) == ("X", "X")  # only the 12 must be unique
     with pytest.raises(LeadError, match="named more than once: II, V1"):
         canonical_leads(["I", "II", "ii", "V1", "v1"])
-    with pytest.raises(LeadError, match="no list of names"):
+    with pytest.raises(LeadError, match="not a list of names"):
         canonical_leads(5)
 
 

@@ -13,7 +13,7 @@ import ecgfm
 from ecgfm.cli.main import main
 from ecgfm.ecg import simulate
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "inference.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "inference.md"
 DEMO = os.path.join(os.path.dirname(ecgfm.__file__), "assets", "demo")
 
 

@@ -9,15 +9,16 @@ import pytest
 from fakes import FakeModel
 
 from ecgfm import LEADS, ConfigError, Record, SignalError, predict, prepare, read
-from ecgfm.ecg import quality, resampling
+from ecgfm.ecg import quality
 from ecgfm.ecg.prepare import prepare_lazily
+from ecgfm.signal import conditioning
 
-prepare_module, quality_module = import_module("ecgfm.ecg.prepare"), import_module("ecgfm.ecg.quality")
+prepare_module, quality_module = import_module("ecgfm.ecg.prepare"), import_module("ecgfm.signal.quality")
 
 
 def set_blocks(monkeypatch, samples):
     """Recordings that are longer count as long ones."""
-    for module, name in ((prepare_module, "BLOCK"), (resampling, "BLOCK"), (quality_module, "_BLOCK")):
+    for module, name in ((prepare_module, "BLOCK"), (conditioning, "BLOCK"), (quality_module, "_BLOCK")):
         monkeypatch.setattr(module, name, samples)
 
 
@@ -88,7 +89,7 @@ def by_the_book(given):
     rows = dict(zip(given.leads, given.signal.astype(np.float64)))
     one, two = rows["I"], rows["II"]
     rows = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2} | rows
-    x = resampling.resample(np.stack([rows[name] for name in LEADS]), given.sampling_rate, 500)
+    x = conditioning.resample(np.stack([rows[name] for name in LEADS]), given.sampling_rate, 500)
     x = x - x.mean(axis=1, keepdims=True)
     return x / (x.std(axis=1, keepdims=True) + 1e-8)
 

@@ -7,8 +7,8 @@ import pytest
 
 from ecgfm import LEADS, Record, prepare
 from ecgfm.ecg import quality, simulate
-from ecgfm.ecg.leads import DERIVED, complete, derive
 from ecgfm.ecg.quality import describe
+from ecgfm.signal.leads import DERIVED, complete, derive
 
 
 @pytest.fixture

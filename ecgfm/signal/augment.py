@@ -1,0 +1,338 @@
+"""Perturbations of standardised segments for training: leads that go missing, and four kinds of noise.
+
+Each function takes one segment (12, N) and gives a new one; the leads are those of `ecgfm.LEADS`. With a legacy
+generator each draws what the function of this name in fairseq-signals draws, in the same order. A setting out of range
+is a ConfigError, another shape a SignalError.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from ..errors import ConfigError, SignalError
+from ..validation import Number, Share, Whole, check_legacy, checked, real_array
+
+__all__ = [
+    "PERTURBATIONS",
+    "augmentation",
+    "baseline_shift",
+    "baseline_wander",
+    "emg_noise",
+    "powerline_noise",
+    "random_leads_masking",
+]
+
+_LIMB = 6  # leads I to aVF come first
+
+
+def random_leads_masking(
+    x,
+    p=1.0,
+    mask_leads_selection="random",
+    mask_leads_prob=0.5,
+    mask_leads_condition=(4, 5),
+    *,
+    keep_one_lead=False,
+    rng,
+):
+    """Zero some leads.
+
+    Parameters
+    ----------
+    x : array_like
+        (12, N).
+    p : float
+        Probability that anything is done.
+    mask_leads_selection : {"random", "conditional"}
+        Each lead by itself, or a fixed number of limb and of chest leads.
+    mask_leads_prob : float
+        For "random": the probability of each lead.
+    mask_leads_condition : (int, int)
+        For "conditional": how many of the six limb leads and of the six chest leads are zeroed.
+    keep_one_lead : bool
+        Never zero all leads: where "random" would, one of them, drawn, stays; a condition of all is refused.
+    rng : numpy.random.RandomState
+
+    Returns
+    -------
+    ndarray
+        (12, N) float32.
+    """
+    x = _checked(x, p, rng)
+    if mask_leads_selection not in ("random", "conditional"):
+        text = f"{mask_leads_selection!r} is neither 'random' nor 'conditional'"
+        raise ConfigError(text, field="mask_leads_selection")
+    checked(mask_leads_prob, Share(), "mask_leads_prob")
+    limb, chest = _condition(mask_leads_condition)
+    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(x):
+        raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
+    if not p >= rng.rand():
+        return x
+    if mask_leads_selection == "random":
+        gone = rng.uniform(0, 1, size=len(x)) < mask_leads_prob
+        if keep_one_lead and gone.all():
+            gone[rng.randint(len(x))] = False
+    else:
+        gone = np.zeros(len(x), bool)
+        gone[rng.choice(_LIMB, limb, replace=False)] = True
+        gone[_LIMB + rng.choice(len(x) - _LIMB, chest, replace=False)] = True
+    x[gone] = 0
+    return x
+
+
+def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, dependency=True, *, rng):
+    """Add mains hum of 50 or 60 Hz, the same on all leads.
+
+    Parameters
+    ----------
+    x : array_like
+        (12, N).
+    p : float
+        Probability that anything is done.
+    max_amplitude, min_amplitude : float
+        The amplitude is drawn between them, in the unit of `x`.
+    freq : float
+        Sampling rate in Hz.
+    dependency : bool
+        Calculate III, aVR, aVL and aVF from I and II afterwards.
+    rng : numpy.random.RandomState
+
+    Returns
+    -------
+    ndarray
+        (12, N) float32.
+    """
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    _check_rate(freq)
+    if not p > rng.rand():
+        return x
+    amplitude = rng.uniform(min_amplitude, max_amplitude)
+    mains = 50 if rng.rand() > 0.5 else 60
+    phase = rng.uniform(0, 2 * np.pi)
+    t = np.arange(x.shape[1])
+    return _rounded(x + amplitude * np.cos(2 * np.pi * mains * (t / freq) + phase), dependency)
+
+
+def emg_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, dependency=True, *, rng):
+    """Add white noise, of its own amplitude on each lead; parameters as of `powerline_noise`."""
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    if not p > rng.rand():
+        return x
+    amplitude = rng.uniform(min_amplitude, max_amplitude, size=(len(x), 1))
+    return _rounded(x + rng.normal(0, 1, x.shape) * amplitude, dependency)
+
+
+def baseline_shift(
+    x,
+    p=1.0,
+    max_amplitude=0.1,
+    min_amplitude=0.0,
+    shift_ratio=0.2,
+    num_segment=1,
+    freq=500,
+    dependency=True,
+    *,
+    rng,
+):
+    """Shift the baseline of a part of the segment.
+
+    A lead moves by its sign (+1 or -1, drawn) minus an amplitude: so in the original.
+
+    Parameters
+    ----------
+    x : array_like
+        (12, N).
+    p, max_amplitude, min_amplitude, freq, dependency, rng
+        As of `powerline_noise`; the sampling rate is not used.
+    shift_ratio : float
+        Mean length of a shifted part, as a share of the segment.
+    num_segment : int
+        Shifted parts; where they meet the shift is not doubled.
+
+    Returns
+    -------
+    ndarray
+        (12, N) float32.
+    """
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    checked(shift_ratio, Share(), "shift_ratio")
+    num_segment = checked(num_segment, Whole(floats=True), "num_segment")
+    leads, samples = x.shape
+    if not p > rng.rand():
+        return x
+    mean = samples * shift_ratio
+    sign = rng.choice([1, -1], size=(leads, 1))
+    amplitude = rng.uniform(min_amplitude, max_amplitude)
+    shifted = np.zeros(samples, bool)
+    for _ in range(num_segment):
+        width = rng.normal(mean, mean * 0.2)
+        start = int(rng.uniform(0, samples - width))
+        shifted[max(start, 0) : max(int(start + width), 0)] = True
+    return _rounded(x + (sign - amplitude) * shifted, dependency)
+
+
+def baseline_wander(
+    x,
+    p=1.0,
+    max_amplitude=0.1,
+    min_amplitude=0.0,
+    max_freq=0.2,
+    min_freq=0.01,
+    k=3,
+    freq=500,
+    dependency=True,
+    *,
+    rng,
+):
+    """Add a slow wave, `k` cosines of drawn amplitude, frequency and phase, of its own size on each lead.
+
+    Parameters
+    ----------
+    x : array_like
+        (12, N).
+    p, max_amplitude, min_amplitude, freq, dependency, rng
+        As of `powerline_noise`.
+    max_freq, min_freq : float
+        In Hz.
+    k : int
+        Cosines.
+
+    Returns
+    -------
+    ndarray
+        (12, N) float32.
+    """
+    x = _checked(x, p, rng)
+    _check_range(min_amplitude, max_amplitude, "amplitude")
+    _check_range(min_freq, max_freq, "freq")
+    _check_rate(freq)
+    k = checked(k, Whole(1, floats=True), "k")
+    if not p > rng.rand():
+        return x
+    size = rng.normal(1, 0.5, size=(len(x), 1))
+    amplitudes = rng.uniform(min_amplitude, max_amplitude, size=k)
+    t, wave = np.arange(x.shape[1]), 0.0
+    for amplitude in amplitudes:
+        frequency, phase = rng.uniform(min_freq, max_freq), rng.uniform(0, 2 * np.pi)
+        wave = wave + amplitude * np.cos(2 * np.pi * frequency * (t / freq) + phase)
+    return _rounded(x + (size * wave).astype(np.float32), dependency)
+
+
+#: Name in ``task.perturbation_mode`` -> (function, its settings).
+PERTURBATIONS = {
+    "random_leads_masking": (
+        random_leads_masking,
+        ("mask_leads_selection", "mask_leads_prob", "mask_leads_condition", "keep_one_lead"),
+    ),
+    "powerline_noise": (powerline_noise, ("max_amplitude", "min_amplitude", "freq", "dependency")),
+    "emg_noise": (emg_noise, ("max_amplitude", "min_amplitude", "dependency")),
+    "baseline_shift": (
+        baseline_shift,
+        ("max_amplitude", "min_amplitude", "shift_ratio", "num_segment", "freq", "dependency"),
+    ),
+    "baseline_wander": (
+        baseline_wander,
+        ("max_amplitude", "min_amplitude", "max_freq", "min_freq", "k", "freq", "dependency"),
+    ),
+}
+
+
+def augmentation(perturbation_mode, p=None, **settings):
+    """One function of several perturbations.
+
+    Parameters
+    ----------
+    perturbation_mode : sequence of str or None
+        Names in `PERTURBATIONS`, in the order in which they act.
+    p : sequence of float or float, optional
+        The probability of each; a single one stands for all. 1 by default.
+    **settings
+        Arguments of the functions; each takes those that it knows.
+
+    Returns
+    -------
+    callable or None
+        ``augment(x, rng)`` of a segment (12, N) float32 and a generator gives the new segment. None if there is nothing
+        to do.
+
+    Raises
+    ------
+    ConfigError
+        If a name or a setting is not known, or a value is out of range.
+    """
+    modes = [perturbation_mode] if isinstance(perturbation_mode, str) else list(perturbation_mode or ())
+    if not modes:
+        return None
+    for mode in modes:
+        if mode not in PERTURBATIONS:
+            raise ConfigError(
+                f"{mode!r} is not known", field="perturbation_mode", remedy=f"Known are {', '.join(PERTURBATIONS)}"
+            )
+    known = {name for _, names in PERTURBATIONS.values() for name in names}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(sorted(known))}")
+    chances = [1.0] if p is None else list(np.atleast_1d(np.asarray(p, dtype=object)))
+    if len(chances) == 1:
+        chances *= len(modes)
+    if len(chances) != len(modes):
+        raise ConfigError(f"{len(chances)} probabilities for {len(modes)} perturbations", field="p")
+    steps = []
+    for mode, chance in zip(modes, chances):
+        function, names = PERTURBATIONS[mode]
+        steps.append(partial(function, p=chance, **{name: settings[name] for name in names if name in settings}))
+    for step in steps:  # a wrong setting is found now
+        step(np.zeros((12, 1), np.float32), rng=np.random.RandomState(0))
+
+    def augment(x, rng):
+        for step in steps:
+            x = step(x, rng=rng)
+        return x
+
+    return augment
+
+
+def _checked(x, p, rng):
+    """A float32 copy of a segment, after the checks that all perturbations share."""
+    x = real_array(x, "x")
+    if x.ndim != 2 or len(x) != 12 or not x.size:
+        raise SignalError(f"the shape {x.shape} is not (12, samples)", field="x", remedy="Give one segment of 12 leads")
+    checked(p, Share(), "p")
+    check_legacy(rng)
+    return np.array(x, dtype=np.float32)
+
+
+def _rounded(x, dependency):
+    """Float32, the limb leads made consistent first if so wished."""
+    if dependency:
+        first, second = x[0], x[1]
+        x[2] = second - first
+        x[3] = -(first + second) / 2
+        x[4] = first - second / 2
+        x[5] = second - first / 2
+    return x.astype(np.float32)
+
+
+def _check_range(least, most, name):
+    if checked(least, Number(0), f"min_{name}") > checked(most, Number(0), f"max_{name}"):
+        raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
+
+
+def _check_rate(freq):
+    if freq is None or checked(freq, Number(), "freq") <= 0:
+        raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
+
+
+def _condition(value):
+    try:
+        limb, chest = map(int, value)
+    except (TypeError, ValueError):
+        limb = chest = -1
+    if not (0 <= limb <= 6 and 0 <= chest <= 6):
+        raise ConfigError(
+            f"{value!r} is not two numbers from 0 to 6: of limb and of chest leads", field="mask_leads_condition"
+        )
+    return limb, chest
