@@ -62,7 +62,7 @@ def test_a_mistake_in_a_reader_costs_its_recording(raw, tmp_path, monkeypatch, c
 def test_what_a_user_s_own_reader_may_give(raw, tmp_path, given):
     reader = tmp_path / "own.py"
     reader.write_text(
-        "import numpy as np\nfrom ecgfm.data.sources.base import Recording\nfrom ecgfm.ecg.record import LEADS\n"
+        "import numpy as np\nfrom ecgfm.data.sources.base import Recording\nfrom ecgfm import LEADS\n"
         f"X = np.zeros((12, 3000))\ndef read(row):\n    return {given}\n"
     )
     source, reasons = Files(reader=load_function(f"{reader}:read")), []
