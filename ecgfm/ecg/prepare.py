@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import LeadError, SignalError
-from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
+from ..signal.checks import UNIT_ASSUMED, checked_signal, millivolts_per
 from ..signal.conditioning import BLOCK, Conditioned, cut, resample
 from ..signal.leads import (
     LEADS,
@@ -29,12 +29,12 @@ from ..signal.leads import (
 from ..signal.profile import TUTORIAL
 from ..signal.quality import findings
 from ..specs.inputs import SAMPLES, SAMPLING_RATE
-from .choices import Choices, check_choices
+from .choices import Choices
 from .identity import checksum
 from .named import named_rows
 from .record import Record
 
-__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "check_choices", "prepare", "prepare_lazily", "resample"]
+__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "prepare", "prepare_lazily", "resample"]
 
 _LEAST_S = 1.0  # shorter recordings are not padded either
 _AT_ONCE = 1 << 6  # segments that are cut at a time
@@ -152,32 +152,29 @@ def prepare(
     All arithmetic is float64, the result is rounded to float32 once. A record that is marked as standardised is only
     resampled (if its rate is not 500 Hz) and cut; nothing is calculated from its leads.
     """
-    choices = check_choices(missing_leads, short, only_leads, overlap_s, unit)
-    return _prepared(record, sampling_rate, leads, choices, False)
+    if isinstance(record, Record) and (sampling_rate is not None or leads is not None):
+        raise SignalError(
+            "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
+        )
+    choices = Choices(sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit)
+    return _prepared(record, choices, lazily=False)
 
 
-def prepare_lazily(
-    record: Any, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, **choices: Any
-) -> Segments:
+def prepare_lazily(record: Any, choices: Choices = Choices()) -> Segments:
     """As `prepare`, but of a long recording the segments are cut when they are asked for: ``x[rows]``, rows a slice.
 
-    So the recording is in memory once, and its segments are not. `choices` are the options of `prepare`.
+    So the recording is in memory once, and its segments are not.
     """
-    return _prepared(record, sampling_rate, leads, check_choices(**choices), True)
+    return _prepared(record, choices, lazily=True)
 
 
-def _prepared(record: Any, sampling_rate: Any, leads: Any, choices: Choices, lazily: bool) -> Segments:
-    if isinstance(record, Record):
-        if sampling_rate is not None or leads is not None:
-            raise SignalError(
-                "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
-            )
-        if choices.unit is not None:
-            record = replace(record, signal=record.signal.copy() if None in record.units else record.signal)
-            record.set_unit(choices.unit)
-        return _cut(record.signal, record, choices, lazily)
-    signal, about = _described(record, sampling_rate, leads, choices)
-    return _cut(signal, about, choices, lazily)
+def _prepared(record: Any, choices: Choices, *, lazily: bool) -> Segments:
+    if not isinstance(record, Record):
+        return _cut(*_described(record, choices), choices, lazily)
+    if choices.unit is not None:
+        record = replace(record, signal=record.signal.copy() if None in record.units else record.signal)
+        record.set_unit(choices.unit)
+    return _cut(record.signal, record, choices, lazily)
 
 
 @dataclass
@@ -193,15 +190,15 @@ class _About:
     derived: tuple[str, ...] = ()
 
 
-def _described(array: Any, sampling_rate: Any, leads: Any, choices: Choices) -> tuple[NDArray[Any], _About]:
+def _described(array: Any, choices: Choices) -> tuple[NDArray[Any], _About]:
     """An array as rows in millivolts, and what is known of it."""
     signal, names, left = named_rows(array, names_lead)
     signal = checked_signal(signal)
-    if sampling_rate is None:
+    if choices.sampling_rate is None:
         raise SignalError(
             "an array has no sampling rate of its own", field="sampling_rate", remedy="Give it in Hz: sampling_rate=500"
         )
-    notes = [f"not read: {listed(left)}"] if left else []
+    leads, notes = choices.leads, [f"not read: {listed(left)}"] if left else []
     if names is not None:
         leads = _named_leads(names, leads)
     elif leads is None:
@@ -212,17 +209,16 @@ def _described(array: Any, sampling_rate: Any, leads: Any, choices: Choices) -> 
         notes.append(UNIT_ASSUMED)
     elif factor != 1:
         signal = signal * np.result_type(signal, np.float32).type(factor)
-    about = _About(checked_rate(sampling_rate), canonical_leads(leads), notes=tuple(notes))
-    if len(about.leads) != len(signal):
-        raise LeadError(f"{len(about.leads)} lead names for {len(signal)} rows of signal", field="leads")
-    return signal, about
+    if len(leads) != len(signal):
+        raise LeadError(f"{len(leads)} lead names for {len(signal)} rows of signal", field="leads")
+    return signal, _About(choices.sampling_rate, tuple(leads), notes=tuple(notes))
 
 
 def _named_leads(names: Any, given: Any) -> tuple[str, ...]:
     """The leads of what carries names: those, unless they are not leads' names; then they must be given."""
     names = canonical_leads(names)
     if given is not None:
-        return agreed_leads(names, canonical_leads(given)) or names
+        return agreed_leads(names, given) or names
     if not any(map(is_lead, names)):
         raise LeadError(
             f"named {listed(names)}: none is a lead",
@@ -254,8 +250,8 @@ def _cut(signal: NDArray[Any], about: Record | _About, choices: Choices, lazily:
         _check_short(samples, about, choices)
     found = find_leads(
         about.leads,
-        [name for name in LEADS if name in choices.used],
-        missing="zero" if choices.zero_missing else "error",
+        choices.used,
+        missing=choices.missing_leads,
         empty=empty_leads(signal, about.leads),
         can_derive=not about.standardised,
         path=about.source,
@@ -354,14 +350,14 @@ class _Windows:
 
 def _check_short(samples: int, about: Record | _About, choices: Choices) -> None:
     duration = samples / about.sampling_rate
-    if choices.pad and duration >= _LEAST_S:
+    if choices.short == "pad" and duration >= _LEAST_S:
         return
-    needs = f"at least {_LEAST_S:g} s are padded to" if choices.pad else "the model needs"
+    needs = f"at least {_LEAST_S:g} s are padded to" if choices.short == "pad" else "the model needs"
     raise SignalError(
         f"{samples} samples at {about.sampling_rate:g} Hz ({duration:.2f} s) are too few: {needs} 5 s",
         path=about.source,
         field="signal",
-        remedy=None if choices.pad or duration < _LEAST_S else "To pad it: short='pad' (--short pad)",
+        remedy=None if choices.short == "pad" or duration < _LEAST_S else "To pad it: short='pad' (--short pad)",
     )
 
 

@@ -1,9 +1,14 @@
 """Embeddings of recordings: pooled or per token, of the encoder's output or of any layer."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import SignalError
 from ..io.inputs import expand
@@ -11,7 +16,7 @@ from ..storage.atomic import write_npy
 from ..table import Table, check_ending
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
-from .stream import collect, stream
+from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
 __all__ = ["Embeddings", "embed", "embedded", "embedding_tables"]
 
@@ -90,19 +95,23 @@ class Embeddings:
 
 
 def embed(
-    model,
-    inputs,
+    model: Any,
+    inputs: Any,
     *,
-    layer=None,
-    tokens=False,
-    batch_size=8,
-    sampling_rate=None,
-    leads=None,
-    readers=2,
-    on_error="skip",
-    progress=None,
-    **reading,
-):
+    layer: int | None = None,
+    tokens: bool = False,
+    batch_size: int = 8,
+    sampling_rate: float | None = None,
+    leads: str | Sequence[str] | None = None,
+    missing_leads: str = "error",
+    short: str = "error",
+    only_leads: str | Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    unit: str | None = None,
+    readers: int = 2,
+    on_error: str | OnError = "skip",
+    progress: Progress | Literal[False] | None = None,
+) -> Embeddings:
     """Embeddings of each 5 s segment of recordings.
 
     Nothing is random in them: a segment's embedding depends on the segment and the weights alone, and on what else is
@@ -118,7 +127,7 @@ def embed(
         Of this transformer layer (0 = first) instead of the encoder's output.
     tokens : bool
         Also keep every token: 156 times as much memory as the pooled embeddings.
-    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+    batch_size, sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, readers, on_error, progress
         As for `ecgfm.predict`.
 
     Returns
@@ -142,8 +151,10 @@ def embed(
     ((14, 768), (10, 768))
     """
     model = opened_model(model, inputs)
-    reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
-    done, failed = collect(embedded(model, inputs, layer=layer, tokens=tokens, **reading), on_error, progress)
+    reading = Reading(
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
+    )
+    done, failed = collect(embedded(model, inputs, reading, layer=layer, tokens=tokens), on_error, progress)
     segments, records = embedding_tables(done)
     return Embeddings(
         np.concatenate([each.outputs["embeddings"] for each in done]),
@@ -157,15 +168,24 @@ def embed(
     )
 
 
-def embedded(model, inputs, *, layer=None, tokens=False, ignored=None, **reading):
+def embedded(
+    model: Any,
+    inputs: Any,
+    reading: Reading,
+    *,
+    layer: int | None = None,
+    tokens: bool = False,
+    select: Select | None = None,
+    ignored: Callable[[str, str], object] | None = None,
+) -> Iterator[Done]:
     """Iterate over each recording's `Done` with ``embeddings`` (n, C) and, if asked for, ``tokens`` (n, T, C)."""
     given = {} if layer is None else {"layer": layer}
 
-    def forward(x, padding_mask):
+    def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask, **given)
         return {"embeddings": output.embedding} | ({"tokens": output.tokens} if tokens else {})
 
-    return stream(forward, expand(inputs, ignored), **reading)
+    return stream(forward, expand(inputs, ignored), reading, select)
 
 
 def embedding_tables(done):

@@ -1,8 +1,12 @@
 """Predictions against true labels, per segment and per recording."""
 
+from __future__ import annotations
+
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,9 +22,9 @@ from .aggregate import aggregate as aggregated
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
 from .opening import opened_model
-from .predict import outcomes
+from .predict import predicted
 from .result import about, errors_table, text_column
-from .stream import MOST, collect
+from .stream import MOST, OnError, Progress, Reading, collect
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -129,23 +133,27 @@ class Evaluation:
 
 
 def evaluate(
-    model,
-    inputs,
-    y,
+    model: Any,
+    inputs: Any,
+    y: Any,
     *,
-    aggregate="tutorial",
-    groups=None,
-    bootstrap=1000,
-    confidence=0.95,
-    seed=0,
-    batch_size=8,
-    sampling_rate=None,
-    leads=None,
-    readers=2,
-    on_error="skip",
-    progress=None,
-    **reading,
-):
+    aggregate: str = "tutorial",
+    groups: Sequence[Any] | None = None,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    batch_size: int = 8,
+    sampling_rate: float | None = None,
+    leads: str | Sequence[str] | None = None,
+    missing_leads: str = "error",
+    short: str = "error",
+    only_leads: str | Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    unit: str | None = None,
+    readers: int = 2,
+    on_error: str | OnError = "skip",
+    progress: Progress | Literal[False] | None = None,
+) -> Evaluation:
     """Evaluate a classifier: AUROC and AUPRC per label and averaged, per segment and per recording.
 
     Parameters
@@ -175,7 +183,7 @@ def evaluate(
         Of the intervals, between 0 and 1.
     seed : int
         Of the resamples.
-    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+    batch_size, sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, readers, on_error, progress
         As for `ecgfm.predict`.
 
     Returns
@@ -207,14 +215,16 @@ def evaluate(
     scikit_learn()  # absent, it is noticed before the work
     truth = read_truth(y, labels, named=bool(model.labels))
     plan = Plan(inputs, truth, groups, sampling_rate)
-    reading |= {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
+    reading = Reading(
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
+    )
     done, failed = collect(_scored(model, plan, reading), on_error, progress)
     return _evaluation(model, labels, plan, done, failed, aggregate, (bootstrap, confidence, seed))
 
 
-def _scored(model, plan, reading):
+def _scored(model: Any, plan: Plan, reading: Reading) -> Iterator[_Scored]:
     """Iterate over the `_Scored` of each recording that has labels."""
-    for each in outcomes(model, plan.inputs, select=plan.select, **reading):
+    for each in predicted(model, plan.inputs, reading, select=plan.select):
         row, group, whole = plan.taken.popleft()
         yield _Scored(each.file, each.error, row, group, whole, each.probabilities)
 

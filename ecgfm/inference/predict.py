@@ -1,8 +1,13 @@
 """Recordings through a model, in batches that run across files."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError, Error
 from ..io.inputs import expand
@@ -10,28 +15,28 @@ from ..validation import checked
 from .aggregate import METHOD
 from .opening import opened_model
 from .result import Result
-from .stream import collect, stream
+from .stream import OnError, Progress, Reading, Select, collect, stream
 
-__all__ = ["Outcome", "outcomes", "predict"]
+__all__ = ["Outcome", "outcomes", "predict", "predicted"]
 
 
 def predict(
-    model,
-    inputs,
+    model: Any,
+    inputs: Any,
     *,
-    batch_size=8,
-    aggregate="tutorial",
-    sampling_rate=None,
-    leads=None,
-    missing_leads="error",
-    short="error",
-    only_leads=None,
-    overlap_s=0.0,
-    unit=None,
-    readers=2,
-    on_error="skip",
-    progress=None,
-):
+    aggregate: str = "tutorial",
+    batch_size: int = 8,
+    sampling_rate: float | None = None,
+    leads: str | Sequence[str] | None = None,
+    missing_leads: str = "error",
+    short: str = "error",
+    only_leads: str | Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    unit: str | None = None,
+    readers: int = 2,
+    on_error: str | OnError = "skip",
+    progress: Progress | Literal[False] | None = None,
+) -> Result:
     """Probabilities of each label, for each 5 s segment and each recording.
 
     Parameters
@@ -78,10 +83,10 @@ def predict(
     """
     model = opened_model(model, inputs)
     checked(aggregate, METHOD, "aggregate")
-    reading = {"sampling_rate": sampling_rate, "leads": leads, "readers": readers}
-    reading |= {"missing_leads": missing_leads, "short": short, "only_leads": only_leads, "overlap_s": overlap_s}
-    reading["unit"] = unit
-    done, failed = collect(outcomes(model, inputs, batch_size=batch_size, **reading), on_error, progress)
+    reading = Reading(
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
+    )
+    done, failed = collect(predicted(model, inputs, reading), on_error, progress)
     return Result.of(model, done, failed, aggregate)
 
 
@@ -108,24 +113,38 @@ class Outcome:
     """
 
     file: str
-    error: Error = None
-    start_s: np.ndarray = None
-    end_s: np.ndarray = None
-    provenance: dict = field(default_factory=dict)
-    logits: np.ndarray = None
-    probabilities: np.ndarray = None
-    embeddings: np.ndarray = None
+    error: Error | None = None
+    start_s: NDArray[np.float64] | None = None
+    end_s: NDArray[np.float64] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    logits: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] | None = None
 
 
-def outcomes(model, inputs, *, batch_size=8, ignored=None, **reading):
-    """Iterate over the `Outcome` of each recording, in order; the parameters are those of `predict`.
+def outcomes(
+    model: Any, inputs: Any, *, ignored: Callable[[str, str], object] | None = None, **reading: Any
+) -> Iterator[Outcome]:
+    """Iterate over the `Outcome` of each recording, in order; `reading` are further arguments of `predict`.
 
     `ignored` is that of `ecgfm.io.inputs.expand`.
 
     Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
     """
+    return predicted(model, inputs, Reading(**reading), ignored=ignored)
 
-    def forward(x, padding_mask):
+
+def predicted(
+    model: Any,
+    inputs: Any,
+    reading: Reading,
+    *,
+    select: Select | None = None,
+    ignored: Callable[[str, str], object] | None = None,
+) -> Iterator[Outcome]:
+    """As `outcomes`; `select` is that of `stream`."""
+
+    def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask)
         if output.logits is None:
             raise ConfigError(
@@ -136,5 +155,5 @@ def outcomes(model, inputs, *, batch_size=8, ignored=None, **reading):
             )
         return {"logits": output.logits, "probabilities": output.probabilities, "embeddings": output.embedding}
 
-    for each in stream(forward, expand(inputs, ignored), batch_size=batch_size, **reading):
+    for each in stream(forward, expand(inputs, ignored), reading, select):
         yield Outcome(each.file, each.error, each.start_s, each.end_s, each.provenance, **each.outputs)

@@ -5,10 +5,15 @@ to 1. As in ECG-FM's tutorial, the last layer is taken and reduced to the larges
 read along the segment's samples with a cubic spline and scaled to [0, 1].
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ecg.identity import segment_checksums
 from ..errors import SignalError
@@ -18,7 +23,7 @@ from ..table import Table, check_ending
 from ..validation import Choice, Whole, checked
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column
-from .stream import collect, stream
+from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
 __all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
 
@@ -100,19 +105,23 @@ class Saliency:
 
 
 def saliency(
-    model,
-    inputs,
+    model: Any,
+    inputs: Any,
     *,
-    layer=None,
-    reduction="max",
-    batch_size=8,
-    sampling_rate=None,
-    leads=None,
-    readers=2,
-    on_error="skip",
-    progress=None,
-    **reading,
-):
+    layer: int | None = None,
+    reduction: str = "max",
+    batch_size: int = 8,
+    sampling_rate: float | None = None,
+    leads: str | Sequence[str] | None = None,
+    missing_leads: str = "error",
+    short: str = "error",
+    only_leads: str | Sequence[str] | None = None,
+    overlap_s: float = 0.0,
+    unit: str | None = None,
+    readers: int = 2,
+    on_error: str | OnError = "skip",
+    progress: Progress | Literal[False] | None = None,
+) -> Saliency:
     """Saliency along each 5 s segment of recordings, from the attention weights.
 
     Parameters
@@ -126,7 +135,7 @@ def saliency(
     reduction : {"max", "received", "received_max"}
         What is taken of the weights, which are averaged over heads: for each token the largest weight that it gives to
         any token ("max", the original's), or the mean or the largest weight that it gets from all tokens.
-    batch_size, sampling_rate, leads, readers, on_error, progress, **reading
+    batch_size, sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, readers, on_error, progress
         As for `ecgfm.predict`.
 
     Returns
@@ -150,8 +159,10 @@ def saliency(
     zeros, where the original divides zero by zero.
     """
     model = opened_model(model, inputs)
-    options = {"batch_size": batch_size, "sampling_rate": sampling_rate, "leads": leads, "readers": readers}
-    found = salient(model, inputs, layer=layer, reduction=reduction, **options, **reading)
+    reading = Reading(
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
+    )
+    found = salient(model, inputs, reading, layer=layer, reduction=reduction)
     done, failed = collect(found, on_error, progress)
     if len({each.outputs["samples"].shape[1] for each in done}) > 1:
         raise SignalError(
@@ -174,11 +185,20 @@ def saliency(
     )
 
 
-def salient(model, inputs, *, layer=None, reduction="max", ignored=None, **reading):
-    """Iterate over each recording's `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer`` and ``checksum`` (n,)."""
+def salient(
+    model: Any,
+    inputs: Any,
+    reading: Reading,
+    *,
+    layer: int | None = None,
+    reduction: str = "max",
+    select: Select | None = None,
+    ignored: Callable[[str, str], object] | None = None,
+) -> Iterator[Done]:
+    """Iterate over the recordings' `Done` with ``samples`` (n, N), ``tokens`` (n, T), ``layer``, ``checksum`` (n,)."""
     checked(reduction, Choice(REDUCTIONS), "reduction")
 
-    def forward(x, padding_mask):
+    def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         attention = model(x, padding_mask=padding_mask, attention=True).attention  # (B, layers, T, T)
         last = attention.shape[1] - 1
         index = last if layer is None else checked(layer, Whole(0, last), "layer")
@@ -191,7 +211,7 @@ def salient(model, inputs, *, layer=None, reduction="max", ignored=None, **readi
         checksum = segment_checksums(x)
         return {"samples": samples, "tokens": tokens, "layer": np.full(len(x), index), "checksum": checksum}
 
-    return stream(forward, expand(inputs, ignored), **reading)
+    return stream(forward, expand(inputs, ignored), reading, select)
 
 
 def reduce_attention(attention, reduction="max"):

@@ -1,26 +1,37 @@
 """Recordings through a model one after the other: read ahead in threads, in batches that run across files."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from ..ecg.choices import Choices
 from ..ecg.expected import prepared_here
-from ..ecg.prepare import check_choices
 from ..errors import ConfigError, Error, SignalError, kept
 from ..io.inputs import segments_of
-from ..signal.checks import checked_rate
-from ..signal.leads import LEADS, canonical_leads
-from ..specs.inputs import SAMPLING_RATE
-from ..validation import Whole, checked
+from ..specs.inputs import LEADS, SAMPLING_RATE
+from ..validation import whole
 
-__all__ = ["MOST", "Done", "collect", "stream"]
+__all__ = ["MOST", "Done", "Reading", "collect", "stream"]
 
 MOST = 1 << 20  # of segments in a batch, of threads, of resamples
+
+Arrays = dict[str, NDArray[Any]]
+Forward = Callable[[NDArray[np.float32], NDArray[np.bool_] | None], Arrays]
+Pair = tuple[str, Any]  # the name of a recording, and what a user gave for it
+Select = Callable[[Iterable[Pair]], Iterable[Pair]]
+OnError = Callable[[str, Error], object]
+Progress = Callable[[int, str], object]
+
 _AHEAD_BYTES = 1 << 28  # files that together are larger are not read ahead; a single one is
 
 
@@ -45,15 +56,33 @@ class Done:
     """
 
     file: str
-    error: Error = None
-    start_s: np.ndarray = None
-    end_s: np.ndarray = None
-    provenance: dict = field(default_factory=dict)
-    outputs: dict = field(default_factory=dict)
-    checksum: str = None
+    error: Error | None = None
+    start_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    end_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    provenance: dict[str, Any] = field(default_factory=dict)
+    outputs: Arrays = field(default_factory=dict)
+    checksum: str | None = None
 
 
-def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rate=None, leads=None, **reading):
+@dataclass(frozen=True, slots=True)
+class Reading(Choices):
+    """How recordings are read, prepared and put into batches: the options that predict, embed and others share.
+
+    Attributes
+    ----------
+    batch_size : int
+        Segments at a time.
+    readers : int
+        Threads that read and prepare the next files while the model computes; 0 reads each file when it is due.
+    """
+
+    batch_size: int = whole(8, at_least=1, at_most=MOST)
+    readers: int = whole(2, at_most=MOST)
+
+
+def stream(
+    forward: Forward, pairs: Iterable[Pair], reading: Reading = Reading(), select: Select | None = None
+) -> Iterator[Done]:
     """Iterate over the `Done` of each recording, in order.
 
     Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
@@ -64,34 +93,20 @@ def stream(forward, pairs, *, batch_size=8, readers=2, select=None, sampling_rat
         Takes x (B, 12, N) float32 and padding_mask (B, N) bool or None, returns a dict of arrays (B, ...).
     pairs : iterable of (str, path or Record or Segments or array_like or Error)
         Name and input of each recording, as `ecgfm.io.inputs.expand` gives them.
-    batch_size : int
-        Segments at a time.
-    readers : int
-        Threads that read and prepare the next files while `forward` computes; 0 reads each file when it is due.
+    reading : Reading
     select : callable, optional
         Takes `pairs` and gives those of them that are to be done.
-    sampling_rate : float, optional
-        In Hz, for what doesn't state it.
-    leads : sequence of str, optional
-        Names of the rows, for what doesn't state them.
-    **reading
-        The choices of `ecgfm.prepare`: ``missing_leads``, ``short``, ``only_leads``, ``overlap_s``.
 
-    Raises
-    ------
-    ConfigError, SignalError, LeadError
-        If an argument is out of range. What is wrong with a recording becomes its `Done.error`.
+    Notes
+    -----
+    What is wrong with a recording becomes its `Done.error`.
     """
-    batch_size = checked(batch_size, Whole(1, MOST), "batch_size")
-    readers = checked(readers, Whole(0, MOST), "readers")
-    check_choices(**reading)
-    reading["sampling_rate"] = None if sampling_rate is None else checked_rate(sampling_rate)
-    reading["leads"] = None if leads is None else canonical_leads(leads)
-    pairs = pairs if select is None else select(pairs)
-    return _stream(forward, pairs, batch_size, readers, reading)
+    return _stream(forward, pairs if select is None else select(pairs), reading)
 
 
-def collect(outcomes, on_error="skip", progress=None):
+def collect(
+    outcomes: Iterable[Any], on_error: str | OnError = "skip", progress: Progress | Literal[False] | None = None
+) -> tuple[list[Any], list[Any]]:
     """Run through `outcomes`; return two lists, those that were done and those that were skipped.
 
     Parameters
@@ -138,9 +153,10 @@ def collect(outcomes, on_error="skip", progress=None):
     return done, failed
 
 
-def _stream(forward, pairs, batch_size, readers, reading):
-    waiting, ready = deque(), 0  # recordings in order, the first of them not done; segments that wait for a batch
-    prepared = _prepared(pairs, reading, readers)
+def _stream(forward: Forward, pairs: Iterable[Pair], reading: Reading) -> Iterator[Done]:
+    waiting: deque[_Waiting] = deque()
+    ready = 0  # recordings in order, the first of them not done; segments that wait for a batch
+    batch_size, prepared = reading.batch_size, _prepared(pairs, reading)
     try:
         for each in prepared:
             waiting.append(each)
@@ -157,8 +173,9 @@ def _stream(forward, pairs, batch_size, readers, reading):
         prepared.close()
 
 
-def _prepared(pairs, reading, readers):
+def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, None, None]:
     """Iterate over the recordings as `_Waiting`; files are read ahead, what is in memory is prepared when it is due."""
+    readers = reading.readers
     if not readers:
         for file, one in pairs:
             yield _Waiting(file, one, reading)
@@ -199,7 +216,7 @@ class _Waiting:
         self.file, self.error, self.segments = file, None, None
         self.next, self.outputs = 0, []
         try:
-            self.segments = segments_of(one, **reading)
+            self.segments = segments_of(one, reading)
             _check_not_flat(self.segments, one)
         except Error as error:
             self.error, self.segments = kept(error), None

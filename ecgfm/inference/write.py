@@ -15,9 +15,10 @@ from .aggregate import METHOD
 from .embed import embedded
 from .growing import Growing
 from .opening import opened_model
-from .predict import outcomes
+from .predict import predicted
 from .result import Result, about, provenance_columns, segment_table
 from .saliency import salient
+from .stream import Reading
 
 __all__ = ["Written", "embed_to", "predict_to", "saliency_to"]
 
@@ -97,7 +98,7 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
         return {path: result.records, segments: result.segments}
 
     outputs = {path: "record", segments: "segment"}
-    return _write(model, inputs, path, outcomes, outputs, rows, (resume, overwrite), {"aggregate": aggregate}, options)
+    return _write(model, inputs, path, predicted, outputs, rows, (resume, overwrite), {"aggregate": aggregate}, options)
 
 
 def embed_to(
@@ -131,8 +132,8 @@ def embed_to(
     if tokens and per_record:
         raise ConfigError("tokens are those of a segment", field="per_record", remedy="Take the one or the other")
 
-    def found(model, inputs, **reading):
-        return embedded(model, inputs, layer=layer, tokens=tokens, **reading)
+    def found(model, inputs, reading, **which):
+        return embedded(model, inputs, reading, layer=layer, tokens=tokens, **which)
 
     def values(done):
         if per_record:
@@ -172,8 +173,8 @@ def saliency_to(
     path = os.fspath(path)
     check_ending(path, (".npy",))
 
-    def found(model, inputs, **reading):
-        return salient(model, inputs, layer=layer, reduction=reduction, **reading)
+    def found(model, inputs, reading, **which):
+        return salient(model, inputs, reading, layer=layer, reduction=reduction, **which)
 
     def values(done):
         return done.outputs["tokens" if tokens else "samples"]
@@ -203,13 +204,14 @@ def _write(model, inputs, path, found, outputs, rows, again, settings, options):
     on_error = "skip" if on_error is None else on_error
     if on_error not in ("skip", "raise") and not callable(on_error):
         raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
+    reading = Reading(**options)
     settings = {"ecgfm": __version__, "model": _fingerprint(model), **settings}
     # Neither speed nor memory is part of what the results are.
     settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}
     first = None
     with Growing(path, outputs, settings, resume=again[0], overwrite=again[1]) as files:
         ignored = Ignored(files.ignore)
-        for each in found(model, inputs, select=files.missing, ignored=ignored, **options):
+        for each in found(model, inputs, reading, select=files.missing, ignored=ignored):
             if each.error is None:
                 files.add(each.file, len(each.start_s), rows(each))
                 if on_done is not None:

@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from ..ecg import Record, Segments, read
+from ..ecg.choices import Choices
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
 from ..errors import ConfigError, Error, FormatError, SignalError
@@ -227,8 +228,8 @@ def _is_manifest(path):
         return False
 
 
-def segments_of(one, sampling_rate, leads, **choices):
-    """The segments of one recording; `choices` are further arguments of `ecgfm.prepare`. Segments stay what they are.
+def segments_of(one, choices=Choices()):
+    """The segments of one recording; `choices` are the options of `ecgfm.prepare`. Segments stay what they are.
 
     Of a long recording ``x`` is cut when a slice of it is asked for.
 
@@ -245,18 +246,15 @@ def segments_of(one, sampling_rate, leads, **choices):
         if one.x.ndim != 3 or not len(one.x) or not np.isfinite(one.x).all():
             raise SignalError("the segments are empty or not finite", path=one.source, field="x")
         return one
-    if isinstance(one, Record):
-        return prepare_lazily(one, **choices)
     if isinstance(one, SegmentFiles):
-        reading = {"sampling_rate": sampling_rate, "leads": leads, "unit": choices.get("unit")}
-        return one.segments(reading, **choices)
+        return one.segments(choices)
     if isinstance(one, str):
         try:
-            record = read(one, sampling_rate=sampling_rate, leads=leads, unit=choices.get("unit"))
-            return prepare_lazily(record, **choices)
+            record = read(one, sampling_rate=choices.sampling_rate, leads=choices.leads, unit=choices.unit)
+            return prepare_lazily(record, choices)
         except Error as error:
             error.path = error.path or one
             raise
     if one is None or (isinstance(one, float) and one != one):
         raise SignalError("there is neither a path nor a recording", field="files", remedy="Leave out empty cells")
-    return prepare_lazily(one, sampling_rate=sampling_rate, leads=leads, **choices)
+    return prepare_lazily(one, choices)

@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 
+from ..ecg.choices import Choices
 from ..ecg.prepare import Segments, prepare_lazily
 from ..errors import Error
 from ..storage.inputs import lines, open_text
@@ -51,8 +52,8 @@ class SegmentFiles(str):
         made.segment_files, made.numbers, made.name, made.notes = tuple(files), tuple(numbers), name, tuple(notes)
         return made
 
-    def segments(self, reading=(), **choices):
-        """All segments as those of one recording; `reading` are arguments of `ecgfm.read`, `choices` of `ecgfm.prepare`.
+    def segments(self, choices=Choices()):
+        """All segments as those of one recording; `choices` are the options of `ecgfm.prepare`.
 
         Raises
         ------
@@ -62,10 +63,10 @@ class SegmentFiles(str):
         parts = []
         for path, number in zip(self.segment_files, self.numbers):
             try:
-                record = read(path, **dict(reading))
+                record = read(path, sampling_rate=choices.sampling_rate, leads=choices.leads, unit=choices.unit)
                 if len(self.segment_files) > 1 and record.start_s == 0:
                     record.start_s = number * record.duration_s
-                parts.append(prepare_lazily(record, **choices))
+                parts.append(prepare_lazily(record, choices))
             except Error as error:
                 error.path = error.path or path
                 if len(self.segment_files) > 1:

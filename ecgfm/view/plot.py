@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._types import StrPath
 from ..ecg import Record, Segments, read
+from ..ecg.choices import Choices
 from ..ecg.named import named_rows
 from ..errors import LeadError, SignalError
 from ..io.segment_files import SegmentFiles
@@ -148,7 +149,7 @@ class SaliencyPlots:
             shown = read(done.file, **self._reading)
         else:
             numbers = done.provenance["segment_numbers"]
-            shown = SegmentFiles(files, numbers, done.file).segments(self._reading)
+            shown = SegmentFiles(files, numbers, done.file).segments(Choices(**self._reading))
         plot(shown, saliency=known, path=path)
         self.paths.append(path)
 

@@ -138,6 +138,7 @@ def test_what_waits_for_ever(tmp_path):
     assert "read" not in found.values()
     assert "a.dat: not a regular file" in found["a.hea"] and "not a regular file" in found["pipe.csv"]
     code = """
+from ecgfm.ecg.choices import Choices
 from ecgfm.io.manifest import read_manifest
 from ecgfm.io.inputs import expand
 for name in ("pipe.tsv", "null.tsv", "null.csv", "pipe.txt", "RECORDS"):
@@ -164,7 +165,7 @@ def test_predict_goes_on_after_each(tmp_path):
 from ecgfm.io.inputs import expand, segments_of
 for name, one in expand("."):
     try:
-        segments_of(one, None, None, short="pad")
+        segments_of(one, Choices(short="pad"))
         print("done", name)
     except ecgfm.Error as error:
         print("refused", name, error)

@@ -10,6 +10,7 @@ from fakes import FakeModel
 
 from ecgfm import LEADS, ConfigError, Record, SignalError, predict, prepare, read
 from ecgfm.ecg import quality
+from ecgfm.ecg.choices import Choices
 from ecgfm.ecg.prepare import prepare_lazily
 from ecgfm.signal import conditioning
 
@@ -71,7 +72,7 @@ def test_cut_when_due_is_the_same(small_blocks, rate, leads):
     given.signal[leads.index("V2")] = 0.25
     expected = by_the_book(given)
     for overlap_s in (0.0, 2.0):
-        found = prepare_lazily(given, overlap_s=overlap_s)
+        found = prepare_lazily(given, Choices(overlap_s=overlap_s))
         eager = prepare(given, overlap_s=overlap_s)
         assert not isinstance(found.x, np.ndarray) and isinstance(eager.x, np.ndarray)
         assert found.x.shape == eager.x.shape and len(found) == len(eager)

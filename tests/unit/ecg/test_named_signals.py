@@ -128,11 +128,12 @@ def test_records_of_what_carries_names(frame):
 
 
 def test_the_same_bits_in_predict(frame):
+    from ecgfm.ecg.choices import Choices
     from ecgfm.io.inputs import expand, segments_of
 
     for given in (frame, frame.T, [frame], {name: frame[name] for name in frame}):
         [(name, one)] = expand(given)
-        assert name == "record_0" and np.array_equal(segments_of(one, 1000, None).x, EXPECTED)
+        assert name == "record_0" and np.array_equal(segments_of(one, Choices(1000)).x, EXPECTED)
 
 
 def test_names_of_several_levels_and_lists_of_columns(pandas, frame):

@@ -10,6 +10,7 @@ from made_files import counts, write_wfdb
 
 import ecgfm
 from ecgfm import ConfigError, Error, FormatError
+from ecgfm.ecg.choices import Choices
 from ecgfm.io.inputs import expand, segments_of
 
 X = np.random.default_rng(3).normal(0, 0.4, (12, 2600)).astype(np.float32)
@@ -25,7 +26,7 @@ def names(inputs, ignored=None):
     """The names that `expand` gives, all of which can be read."""
     found = []
     for name, one in expand(inputs, ignored):
-        segments_of(one, 500, None, short="pad")
+        segments_of(one, Choices(500, short="pad"))
         found.append(name)
     return found
 
@@ -78,7 +79,7 @@ def test_links_to_folders(tmp_path):
     ignored, found = {}, {}
     for name, one in expand(here, ignored.__setitem__):
         try:
-            found[os.path.relpath(name, here)] = segments_of(one, None, None)
+            found[os.path.relpath(name, here)] = segments_of(one)
         except Error as error:
             found[os.path.relpath(name, here)] = str(error)
     assert sorted(found) == ["a.npz", "broken.npz", "link/deep/y.npz", "link/x.npz"]
@@ -135,9 +136,9 @@ def test_lists_of_files(ptb, monkeypatch, name, text):
 def test_lists_name_what_is_missing(ptb):
     (ptb / "files.txt").write_text(f"{PTB[0]}\nabsent.npz\n")
     (_, first), (name, second) = expand(ptb / "files.txt")
-    segments_of(first, None, None)
+    segments_of(first)
     with pytest.raises(FormatError, match="absent.npz: no such file"):
-        segments_of(second, None, None)
+        segments_of(second)
 
 
 def test_recordings_are_no_lists(tmp_path):
@@ -182,10 +183,10 @@ def test_columns_of_paths(tmp_path):
 def test_cells_that_are_empty(tmp_path):
     paths = [str(save(tmp_path / "a.npz")), None, float("nan")]
     (_, good), *empty = expand(np.array(paths, object))
-    segments_of(good, None, None)
+    segments_of(good)
     for name, one in empty:
         with pytest.raises(Error, match="neither a path nor a recording"):
-            segments_of(one, 500, None)
+            segments_of(one, Choices(500))
 
 
 @pytest.mark.parametrize("given", [5, None, 2.5])
@@ -200,7 +201,7 @@ def test_masked_arrays_stay_masked():
     for given in (x, [x], np.ma.stack([x, x])):
         for _, one in expand(given):
             with pytest.raises(ecgfm.SignalError, match="masked values"):
-                segments_of(one, 500, None)
+                segments_of(one, Choices(500))
 
 
 def test_reading_what_is_no_path(tmp_path):
@@ -218,9 +219,9 @@ def test_reading_what_is_no_path(tmp_path):
 def test_units_through_predict(tmp_path):
     path = save(tmp_path / "a.npz")
     [(_, one)] = expand(path)
-    assert "amplitude" not in segments_of(one, None, None, unit="mV").provenance["quality"]
-    assert "amplitude" in segments_of(one, None, None, unit="uV").provenance["quality"]
-    assert "unit assumed: mV" in segments_of(one, None, None).provenance["notes"]
+    assert "amplitude" not in segments_of(one, Choices(unit="mV")).provenance["quality"]
+    assert "amplitude" in segments_of(one, Choices(unit="uV")).provenance["quality"]
+    assert "unit assumed: mV" in segments_of(one).provenance["notes"]
 
 
 # ---- mistakes of ours -----------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def test_a_mistake_in_what_lists_recordings(tmp_path, monkeypatch):
     monkeypatch.setattr("ecgfm.io.hdf5.opened", wrong)
     found = dict(expand(tmp_path))
     assert "AttributeError in the CODE-15 HDF5 reader" in str(found[str(tmp_path / "a.h5")])
-    segments_of(found[str(tmp_path / "b.npz")], None, None)
+    segments_of(found[str(tmp_path / "b.npz")])
 
 
 def test_the_next_file_is_done(tmp_path, monkeypatch):
