@@ -138,7 +138,6 @@ def test_what_waits_for_ever(tmp_path):
     assert "read" not in found.values()
     assert "a.dat: not a regular file" in found["a.hea"] and "not a regular file" in found["pipe.csv"]
     code = """
-from ecgfm.ecg.choices import Choices
 from ecgfm.io.manifest import read_manifest
 from ecgfm.io.inputs import expand
 for name in ("pipe.tsv", "null.tsv", "null.csv", "pipe.txt", "RECORDS"):
@@ -162,6 +161,7 @@ def test_predict_goes_on_after_each(tmp_path):
     wfdb(tmp_path, "good")
     (tmp_path / "times.csv").write_text("time,I,II\n0,1,2\n1e-320,1,2\n2e-320,1,2\n")
     code = """
+from ecgfm.ecg.choices import Choices
 from ecgfm.io.inputs import expand, segments_of
 for name, one in expand("."):
     try:

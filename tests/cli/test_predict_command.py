@@ -130,7 +130,7 @@ def test_if_all_are_bad_the_command_fails(run, fake, folder, tmp_path):
         (["--out", "p.parquet"], "--out: the name must end in .csv or .json"),
         (["--out", "p"], "--out: the name must end in .csv or .json"),
         (["--overwrite"], "--overwrite: only CSV files can be continued"),
-        (["--batch-size", "0"], "batch_size: 0 is no number of segments"),
+        (["--batch-size", "0"], "batch_size: 0 is not an integer from 1"),
         (["--sampling-rate", "5"], "sampling_rate: the sampling rate 5.0 is not"),
         (["--leads", "I,I"], "leads: named more than once: I"),
         (["--aggregate", "median"], "argument --aggregate: invalid choice"),

@@ -177,9 +177,9 @@ def test_a_mistake_of_ours_in_the_midst_of_a_command(run, fake, recordings, tmp_
 def test_a_reader_s_mistake_is_shown_by_debug(run, fake, recordings, monkeypatch):
     real = stream.segments_of
 
-    def mistaken(one, **options):
+    def mistaken(one, reading):
         if not one.endswith("1.npz"):
-            return real(one, **options)
+            return real(one, reading)
         try:
             raise TypeError("deep inside a reader")
         except TypeError as error:
