@@ -9,8 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import shown
-from ..errors import ConfigError
+from ..validation import Choice, checked
 from .definitions import Definitions
 from .matching import Matcher
 from .rules import Expansion, Rules
@@ -35,11 +34,7 @@ class Engine:
     """
 
     def __init__(self, definitions: Definitions, mode: str, matcher: Matcher | None = None) -> None:
-        if mode not in MODES:
-            raise ConfigError(
-                f"there is no mode {shown(mode)}", field="mode", remedy=f"The modes are {', '.join(MODES)}"
-            )
-        self.mode = mode
+        self.mode: str = checked(mode, Choice(MODES), "mode")
         self.definitions = definitions
         self.matcher = matcher or Matcher(definitions)
         self.rules = Rules(definitions, mode)

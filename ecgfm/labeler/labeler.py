@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import shown
 from .._types import StrPath
-from ..errors import ConfigError, Error
+from ..errors import Error
+from ..validation import Choice, Whole, checked
 from .cull import cull
 from .definitions import Definitions
 from .engine import MODES, Engine
@@ -79,6 +79,7 @@ class Labeler:
 
     def engine(self, mode: str) -> Engine:
         """The engine of one mode."""
+        mode = checked(mode, Choice(MODES), "mode")
         if mode not in self._engines:
             matcher = next((engine.matcher for engine in self._engines.values()), None)
             self._engines[mode] = Engine(self.definitions, mode, matcher)
@@ -160,8 +161,7 @@ class Labeler:
             Of the next ``chunk_size`` reports (fewer of very long ones), in order. Memory does not grow with the
             number of reports.
         """
-        if chunk_size < 1:
-            raise ConfigError(f"must be at least 1, not {chunk_size}", field="chunk_size")
+        chunk_size = checked(chunk_size, Whole(1), "chunk_size")
         engine = self.engine(mode)
         processes = count_processes(processes)
         chunks = chunked(texts, chunk_size)
@@ -273,12 +273,9 @@ def chunked(texts: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def count_processes(processes: int) -> int:
     """The number of processes that is meant; 0 stands for one per core that this process may use."""
-    if processes < 0:
-        raise ConfigError(f"must be 0 or more, not {shown(processes)}", field="processes")
-    if processes > MAX_PROCESSES:
-        raise ConfigError(f"must be at most {MAX_PROCESSES}, not {shown(processes)}", field="processes")
-    if processes:
-        return processes
+    count: int = checked(processes, Whole(0, MAX_PROCESSES), "processes")
+    if count:
+        return count
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

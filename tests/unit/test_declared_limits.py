@@ -136,6 +136,10 @@ def cases(folder):
             {"mask_prob": 0.5, "mask_length": 2, "mask_type": "uniform", "mask_other": 1, "min_masks": 0,
              "min_space": 0, "rng": rng},
         ),
+        "labeler": (
+            lambda **named: [*ecgfm.labeler.load().stream(["Sinus rhythm."], **named)], (),
+            {"mode": "documented", "chunk_size": 1, "processes": 1},
+        ),
         "finetune": (
             ecgfm.finetune, (model, segments, y),
             {"epochs": 1, "batch_size": 4, "update_freq": 1, "patience": 1, "valid": (segments, y), "seed": 1,
@@ -145,7 +149,17 @@ def cases(folder):
 
 
 CASES = ("Dataset", "Loader", "assign_splits", "batches", "embedding_map", "evaluate", "finetune")
-CASES += ("subset_manifest", "masks", "model", "plot", "predict", "predict_to", "random_leads_masking", "saliency")
+CASES += (
+    "labeler",
+    "subset_manifest",
+    "masks",
+    "model",
+    "plot",
+    "predict",
+    "predict_to",
+    "random_leads_masking",
+    "saliency",
+)
 
 
 def default_of(function, name):

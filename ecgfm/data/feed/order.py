@@ -1,6 +1,13 @@
 """Which items make a batch, and in which order batches come: the rules of fairseq-signals."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ConfigError
 from ...validation import Seed, Whole, checked
@@ -9,8 +16,15 @@ __all__ = ["batches", "epoch_order"]
 
 
 def batches(
-    sizes, *, batch_size=None, max_tokens=None, required_batch_size_multiple=1, seed=1, shuffle=True, path=None
-):
+    sizes: ArrayLike,
+    *,
+    batch_size: int | None = None,
+    max_tokens: int | None = None,
+    required_batch_size_multiple: int = 1,
+    seed: int = 1,
+    shuffle: bool = True,
+    path: str | os.PathLike[str] | None = None,
+) -> list[NDArray[np.int64]]:
     """Cut a data set into batches. Their composition stays the same in all epochs.
 
     Parameters
@@ -68,7 +82,7 @@ def batches(
     return found
 
 
-def _allowed(sizes, batch_size, max_tokens, multiple):
+def _allowed(sizes: NDArray[np.int64], batch_size: int | None, max_tokens: int | None, multiple: int) -> int:
     """The largest number of items from the front that may be one batch."""
     most = len(sizes) if batch_size is None else min(len(sizes), batch_size)
     if max_tokens is not None:
@@ -78,7 +92,9 @@ def _allowed(sizes, batch_size, max_tokens, multiple):
     return most if most < multiple else most - most % multiple
 
 
-def epoch_order(found, *, seed=1, epoch=1, shuffle=True):
+def epoch_order(
+    found: Iterable[NDArray[Any]], *, seed: int = 1, epoch: int = 1, shuffle: bool = True
+) -> list[NDArray[Any]]:
     """The batches in the order of an epoch (1, 2, ...): shuffled with the seed and the epoch's number."""
     found = list(found)
     if shuffle:

@@ -1,11 +1,16 @@
 """Which record is for training, validation, testing: by chance, by group, by date."""
 
+from __future__ import annotations
+
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._text import shown
 from ...errors import ConfigError, InputWarning
@@ -15,7 +20,7 @@ from .groups import by_date, same_groups
 
 __all__ = ["STRATEGIES", "Splits", "assign_splits", "split_fractions"]
 
-STRATEGIES = ("random", "grouped", "temporal", "grouped_temporal")
+STRATEGIES: Final = ("random", "grouped", "temporal", "grouped_temporal")
 
 
 @dataclass(eq=False)
@@ -38,15 +43,15 @@ class Splits:
         The ways in which each group is written that is written in more than one, such as ``15709`` and ``15709.0``.
     """
 
-    rows: np.ndarray
-    split: np.ndarray
-    group_split: np.ndarray | None
-    transitions: list
-    dropped: dict
-    merged: list = field(default_factory=list)
+    rows: NDArray[np.int64]
+    split: NDArray[Any]
+    group_split: NDArray[Any] | None
+    transitions: list[str]
+    dropped: dict[str, int]
+    merged: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def split_fractions(fractions):
+def split_fractions(fractions: str | float | Sequence[float]) -> NDArray[np.float64]:
     """Shares of the splits, adding up to 1.
 
     Parameters
@@ -81,16 +86,16 @@ def split_fractions(fractions):
 
 
 def assign_splits(
-    count,
-    strategy,
+    count: int,
+    strategy: str,
     *,
-    fractions="0.8,0.1,0.1",
-    split_labels=("train", "valid", "test"),
-    groups=None,
-    dates=None,
-    filter_strategy="train",
-    seed=1,
-):
+    fractions: str | float | Sequence[float] = "0.8,0.1,0.1",
+    split_labels: str | Sequence[str] = ("train", "valid", "test"),
+    groups: Sequence[Any] | None = None,
+    dates: Sequence[Any] | None = None,
+    filter_strategy: bool | str = "train",
+    seed: int = 1,
+) -> Splits:
     """Put records into splits.
 
     Parameters
@@ -142,12 +147,55 @@ def assign_splits(
     return done
 
 
-def _assigned(count, strategy, fractions, split_labels, groups, dates, filter_strategy, seed):
+def _assigned(
+    count: int,
+    strategy: str,
+    fractions: str | float | Sequence[float],
+    split_labels: str | Sequence[str],
+    groups: Sequence[Any] | None,
+    dates: Sequence[Any] | None,
+    filter_strategy: bool | str,
+    seed: int,
+) -> Splits:
     checked(count, Whole(), "count")
     strategy = checked(strategy, Choice(STRATEGIES), "strategy")
-    seed = checked(seed, Seed(), "seed")
-    labels = np.array(split_list(split_labels, "split_labels"), dtype=object)
-    shares = split_fractions(fractions)
+    random = np.random.RandomState(checked(seed, Seed(), "seed"))
+    labels, shares = _checked_shares(fractions, split_labels)
+    of_row = _checked_rows(groups, "groups", "grouped" in strategy, strategy, count)
+    on_date = _checked_rows(dates, "dates", "temporal" in strategy, strategy, count)
+    rows = list(range(count))
+    dropped: dict[str, int] = {}
+    for name, values in (("group", of_row), ("date", on_date)):
+        if values is not None:
+            there = [row for row in rows if not _lacks(values[row])]
+            if len(there) < len(rows):
+                dropped[f"without a {name}"] = len(rows) - len(there)
+            rows = there
+    names, merged = ([], []) if of_row is None else same_groups([of_row[row] for row in rows])
+    kept = np.array(rows, np.int64)
+    if on_date is None:
+        whole = of_row is not None
+        drawn = (
+            _grouped(names, shares, labels, random) if whole else _cut(random.permutation(len(rows)), shares, labels)
+        )
+        return Splits(kept, drawn, None, [], dropped, merged)
+    order = by_date([on_date[row] for row in rows])
+    kept = kept[order]
+    split = _cut(np.arange(len(kept)), shares, labels)
+    transitions = [str(on_date[kept[cut - 1]]) for cut in _cuts(len(kept), shares) if cut > 0]
+    if of_row is None:
+        return Splits(kept, split, None, transitions, dropped)
+    of_group = _most([names[place] for place in order], split)
+    keep = _kept(split, of_group, filter_strategy, labels)
+    if not keep.all():
+        dropped["whose group is in another split"] = int((~keep).sum())
+    return Splits(kept[keep], split[keep], of_group[keep], transitions, dropped, merged)
+
+
+def _checked_shares(
+    fractions: str | float | Sequence[float], split_labels: str | Sequence[str]
+) -> tuple[list[str], NDArray[np.float64]]:
+    labels, shares = split_list(split_labels, "split_labels"), split_fractions(fractions)
     if len(labels) != len(shares) or len(set(labels)) != len(labels):
         raise ConfigError(
             f"{len(labels)} names ({', '.join(labels)}) for {len(shares)} shares",
@@ -156,80 +204,63 @@ def _assigned(count, strategy, fractions, split_labels, groups, dates, filter_st
         )
     for label in labels:
         check_name(label, "a split", field="split_labels", error=ConfigError)
-    for name, given, word in (("groups", groups, "grouped"), ("dates", dates, "temporal")):
-        refuse_masked(given, name, ConfigError)
-        if (given is not None) != (word in strategy):
-            what = "needs" if given is None else "does not take"
-            raise ConfigError(f"the strategy {strategy} {what} {name}", field=name)
-        if given is not None and len(given) != count:
-            raise ConfigError(f"{len(given)} {name} for {count} records", field=name)
-    rows, dropped = np.arange(count, dtype=np.int64), {}
-    for name, given in (("group", groups), ("date", dates)):
-        if given is not None:
-            there = np.array([not _lacks(given[row]) for row in rows], bool)
-            if not there.all():
-                dropped[f"without a {name}"] = int((~there).sum())
-            rows = rows[there]
-    random = np.random.RandomState(seed)
-    if strategy == "random":
-        return Splits(rows, _cut(random.permutation(len(rows)), shares, labels), None, [], dropped)
-    names, merged = ([], []) if groups is None else same_groups([groups[row] for row in rows])
-    if strategy == "grouped":
-        return Splits(rows, _grouped(names, shares, labels, random), None, [], dropped, merged)
-    order = by_date([dates[row] for row in rows])
-    rows = rows[order]
-    split = _cut(np.arange(len(rows)), shares, labels)
-    cuts = _cuts(len(rows), shares)
-    transitions = [str(dates[rows[cut - 1]]) for cut in cuts if 0 < cut]
-    if strategy == "temporal":
-        return Splits(rows, split, None, transitions, dropped)
-    of_group = _most([names[place] for place in order], split)
-    keep = _kept(split, of_group, filter_strategy, labels)
-    if not keep.all():
-        dropped["whose group is in another split"] = int((~keep).sum())
-    return Splits(rows[keep], split[keep], of_group[keep], transitions, dropped, merged)
+    return labels, shares
 
 
-def _lacks(value):
-    return value is None or (isinstance(value, str) and is_missing(value)) or value != value
+def _checked_rows(values: Sequence[Any] | None, name: str, needed: bool, strategy: str, count: int) -> list[Any] | None:
+    """Groups or dates, a value for each record; None where the strategy takes none."""
+    refuse_masked(values, name, ConfigError)
+    if (values is not None) != needed:
+        what = "needs" if values is None else "does not take"
+        raise ConfigError(f"the strategy {strategy} {what} {name}", field=name)
+    if values is not None and len(values) != count:
+        raise ConfigError(f"{len(values)} {name} for {count} records", field=name)
+    return None if values is None else list(values)
 
 
-def _cuts(count, shares):
+def _lacks(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and is_missing(value)) or bool(value != value)
+
+
+def _cuts(count: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.round(np.cumsum(shares)[:-1] * count).astype(np.int64)
 
 
-def _cut(order, shares, labels):
+def _cut(order: NDArray[np.int64], shares: NDArray[np.float64], labels: list[str]) -> NDArray[Any]:
     """The split of each position of `order`, which is cut by position."""
-    split = np.empty(len(order), dtype=object)
+    split = np.empty(len(order), dtype=np.object_)
     for label, part in zip(labels, np.split(order, _cuts(len(order), shares))):
         split[part] = label
     return split
 
 
-def _grouped(names, shares, labels, random):
+def _grouped(
+    names: list[str], shares: NDArray[np.float64], labels: list[str], random: np.random.RandomState
+) -> NDArray[Any]:
     known = sorted(set(names))
     order = random.permutation(len(known))
-    of, left = {}, shares
+    of: dict[str, str] = {}
+    left = shares
     for label in labels:
         # each in turn takes its share of the groups that are left, rounded down; the last one takes the rest
         count = int(np.floor(left[0] / left.sum() * len(order) + 1e-9)) if len(left) > 1 and left.sum() else len(order)
         of.update((known[i], label) for i in order[:count])
         order, left = order[count:], left[1:]
-    return np.array([of[name] for name in names], dtype=object)
+    return np.array([of[name] for name in names], dtype=np.object_)
 
 
-def _most(groups, split):
+def _most(groups: list[str], split: NDArray[Any]) -> NDArray[Any]:
     """For each row the split with most rows of its group; of equal ones, the first by name."""
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for group, label in zip(groups, split):
         of = counts.setdefault(group, {})
         of[label] = of.get(label, 0) + 1
     best = {group: min(of, key=lambda label: (-of[label], label)) for group, of in counts.items()}
-    return np.array([best[group] for group in groups], dtype=object)
+    return np.array([best[group] for group in groups], dtype=np.object_)
 
 
-def _kept(split, of_group, strategy, labels):
+def _kept(split: NDArray[Any], of_group: NDArray[Any], strategy: bool | str, labels: list[str]) -> NDArray[np.bool_]:
     strategy = checked(strategy, Choice((False, True, *labels)), "grouped_temporal_filter_strategy")
     if strategy in (False, True):
-        return split == of_group if strategy else np.ones(len(split), bool)
-    return (split == strategy) == (of_group == strategy)
+        return np.asarray(split == of_group) if strategy else np.ones(len(split), np.bool_)
+    return np.asarray((split == strategy) == (of_group == strategy))

@@ -1,11 +1,16 @@
 """What tells groups (patients) and dates apart: the same one may be written in several ways."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._text import shown
 from ...errors import ConfigError
@@ -26,7 +31,7 @@ _FORMS = {  # besides ISO; of the two with figures alone in front only one may b
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 
 
-def same_groups(values):
+def same_groups(values: Iterable[object]) -> tuple[list[str], list[tuple[str, ...]]]:
     """A name for each value's group: values that are one group written in several ways get one name.
 
     Spaces around and within, capitals, forms of Unicode, and of numbers zeros in front and a fraction of zero make no
@@ -40,7 +45,7 @@ def same_groups(values):
         The ways in which each group is written that is written in more than one.
     """
     texts = [str(value) for value in values]
-    ways = {}
+    ways: dict[str | Decimal, list[str]] = {}
     keys = {text: _key(text) for text in dict.fromkeys(texts)}
     for text, key in keys.items():
         ways.setdefault(key, []).append(text)
@@ -49,14 +54,14 @@ def same_groups(values):
     return [first[keys[text]] for text in texts], merged
 
 
-def _key(text):
+def _key(text: str) -> str | Decimal:
     text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
         return text
     return Decimal(text)  # equal numbers are equal keys, however they are written
 
 
-def by_date(dates):
+def by_date(dates: Iterable[object]) -> NDArray[np.int64]:
     """The order of dates, the earliest first; equal ones stay in order.
 
     Parameters
@@ -74,15 +79,14 @@ def by_date(dates):
         If a text is no date, or day and month can't be told apart.
     """
     texts = [str(date).strip() for date in dates]
-    for keys in (_numbers(texts), _iso(texts)):
-        if keys is not None:
-            return np.argsort(
-                np.array(keys, dtype=object if keys and isinstance(keys[0], datetime) else None), kind="stable"
-            )
-    return np.argsort(np.array(_other(texts), dtype=object), kind="stable")
+    numbers = _numbers(texts)
+    if numbers is not None:
+        return np.argsort(np.array(numbers), kind="stable")
+    found = _iso(texts)
+    return np.argsort(np.array(_other(texts) if found is None else found, dtype=object), kind="stable")
 
 
-def _numbers(texts):
+def _numbers(texts: list[str]) -> list[float] | None:
     try:
         keys = [float(text) for text in texts]
     except ValueError:
@@ -92,8 +96,8 @@ def _numbers(texts):
     return keys
 
 
-def _iso(texts):
-    keys = []
+def _iso(texts: list[str]) -> list[datetime] | None:
+    keys: list[datetime] = []
     for text in texts:
         found = _of_iso(text)
         if found is None:
@@ -105,7 +109,7 @@ def _iso(texts):
     return [key.astimezone(timezone.utc) if key.tzinfo else key for key in keys]
 
 
-def _of_iso(text):
+def _of_iso(text: str) -> datetime | None:
     if len(text) > _LONGEST or len(text) < 10:
         return None
     text = re.sub(r"([.,]\d{6})\d+", r"\1", text.replace("Z", "+00:00").replace("z", "+00:00"))
@@ -116,9 +120,10 @@ def _of_iso(text):
         return None
 
 
-def _other(texts):
+def _other(texts: list[str]) -> list[datetime]:
     """Keys by the one other form that fits all texts."""
-    fitting, worst = {}, 0
+    fitting: dict[str, list[datetime]] = {}
+    worst = 0
     for name, form in _FORMS.items():
         keys = []
         for text in texts:
@@ -143,11 +148,11 @@ def _other(texts):
     return found[0]
 
 
-def _in_form(form, text):
+def _in_form(form: re.Pattern[str], text: str) -> datetime | None:
     found = form.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         return None
-    part = found.groupdict()
+    part: dict[str, Any] = found.groupdict()
     hour, half = int(part["hour"] or 0), (part["half"] or "").lower()
     if half:
         if not 1 <= hour <= 12:

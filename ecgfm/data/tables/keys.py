@@ -1,16 +1,23 @@
 """Which column of a table says what record a row is of, and how its values are compared: the same in all commands."""
 
+from __future__ import annotations
+
+import os
 import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from ..._text import shown
 from ...errors import FormatError
 from ...storage.columns import is_missing, whole_number
 from ...storage.rows import read_rows
 
+Path = str | os.PathLike[str]
+
 __all__ = ["KEYS", "Names", "Records", "key_columns", "path_column"]
 
 #: Columns that may say which record a row is of.
-KEYS = ("idx", "save_file", "path", "file", "record")
+KEYS: Final = ("idx", "save_file", "path", "file", "record")
 
 # where a recording, or a segment, lies; the last two are PTB-XL's
 _PATHS = ("path", "file", "record", "filename", "file_name", "filename_hr", "filename_lr")
@@ -18,7 +25,7 @@ _WFDB = frozenset([".hea", ".dat", ".mat"])  # of one recording
 _ENDING = re.compile(r"\.(hea|dat|mat|npy|npz|csv|txt|tsv|xml|dcm|dicom|edf|bdf|scp|ecg|h5|hdf5)$", re.IGNORECASE)
 
 
-def key_columns(header, path):
+def key_columns(header: Collection[str], path: Path) -> list[str]:
     """The columns of a table that say which record a row is of, in the order of `KEYS`.
 
     Raises
@@ -37,7 +44,7 @@ def key_columns(header, path):
     return found
 
 
-def path_column(header, path):
+def path_column(header: Collection[str], path: Path) -> str:
     """The column of a table that says where something lies: path, file or record.
 
     Raises
@@ -60,10 +67,11 @@ class Names:
     fits both.
     """
 
-    def __init__(self):
-        self._whole, self._last = {}, {}
+    def __init__(self) -> None:
+        self._whole: dict[str, set[int]] = {}
+        self._last: dict[str, list[tuple[list[str], str, set[int]]]] = {}
 
-    def add(self, name, value):
+    def add(self, name: str, value: int) -> None:
         """Note what a name belongs to; it may belong to several."""
         values = self._whole.setdefault(name, set())
         if not values:
@@ -71,7 +79,7 @@ class Names:
             self._last.setdefault(parts[-1] if parts else "", []).append((parts, ending, values))
         values.add(value)
 
-    def find(self, name):
+    def find(self, name: str) -> set[int]:
         """All that the name belongs to, a set; the one with the longest tail in common decides."""
         if name in self._whole:
             return self._whole[name]
@@ -82,14 +90,14 @@ class Names:
             if parts[-length:] == known[-length:] and _one_recording(ending, its):
                 fitting.append((length, its == ending, values))
         best = max((one[:2] for one in fitting), default=None)
-        return set().union(*(values for *how, values in fitting if tuple(how) == best))
+        return {value for *how, values in fitting if tuple(how) == best for value in values}
 
 
-def _one_recording(*endings):
+def _one_recording(*endings: str) -> bool:
     return endings[0] == endings[1] or "" in endings or _WFDB.issuperset(endings)
 
 
-def _parts(name):
+def _parts(name: str) -> tuple[list[str], str]:
     """The folders and the file of a path, without ending; and the ending."""
     file, mark, member = name.strip().replace("\\", "/").partition("::")
     ending = _ENDING.search(file)
@@ -111,11 +119,12 @@ class Records:
         If it can't be read or has no ``idx``.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         header, rows = read_rows(path, ["idx"])
         self.columns = [name for name in (*KEYS[1:], "source_path") if name in header]
-        self._numbers, self._names = set(), {}
+        self._numbers: set[int] = set()
+        self._names: dict[str, Names] = {}
         for line, row in enumerate(rows, 2):
             number = whole_number(row["idx"], path, f"idx, line {line}")
             self._numbers.add(number)
@@ -123,10 +132,10 @@ class Records:
                 if not is_missing(row[name]):
                     self._names.setdefault(name, Names()).add(row[name], number)
 
-    def __contains__(self, number):
+    def __contains__(self, number: object) -> bool:
         return number in self._numbers
 
-    def find(self, row, columns, path, line):
+    def find(self, row: Mapping[str, str], columns: Iterable[str], path: Path, line: int) -> tuple[int | None, bool]:
         """The number of the record that a row of another table is of.
 
         Parameters
@@ -149,7 +158,8 @@ class Records:
         FormatError
             If a name fits several records, or two keys are of different ones.
         """
-        found = None
+        columns = list(columns)
+        found: tuple[str, int] | None = None
         for name in columns:
             text = row[name]
             if name == "idx" or is_missing(text):
@@ -174,7 +184,7 @@ class Records:
             return number, found is not None
         return (None, False) if found is None else (found[1], True)
 
-    def _of_name(self, name, text):
+    def _of_name(self, name: str, text: str) -> set[int]:
         """Numbers of the records of a name: by the column that is called the same first."""
         for column in sorted(self._names, key=lambda one: one != name):
             found = self._names[column].find(text)
@@ -183,7 +193,7 @@ class Records:
         return set()
 
 
-def _disagree(path, line, one, number, other, its_number):
+def _disagree(path: Path, line: int, one: str, number: int, other: str, its_number: int) -> FormatError:
     return FormatError(
         f"line {line}: by {one} it is record {number}, by {other} record {its_number}",
         path=path,

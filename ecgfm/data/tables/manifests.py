@@ -1,19 +1,22 @@
 """Manifests: which segments make a split, as training reads them. `manifest_reading` says what they look like."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
-from ...io.manifest import read_manifest
+from ...io.manifest import Manifest, read_manifest
 from ...storage.atomic import write_text
 from ...storage.columns import check_name, is_missing, split_list, whole_number
 from ...storage.rows import read_rows
-from .keys import path_column
+from .keys import Path, path_column
 
 __all__ = ["cmsc_manifests", "make_manifests"]
 
 
-def make_manifests(split_file_paths, save_dir):
+def make_manifests(split_file_paths: str | Sequence[Path], save_dir: Path) -> dict[str, int]:
     """Write ``<split>.tsv`` for each split that the tables name.
 
     Parameters
@@ -36,7 +39,9 @@ def make_manifests(split_file_paths, save_dir):
         (``idx``): then labels of one would count for the other.
     """
     tables = split_list(split_file_paths, "split_file_paths") if isinstance(split_file_paths, str) else split_file_paths
-    splits, seen, records = {}, set(), _Records()
+    splits: dict[str, list[tuple[str, int | None]]] = {}
+    seen: set[str] = set()
+    records = _Records()
     for table in tables:
         header, rows = read_rows(table, ["split", "sample_size"])
         where = path_column(header, table)
@@ -64,10 +69,12 @@ def make_manifests(split_file_paths, save_dir):
 class _Records:
     """Holds the rows of a record to one split and one number, and a number to one record."""
 
-    def __init__(self):
-        self._split, self._number, self._of_number = {}, {}, {}
+    def __init__(self) -> None:
+        self._split: dict[tuple[str, str], str] = {}
+        self._number: dict[tuple[str, str], int] = {}
+        self._of_number: dict[int, tuple[tuple[str, str], Path]] = {}
 
-    def check(self, table, line, row, path, split):
+    def check(self, table: Path, line: int, row: Mapping[str, str], path: str, split: str) -> None:
         """Refuse a row that contradicts an earlier one."""
         name = row.get("save_file")
         # records of two sources may have one name; what is above the segment's name tells them apart
@@ -83,10 +90,10 @@ class _Records:
         if is_missing(row.get("idx", "")):
             return
         number = whole_number(row["idx"], table, f"idx, line {line}")
-        known = self._number.setdefault(record, number)
-        if known != number:
+        its = self._number.setdefault(record, number)
+        if its != number:
             raise FormatError(
-                f"line {line}: segments of {shown(record[1])} are of record {known} and of {number}",
+                f"line {line}: segments of {shown(record[1])} are of record {its} and of {number}",
                 path=table,
                 field="idx",
             )
@@ -101,12 +108,12 @@ class _Records:
             )
 
 
-def _stem(path):
+def _stem(path: str) -> str:
     """A segment's path without its number."""
     return os.path.basename(path).rpartition("_")[0]
 
 
-def _check_row(table, line, split, path, size):
+def _check_row(table: Path, line: int, split: str, path: str, size: str) -> None:
     if not path.strip() or any(character in path for character in "\t\r\n\0"):
         raise FormatError(f"line {line}: {shown(path)} can't stand in a manifest", path=table, field="path")
     check_name(split, "a split", path=table, field=f"split, line {line}")
@@ -114,7 +121,7 @@ def _check_row(table, line, split, path, size):
         raise FormatError(f"line {line}: {shown(size)} is not a number of samples", path=table, field="sample_size")
 
 
-def _whole(text):
+def _whole(text: str) -> int | None:
     try:
         value = float(text[:400])
         return int(value) if value == int(value) and 0 < value < 1 << 53 else None
@@ -122,11 +129,11 @@ def _whole(text):
         return None
 
 
-def _write(path, lines):
+def _write(path: str, lines: Iterable[str]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def cmsc_manifests(manifest_dir, dest, *, ext="mat"):
+def cmsc_manifests(manifest_dir: Path, dest: Path, *, ext: str = "mat") -> dict[str, int]:
     """Make manifests of pairs from the plain ones of a folder: ``dest/cmsc/<split>.tsv``.
 
     The segments of a record, by number, are paired 1st and 2nd, 3rd and 4th, ...; one that is left over is dropped, and
@@ -169,9 +176,10 @@ def cmsc_manifests(manifest_dir, dest, *, ext="mat"):
     return {name[:-4]: len(lines) for name, (_, lines) in found.items()}
 
 
-def _pairs(manifest, ext):
+def _pairs(manifest: Manifest, ext: str) -> tuple[str, list[str]]:
     """The root and the lines of the manifest of pairs."""
-    segments, sizes = {}, {}
+    segments: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
     for i, name in enumerate(manifest.names):
         stem, _, rest = name.rpartition("_")
         number = rest[: -len(ext) - 1]
