@@ -16,7 +16,7 @@ import hydra  # noqa: F401
 import omegaconf  # noqa: F401
 import sklearn.metrics  # noqa: F401
 
-import ecgfm.training.session  # noqa: F401
+import ecgfm.training.run  # noqa: F401
 from ecgfm.cli.hydra import train
 
 

@@ -100,6 +100,11 @@ class Checkpoint:
         found = self.content.get("cfg")
         return found if isinstance(found, dict) else None
 
+    def of_run(self, group: str) -> dict[str, Any]:
+        """A group of the configuration of the run that made it; empty where that is not known."""
+        found = (self.cfg or {}).get(group)
+        return found if isinstance(found, dict) else {}
+
     @property
     def extra_state(self) -> dict[str, Any] | None:
         found = self.content.get("extra_state")

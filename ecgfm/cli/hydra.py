@@ -99,7 +99,7 @@ def _arguments(program, description, argv):
 
 
 def _train(args, argv, alone):
-    from ..training.session import train as run_training
+    from ..training.run import train as run_training
     from .fairseq.compose import compose
     from .fairseq.translate import settings_of
     from .fairseq.written import write_config

@@ -52,6 +52,8 @@ class Course:
     place : Place
         Where it stands; after the last update of an epoch still in that epoch until `Callback.epoch_ended` was called.
     control : Control
+    batch : tuple or None
+        The last one that the trainer accumulated.
     result : dict or None
         What the update said; None if there was no batch for it on any rank.
     end : bool
@@ -66,6 +68,7 @@ class Course:
     steps: int
     place: Place = field(default_factory=Place)
     control: Control = field(default_factory=Control)
+    batch: tuple[Any, ...] | None = None
     result: Mapping[str, Any] | None = None
     end: bool = False
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -94,9 +97,9 @@ class Course:
 class Callback:
     """Listens to a training. Each method gets the `Course`; what it wants done it sets in ``course.control``.
 
-    In the order of time: `begun`; then in each epoch `epoch_begun`; for each update `updated`, `validated` if somebody
-    asked for it, `epoch_ended` after the last one, `saved` if somebody asked for it or for a stop, `settled`; at the
-    very end `ended`, also after an exception.
+    In the order of time: `begun`; then in each epoch `epoch_begun`; for each batch `accumulated`; for each update
+    `updated`, `validated` if somebody asked for it, `epoch_ended` after the last one, `saved` if somebody asked for it
+    or for a stop, `settled`; at the very end `ended`, also after an exception.
     """
 
     def begun(self, course: Course) -> None:
@@ -104,6 +107,9 @@ class Callback:
 
     def epoch_begun(self, course: Course) -> None:
         """Before the first batch of an epoch, or of what is left of it; a stop leaves the epoch out."""
+
+    def accumulated(self, course: Course) -> None:
+        """After a batch was accumulated."""
 
     def updated(self, course: Course) -> None:
         """After an update, applied or not, or in its place where all segments are damaged."""

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SignalError
 from .callbacks import Callback, Control, Course, Place, Scores
 from .feed import Feed
+from .settings import Loop
 
 __all__ = ["Loop", "fit"]
 
 _START = Place()
-
-
-@dataclass(frozen=True)
-class Loop:
-    """How long, and how many batches make an update.
-
-    Parameters
-    ----------
-    epochs : int
-        0: until a callback stops it.
-    update_freq : tuple of int
-        Batches of an update in epoch 1, 2, ...; the last one stays.
-    """
-
-    epochs: int = 0
-    update_freq: tuple[int, ...] = (1,)
-
-    def batches_of_update(self, epoch: int) -> int:
-        """Batches of an update in an epoch."""
-        return self.update_freq[min(epoch, len(self.update_freq)) - 1]
 
 
 def fit(
@@ -96,7 +76,8 @@ def _train_epoch(course: Course, train: Feed, freq: int) -> None:
             trainer.accumulate_nothing()
         else:
             trainer.accumulate(*batch)
-            waiting += 1
+            waiting, course.batch = waiting + 1, batch
+            course.tell("accumulated")
         if done % freq and done < course.steps:
             continue
         course.result = trainer.update() if any(trainer.communicator.gather(waiting)) else None

@@ -1,12 +1,21 @@
 """Going on from a checkpoint: its weights and moments for the trainer, and what else it says."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import checkpoint
 from .._text import shown
 from ..errors import CheckpointError
 
 __all__ = ["Restored", "restore"]
+
+Path = str | os.PathLike[str]
 
 _ANEW = "Say checkpoint.reset_optimizer=true to begin with a new optimizer"
 
@@ -22,7 +31,7 @@ class Restored:
         The best score of the first subset.
     bests : dict of str to float
         The best score of each subset.
-    patience : list
+    patience : (float or None, int)
         The best score and the validations since.
     due : dict or None
         Set if the validation of the last update was put off: whether that update was the ``end`` of an epoch, and
@@ -31,26 +40,23 @@ class Restored:
     metrics, ours : dict
     """
 
-    def __init__(self, extra, path):
-        iterator = extra.get("train_iterator")
-        iterator = iterator if isinstance(iterator, dict) else {}
+    def __init__(self, extra: Mapping[str, Any], path: Path) -> None:
+        iterator = _dict(extra.get("train_iterator"))
         self.epoch = _whole(iterator.get("epoch"), 1, path, "train_iterator.epoch")
         self.batches = _whole(iterator.get("iterations_in_epoch"), 0, path, "train_iterator.iterations_in_epoch")
         self.best = _number(extra.get("best"))
         self.seconds = _number(extra.get("previous_training_time")) or 0.0
-        self.metrics = extra.get("metrics") if isinstance(extra.get("metrics"), dict) else {}
-        self.ours = extra.get("ecgfm") if isinstance(extra.get("ecgfm"), dict) else {}
-        bests = self.ours.get("best")
-        bests = {name: _number(value) for name, value in bests.items()} if isinstance(bests, dict) else {}
+        self.metrics, self.ours = _dict(extra.get("metrics")), _dict(extra.get("ecgfm"))
+        bests = {name: _number(value) for name, value in _dict(self.ours.get("best")).items()}
         self.bests = {name: value for name, value in bests.items() if value is not None}
         patience = self.ours.get("patience")
         patience = patience if isinstance(patience, (list, tuple)) and len(patience) == 2 else (None, 0)
-        self.patience = [_number(patience[0]), _whole(patience[1], 0, path, "ecgfm.patience")]
+        self.patience = _number(patience[0]), _whole(patience[1], 0, path, "ecgfm.patience")
         due = self.ours.get("due")
         self.due = {name: due.get(name) is True for name in ("end", "save")} if isinstance(due, dict) else None
 
 
-def restore(path, trainer, criterion, *, optimizer=True):
+def restore(path: Path, trainer: Any, criterion: str, *, optimizer: bool = True) -> Restored:
     """Give a trainer the weights of a checkpoint, and the moments if so wished.
 
     Returns
@@ -67,7 +73,7 @@ def restore(path, trainer, criterion, *, optimizer=True):
         _check_same(path, found, state["parameters"])
         history = found.content.get("optimizer_history")
         history = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
-        loaded = {"parameters": {name: np.asarray(found.tensors[name]) for name in state["parameters"]}}
+        loaded: dict[str, Any] = {"parameters": {name: np.asarray(found.tensors[name]) for name in state["parameters"]}}
         zeros = {name: np.zeros_like(values) for name, values in state["exp_avg"].items()}
         loaded |= {"exp_avg": zeros, "exp_avg_sq": dict(zeros), "steps": dict.fromkeys(state["steps"], 0)}
         loaded |= {"num_updates": 0, "skipped": 0, "epoch": 1, "seed": trainer.seed}
@@ -88,7 +94,7 @@ def restore(path, trainer, criterion, *, optimizer=True):
         return restored
 
 
-def _check_same(path, found, own):
+def _check_same(path: Path, found: checkpoint.Checkpoint, own: Mapping[str, NDArray[np.float32]]) -> None:
     for name, values in own.items():
         if name not in found.tensors:
             raise CheckpointError("the checkpoint is of another network: it lacks this tensor", path=path, field=name)
@@ -101,7 +107,7 @@ def _check_same(path, found, own):
             )
 
 
-def _take_moments(path, found, loaded, history):
+def _take_moments(path: Path, found: checkpoint.Checkpoint, loaded: dict[str, Any], history: Mapping[str, Any]) -> None:
     saved = found.content.get("last_optimizer_state")
     saved = saved.get("state") if isinstance(saved, dict) else None
     if not isinstance(saved, dict):
@@ -130,22 +136,22 @@ def _take_moments(path, found, loaded, history):
         loaded["steps"][name] = _whole(step, None, path, f"{field}.step", remedy=_ANEW)
 
 
-def _moments(values, shape, path, field, name):
+def _moments(values: Any, shape: tuple[int, ...], path: Path, field: str, name: str) -> NDArray[np.float32]:
     """A moment of a tensor, if it is one."""
     there = getattr(values, "shape", None)
     if there != shape:
         what = shown(values) if not isinstance(there, tuple) else f"of shape {there}"
         raise CheckpointError(f"it is {what}, {name} has the shape {shape}", path=path, field=field, remedy=_ANEW)
     try:
-        values = np.asarray(values, dtype=np.float32)
+        found = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError):
         raise CheckpointError("it is not numbers", path=path, field=field, remedy=_ANEW) from None
-    if not np.isfinite(values).all():
+    if not np.isfinite(found).all():
         raise CheckpointError("a value is not finite", path=path, field=field, remedy=_ANEW)
-    return values
+    return found
 
 
-def _whole(value, default, path, field, remedy=None):
+def _whole(value: Any, default: int | None, path: Path, field: str, remedy: str | None = None) -> int:
     """A whole number of a checkpoint; `default` where it is not there."""
     if value is None and default is not None:
         return default
@@ -156,7 +162,12 @@ def _whole(value, default, path, field, remedy=None):
     return value
 
 
-def _number(value):
+def _dict(value: Any) -> dict[Any, Any]:
+    """A dict of a checkpoint; an empty one for what is not one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
     """A number of a checkpoint as a float; None for what is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e300:  # nor NaN
         return None

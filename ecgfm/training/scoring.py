@@ -1,17 +1,30 @@
 """What validation on a subset gives."""
 
+from __future__ import annotations
+
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
+from ..data import Loader
 from ..errors import ConfigError
+from ..ranks import Alone, Ranks
 from .meters import Meters
 from .objectives import Classification
 
 __all__ = ["validate"]
 
 
-def validate(trainer, objective, loader, ranks, *, limit=None, all_signals=False):
+def validate(
+    trainer: Any,
+    objective: Any,
+    loader: Loader,
+    ranks: Alone | Ranks,
+    *,
+    limit: int | None = None,
+    all_signals: bool = False,
+) -> tuple[dict[str, float], list[Any]]:
     """What validation on a subset gives, or on its first `limit` batches; the same on all ranks.
 
     ``nsignals`` is, as in fairseq-signals, the mean over batches in a run of training, and in ``ecgfm-hydra-validate``,
@@ -24,7 +37,7 @@ def validate(trainer, objective, loader, ranks, *, limit=None, all_signals=False
         Per label, of a classifier.
     """
     is_classifier = isinstance(objective, Classification)
-    mine = []
+    mine: list[tuple[Any, ...] | None] = []
     for batch in islice(loader.epoch(1), limit):
         if not len(batch):
             mine.append(None)
@@ -47,4 +60,5 @@ def validate(trainer, objective, loader, ranks, *, limit=None, all_signals=False
     if not is_classifier:
         return stats, []
     logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
-    return objective.ranking(stats, logits, y, trainer.labels)
+    ranked: tuple[dict[str, float], list[Any]] = objective.ranking(stats, logits, y, trainer.labels)
+    return ranked

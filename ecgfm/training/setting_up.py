@@ -124,7 +124,7 @@ def pretraining_trainer(work: Work, **options: Any) -> Any:
         dict(work.start.architecture),
         loss=work.objective,
         perturbation_mode=None,
-        **asdict(work.method),  # type: ignore[call-overload]
+        **asdict(work.method),
         **options,
     )
 
@@ -155,7 +155,7 @@ def _classifier(settings: RunSettings, dataset: Dataset, common: Mapping[str, An
         labels=None if named is None else check_labels(named, count),
         pos_weight=start.pos_weight,
         **common,
-        **asdict(settings.method),  # type: ignore[call-overload]
+        **asdict(settings.method),
     )
 
 
@@ -183,9 +183,9 @@ def _check_architecture(start: Start, found: checkpoint.Checkpoint, path: str) -
 
 def _check_signals(start: Start, found: checkpoint.Checkpoint, path: str) -> None:
     """Signals must be normalised and filtered as in the run that made the checkpoint, as fairseq-signals demands."""
-    task = (found.cfg or {}).get("task")
+    made = found.of_run("task")
     for name, said in start.signals.items():
-        there = task.get(name) if isinstance(task, dict) else None
+        there = made.get(name)
         if isinstance(there, bool) and said != there:
             raise ConfigError(
                 f"it is {str(said).lower()} here and was {str(there).lower()} in the run that made {path}",

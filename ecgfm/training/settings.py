@@ -173,7 +173,9 @@ class Perturbation:
 
     def made(self) -> Callable[[NDArray[Any], Any], NDArray[Any]] | None:
         """A function of a segment (12, N) and a generator; None if there is nothing to do."""
-        return augmentation(self.perturbation_mode, self.p, **self.options)
+        made: Callable[[NDArray[Any], Any], NDArray[Any]] | None
+        made = augmentation(self.perturbation_mode, self.p, **self.options)
+        return made
 
 
 @dataclass(frozen=True)
@@ -266,9 +268,14 @@ class Feeding(Settings):
 
 @dataclass(frozen=True)
 class Loop(Settings):
-    """How long a run trains: 0 epochs are no limit.
+    """How long, and how many batches make an update.
 
-    ``update_freq``: batches of an update in epoch 1, 2, ...; the last one stays.
+    Parameters
+    ----------
+    epochs : int
+        0: until a callback stops it.
+    update_freq : tuple of int
+        Batches of an update in epoch 1, 2, ...; the last one stays.
     """
 
     epochs: int = whole(0)
@@ -352,8 +359,8 @@ class Work:
     ----------
     objective : str
         The criterion's name.
-    method : Settings or None
-        What the objective takes: `Finetuning`, `Pretraining`; None where no trainer is made.
+    method : Settings
+        What the objective takes: `Finetuning`, `Pretraining`.
     notices : tuple of str
         Lines for the user.
     """
@@ -363,7 +370,7 @@ class Work:
     feeding: Feeding
     scoring: Scoring
     report: Report
-    method: Settings | None = None
+    method: Settings = Finetuning()
     seed: int = 1
     threads: int | None = None
     notices: tuple[str, ...] = ()

@@ -190,7 +190,7 @@ class _Classifier(_Evaluation):
         """The arrays of a subset's stores: name -> shape and number type."""
         config, n = self.model.config, len(data)
         tokens, labels = self.model.tokens(int(data.sizes.max())), self.model.num_labels
-        shapes = {}
+        shapes: dict[str, Any] = {}
         if "output" in self.extract:
             shapes["outputs"] = ((n, labels), "float32")
             if self.labelled:

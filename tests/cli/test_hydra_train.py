@@ -20,7 +20,9 @@ from ecgfm.cli.fairseq.compose import compose
 from ecgfm.cli.fairseq.translate import settings_of
 from ecgfm.cli.hydra import train
 from ecgfm.ranks import Alone
-from ecgfm.training.session import Session
+from ecgfm.training.keeping import Keeping
+from ecgfm.training.reporting import Reporting
+from ecgfm.training.run import Prepared
 
 pytest.importorskip("hydra", reason="needs the extra [train]")
 pytest.importorskip("sklearn", reason="needs the extra [train]")
@@ -301,20 +303,19 @@ def test_a_run_that_is_killed_and_goes_on(data, kind):
 
 
 class Signalled:
-    """`Session.train` with a signal during the k-th update, as a user's Ctrl-C."""
+    """A signal during the k-th update, as a user's Ctrl-C."""
 
     def __init__(self, monkeypatch):
         self.at = None
-        original = Session._update
+        original = Reporting.updated
 
-        def update(session, begun):
-            trained = original(session, begun)
-            if self.at is not None and session.trainer.num_updates == self.at:
+        def updated(reporting, course):
+            original(reporting, course)
+            if self.at is not None and course.trainer.num_updates == self.at:
                 self.at = None
                 os.kill(os.getpid(), signal.SIGTERM)
-            return trained
 
-        monkeypatch.setattr(Session, "_update", update)
+        monkeypatch.setattr(Reporting, "updated", updated)
 
 
 def all_of(folder):
@@ -363,9 +364,9 @@ def test_a_kill_while_a_validation_is_made_up_for(data, monkeypatch):
     signalled.at = 4  # the last update of the first epoch
     assert train(finetuning(folder="parts")) == 143
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "_save", lambda *args: 1 / 0)
+        patch.setattr(Keeping, "saved", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            Session(settings_of(compose("diagnosis", finetuning(folder="parts")[2:])), Alone()).train()
+            Prepared(settings_of(compose("diagnosis", finetuning(folder="parts")[2:])), Alone()).train()
     assert [row["step"] for row in rows("parts/valid.csv")] == ["4"]
     assert train(finetuning(folder="parts")) == 0
     same_run(data / "whole", data / "parts")
@@ -470,7 +471,7 @@ def test_warnings_are_lines(data, capsys, monkeypatch):
             warnings.warn("the input is odd", ecgfm.InputWarning)
         return 0
 
-    monkeypatch.setattr("ecgfm.training.session.train", warn)
+    monkeypatch.setattr("ecgfm.training.run.train", warn)
     assert train(finetuning()) == 0
     assert capsys.readouterr().err == "ecgfm: the input is odd\n"
 

@@ -18,7 +18,7 @@ from ecgfm.cli.fairseq.compose import compose  # noqa: E402
 from ecgfm.cli.fairseq.translate import settings_of  # noqa: E402
 from ecgfm.inference import open_store  # noqa: E402
 from ecgfm.ranks import Alone  # noqa: E402
-from ecgfm.training.session import Session  # noqa: E402
+from ecgfm.training.run import Prepared  # noqa: E402
 
 TINY = [
     "+model.encoder_layers=2", "+model.encoder_ffn_embed_dim=128", "+model.encoder_attention_heads=4",
@@ -87,15 +87,15 @@ def test_going_on_from_a_checkpoint_of_the_original(golden):
     path = golden / "tiny/finetuned.pt"
     argv = [one for one in FINETUNING[:-2] if "model_path" not in one]
     argv += [f"model.model_path={golden}/tiny/pretrained.pt", f"checkpoint.restore_file={path}"]
-    session = Session(settings_of(compose("diagnosis", argv)), Alone())
-    state = session.trainer.state()
+    run = Prepared(settings_of(compose("diagnosis", argv)), Alone())
+    state = run.trainer.state()
     with checkpoint.read(path) as found:
         saved, last = found.extra_state, found.content["last_optimizer_state"]["state"]
-        assert session.trainer.num_updates == found.content["optimizer_history"][-1]["num_updates"] == 12
-        assert session.epoch == saved["train_iterator"]["epoch"]
+        assert run.trainer.num_updates == found.content["optimizer_history"][-1]["num_updates"] == 12
+        assert run.place.epoch == saved["train_iterator"]["epoch"]
         for name, tensor in found.tensors.items():
-            np.testing.assert_array_equal(session.trainer.state_dict()[name], np.asarray(tensor), err_msg=name)
+            np.testing.assert_array_equal(run.trainer.state_dict()[name], np.asarray(tensor), err_msg=name)
         theirs = sorted(np.asarray(each["exp_avg_sq"]).tobytes() for each in last.values())
         trained = [values for name, values in state["exp_avg_sq"].items() if values.any()]
         assert len(trained) > 30 and {values.tobytes() for values in trained} <= set(theirs)
-    session.log.close()
+    run.log.close()

@@ -133,7 +133,7 @@ def _checked(found: Mapping[str, Any], typed: set[str], own: bool) -> Run:
             raise ConfigError(f"{shown(values)} is not a group of keys", field=group)
         name, defaults = _defaults(group, values)
         run[group] = {"_name": name, **_copied(defaults)}
-        silent = NO_MEANING.get(group, {}) | NO_MEANING.get(name, {})
+        silent = NO_MEANING.get(group, {}) | NO_MEANING.get(name or "", {})
         for key, value in values.items():
             if key == "_name":
                 continue

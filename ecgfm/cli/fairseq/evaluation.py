@@ -69,7 +69,7 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         feeding=translate.feeding(run, subsets, labelled=labelled),
         scoring=translate.scoring(run) if labelled or not classifies else Scoring(),
         report=translate.report(run),
-        method=None if classifies else translate.method(run),
+        method=translate.method(run),
         seed=run["common"]["seed"],
         threads=run["ecgfm"]["threads"],
         notices=tuple(run.notices),
@@ -107,7 +107,7 @@ class _Merging:
                 model[key] = self.value_of("model", key, value)
         model |= {key: value for key, value in found.config.items() if key in model}
         for group, keys in _OWN.items():
-            for key, value in (self.own(group, keys) | overrides[group]).items():
+            for key, value in {**self.own(group, keys), **overrides[group]}.items():
                 if key != "_name" and key in self.run[group]:
                     self.take(group, key, value)
         self.run.notices = self.notices
@@ -115,8 +115,8 @@ class _Merging:
 
     def own(self, group: str, keys: tuple[str, ...]) -> dict[str, Any]:
         """What the checkpoint's own run says in a group, if it is of the same kind."""
-        values, name = (self.found.cfg or {}).get(group), self.run[group]["_name"]
-        if not isinstance(values, dict) or values.get("_name") not in (None, name):
+        values, name = self.found.of_run(group), self.run[group]["_name"]
+        if not values or values.get("_name") not in (None, name):
             return {}
         found = {key: values[key] for key in keys or values if key in values}
         return found if keys else {**NAMED_GROUPS[group][name], **found}  # the whole group is the checkpoint's

@@ -72,7 +72,7 @@ def composed(name: str, overrides: list[str], folder: str) -> dict[str, Any]:
         )
     _checked_text(path)
     changes, removed = _parsed(overrides)
-    found = _filled(_composed_by_hydra(name, changes, folder, path), path)
+    found: dict[str, Any] = _filled(_composed_by_hydra(name, changes, folder, path), path)
     for key in removed:
         _remove(found, key)
     return found
@@ -87,7 +87,7 @@ def _checked_text(path: str) -> str:
 
     raw = read_input(path, most=MAX_BYTES, error=ConfigError)
     try:
-        text = raw.decode("utf-8-sig")
+        text: str = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"it is not UTF-8 text: byte {error.start} is {raw[error.start]:#04x}", path=path) from None
     try:
@@ -283,7 +283,8 @@ def _check_includes(found: Any, path: str, primary: bool) -> None:
     """A defaults list is hydra's way to include files: of the first file alone, as in fairseq-signals, and short."""
     from omegaconf import OmegaConf
 
-    included = OmegaConf.to_container(found, resolve=False).get("defaults")
+    content: Any = OmegaConf.to_container(found, resolve=False)
+    included = content.get("defaults")
     if included is None:
         return
     if not primary:

@@ -1,11 +1,15 @@
 """The tables of the configuration: groups, keys and defaults as fairseq-signals has them, and what is not done here."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ...specs.original import GROUPS, MISSING
 from ...specs.original import NAMED_GROUPS as ORIGINAL
 
 __all__ = ["CONFIG_GROUPS", "MISSING", "NAMED_GROUPS", "NO_MEANING", "OURS", "REFUSED"]
 
-_OURS = {
+_OURS: dict[str, dict[str, Any]] = {
     "common": {"tensorboard_logdir": None},
     "common_eval": {"save_outputs": False},
     "ecgfm": {
@@ -19,9 +23,11 @@ _OURS = {
 }
 
 #: Group -> key -> default, for groups that are the same in every run.
-CONFIG_GROUPS = {group: GROUPS.get(group, {}) | _OURS.get(group, {}) for group in (*GROUPS, "ecgfm")}
+CONFIG_GROUPS: dict[str, dict[str, Any]] = {
+    group: GROUPS.get(group, {}) | _OURS.get(group, {}) for group in (*GROUPS, "ecgfm")
+}
 #: Group -> ``_name`` -> key -> default.
-NAMED_GROUPS = {
+NAMED_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     group: {name: keys for name, keys in names.items() if name != "ecg_transformer"}  # which no run makes
     for group, names in ORIGINAL.items()
 }
@@ -32,7 +38,7 @@ _MPI = "ranks talk by MPI"
 _EQUAL_SHAPES = "no accelerator needs equal shapes"
 
 #: Group or ``_name`` -> key -> why it means nothing here; it is accepted, and that is said.
-NO_MEANING = {
+NO_MEANING: dict[str, dict[str, str]] = {
     "common": {
         "fp16": _FLOAT32,
         "memory_efficient_fp16": _FLOAT32,
@@ -94,7 +100,7 @@ NO_MEANING = {
 }
 
 #: What would change a run and is not done: any other value than the default is refused.
-REFUSED = {
+REFUSED: dict[str, dict[str, str]] = {
     "dataset": {
         "num_shards": "data are shared out by distributed_training.distributed_world_size",
         "shard_id": "data are shared out by distributed_training.distributed_world_size",

@@ -28,9 +28,9 @@ from ...training.settings import (
     Report,
     RunSettings,
     Scoring,
-    Settings,
     Start,
 )
+from ...validation import Settings
 from .compose import Run
 from .keys import MISSING
 from .values import numbers

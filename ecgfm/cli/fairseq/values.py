@@ -72,12 +72,12 @@ def _number(low: float = -math.inf, high: float = math.inf) -> Kind:
         wanted = "a number" if low == -math.inf else f"a number from {low} up"
         wanted = wanted if high == math.inf else f"a number from {low} to {high}"
         try:
-            value = float(_real(value))
+            found = float(_real(value))
         except _Wrong:
             raise _Wrong(wanted) from None
-        if not low <= value <= high:
+        if not low <= found <= high:
             raise _Wrong(wanted)
-        return value
+        return found
 
     return kind
 

@@ -108,7 +108,10 @@ def run_of(method):
 class Found:
     """A checkpoint without a configuration of its own."""
 
-    path, config, settings, cfg, content = "a.pt", {}, {}, None, {}
+    path, config, settings, content = "a.pt", {}, {}, {}
+
+    def of_run(self, group):
+        return {}
 
     def __init__(self, kind):
         self.kind = kind

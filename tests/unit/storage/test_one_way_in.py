@@ -89,7 +89,7 @@ ALLOWED = {
     "storage/inputs.py: __init__": "inflates what `open_input` opened",
     "storage/inputs.py: open_input": "this is the way",
     "storage/npy.py: map_array": "maps what `open_input` opened",
-    "training/saving.py: _place": "a checkpoint that was just written",
+    "training/keeping.py: _place": "a checkpoint that was just written",
 }
 
 

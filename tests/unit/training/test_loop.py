@@ -89,8 +89,9 @@ def test_the_order_of_events():
     )
     after = ["update", "updated", "validated"]
     assert said == [
-        *("begun", "epoch_begun", "a", *after, "saved", "settled", "b", *after, "epoch_ended", "saved", "settled"),
-        *("epoch_begun", "c", "d", *after, "epoch_ended", "saved", "settled", "ended"),
+        *("begun", "epoch_begun", "a", "accumulated", *after, "saved", "settled"),
+        *("b", "accumulated", *after, "epoch_ended", "saved", "settled"),
+        *("epoch_begun", "c", "accumulated", "d", "accumulated", *after, "epoch_ended", "saved", "settled", "ended"),
     ]
     assert course.scores == {"valid": {"loss": 2.0}} and course.place == Place(3, 0)
 
