@@ -46,7 +46,7 @@ class Ecgfm:
         return f"{ecgfm.__version__}, oneDNN {version} {instructions}"
 
     def core_arrays(self):
-        return self.trainer._core.arrays("parameters")
+        return self.trainer.engine.core.arrays("parameters")
 
     def _pairs(self, x):
         return x.reshape(-1, 2, *x.shape[1:])

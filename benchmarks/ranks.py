@@ -54,9 +54,9 @@ def work(options):
         trainer.step(x, y)
         waits["step"].append(time.perf_counter() - begun)
     found = {name: values[1:] for name, values in waits.items()}
-    found["bytes"] = int(trainer._core.flat_gradients().nbytes)
+    found["bytes"] = int(trainer.engine.core.flat_gradients().nbytes)
     if ranks.size > 1:
-        found["pieces"] = pieces(trainer._core.flat_gradients(), ranks)
+        found["pieces"] = pieces(trainer.engine.core.flat_gradients(), ranks)
     if ranks.rank == 0:
         print(json.dumps(found))
 

@@ -1,7 +1,7 @@
 """Training: schedules, the trainers, masks, and the loops over epochs."""
 
 from .finetune import Finetuned, finetune
-from .masks import compute_mask_indices
+from .noise import compute_mask_indices
 from .pretrain import Pretrained, pretrain
 from .pretrain_trainer import PretrainingTrainer
 from .schedules import Fixed, Step, TriStage

@@ -2,25 +2,20 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from .._text import printable
-from ..errors import ConfigError, SignalError
-from ..metrics.ranking import ranking, scikit_learn
-from ..model.model import Model, Output
+from ..errors import ConfigError
+from ..metrics.ranking import scikit_learn
+from ..model.model import Model
 from ..table import Table
 from .arguments import checked_seed
 from .finetune_data import Wanted
 from .head import listed
-from .history import check_loop, checked_monitor, run_epochs
+from .history import check_feed, check_loop, checked_monitor, run_epochs
+from .objectives.classification import RANKING, BinaryCrossEntropy
 from .trainer import Trainer
 from .warned import warn
 
 __all__ = ["Finetuned", "finetune"]
-
-COLUMNS = ("loss", "accuracy", "em_accuracy", "precision", "recall")
-RANKING = ("auroc", "auprc", "auroc_macro", "auprc_macro")  # the first two over all cells together, as in the original
-CHECKED_AT_ONCE = 64  # segments
 
 
 @dataclass(eq=False)
@@ -129,7 +124,9 @@ def finetune(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    monitor = checked_monitor(monitor, patience, COLUMNS + RANKING, validates=valid is not None, give="valid=(x, y)")
+    monitor = checked_monitor(
+        monitor, patience, BinaryCrossEntropy.columns + RANKING, validates=valid is not None, give="valid=(x, y)"
+    )
     if monitor in RANKING:
         scikit_learn("monitor")
     seed = checked_seed(seed)
@@ -142,12 +139,11 @@ def finetune(
         _say_nameless(trainer)
     for part in (train, held):
         if part is not None:
-            _check(trainer, part)
+            check_feed(trainer, part)
     history = run_epochs(
         trainer,
         train,
-        None if held is None else lambda: _validate(trainer, held, monitor),
-        COLUMNS,
+        held,
         epochs=epochs,
         update_freq=update_freq,
         monitor=monitor,
@@ -170,7 +166,7 @@ def _one_of(groups, ids):
 
 def _say_nameless(trainer):
     """Warn of an output layer that is kept for columns of y that nothing names."""
-    if None in trainer.kept_rows:
+    if None in trainer.objective.kept_rows:
         return
     names = f": {listed(trainer.labels)}" if trainer.labels else ""
     assumed = " (themselves assumed)" if trainer.labels_assumed else ""
@@ -180,30 +176,3 @@ def _say_nameless(trainer):
             f"{names}{assumed}. Give labels=[...], or a DataFrame"
         )
     )
-
-
-def _check(trainer, part):
-    """What each step would check, before the first one; of a data set that is read as it goes, some of it."""
-    done = 0
-    for x, y, mask in part.sample(CHECKED_AT_ONCE):
-        trainer.checked_labels(y, len(x))
-        x, _ = trainer.checked_input(x, mask)
-        if not np.isfinite(x).all():
-            row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            raise SignalError(f"x[{done + row}, {lead}, {sample}] (segment, lead, sample) is {x[row, lead, sample]}")
-        done += len(x)
-
-
-def _validate(trainer, held, monitor):
-    """Columns of a validation."""
-    logits, y = [], []
-    for x, labels, padding_mask in held.in_order():
-        logits.append(trainer.logits(x, padding_mask))
-        y.append(labels)
-    logits, y = np.concatenate(logits), np.concatenate(y)
-    found = trainer.losses(logits, y)
-    row = {name: found[name] for name in COLUMNS}
-    if monitor in RANKING:
-        (*_, macro, micro) = ranking(y > 0.5, Output(logits, None, None).probabilities).T
-        row |= {name: float(value) for name, value in zip(RANKING, (*micro, *macro))}
-    return row

@@ -14,6 +14,7 @@ from ..validation import bool_array, real_array
 from .feed import InMemory, Some, is_source, open_source, streamed
 from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels
+from .objectives.classification import BinaryCrossEntropy
 
 __all__ = ["Wanted"]
 
@@ -103,8 +104,8 @@ class Wanted:
             held = self._validation(valid)
             if held.num_labels != train.num_labels:
                 raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
-        held = None if held is None else streamed(held, self.batch_size, _taken)
-        return streamed(train, self.batch_size, _taken, self.max_bad), held, names, train.num_labels
+        held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
+        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, train.num_labels
 
     def _validation(self, valid):
         """The data set that is given for validation."""
@@ -237,7 +238,3 @@ def _check_rows(data, found):
             remedy="Give a row for each recording (row idx), or a table with a column idx; if these are such rows, "
             "give ecgfm.data.Dataset(manifest, labels=y, training=True)",
         )
-
-
-def _taken(batch):
-    return batch.x, batch.y, batch.padding_mask

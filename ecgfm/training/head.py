@@ -41,13 +41,13 @@ def kept_rows(names, labels, count, found, given):
     return [places.get(label) for label in labels]
 
 
-def fill(values, name, seed, kept, tensors):
+def fill(values, name, seed, kept, tensor):
     """Fill ``proj.weight`` (Y, C) or ``proj.bias`` (Y,): rows that are kept, and new ones (Xavier uniform, bias 0)."""
     if None in kept:
         values[...] = _initial(name, values.shape, seed)
     there = [row for row, old in enumerate(kept) if old is not None]
     if there:
-        values[there] = np.asarray(tensors[name])[[kept[row] for row in there]]
+        values[there] = np.asarray(tensor(name))[[kept[row] for row in there]]
 
 
 def _initial(name, shape, seed):

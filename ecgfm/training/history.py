@@ -16,11 +16,15 @@ from ..errors import ConfigError, SignalError
 from ..table import Table
 from ..validation import Whole, checked, is_one_of
 from .callbacks import Callback, Course, Scores
-from .feed import Feed
+from .feed import Feed, InMemory, Streamed
 from .loop import Loop, fit
+from .objectives.base import not_finite
+from .objectives.classification import RANKING
 from .warned import warn
 
-__all__ = ["History", "check_loop", "checked_monitor", "run_epochs"]
+__all__ = ["History", "check_feed", "check_loop", "checked_monitor", "run_epochs"]
+
+CHECKED_AT_ONCE = 64  # rows of arrays
 
 
 class History(Callback):
@@ -29,7 +33,7 @@ class History(Callback):
     Parameters
     ----------
     columns : sequence of str
-        What is averaged over the updates of an epoch, where updates say it.
+        What is averaged over the updates of an epoch, where updates say it, besides the norm of the gradients.
     monitor : str or None
         The column of the validation that chooses the best epoch. Losses are better when they are smaller, all else when
         it is larger; an undefined value is the worst.
@@ -160,8 +164,7 @@ class _Progress(Callback):
 def run_epochs(
     trainer: Any,
     train: Feed,
-    validate: Callable[[], Scores] | None,
-    columns: Sequence[str],
+    held: InMemory | Streamed | None,
     *,
     epochs: int,
     update_freq: int,
@@ -176,10 +179,8 @@ def run_epochs(
     ----------
     trainer : Trainer
     train : Feed
-    validate : callable or None
-        Gives the columns of the validation, called after each epoch.
-    columns : sequence of str
-        As of `History`.
+    held : Feed or None
+        For a validation after each epoch.
     epochs, update_freq, monitor, patience, progress, callback
         As of `ecgfm.finetune`, checked.
 
@@ -188,7 +189,8 @@ def run_epochs(
     History
         Ctrl-C ends it early: what there is then comes back, and a warning says so.
     """
-    history = History(columns, monitor, epochs)
+    objective = trainer.objective
+    history = History((*objective.columns, *objective.averaged), monitor, epochs)
     callbacks: list[Callback] = [history]
     if sys.stderr.isatty() if progress is None else progress:
         callbacks.append(_Progress(history, epochs, math.ceil(len(train) / update_freq)))
@@ -197,7 +199,8 @@ def run_epochs(
     if patience is not None:
         callbacks.append(_Patience(history, patience))
     try:
-        fit(trainer, train, {} if validate is None else {"valid": validate}, Loop(epochs, (update_freq,)), callbacks)
+        valid = {} if held is None else {"valid": lambda: _scores(trainer, held, monitor)}
+        fit(trainer, train, valid, Loop(epochs, (update_freq,)), callbacks)
     except KeyboardInterrupt:
         history.interrupted = True
         trainer.forget()
@@ -209,6 +212,26 @@ def run_epochs(
             UserWarning,
         )
     return history
+
+
+def _scores(trainer: Any, held: InMemory | Streamed, monitor: str | None) -> Scores:
+    """The columns of a validation."""
+    columns = trainer.objective.columns
+    found = trainer.evaluate_all(held.in_order(), ranking=monitor in RANKING)
+    return {name: value for name, value in found.items() if name in (*columns, *RANKING)}
+
+
+def check_feed(trainer: Any, feed: InMemory | Streamed) -> None:
+    """Check before the first update what each step would check; of a data set that is read as it goes, some of it."""
+    done = 0
+    for batch in feed.sample(CHECKED_AT_ONCE):
+        x = trainer.objective.rows(*batch, trainer.checked_input).x
+        place = not_finite(x)
+        if place is not None:
+            row, lead, sample = place
+            where = trainer.objective.where(done + row, lead, sample)
+            raise SignalError(f"{where} is {x[place]}", field="x")
+        done += len(x)
 
 
 def check_loop(callback: object, *, patience: object, **counts: object) -> None:

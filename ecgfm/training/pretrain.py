@@ -8,18 +8,17 @@ from ..errors import ConfigError, SignalError
 from ..model.model import Model
 from ..model.segments import zeros_under_mask
 from ..table import Table
-from ..validation import bool_array, is_one_of, real_array
+from ..validation import bool_array, real_array
 from .arguments import checked_seed
 from .feed import InMemory, is_source, open_source, streamed
 from .grouping import held_out
-from .history import check_loop, checked_monitor, run_epochs
-from .pretrain_trainer import PretrainingTrainer, numbered, paired
+from .history import check_feed, check_loop, checked_monitor, run_epochs
+from .objectives.contrastive import Contrastive
+from .objectives.pairs import numbered
+from .pretrain_trainer import PretrainingTrainer
 from .warned import warn
 
 __all__ = ["Pretrained", "pretrain"]
-
-MEANS = ("loss", "loss_0", "loss_1", "loss_2", "loss_3", "accuracy", "prob_perplexity", "code_perplexity", "temp")
-CHECKED_AT_ONCE = 64  # pairs
 
 
 @dataclass(eq=False)
@@ -124,18 +123,16 @@ def pretrain(
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     seed = checked_seed(seed)
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
-    monitor = checked_monitor(
-        monitor, patience, _known(settings), validates=held is not None, give="valid=(pairs, ids)"
-    )
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
+    known = trainer.objective.columns
+    monitor = checked_monitor(monitor, patience, known, validates=held is not None, give="valid=(pairs, ids)")
     for part in (train, held):
         if part is not None:
-            _check(trainer, part)
+            check_feed(trainer, part)
     history = run_epochs(
         trainer,
         train,
-        None if held is None else lambda: _validate(trainer, held),
-        MEANS,
+        held,
         epochs=epochs,
         update_freq=update_freq,
         monitor=monitor,
@@ -144,8 +141,9 @@ def pretrain(
         callback=callback,
     )
     weights = history.weights(trainer)
-    model = Model.from_state_dict(trainer.config, weights, kind="pretraining")
-    return Pretrained(model, history.table, history.best_epoch, trainer, weights, history.interrupted)
+    return Pretrained(
+        trainer.model_of(weights), history.table, history.best_epoch, trainer, weights, history.interrupted
+    )
 
 
 # ---- arguments --------------------------------------------------------------------------------------
@@ -172,16 +170,9 @@ def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
     train = open_source(pairs, pairs=True, training=True, seed=seed)
     held = None if valid is None else open_source(valid, pairs=True, training=False, seed=seed, field="valid")
     return (
-        streamed(train, batch_size, _taken, max_bad_segments),
-        None if held is None else streamed(held, batch_size, _taken),
+        streamed(train, batch_size, Contrastive.take, max_bad_segments),
+        None if held is None else streamed(held, batch_size, Contrastive.take),
     )
-
-
-def _taken(batch):
-    """(pairs, ids, padding_mask) of a batch of a data set."""
-    x, mask = batch.x, batch.padding_mask
-    mask = None if mask is None else mask.reshape(-1, 2, mask.shape[-1])
-    return x.reshape(-1, 2, *x.shape[1:]), batch.idx[::2], mask
 
 
 def _checked_pairs(pairs, ids, padding_mask, name):
@@ -210,31 +201,3 @@ def _split(train, valid, seed):
         return train, _checked_pairs(valid[0], *[*valid[1:], None, None][:2], "valid")
     chosen = held_out(train[1], valid, seed, "patients")
     return tuple(tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen))
-
-
-def _known(settings):
-    """What a validation gives."""
-    loss = settings.get("loss")
-    if is_one_of(loss, ("cmsc",)):
-        return MEANS[:1]
-    left_out = {"loss_3": is_one_of(loss, ("wav2vec2",)), "accuracy": settings.get("infonce") is False}
-    return tuple(name for name in MEANS[:-1] if not left_out.get(name))
-
-
-def _check(trainer, part):
-    """What each step would check of the signals, before the first one; of a data set that is read as it goes, some."""
-    done = 0
-    for batch in part.sample(CHECKED_AT_ONCE):
-        x, _, _, mask = paired(*batch)
-        x, _ = trainer.checked_input(x, mask)
-        if not np.isfinite(x).all():
-            row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
-            where = f"pairs[{done + row // 2}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
-            raise SignalError(f"{where} is {x[row, lead, sample]}", field="x")
-        done += len(x) // 2
-
-
-def _validate(trainer, held):
-    """Columns of a validation."""
-    found = trainer.evaluate_all(held.in_order())
-    return {name: found[name] for name in MEANS[:-1] if name in found}

@@ -10,7 +10,7 @@ from .._text import shown
 from ..errors import ConfigError
 from ..validation import is_finite
 
-__all__ = ["Fixed", "Step", "TriStage", "make_schedule"]
+__all__ = ["Fixed", "Step", "TriStage", "learning_rate", "make_schedule"]
 
 
 def _numbers(lr):
@@ -201,3 +201,14 @@ def make_schedule(value):
     if unknown:
         raise ConfigError(f"{name} has no such setting", field=f"lr_scheduler.{unknown[0]}")
     return kind(**settings)
+
+
+def learning_rate(schedule, updates, epoch):
+    """What a schedule gives, if it is a rate."""
+    try:
+        lr = float(schedule(updates, epoch))
+    except OverflowError:
+        lr = math.inf
+    if not (math.isfinite(lr) and lr >= 0):
+        raise ConfigError(f"it gives the learning rate {lr} after {updates} updates", field="schedule")
+    return lr

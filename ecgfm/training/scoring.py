@@ -43,7 +43,7 @@ def validate(
             mine.append(None)
         elif is_classifier:
             logits = trainer.logits(batch.x, batch.padding_mask)
-            mine.append((objective.sums(logits, batch.y, trainer._pos_weight), logits, batch.y))
+            mine.append((objective.sums(logits, batch.y, trainer.objective.pos_weight), logits, batch.y))
         else:
             ids = None if batch.segment is None else batch.idx
             mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))

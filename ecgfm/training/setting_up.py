@@ -12,10 +12,11 @@ from .._text import shown
 from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..errors import ConfigError, LabelError
+from ..metrics.challenge import ChallengeScore
 from ..model.model import caveat_of
 from ..ranks import Alone, Ranks
 from ..specs.blocks import conv_feature_layers
-from .objectives import ChallengeScore, Classification, Pretraining
+from .objectives import OBJECTIVES
 from .settings import Feeding, RunSettings, Start, Work
 from .trainer import Trainer
 
@@ -33,10 +34,10 @@ __all__ = [
 def make_objective(work: Work) -> Any:
     """What is trained for."""
     scoring = work.scoring
-    if not work.classifies:
-        return Pretraining(work.objective, scoring.log_keys)
     challenge = None if scoring.weights_file is None else ChallengeScore(scoring.weights_file)
-    return Classification(scoring.threshold, scoring.report_auc, challenge)
+    return OBJECTIVES[work.objective].reporting(
+        threshold=scoring.threshold, report_auc=scoring.report_auc, challenge=challenge, log_keys=scoring.log_keys
+    )
 
 
 def load_dataset(feeding: Feeding, subset: str, *, training: bool) -> Dataset:

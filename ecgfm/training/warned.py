@@ -6,13 +6,18 @@ from types import FrameType
 
 from ..errors import InputWarning
 
-__all__ = ["warn"]
+__all__ = ["level_of_user", "warn"]
+
+
+def level_of_user() -> int:
+    """The ``stacklevel`` that, where this is called, means the first line outside of this package."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ecgfm":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def warn(message: str, category: type[Warning] = InputWarning) -> None:
     """Warn, at the first line outside of this package that led here."""
-    frame: FrameType | None = sys._getframe()
-    level = 1
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ecgfm":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level_of_user())

@@ -11,7 +11,7 @@ from golden import VARIANT_TAGS, arrays, checkpoint, load_json
 import ecgfm
 from ecgfm.data.feed.order import batches, epoch_order
 from ecgfm.training.schedules import make_schedule
-from ecgfm.training.trainer import bce_sums
+from ecgfm.metrics.counts import bce_sums
 
 NO_DROPOUT = {"activation_dropout": 0.0}
 ATOL_ZERO = 1e-5  # of gradients that are 0 in exact arithmetic
@@ -198,14 +198,14 @@ def test_adam(shared, tiny, batch, case):
     (x, _), (y, _), _ = batch
     trainer = ecgfm.Trainer(tiny / "finetuned.pt", **NO_DROPOUT)
     name, size = "proj.weight", expected["w0"].size
-    values = trainer._core.arrays("parameters")[name].reshape(-1)[:size]
+    values = trainer.engine.core.arrays("parameters")[name].reshape(-1)[:size]
     values[:] = expected["w0"].ravel()
     for gradients, after in zip(expected["grads"], expected["weights"]):
-        trainer._core.accumulate(x[:1], y[:1])
-        for array in trainer._core.arrays("gradients").values():
+        trainer.engine.core.accumulate(x[:1], y[:1])
+        for array in trainer.engine.core.arrays("gradients").values():
             array[...] = 0
-        trainer._core.arrays("gradients")[name].reshape(-1)[:size] = gradients.ravel()
-        gnorm, applied = trainer._core.update(
+        trainer.engine.core.arrays("gradients")[name].reshape(-1)[:size] = gradients.ravel()
+        gnorm, applied = trainer.engine.core.update(
             settings["lr"], beta1, beta2, settings["adam_eps"], settings["weight_decay"], 1.0
         )
         assert applied and gnorm == pytest.approx(np.linalg.norm(gradients.astype(np.float64)), rel=1e-6)

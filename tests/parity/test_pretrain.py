@@ -44,7 +44,7 @@ def trainer_of(tiny, feature_grad_mult, changes=(), changed=(), **settings):
     config.pop("num_labels", None)
     trainer = ecgfm.Trainer(config | dict(changes), loss=LOSS, **settings)
     params |= dict(changed)
-    for name, values in trainer._core.arrays("parameters").items():
+    for name, values in trainer.engine.core.arrays("parameters").items():
         values[...] = params[name]
     return trainer
 
@@ -57,7 +57,7 @@ def given(data, prefix, **more):
 
 def codes_and_logits(trainer, monkeypatch):
     """What the kernel gives besides, of the last batch."""
-    seen, run = {}, trainer._core.pretrain
+    seen, run = {}, trainer.engine.core.pretrain
 
     class Core:
         def pretrain(self, *args, **kwargs):
@@ -67,8 +67,8 @@ def codes_and_logits(trainer, monkeypatch):
         def __getattr__(self, name):
             return getattr(inner, name)
 
-    inner = trainer._core
-    monkeypatch.setattr(trainer, "_core", Core())
+    inner = trainer.engine.core
+    monkeypatch.setattr(trainer.engine, "core", Core())
     return seen
 
 

@@ -374,7 +374,7 @@ def half(rank, communicator):
 
 if ranks.size > 1:
     trainer = half(ranks.rank, ranks)
-    ranks.sum(trainer._core.flat_gradients())
+    ranks.sum(trainer.engine.core.flat_gradients())
     if ranks.rank == 0:
         np.savez(folder + "/together.npz", **trainer.gradients())
 else:
@@ -414,7 +414,7 @@ parts = np.array_split(np.arange(8), ranks.size)[ranks.rank]
 if sys.argv[2] == "ids":
     trainer.accumulate(x[parts], ids[parts])
     places = sum(ranks.gather(trainer._sums["count"]))
-    trainer._core.flat_gradients()[:] /= places
+    trainer.engine.core.flat_gradients()[:] /= places
 else:
     trainer.accumulate(x[parts])
 if sys.argv[2] == "ids":
@@ -423,7 +423,7 @@ elif ranks.rank == 0:  # the others have no second batch
     trainer.accumulate(x[:3])
 else:
     trainer.accumulate_nothing()
-ranks.sum(trainer._core.flat_gradients())
+ranks.sum(trainer.engine.core.flat_gradients())
 if ranks.rank == 0:
     np.savez(f"{folder}/all{ranks.size}.npz", **trainer.gradients())
 """

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from golden import arrays, load_json
 
+from ecgfm.metrics.challenge import ChallengeScore
 from ecgfm.training.meters import Meters
-from ecgfm.training.objectives import ChallengeScore, Classification, Pretraining
+from ecgfm.training.objectives import OBJECTIVES
+
+CLASSIFICATION = OBJECTIVES["binary_cross_entropy_with_logits"]
 
 pytest.importorskip("sklearn", reason="needs the extra [train]")
 
@@ -26,7 +29,9 @@ def test_metrics_of_the_original(shared, case):
     found = arrays(shared / "golden/masks.npz", "metrics/")
     cfg, expected = recorded[case]["cfg"], recorded[case]["train_loop_validation"]
     weights = np.array(cfg["pos_weight"], np.float32) if "pos_weight" in cfg else None
-    stats, rows = stats_of(Classification(cfg.get("threshold", 0.5)), found["logits"], found["labels"], weights)
+    stats, rows = stats_of(
+        CLASSIFICATION.reporting(threshold=cfg.get("threshold", 0.5)), found["logits"], found["labels"], weights
+    )
     for name, value in expected.items():
         assert stats[name] == pytest.approx(value, abs=1e-6 if name != "f1" else 1e-4), name
     each = recorded["metrics_sklearn_per_class"]
@@ -39,7 +44,7 @@ def test_one_class_is_left_out_of_means():
     rng = np.random.default_rng(0)
     logits, y = rng.standard_normal((40, 3)), (rng.random((40, 3)) < 0.5).astype(np.float32)
     y[:, 1] = 0
-    stats, rows = stats_of(Classification(), logits, y)
+    stats, rows = stats_of(CLASSIFICATION.reporting(), logits, y)
     assert math.isnan(rows[1][2]) and math.isnan(rows[1][3])  # of a label: ours
     assert stats["auroc_macro"] == pytest.approx((rows[0][2] + rows[2][2]) / 2)
     assert stats["auprc_macro"] == pytest.approx((rows[0][3] + rows[2][3]) / 2)
@@ -48,7 +53,7 @@ def test_one_class_is_left_out_of_means():
 def test_one_class_alone_is_as_in_the_original():
     logits = np.random.default_rng(0).standard_normal((40, 1))
     for value in (0, 1):
-        stats, rows = stats_of(Classification(), logits, np.full((40, 1), value, np.float32))
+        stats, rows = stats_of(CLASSIFICATION.reporting(), logits, np.full((40, 1), value, np.float32))
         assert math.isnan(stats["auroc"]) and stats["auprc"] == value  # the original's columns
         assert math.isnan(stats["auroc_macro"]) and math.isnan(stats["auprc_macro"]) and math.isnan(rows[0][3])
 
@@ -58,7 +63,7 @@ def test_the_score_of_the_challenge(tmp_path):
     truth = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]], bool)
     predicted = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]], bool)
     challenge = ChallengeScore(tmp_path / "weights.csv")
-    objective = Classification(challenge=challenge)
+    objective = CLASSIFICATION.reporting(challenge=challenge)
     logits = np.where(predicted, 3.0, -3.0)
     stats, _ = stats_of(objective, logits, truth.astype(np.float32), batch=3)
     assert stats["cinc_score"] == pytest.approx((1.7 - 1.05) / (3.4 - 1.05), abs=1e-5)
@@ -67,14 +72,14 @@ def test_the_score_of_the_challenge(tmp_path):
 
 
 def test_means_of_pretraining():
-    objective, meters = Pretraining("wav2vec2_with_cmsc"), Meters()
+    objective, meters = OBJECTIVES["wav2vec2_with_cmsc"].reporting(), Meters()
     for size, value in ((10, 1.0), (30, 3.0)):
         result = dict.fromkeys(("loss", "loss_0", "loss_1", "loss_2", "loss_3"), value)
         result |= {"sample_size": size, "nsignals": size / 5, "accuracy": value / 10}
         objective.log(meters.log, result | dict.fromkeys(("prob_perplexity", "code_perplexity", "temp"), value))
     shown = objective.shown(meters)
     assert shown["loss"] == 2.5 and shown["accuracy"] == 0.25 and shown["temp"] == 2 and shown["nsignals"] == 4
-    assert Pretraining("cmsc").train_columns == ("loss", "nsignals")
+    assert OBJECTIVES["cmsc"].reporting().train_columns == ("loss", "nsignals")
 
 
 def test_meters_take_only_what_they_gave():

@@ -147,7 +147,7 @@ def test_other_masks_are_noticed(model, data):
     def found(masks):
         trainer.accumulate(x, y, noise=masks)
         values = gradients(trainer)["proj.weight"]
-        trainer._core.forget()
+        trainer.engine.core.forget()
         return values.tobytes()
 
     same = found(masks)
@@ -196,7 +196,7 @@ def test_another_key_is_other_noise(model, data, change):
     first.accumulate(x[:1], y[:1])
     expected = gradients(first)["proj.weight"]
     if change == "row":
-        second._core.accumulate(x[:1], y[:1], seed=1, first_row=1)
+        second.engine.core.accumulate(x[:1], y[:1], seed=1, first_row=1)
     else:
         second.accumulate(x[:1], y[:1])
     assert not np.array_equal(gradients(second)["proj.weight"], expected)

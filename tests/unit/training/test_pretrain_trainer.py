@@ -48,7 +48,11 @@ def noise_of(count=P, seed=0, masked=20):
 
 
 def test_which_trainer_is_made():
-    assert type(trainer()) is PretrainingTrainer and type(trainer("cmsc")) is PretrainingTrainer
+    """One class; the old name is another default of the loss, and whatever pretrains is an instance of it."""
+    assert type(trainer()) is ecgfm.Trainer and isinstance(trainer("cmsc"), PretrainingTrainer)
+    assert PretrainingTrainer(CONFIG).loss == LOSS
+    model = ecgfm.Model.from_state_dict(weights.SMALL, weights.weights(weights.parameters(weights.SMALL)))
+    assert not isinstance(ecgfm.Trainer(model), PretrainingTrainer)
     with pytest.raises(ecgfm.ConfigError, match="wav2vec2_with_cmsc"):
         ecgfm.Trainer(CONFIG, loss="mse")
     with pytest.raises(ecgfm.ConfigError, match="Model"):
@@ -130,8 +134,8 @@ def test_padding():
 def test_given_noise_is_what_counts():
     x, noise = pairs(), noise_of()
     one, other = trainer(seed=1, **NO_DROPOUT), trainer(seed=2, **NO_DROPOUT)
-    other._core.arrays("parameters")
-    for name, values in other._core.arrays("parameters").items():
+    other.engine.core.arrays("parameters")
+    for name, values in other.engine.core.arrays("parameters").items():
         values[...] = one.state_dict()[name]
     one.accumulate(x, noise=noise)
     other.accumulate(x, noise=noise)
@@ -147,7 +151,7 @@ def test_drawn_noise_is_that_of_the_rules():
         source, rows = draws.Source(seed, update), range(2 * P)
         steps = draws.time_masks(source, rows, T)
         masked = int(steps[0].sum())
-        kept = draws.perturb(source, rows, np.ones((2 * P, 12, 4), np.float32), one._perturb)[:, :, 0] > 0
+        kept = draws.perturb(source, rows, np.ones((2 * P, 12, 4), np.float32), one.objective.augment)[:, :, 0] > 0
         noise = {
             "lead_kept": kept,
             "mask_indices": steps,
@@ -167,7 +171,7 @@ def test_the_same_noise_on_one_and_two_threads():
         for threads in (1, 2):
             ecgfm.set_num_threads(threads)
             t = trainer(codebook_negatives=3, mask_channel_prob=0.3, dropout_features=0.2)
-            given, run = {}, t._core
+            given, run = {}, t.engine.core
 
             class Spy:
                 def pretrain(self, x, steps, negatives, settings, **rest):
@@ -177,7 +181,7 @@ def test_the_same_noise_on_one_and_two_threads():
                 def __getattr__(self, name):
                     return getattr(run, name)
 
-            t._core = Spy()
+            t.engine.core = Spy()
             row = t.step(pairs())
             arrays = {name: values for name, values in given.items() if isinstance(values, np.ndarray)}
             seen.append((arrays, row, copy(t.state_dict())))
@@ -208,7 +212,7 @@ def test_validation_repeats_itself_and_trains_nothing():
     before = copy(t.state_dict())
     first = t.evaluate(x)
     t.step(x)
-    for name, values in t._core.arrays("parameters").items():
+    for name, values in t.engine.core.arrays("parameters").items():
         values[...] = before[name]
     again = t.evaluate(x)
     assert {**again, "temp": 0} == {**first, "temp": 0} and t.num_updates == 1

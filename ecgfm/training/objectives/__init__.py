@@ -1,0 +1,11 @@
+"""What a training is for, a file each: the loss, its settings, batches, noise and reports."""
+
+from .base import Objective, Rows
+from .classification import BinaryCrossEntropy
+from .contrastive import CMSC, WCR, Wav2Vec2
+from .reports import Classification, Losses, Report
+
+__all__ = ["OBJECTIVES", "Classification", "Losses", "Objective", "Report", "Rows"]
+
+#: Name of a loss -> its objective. This is the one place where they are listed.
+OBJECTIVES: dict[str, type[Objective]] = {each.loss: each for each in (BinaryCrossEntropy, WCR, Wav2Vec2, CMSC)}

@@ -1,0 +1,225 @@
+"""What a training is for: what its batches hold, what the kernels compute of them, and which numbers come out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import SignalError
+from ...metrics.challenge import ChallengeScore
+from ...ranks import Alone, Ranks
+from ...specs.architecture import Architecture
+from ...validation import Settings
+from ..engine import Engine, Key
+from ..start import Start
+from .reports import LOG_KEYS, Losses, Report
+
+__all__ = ["Objective", "Rows", "Sums"]
+
+Sums = dict[str, Any]
+Weights = dict[str, NDArray[np.float32]]
+#: Segments and padding mask -> (B, L, N) float32, and the samples of each row that are not padding, or None.
+Checked = Callable[[Any, Any], tuple[NDArray[np.float32], "NDArray[np.int64] | None"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A batch that was checked.
+
+    Attributes
+    ----------
+    x : ndarray
+        (B, L, N) float32.
+    valid : ndarray or None
+        (B,) samples of each row that are not padding.
+    more : dict
+        What the objective needs of each row beside its signal.
+    """
+
+    x: NDArray[np.float32]
+    valid: NDArray[np.int64] | None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Objective(ABC):
+    """A loss, with all that depends on it.
+
+    A new one is a subclass in a file of this folder and an entry in `OBJECTIVES`; its head is the kernels'.
+
+    Attributes
+    ----------
+    loss : str
+        Its name, which `Trainer` takes.
+    kind : {"classifier", "pretraining"}
+        Of the network: which heads it has.
+    head : str
+        The method of the kernels' trainer.
+    criterion : str
+        The class of the original, which is named in checkpoints.
+    columns : tuple of str
+        What is reported of an epoch and of a validation; losses are better when they are smaller, all else when larger.
+    averaged : tuple of str
+        What is reported of an epoch beside them.
+    optimizer : mapping
+        Where the defaults of Adam differ from those of finetuning.
+    settings : Settings
+    config : dict
+        The architecture, known once the objective was `begun`.
+    labels, labels_source, num_labels
+        Of the outputs; an objective without outputs has 0.
+    """
+
+    loss: ClassVar[str]
+    kind: ClassVar[str]
+    head: ClassVar[str]
+    criterion: ClassVar[str]
+    optimizer: ClassVar[Mapping[str, Any]] = {}
+    columns: tuple[str, ...] = ("loss",)
+    averaged: tuple[str, ...] = ()
+    settings: Settings
+    architecture: Architecture
+
+    labels: tuple[str, ...] | None = None
+    labels_source: str | None = None
+    num_labels = 0
+
+    def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:
+        self.seed, self.ranks = seed, ranks
+
+    # ---- what is trained ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self, start: Start) -> Mapping[str, Any]:
+        """Take what there is to start from; the configuration of the network."""
+
+    def options(self) -> dict[str, Any]:
+        """What the kernels are told when the network is made: rates of dropout, and what is trained."""
+        return {name: value for name, value in asdict(self.settings).items() if isinstance(value, float)}
+
+    @abstractmethod
+    def fill(self, values: Weights, start: Start) -> None:
+        """Fill the weights."""
+
+    def head_only(self, updates: int) -> bool:
+        """Whether the next update trains the output layer alone."""
+        return False
+
+    # ---- a batch ------------------------------------------------------------------------------------
+
+    @staticmethod
+    @abstractmethod
+    def take(batch: Any) -> tuple[Any, Any, Any]:
+        """What `Trainer.accumulate` takes of a `ecgfm.data.Batch`."""
+
+    @abstractmethod
+    def rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
+        """A batch as a user gives it, checked.
+
+        Raises
+        ------
+        SignalError, LabelError
+        """
+
+    def where(self, row: int, lead: int, sample: int) -> str:
+        """What to call a value of the rows that a user gave."""
+        return f"x[{row}, {lead}, {sample}] (segment, lead, sample)"
+
+    def accumulated_rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
+        """The same for a batch that all ranks accumulate together."""
+        return self.rows(x, y, padding_mask, checked)
+
+    def nothing(self) -> None:
+        """What a rank without a batch does while the others accumulate one."""
+        return
+
+    @abstractmethod
+    def sums(
+        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
+    ) -> Sums:
+        """The sums of a batch; in training its gradients are added.
+
+        Parameters
+        ----------
+        engine : Engine
+        rows : Rows
+        key : Key
+            For noise that is drawn.
+        updates : int
+            Updates that were applied.
+        noise : dict, optional
+            Arrays instead of drawn ones.
+        validation : bool
+            Whether nothing is trained: then there is no dropout.
+        """
+
+    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key], updates: int) -> Sums:
+        """The sums of a whole validation; `key` is a function of the number of a batch's first row."""
+        total: Sums = {}
+        done = 0
+        for rows in batches:
+            found = self.sums(engine, rows, key(done), updates, validation=True)
+            total = added(total, found)
+            done += len(rows)
+        return total
+
+    @abstractmethod
+    def report(self, sums: Sums) -> dict[str, Any]:
+        """What is said of the sums of an update or a validation."""
+
+    def ranking(self, sums: Sums) -> dict[str, float]:
+        """What is said beside it of the order in which outputs put segments, for objectives with outputs."""
+        return {}
+
+    @classmethod
+    def reporting(
+        cls,
+        *,
+        threshold: float = 0.5,
+        report_auc: bool = True,
+        challenge: ChallengeScore | None = None,
+        log_keys: Sequence[str] = tuple(LOG_KEYS),
+    ) -> Report:
+        """What a run reports of it.
+
+        Parameters
+        ----------
+        threshold, report_auc, challenge
+            Of outputs.
+        log_keys : sequence of str
+            Of pretraining: means to report beside the losses.
+        """
+        return Losses(cls.criterion)
+
+    # ---- what is kept -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def saved(self) -> dict[str, Any]:
+        """What `ecgfm.checkpoint.save` is told beside the weights."""
+
+
+def added(total: Sums | None, more: Sums) -> Sums:
+    """The sum of both."""
+    return {name: value + (total or {}).get(name, 0) for name, value in more.items()}
+
+
+def check_finite(x: NDArray[np.float32]) -> None:
+    """Raise SignalError if a value is not finite."""
+    place = not_finite(x)
+    if place is not None:
+        raise SignalError(f"x[{', '.join(map(str, place))}] (segment, lead, sample) is {x[place]}", field="x")
+
+
+def not_finite(x: NDArray[np.float32]) -> tuple[int, int, int] | None:
+    """Row, lead and sample of the first value that is not finite, or None."""
+    if np.isfinite(x).all():
+        return None
+    row, lead, sample = map(int, np.argwhere(~np.isfinite(x))[0])
+    return row, lead, sample

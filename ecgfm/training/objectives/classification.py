@@ -1,0 +1,212 @@
+"""Finetuning a classifier: binary cross entropy of each label with its logit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...checkpoint.labels import check_labels, read_label_file
+from ...errors import ConfigError, LabelError
+from ...metrics.challenge import ChallengeScore
+from ...metrics.counts import bce_sums, loss_and_shares
+from ...metrics.ranking import ranking
+from ...model.model import Output
+from ...ranks import Alone, Ranks
+from ...specs.architecture import Architecture, architecture_keys
+from ...validation import Whole, checked, real_array
+from ..engine import Engine, Key
+from ..head import about, fill, kept_rows
+from ..labelling import read_labels
+from ..noise.batch import dropout_masks, taken_apart
+from ..settings import Finetuning
+from ..start import Start
+from ..warned import warn
+from .base import Checked, Objective, Rows, Sums, Weights
+from .reports import Classification
+
+__all__ = ["RANKING", "BinaryCrossEntropy"]
+
+#: What a validation gives beside the columns: the first two over all cells together, as in the original.
+RANKING = ("auroc", "auprc", "auroc_macro", "auprc_macro")
+
+
+class BinaryCrossEntropy(Objective):
+    """Summed over all cells; gradients are divided by the number of cells of all batches of an update."""
+
+    loss = "binary_cross_entropy_with_logits"
+    kind = "classifier"
+    head = "accumulate"
+    criterion = "BinaryCrossEntropyWithLogitsCriterion"
+    columns = ("loss", "accuracy", "em_accuracy", "precision", "recall")
+    settings: Finetuning
+
+    def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:
+        super().__init__(given, seed, ranks)
+        rest = dict(given)
+        self._wanted = rest.pop("num_labels", None), rest.pop("labels", None)
+        self._given_weight = rest.pop("pos_weight", None)
+        self.settings = Finetuning.of(rest)
+        self.pos_weight: NDArray[np.float32] | None = None
+        self.kept_rows: list[int | None] = []
+
+    # ---- what is trained ----------------------------------------------------------------------------
+
+    def begin(self, start: Start) -> Mapping[str, Any]:
+        if start.kind is None:
+            raise ConfigError("a dict is neither a Model nor a path", field="model")
+        self._name_outputs(start, *self._wanted)
+        keys = [name for name in architecture_keys("classifier") if name in start.config]
+        config = {name: start.config[name] for name in keys} | {"num_labels": self.num_labels}
+        self.architecture = Architecture.of_config(config)
+        if self._given_weight is not None:
+            self.pos_weight = self._checked_pos_weight(self._given_weight)
+        return dict(start.config) | {"num_labels": self.num_labels}
+
+    def _name_outputs(self, start: Start, num_labels: Any, labels: Any) -> None:
+        """Names and number of the outputs, and which rows of the output layer are kept."""
+        found = int(start.config["num_labels"]) if start.kind == "classifier" else None
+        if isinstance(labels, (str, os.PathLike)):
+            labels = read_label_file(labels)
+        if labels is not None and num_labels is None:
+            num_labels = len(check_labels(labels, len(labels) if hasattr(labels, "__len__") else 0))
+        if num_labels is None and found is None:
+            raise ConfigError(
+                "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
+            )
+        count = found if num_labels is None else checked(num_labels, Whole(), "num_labels")
+        if labels is not None:
+            self.labels, self.labels_source = check_labels(labels, count), "the caller"
+        elif start.labels and count == found:
+            self.labels, self.labels_source = tuple(start.labels), start.labels_source
+        self.num_labels = count
+        self.kept_rows = kept_rows(start.labels, self.labels, count, found, labels is not None)
+        self._found = found
+
+    def fill(self, values: Weights, start: Start) -> None:
+        if self._found is not None and None in self.kept_rows and self.ranks.rank == 0:
+            warn(about(self.kept_rows, self.labels, self._found, start.labels))
+        for name, tensor in values.items():
+            if name.startswith("proj."):
+                fill(tensor, name, self.seed, self.kept_rows, start.tensor)
+            else:
+                start.copy(tensor, name.removeprefix("encoder."))
+
+    def head_only(self, updates: int) -> bool:
+        return updates < self.settings.freeze_finetune_updates
+
+    def _label(self, index: int) -> str:
+        return self.labels[index] if self.labels else f"label {index}"
+
+    def _checked_pos_weight(self, pos_weight: ArrayLike) -> NDArray[np.float32]:
+        weights = real_array(pos_weight, "pos_weight", LabelError)
+        if weights.shape != (self.num_labels,):
+            raise LabelError(f"the shape {weights.shape} is not ({self.num_labels},)", field="pos_weight")
+        with np.errstate(over="ignore"):
+            weights = np.require(weights, np.float32, ["C", "ALIGNED"])
+        bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+        if bad.size:
+            label = self._label(int(bad[0]))
+            raise LabelError(f"the weight of {label} is {weights[bad[0]]}", field="pos_weight")
+        return weights
+
+    # ---- a batch ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def take(batch: Any) -> tuple[Any, Any, Any]:
+        return batch.x, batch.y, batch.padding_mask
+
+    def rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
+        x, valid = checked(x, padding_mask)
+        return Rows(x, valid, {"y": self.checked_labels(y, len(x))})
+
+    def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
+        """Labels (rows, Y) as contiguous float32.
+
+        Raises
+        ------
+        LabelError
+            If the shape differs, or a value does not lie from 0 to 1.
+        """
+        if y is None:
+            raise LabelError("there are no labels", field="y", remedy="Give (segments, labels)")
+        if hasattr(y, "columns"):
+            y = self._in_order(y)
+        y = real_array(y, "y", LabelError, booleans=True)
+        if y.shape != (rows, self.num_labels):
+            raise LabelError(f"the shape {y.shape} is not {(rows, self.num_labels)}: (segments, labels)", field="y")
+        with np.errstate(over="ignore"):
+            y = np.require(y, np.float32, ["C", "ALIGNED"])
+        bad = np.argwhere(~((y >= 0) & (y <= 1)))
+        if bad.size:
+            row, column = map(int, bad[0])
+            raise LabelError(f"row {row}, {self._label(column)}: {y[row, column]} is not from 0 to 1", field="y")
+        found: NDArray[np.float32] = y
+        return found
+
+    def _in_order(self, y: Any) -> NDArray[Any]:
+        """The values of a table with a column per label, in the order of the outputs."""
+        found = read_labels(y)
+        if self.labels and found.names and set(found.names) != set(self.labels):
+            odd = next(iter(set(found.names) ^ set(self.labels)))
+            raise LabelError(f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y")
+        values: NDArray[Any] = found.arranged(self.labels)
+        return values
+
+    def sums(
+        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
+    ) -> Sums:
+        if validation:
+            if noise is not None:
+                raise ConfigError("there is no noise in a validation", field="noise")
+            return self.summed(engine, [rows], lambda first: key, updates)
+        _, given = taken_apart(noise)
+        batch, _, samples = rows.x.shape
+        return engine.forward_backward(
+            self.head,
+            {
+                "x": rows.x,
+                "y": rows.more["y"],
+                "valid": rows.valid,
+                "pos_weight": self.pos_weight,
+                "head_only": self.head_only(updates),
+                "noise": None if noise is None else dropout_masks(given, self.architecture, batch, samples, final=True),
+            },
+            key,
+        )
+
+    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key], updates: int) -> Sums:
+        logits, y = [], []
+        for rows in batches:
+            logits.append(engine.logits(rows.x, rows.valid))
+            y.append(rows.more["y"])
+        made = np.concatenate(logits), np.concatenate(y)
+        return bce_sums(*made, self.pos_weight) | {"logits": made[0], "y": made[1]}
+
+    def report(self, sums: Sums) -> dict[str, Any]:
+        return loss_and_shares(sums)
+
+    def ranking(self, sums: Sums) -> dict[str, float]:
+        logits, y = sums["logits"], sums["y"]
+        (*_, macro, micro) = ranking(y > 0.5, Output(logits, None, None).probabilities).T
+        return {name: float(value) for name, value in zip(RANKING, (*micro, *macro))}
+
+    @classmethod
+    def reporting(
+        cls,
+        *,
+        threshold: float = 0.5,
+        report_auc: bool = True,
+        challenge: ChallengeScore | None = None,
+        log_keys: Sequence[str] = (),
+    ) -> Classification:
+        return Classification(cls.criterion, threshold, report_auc, challenge)
+
+    # ---- what is kept -------------------------------------------------------------------------------
+
+    def saved(self) -> dict[str, Any]:
+        assumed = "assumed" in (self.labels_source or "")
+        return {"labels": None if assumed else self.labels}

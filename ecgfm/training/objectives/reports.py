@@ -1,0 +1,153 @@
+"""Which numbers a run reports of an update and of a validation, under fairseq-signals' names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics.challenge import ChallengeScore
+from ...metrics.counts import COUNTS, bce_sums, cut_of, f1, shares
+from ...metrics.ranking import ranking
+
+__all__ = ["LOG_KEYS", "Classification", "Losses", "Report"]
+
+#: What pretraining can report beside its losses, and to how many digits.
+LOG_KEYS = {"prob_perplexity": 3, "code_perplexity": 3, "temp": 3}
+#: Counts a value: ``log(name, value, weight, digits)``.
+Log = Callable[..., None]
+
+
+class Report:
+    """What is reported of an objective.
+
+    Attributes
+    ----------
+    criterion : str
+        The class of the original.
+    train_columns, valid_columns : tuple of str
+    needs_logits : bool
+        Whether what the kernel counts in training is not what is to be reported.
+    """
+
+    needs_logits = False
+    train_columns: tuple[str, ...]
+    valid_columns: tuple[str, ...]
+
+    def __init__(self, criterion: str) -> None:
+        self.criterion = criterion
+
+    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
+        """Count the sums of an update or a batch."""
+        raise NotImplementedError
+
+    def shown(self, meters: Any) -> dict[str, float]:
+        """The numbers of a line of the log, rounded."""
+        raise NotImplementedError
+
+
+class Classification(Report):
+    """Of labels and logits."""
+
+    train_columns = ("loss", "nsignals", "accuracy", "em_accuracy", "precision", "recall")
+    valid_columns = (*train_columns, "f1", "auroc", "auprc")
+
+    def __init__(
+        self, criterion: str, threshold: float = 0.5, report_auc: bool = True, challenge: ChallengeScore | None = None
+    ) -> None:
+        super().__init__(criterion)
+        self.threshold, self.report_auc, self.challenge = threshold, report_auc, challenge
+        if challenge is not None:
+            self.train_columns = (*self.train_columns, "cinc_score")
+            self.valid_columns = (*self.train_columns, "f1", "auroc", "auprc")
+        self.needs_logits = threshold != 0.5 or challenge is not None
+
+    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
+        size = sums["count"]
+        log("loss", sums["loss"] / size / math.log(2) if size else 0.0, size, 3)
+        log("nsignals", sums["rows"], 1)
+        for name in (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS)):
+            log(f"_{name}", sums[name], 1)
+
+    def shown(self, meters: Any) -> dict[str, float]:
+        found = shares({name: meters.sum(f"_{name}") for name in COUNTS})
+        if self.challenge is not None:
+            found["cinc_score"] = self.challenge.score({name: meters.sum(f"_{name}") for name in self.challenge.COUNTS})
+        means = {name: _mean(meters, name) for name in ("loss", "nsignals")}
+        return means | {name: value if math.isnan(value) else round(value, 5) for name, value in found.items()}
+
+    def sums(self, logits: NDArray[Any], y: NDArray[Any], pos_weight: NDArray[Any] | None = None) -> dict[str, float]:
+        """The sums of a batch."""
+        found = bce_sums(logits, y, pos_weight, threshold=self.threshold)
+        if self.challenge is not None:
+            found |= self.challenge.sums(logits > cut_of(self.threshold), np.asarray(y) > 0.5)
+        return found
+
+    def ranking(
+        self, stats: Mapping[str, float], logits: NDArray[Any], y: NDArray[Any], labels: Sequence[str] | None
+    ) -> tuple[dict[str, float], list[tuple[Any, ...]]]:
+        """F1, AUROC and AUPRC of a whole subset.
+
+        ``auroc`` and ``auprc`` are over all cells as one problem (micro), whatever the original calls them; with one
+        class alone ``auroc`` is NaN and ``auprc`` 0 or 1, as the original has it. What is ours is NaN for one class:
+        the values of a label, and the means over labels with both classes, which have ``_macro`` in their names.
+
+        Returns
+        -------
+        stats : dict
+            With ``f1``, ``auroc``, ``auprc``, ``auroc_macro``, ``auprc_macro``.
+        rows : list of (str, int, float, float)
+            Name, positives, AUROC and average precision of each label.
+        """
+        stats = stats | {"f1": f1(stats["precision"], stats["recall"])}
+        if not self.report_auc:
+            return dict(stats), []
+        with np.errstate(over="ignore"):
+            scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
+        truth = y > 0.5
+        *each, macro, micro = ranking(truth, scores, one_class="share").T.tolist()
+        stats |= dict(zip(("auroc", "auprc", "auroc_macro", "auprc_macro"), (*micro, *macro)))
+        names = labels or [f"label_{i}" for i in range(len(each))]
+        return stats, [(name, int(count), *values) for name, count, values in zip(names, truth.sum(axis=0), each)]
+
+
+class Losses(Report):
+    """Of losses and means.
+
+    Parameters
+    ----------
+    criterion : str
+    parts : int
+        Parts of the loss.
+    accuracy : bool
+        Whether there is an accuracy.
+    means : sequence of str
+        Of `LOG_KEYS`.
+    """
+
+    def __init__(self, criterion: str, parts: int = 0, accuracy: bool = False, means: Sequence[str] = ()) -> None:
+        super().__init__(criterion)
+        self._parts, self._means = tuple(f"loss_{i}" for i in range(parts)), tuple(means)
+        self.train_columns = ("loss", *self._parts, *("accuracy",) * accuracy, "nsignals", *self._means)
+        self.valid_columns = self.train_columns
+
+    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
+        size = sums["sample_size"]
+        for name in ("loss", *self._parts):
+            log(name, sums[name], size, 3)
+        log("nsignals", sums["nsignals"], 1)
+        if "accuracy" in self.train_columns and not math.isnan(sums.get("accuracy", math.nan)):
+            log("accuracy", sums["accuracy"], size, 5)
+        for name in self._means:
+            log(name, sums[name], 1, LOG_KEYS.get(name))
+
+    def shown(self, meters: Any) -> dict[str, float]:
+        return {name: _mean(meters, name) for name in self.train_columns}
+
+
+def _mean(meters: Any, name: str) -> float:
+    value = meters.mean(name)
+    return math.nan if value is None else value
