@@ -121,11 +121,11 @@ class Number(Rule):
         return f"a number {limits}" if limits else "a finite number"
 
     def _limits(self) -> str:
-        start = f"from {self.at_least}" if self.at_least is not None else ""
-        start = f"above {self.above}" if self.above is not None else start
+        start = f"from {self.at_least:g}" if self.at_least is not None else ""
+        start = f"above {self.above:g}" if self.above is not None else start
         if self.at_most is None and self.below is None:
             return start + (" up" if self.at_least is not None and self.above is None else "")
-        end = f"below {self.below}" if self.below is not None else f"{self.at_most}"
+        end = f"below {self.below:g}" if self.below is not None else f"{self.at_most:g}"
         if start.startswith("from"):
             return f"{start} to {end}"
         end = end if self.below is not None else f"at most {end}"

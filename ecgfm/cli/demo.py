@@ -15,7 +15,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from .._text import printable
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
+from ..validation import Seed, Whole, checked
 from .common import caveats, check_out
 from .predict import NOT_CLINICAL
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _MAX_RECORDS = 10_000
-_MAX_SEED = 1 << 63
 _NEW_SEEDS = 100_000
 _ACROSS, _SHOWN = 6, 60  # recordings beside each other, and in all
 _DURATION_S = 10.0
@@ -50,10 +50,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from .. import load, predict
 
-    if not 1 <= args.records <= _MAX_RECORDS:
-        raise ConfigError(f"{args.records} is not from 1 to {_MAX_RECORDS}", field="--records")
-    if args.seed is not None and not 0 <= args.seed < _MAX_SEED:
-        raise ConfigError(f"{args.seed} is negative or too large", field="--seed")
+    checked(args.records, Whole(1, _MAX_RECORDS), "--records")
+    checked(args.seed, Seed(bits=63, none=True), "--seed")
     seed = secrets.randbelow(_NEW_SEEDS) if args.seed is None else args.seed
     if args.plot is not None:
         _check_plot(args.plot)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..signal.checks import MAX_RATE
+from ..validation import Number, checked
 from .simulation.disturbance import disturb, faults
 from .simulation.patient import (
     EARLY,
@@ -18,7 +19,6 @@ from .simulation.patient import (
     SLOW,
     SimulatedPatient,
     checked_length,
-    checked_number,
 )
 from .simulation.rhythm import MARGIN_S, atrial_fibrillation, paced, sinus, sinus_intervals
 
@@ -83,11 +83,11 @@ def simulate(
     """
     samples = checked_length(duration_s, sampling_rate)
     if heart_rate is not None:
-        checked_number("heart_rate", heart_rate, 20, 250)
-    checked_number("variability", variability, 0, 0.3)
-    checked_number("mains_hz", mains_hz, 0, MAX_RATE)
+        checked(heart_rate, Number(20, at_most=250), "heart_rate")
+    checked(variability, Number(0, at_most=0.3), "variability")
+    checked(mains_hz, Number(0, at_most=MAX_RATE), "mains_hz")
     for name, value in (("noise_mv", noise_mv), ("wander_mv", wander_mv), ("mains_mv", mains_mv)):
-        checked_number(name, value, 0, 100)
+        checked(value, Number(0, at_most=100), name)
     patient = SimulatedPatient(seed, labels, spread=0.0, axis_deg=axis_deg, amplitude=amplitude)
     has = set(patient.labels)
     if heart_rate is None:

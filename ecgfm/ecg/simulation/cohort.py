@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import ConfigError
 from ...signal.leads import LEADS
 from ...storage.atomic import replacing, write_text
+from ...validation import Seed, Whole, checked
 from ..prepare import SAMPLING_RATE, prepare
 from ..record import Record
 from .patient import LABELS, SimulatedPatient, checked_labels, checked_length
@@ -142,9 +143,7 @@ def simulate_cohort(patients, recordings=1, duration_s=5.0, sampling_rate=float(
     >>> x, row = cohort.prepared()
     >>> ecgfm.finetune(model, x, cohort.y[row])
     """
-    for name, value in (("patients", patients), ("recordings", recordings)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{value!r} is not an integer from 1 up", field=name)
+    patients, recordings = checked(patients, Whole(1), "patients"), checked(recordings, Whole(1), "recordings")
     samples = checked_length(duration_s, sampling_rate)
     if patients * recordings * len(LEADS) * samples > _MAX_VALUES:
         raise ConfigError("too many signals for one array", field="patients", remedy="Make several cohorts")
@@ -168,9 +167,8 @@ def simulate_cohort(patients, recordings=1, duration_s=5.0, sampling_rate=float(
 
 def patient_seeds(seed, patients):
     """Seeds of the patients of a cohort, a list of int."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ConfigError(f"{seed!r} is not an integer from 0 up", field="seed")
-    return np.random.default_rng([int(seed), 2]).integers(0, 1 << 62, patients).tolist()
+    seed = checked(seed, Seed(bits=128), "seed")
+    return np.random.default_rng([seed, 2]).integers(0, 1 << 62, patients).tolist()
 
 
 def write_wfdb(record, path, comments=()):

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...errors import ConfigError, LabelError
+from ...errors import LabelError
 from ...signal.checks import MAX_RATE, MIN_RATE
 from ...signal.leads import LEADS
+from ...validation import Number, Seed, checked
 from ..record import Record
 from .disturbance import disturb, faults
 from .heart import Draw, Heart
 from .rhythm import MARGIN_S, Beats, atrial_fibrillation, fibrillation_waves, paced, sinus, sinus_intervals
 
-__all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels", "checked_number"]
+__all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels"]
 
 #: What can be simulated, named and ordered as the outputs of the published model.
 LABELS = (
@@ -29,6 +30,7 @@ LABELS = (
 )
 POOR, SINUS, EARLY, FAST, FIBRILLATION, SLOW, LONG_PR, RIGHT, LEFT, PACEMAKER = LABELS
 FAST_RATE, SLOW_RATE = 100.0, 60.0  # beats a minute
+SEED = Seed(bits=63)
 _STEP_MV = 2.0**-10  # of the simulated converter; a power of two makes sums and halves of leads exact in float32
 _LIMIT_MV = 10.0
 _MAX_SAMPLES = 1 << 27
@@ -100,10 +102,10 @@ class SimulatedPatient:
     """
 
     def __init__(self, seed, labels=None, *, spread=1.0, axis_deg=0.0, amplitude=1.0):
-        self.seed = _checked_seed(seed)
-        checked_number("spread", spread, 0, 1)
-        checked_number("axis_deg", axis_deg, -360, 360)
-        checked_number("amplitude", amplitude, 0, 100)
+        self.seed = checked(seed, SEED, "seed")
+        checked(spread, Number(0, at_most=1), "spread")
+        checked(axis_deg, Number(-360, at_most=360), "axis_deg")
+        checked(amplitude, Number(0, at_most=100), "amplitude")
         rng = np.random.default_rng([self.seed, 0])
         drawn = _drawn_labels(rng)
         self.labels = drawn if labels is None else _completed(checked_labels(labels))
@@ -153,7 +155,7 @@ class SimulatedPatient:
             As of `simulate`.
         """
         samples = checked_length(duration_s, sampling_rate)
-        rng = np.random.default_rng([self.seed, 1, _checked_seed(index, "index")])
+        rng = np.random.default_rng([self.seed, 1, checked(index, SEED, "index")])
         beats = self._beats(rng, samples / sampling_rate)
         eight = self.drawn(beats, samples, sampling_rate, rng)
         if not clean:
@@ -342,22 +344,8 @@ def _drawn_rate(rng, has):
 # ---- arguments --------------------------------------------------------------------------------------
 
 
-def checked_number(name, value, low, high):
-    """Refuses what is no number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ConfigError(f"{value!r} is not a number", field=name)
-    if not low <= value <= high:
-        raise ConfigError(f"{value!r} is not from {low:g} to {high:g}", field=name)
-
-
 def checked_length(duration_s, sampling_rate):
     """Number of samples of a recording."""
-    checked_number("sampling_rate", sampling_rate, MIN_RATE, MAX_RATE)
-    checked_number("duration_s", duration_s, 1 / sampling_rate, _MAX_SAMPLES / sampling_rate)
+    checked(sampling_rate, Number(MIN_RATE, at_most=MAX_RATE), "sampling_rate")
+    checked(duration_s, Number(1 / sampling_rate, at_most=_MAX_SAMPLES / sampling_rate), "duration_s")
     return max(1, round(duration_s * sampling_rate))
-
-
-def _checked_seed(seed, name="seed"):
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
-        raise ConfigError(f"{seed!r} is not an integer from 0 up", field=name)
-    return int(seed)
