@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError
-from .directory import CONFIG, WEIGHTS, plain_json, saved_settings, write_directory, write_safetensors
+from ..storage.json import plain_json
+from .directory import CONFIG, WEIGHTS, saved_settings, write_directory, write_safetensors
 from .labels import ASSUMED
 from .original import CRITERIA, complete
 from .reader import Checkpoint, read

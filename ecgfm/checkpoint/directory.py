@@ -17,8 +17,9 @@ from ..errors import CheckpointError
 from ..specs.architecture import architecture_keys
 from ..specs.blocks import conv_feature_layers, text_of_layers
 from ..specs.inputs import LEADS, SAMPLES, SAMPLING_RATE
+from ..storage.atomic import writing
 from ..storage.inputs import read_input
-from .files import json_bytes, parse_json, replacing
+from ..storage.json import json_bytes, parse_json, plain_json
 from .safetensors import write_tensors
 from .storage import Tensor
 
@@ -26,7 +27,6 @@ __all__ = [
     "CONFIG",
     "WEIGHTS",
     "description_of",
-    "plain_json",
     "read_config",
     "saved_settings",
     "write_directory",
@@ -121,7 +121,7 @@ def _parsed(raw: bytes | str, path: StrPath, place: str | None) -> Description:
     if len(raw) > MAX_CONFIG:
         raise error(f"the configuration has more than {MAX_CONFIG:,} bytes")
     raw = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-    found = parse_json(raw, path=path, field=place)
+    found = parse_json(raw, path=path, field=place, error=CheckpointError)
     if _is_deep(found):
         raise error(f"it is nested more than {MAX_DEPTH} deep")
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -169,23 +169,6 @@ def saved_settings(kind: str, config: Mapping[str, Any], settings: Mapping[str, 
         layers = text_of_layers(config["conv_feature_layers"])
     made["conv_feature_layers"] = layers
     return made
-
-
-def plain_json(value: Any) -> Any:
-    """What JSON can hold of a value; the rest is left out."""
-    if isinstance(value, dict):
-        kept = {key: plain_json(item) for key, item in value.items() if isinstance(key, str)}
-        return {key: item for key, item in kept.items() if item is not _ABSENT}
-    if isinstance(value, (list, tuple)):
-        return [item for item in map(plain_json, value) if item is not _ABSENT]
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float) and value - value == 0:
-        return value
-    return _ABSENT
-
-
-_ABSENT = object()
 
 
 def write_directory(directory: StrPath, **model: Any) -> None:
@@ -264,7 +247,7 @@ def write_safetensors(
             f"the settings of the model take {len(text):,} bytes, more than the {MAX_CONFIG:,} that are read", path=path
         )
     metadata = {"format": FORMAT, "version": str(VERSION), "id": description["id"], "config": text.decode()}
-    with replacing(Path(path).parent / CONFIG) as file:
+    with writing(Path(path).parent / CONFIG, error=CheckpointError) as file:
         file.write(text + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError
-from .files import json_bytes, parse_json, replacing
+from ..storage.atomic import writing
+from ..storage.json import json_bytes, parse_json
 from .storage import File, Mapped, Tensor, raw_values
 
 __all__ = ["check_hash", "read_tensors", "write_tensors"]
@@ -53,7 +54,9 @@ def read_tensors(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
     length = int.from_bytes(file.data[:8], "little")
     if file.size < 8 or length > min(MAX_HEADER, file.size - 8):
         raise error(f"the header claims {length} bytes in a file of {file.size}")
-    header = parse_json(file.data[8 : 8 + length], path=file.path, field="header", most=MAX_VALUES)
+    header = parse_json(
+        file.data[8 : 8 + length], path=file.path, field="header", most=MAX_VALUES, error=CheckpointError
+    )
     if not isinstance(header, dict):
         raise error("the header is not an object")
     metadata = header.pop("__metadata__", {})
@@ -126,7 +129,7 @@ def write_tensors(
     if len(raw) > MAX_HEADER:
         what = f"the header takes {len(raw):,} bytes, more than the {MAX_HEADER:,} that are read"
         raise CheckpointError(what, path=path)
-    with replacing(path) as file:
+    with writing(path, error=CheckpointError) as file:
         hashed = hashlib.sha256()
         file.write(len(raw).to_bytes(8, "little") + raw)
         for _, _, _, tensor in plans:

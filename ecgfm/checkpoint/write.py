@@ -18,7 +18,7 @@ import numpy as np
 
 from .._types import StrPath
 from ..errors import CheckpointError
-from .files import replacing
+from ..storage.atomic import writing
 from .storage import Tensor, raw_values
 
 __all__ = ["write_pt"]
@@ -59,7 +59,7 @@ def write_pt(path: StrPath, content: dict[str, Any]) -> None:
     """
     pickler = _Pickler(path)
     pickle = pickler.dump(content)
-    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with writing(path, error=CheckpointError) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         identity = hashlib.sha256()
 
         def put(name: str, raw: bytes | memoryview) -> None:

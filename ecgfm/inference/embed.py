@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import SignalError
 from ..io.inputs import expand
-from ..storage.atomic import write_npy
+from ..storage.npy import write_npy
 from ..table import Table, check_ending
 from .opening import opened_model
 from .result import about, errors_table, provenance_columns, segment_table, text_column

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..ecg.identity import segment_checksums
 from ..errors import SignalError
 from ..io.inputs import expand
-from ..storage.atomic import write_npy
+from ..storage.npy import write_npy
 from ..table import Table, check_ending
 from ..validation import Choice, Whole, checked
 from .opening import opened_model

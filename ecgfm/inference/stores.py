@@ -13,10 +13,10 @@ from .._text import shown
 from ..checkpoint.plain import TooDeep, plain
 from ..checkpoint.unpickle import loads
 from ..errors import CheckpointError, Error, FormatError
-from ..storage.atomic import replacing, sync_folder
+from ..storage.atomic import committing, remove, unwritable, writing
+from ..storage.growing_files import open_part
 from ..storage.inputs import open_input, read_input, unreadable
 from ..storage.npy import check_size, map_array
-from .growing_files import open_part
 
 __all__ = ["Stores", "header_path", "open_store"]
 
@@ -159,7 +159,7 @@ class Stores:
             raise
         except OSError as error:
             self._discard()
-            raise _failed(error, error.filename) from None
+            raise unwritable(error.filename, error) from None
         return self
 
     def write(self, name, values):
@@ -179,7 +179,7 @@ class Stores:
         try:
             self._files[name].write(values.data if values.size else b"")
         except OSError as error:
-            raise _failed(error, self.path(name)) from None
+            raise unwritable(self.path(name), error) from None
         self._rows[name] += len(values)
 
     def drop(self, name):
@@ -196,7 +196,7 @@ class Stores:
             self._finish()
         except OSError as error:
             self._discard()
-            raise _failed(error, error.filename or self._folder) from None
+            raise unwritable(error.filename or self._folder, error) from None
         except BaseException:
             self._discard()
             raise
@@ -206,23 +206,15 @@ class Stores:
             rows = self._arrays[name][0][0]
             if self._rows[name] != rows:
                 raise FormatError(f"{self._rows[name]} rows were written, not {rows}", path=self.path(name))
-            file.flush()
-            os.fsync(file.fileno())
             file.close()
-        for name in self._arrays:
-            _remove(header_path(self.path(name)))
-        sync_folder(self._folder)
-        for name, kept in self._arrays.items():
-            if kept is None:
-                _remove(self.path(name))
-            else:
-                os.replace(f"{self.path(name)}.part", self.path(name))
-        sync_folder(self._folder)
-        for name, kept in self._arrays.items():
-            if kept is not None:
-                with replacing(header_path(self.path(name))) as temporary, open(temporary, "wb") as file:
+        headers = {name: header_path(self.path(name)) for name in self._arrays}
+        with committing({f"{path}.part": path for path in self.paths}, list(headers.values())):
+            for name, kept in self._arrays.items():
+                if kept is None:
+                    remove(self.path(name))
+                    continue
+                with writing(headers[name]) as file:
                     file.write(pickle.dumps({"shape": kept[0], "dtype": kept[1]}, protocol=4))
-        sync_folder(self._folder)
 
     def _discard(self):
         for name, file in self._files.items():
@@ -230,12 +222,3 @@ class Stores:
                 file.close()
             with contextlib.suppress(OSError):
                 os.unlink(f"{self.path(name)}.part")
-
-
-def _remove(path):
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _failed(error, path):
-    return Error(f"can't be written: {error.strerror or error}", path=path)

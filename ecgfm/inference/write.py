@@ -9,14 +9,14 @@ import numpy as np
 from .. import __version__
 from ..errors import ConfigError
 from ..io.ignored import Ignored
+from ..storage.growing import Growing
 from ..table import Table, check_ending
 from ..validation import checked
 from .aggregate import METHOD
 from .embed import embedded
-from .growing import Growing
 from .opening import opened_model
 from .predict import predicted
-from .result import Result, about, provenance_columns, segment_table
+from .result import Result, about, provenance_columns, segment_table, without_path
 from .saliency import salient
 from .stream import Reading
 
@@ -220,7 +220,7 @@ def _write(model, inputs, path, found, outputs, rows, again, settings, options):
                 raise each.error
             else:
                 first = first or each.error
-                files.skip(each.file, each.error)
+                files.skip(each.file, without_path(each.error))
                 if callable(on_error):
                     on_error(each.file, each.error)
             if progress is not None:

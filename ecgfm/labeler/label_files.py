@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._types import StrPath
 from ..errors import LabelError
-from ..storage.atomic import write_npy, write_text
+from ..storage.atomic import write_text
+from ..storage.npy import write_npy
 from .arrays import shares
 
 __all__ = ["write_label_files"]

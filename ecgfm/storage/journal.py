@@ -1,59 +1,19 @@
 """What is done of a long run: a file that grows by a line per recording, and outlives the process."""
 
-import fcntl
 import json
 import os
-import stat
 import time
-from contextlib import contextmanager
 
 from .._text import short_path, shown
 from ..errors import ConfigError, Error, FormatError
-from .atomic import replacing
+from .atomic import open_own, writing
+from .json import write_json
 
-__all__ = ["Journal", "locked", "open_own"]
+__all__ = ["Journal"]
 
 _SYNC_S = 2.0
 _MOST_LINE = 1 << 26  # bytes: a recording's line also has the rows that it adds to further tables
 _MOST_NUMBER = 1 << 48  # of a recording, or a segment
-
-
-def open_own(path, make=False):
-    """Open a file of a run's own state to be read and written; with `make` it is made if it isn't there.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none and it isn't to be made.
-    FormatError
-        If it is anything but an ordinary file: a link would lead elsewhere, a FIFO would wait for ever.
-    """
-    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if make else 0)
-    try:
-        found = os.lstat(path)  # opening a device may do something by itself
-        if not stat.S_ISREG(found.st_mode):
-            raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
-    except FileNotFoundError:
-        if not make:
-            raise
-    descriptor = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FormatError("not a regular file", path=path, remedy="Remove it to begin anew")
-    return os.fdopen(descriptor, "r+b")
-
-
-@contextmanager
-def locked(path, what):
-    """Hold a lock file; refuse if another process holds it. The lock ends with the process, however it ends."""
-    with open_own(path, make=True) as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Error(
-                f"another run is using {what}", path=os.path.dirname(path), remedy="Wait until it has ended"
-            ) from None
-        yield
 
 
 class Journal:
@@ -98,9 +58,7 @@ class Journal:
             if differs:
                 old = None
         if old is None:
-            with replacing(path) as temporary:
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.write(json.dumps(head, sort_keys=True) + "\n")
+            write_json(path, head, indent=None, sort_keys=True)
         self._file = open_own(path)
         self._load()
 
@@ -156,12 +114,11 @@ class Journal:
     def close(self, tidy=False):
         """Close the file; with `tidy`, with one line per recording, in order."""
         if tidy:
-            with replacing(self.path) as temporary:
-                with open(temporary, "wb") as file:
-                    file.write(json.dumps(self.head, sort_keys=True).encode() + b"\n")
-                    for number in sorted(self.at):
-                        self._file.seek(self.at[number])
-                        file.write(self._file.readline())
+            with writing(self.path) as file:
+                file.write(json.dumps(self.head, sort_keys=True).encode() + b"\n")
+                for number in sorted(self.at):
+                    self._file.seek(self.at[number])
+                    file.write(self._file.readline())
         self._file.close()
 
 

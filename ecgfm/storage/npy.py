@@ -1,21 +1,60 @@
 """Arrays in NumPy's ``.npy`` format. Nothing in a file is unpickled, and its header is held against its size."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from .._text import shown
 from ..errors import FormatError
+from .atomic import writing
 from .inputs import open_input, unreadable
 
-__all__ = ["MAX_BYTES", "check_size", "map_array", "read_array", "read_header"]
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import ArrayLike
+
+__all__ = ["MAX_BYTES", "check_size", "map_array", "npy_header", "read_array", "read_header", "write_npy"]
 
 #: The largest array that is read into memory, in bytes: a day of 12 leads at 500 Hz in float32 fits.
 MAX_BYTES = 1 << 32
 
 _MAX_DIMENSIONS = 32
+_ROW_DIGITS = 21  # NumPy leaves room for a number of rows with as many
 _MAX_HEADER = 10_000
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any], *, last_comma: bool = True) -> bytes:
+    """The head of a ``.npy`` file, byte for byte as NumPy writes it.
+
+    It has the same length for any number of rows, so that it can be written anew when there are more.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    last_comma : bool
+        Whether there is a comma behind the last entry. Arrays that grow have none.
+    """
+    text = repr({"descr": dtype.str, "fortran_order": False, "shape": shape})
+    text = f"{text[:-1]}, }}" if last_comma else text
+    room = _ROW_DIGITS - len(repr(shape[0])) if shape else 0
+    size = (len(text) + room + 11) // 64 * 64 + 64
+    return b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + text.encode().ljust(size - 11) + b"\n"
+
+
+def write_npy(path: StrPath, array: ArrayLike) -> None:
+    """Write a whole ``.npy`` file.
+
+    Not by ``np.save``, which on a full disk may leave the end of an array away without an error.
+    """
+    array = np.ascontiguousarray(array)
+    with writing(path) as file:
+        file.write(npy_header(array.shape, array.dtype))
+        file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def check_size(shape, itemsize, *, path, field, most=MAX_BYTES):
@@ -132,7 +171,7 @@ def map_array(path, *, field=None, error=FormatError):
 
 
 class _Cautious:
-    """A stream that gives at most somewhat more than a header may have, since NumPy asks for as much as the file says."""
+    """A stream that refuses to give more than a header may have, since NumPy asks for as much as the file says."""
 
     def __init__(self, file):
         self._file = file

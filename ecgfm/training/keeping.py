@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from .. import checkpoint
 from ..errors import CheckpointError, ConfigError
 from ..ranks import Alone, Ranks
-from ..storage.atomic import sync_folder
+from ..storage.atomic import linked, sync_folder
 from .callbacks import Callback, Course
 from .logs import Log
 from .saving import content
@@ -137,7 +136,7 @@ class Files:
         paths = [self._path(name) for name in names]
         checkpoint.write_pt(paths[0], make())
         for path in paths[1:]:
-            _place(paths[0], path)
+            linked(paths[0], path, error=CheckpointError)
         sync_folder(self._folder)
         self._delete(end_of_epoch)
         return paths
@@ -195,20 +194,3 @@ def _remove(found: Iterable[tuple[re.Match[str], str]], count: int) -> None:
     """Delete all files but those of the `count` largest numbers."""
     for _, path in sorted(((int(match[1]), path) for match, path in found), reverse=True)[count:]:
         os.remove(path)
-
-
-def _place(source: str, destination: str) -> None:
-    """The same file under another name, in one step; a later one takes its place and does not change it."""
-    temporary = f"{destination}.part"
-    try:
-        if os.path.lexists(temporary):
-            os.remove(temporary)
-        try:
-            os.link(source, temporary)
-        except OSError:  # a file system without links
-            shutil.copyfile(source, temporary)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, destination)
-    except OSError as error:
-        raise CheckpointError(f"cannot be written: {error.strerror or error}", path=destination) from None

@@ -1,23 +1,18 @@
 """The log of a run: lines for people or programs, CSV files in the run's directory, and what plugs into them."""
 
-import csv
-import itertools
 import json
 import math
 import os
 import stat
 import sys
 import time
-from contextlib import contextmanager
 
 from .._text import printable, short
-from ..errors import ConfigError, FormatError, MissingExtraError
-from ..storage.atomic import replacing
-from ..storage.inputs import lines, open_text
+from ..errors import ConfigError, MissingExtraError
+from ..storage.rows import AppendedRows
 
 __all__ = ["CsvLog", "Log"]
 
-_MOST, _MOST_LINE = 1 << 30, 1 << 16  # bytes of a log, characters of a line
 _MOST_SAID = 2_000
 
 
@@ -134,28 +129,16 @@ class CsvLog:
     """
 
     def __init__(self, folder):
-        self._folder = folder
-        self._columns = {}
+        self._folder, self._files = folder, {}
 
     def path(self, tag):
         return os.path.join(self._folder, f"{tag}.csv")
 
     def write(self, tag, step, values):
         """Append a row; a value that the file has no column for is added as a new one."""
-        path, columns = self.path(tag), self._columns.get(tag)
-        if columns is None:
-            columns = self._read_columns(path)
-        there = columns is not None
-        columns = columns or ["step", *values]
-        new = [name for name in values if name not in columns]
-        columns = [*columns, *new]
-        row = {"step": step, **{name: _cell(value) for name, value in values.items()}}
-        if new or not there:
-            _rewrite(path, columns, itertools.chain(self._rows(path) if there else (), [row]))
-        else:
-            with open(path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, columns, restval="", lineterminator="\n").writerow(row)
-        self._columns[tag] = columns
+        if tag not in self._files:
+            self._files[tag] = AppendedRows(self.path(tag))
+        self._files[tag].append({"step": step, **{name: _cell(value) for name, value in values.items()}})
 
     def forget_after(self, step, again=()):
         """Drop all rows of later steps, and a line that was cut off in the middle.
@@ -168,40 +151,11 @@ class CsvLog:
         """
         for name in sorted(os.listdir(self._folder)) if os.path.isdir(self._folder) else ():
             tag, suffix = os.path.splitext(name)
-            path = self.path(tag)
-            if suffix != ".csv" or not os.path.isfile(path):
+            if suffix != ".csv" or not os.path.isfile(self.path(tag)):
                 continue
-            columns = self._read_columns(path)
-            if columns is None or columns[0] != "step":
-                continue
-            last = step - 1 if tag in again else step
-
-            def kept(row):
-                return _step(row) is not None and _step(row) <= last and None not in row.values()
-
-            if not all(map(kept, self._rows(path))):
-                _rewrite(path, columns, filter(kept, self._rows(path)))
-
-    def _read_columns(self, path):
-        if not os.path.lexists(path):
-            return None
-        with _reader(path) as reader:
-            return list(reader.fieldnames) if reader.fieldnames else None
-
-    def _rows(self, path):
-        """The rows that are as long as the header."""
-        with _reader(path) as reader:
-            yield from (row for row in reader if None not in row)
-
-
-@contextmanager
-def _reader(path):
-    """A `csv.DictReader`, whose errors are those of the file."""
-    try:
-        with open_text(path, most=_MOST, encoding="utf-8") as file:
-            yield csv.DictReader(lines(file, path, most=_MOST_LINE))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(f"not a log of ours: {error}", path=path, remedy="Move it away") from None
+            file, last = AppendedRows(self.path(tag)), step - 1 if tag in again else step
+            if file.columns[:1] == ["step"]:
+                file.keep(lambda row, last=last: _step(row) is not None and _step(row) <= last)
 
 
 def _step(row):
@@ -209,13 +163,6 @@ def _step(row):
         return int(row["step"])
     except (TypeError, ValueError):
         return None
-
-
-def _rewrite(path, columns, rows):
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _cell(value):

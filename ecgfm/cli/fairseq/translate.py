@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..._text import shown
-from ...checkpoint.directory import plain_json
 from ...ecg.augment import PERTURBATIONS
 from ...errors import ConfigError
 from ...specs.architecture import architecture_keys
+from ...storage.json import plain_json
 from ...training.settings import (
     CLASSIFICATION,
     LOG_KEYS,

@@ -8,10 +8,9 @@ import json
 import os
 import shutil
 
-from ...storage.atomic import (replacing, write_text)
+from ...storage.atomic import open_own, replacing, write_text
 from ..._text import shown
 from ...errors import (ConfigError, FormatError)
-from ...storage.journal import open_own
 from ..tables.keys import path_column
 from .packed_splits import digest
 from ...storage.rows import (RowWriter, read_rows, write_rows)

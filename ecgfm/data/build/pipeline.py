@@ -16,7 +16,9 @@ import numpy as np
 from ..._text import shown
 from ...errors import (ConfigError, Error, FormatError)
 from ...storage.columns import check_name
-from ...storage.journal import (Journal, locked, open_own)
+from ...storage.atomic import open_own
+from ...storage.journal import Journal
+from ...storage.lock import locked
 from .listing import (earlier_records, list_records)
 from .numbering import (has_room, next_number, resolve_names)
 from ..stores.packed import PackedWriter

@@ -5,7 +5,7 @@ import re
 import shutil
 
 from ...errors import ConfigError
-from ...storage.journal import open_own
+from ...storage.atomic import open_own
 from .stages import WriteFailed
 
 __all__ = ["Work", "check_outputs", "clean"]

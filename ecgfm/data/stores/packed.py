@@ -11,10 +11,9 @@ import numpy as np
 
 from ..._text import shown
 from ...errors import FormatError
-from ...storage.atomic import replacing, sync_folder
+from ...storage.atomic import committing, open_own, remove, sync_folder, writing
 from ...storage.columns import whole_number, whole_numbers
-from ...storage.journal import open_own
-from ...storage.npy import map_array
+from ...storage.npy import map_array, npy_header
 from ...storage.rows import read_blocks, write_rows
 from ...validation import refuse_masked
 
@@ -23,13 +22,19 @@ __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "writ
 #: The columns of the index.
 INDEX = ("idx", "save_file", "segment_i", "sample_rate", "sample_size")
 
-_HEADER = 128  # bytes before the values
 _NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 
 
 def index_path(path):
     """The index of a packed file: ``train.npy`` has ``train.index.csv``."""
     return f"{os.path.splitext(os.fspath(path))[0]}.index.csv"
+
+
+def _header(shape):
+    return npy_header(shape, np.dtype("<f4"))
+
+
+_HEADER = len(_header((0, 1, 1)))  # bytes before the values
 
 
 class Packed:
@@ -157,18 +162,17 @@ def write_packed(path, items, shape):
         If a segment has another shape.
     """
     path, rows = os.fspath(path), []
-    with replacing(path) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(_header((0, *shape)))
-            for about, segment in items:
-                if segment.shape != tuple(shape):
-                    raise FormatError(f"shape {segment.shape}, not {tuple(shape)}", path=about["save_file"])
-                refuse_masked(segment, "segment")
-                file.write(np.ascontiguousarray(segment, dtype=np.float32).data)
-                rows.append((about["idx"], about["save_file"], about["segment_i"], about["sample_rate"], shape[-1]))
-            file.seek(0)
-            file.write(_header((len(rows), *shape)))
-        _unlink(index_path(path))
+    with writing(path) as file:
+        file.write(_header((0, *shape)))
+        for about, segment in items:
+            if segment.shape != tuple(shape):
+                raise FormatError(f"shape {segment.shape}, not {tuple(shape)}", path=about["save_file"])
+            refuse_masked(segment, "segment")
+            file.write(np.ascontiguousarray(segment, dtype=np.float32).data)
+            rows.append((about["idx"], about["save_file"], about["segment_i"], about["sample_rate"], shape[-1]))
+        file.seek(0)
+        file.write(_header((len(rows), *shape)))
+        remove(index_path(path))
     write_rows(index_path(path), INDEX, (dict(zip(INDEX, row)) for row in rows))
     sync_folder(os.path.dirname(os.path.abspath(path)))
     return len(rows)
@@ -202,7 +206,7 @@ class PackedWriter:
                 raise FormatError(f"segments of shape {found.x.shape[1:]}, not {self.shape}", path=self.path)
             rows = np.stack([found.idx, found.segment_i], axis=1)
             for path in (self.part, self.rows_part):
-                _unlink(path)
+                remove(path)
             self._finished = True
         else:
             if os.path.exists(self.rows_part) and not os.path.exists(self.part) and os.path.exists(self.path):
@@ -247,7 +251,7 @@ class PackedWriter:
         """Open for appending."""
         if self._finished:
             self._write_rows(self.all_rows())
-            _unlink(index_path(self.path))
+            remove(index_path(self.path))
             os.rename(self.path, self.part)
             self._finished = False
         self._data, self._rows = open_own(self.part, make=True), open_own(self.rows_part, make=True)
@@ -332,22 +336,12 @@ class PackedWriter:
             self._reorder(first, counts)
         self._data.seek(0)
         self._data.write(_header((self.count, *self.shape)))
-        self._data.flush()
-        os.fsync(self._data.fileno())
         self.close()
-        os.rename(self.part, self.path)
-        samples = self.shape[-1]
-        write_rows(
-            index_path(self.path),
-            INDEX,
-            (
-                {"idx": idx, "save_file": name, "segment_i": i, "sample_rate": sample_rate, "sample_size": samples}
-                for idx, name, count in records
-                for i in range(count)
-            ),
-        )
-        _unlink(self.rows_part)
-        sync_folder(os.path.dirname(os.path.abspath(self.path)))
+        about = {"sample_rate": sample_rate, "sample_size": self.shape[-1]}
+        rows = ({"idx": idx, "save_file": name, "segment_i": i, **about} for idx, name, n in records for i in range(n))
+        with committing({self.part: self.path}, [index_path(self.path)]):
+            write_rows(index_path(self.path), INDEX, rows)
+            remove(self.rows_part)
         self._finished = True
 
     def _firsts(self, records):
@@ -373,7 +367,7 @@ class PackedWriter:
                 order.append(self.all_rows()[start : start + count])
         rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *order])
         self.close()
-        _unlink(self.rows_part)  # from here on until the new one is there, nothing counts as done
+        remove(self.rows_part)  # from here on until the new one is there, nothing counts as done
         os.rename(temporary, self.part)
         self._write_rows(rows)
         self.rows, self.count = [rows], len(rows)
@@ -409,16 +403,3 @@ def _copy(source, at, target, to, count):
         if not done:
             raise FormatError(f"ends {count:,} bytes too early", path=source.name)
         at, to, count = at + done, to + done, count - done
-
-
-def _header(shape):
-    """The head of a ``.npy`` file of float32, always of the same length."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape!r}, }}"
-    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11).encode() + b"\n"
-
-
-def _unlink(path):
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -67,12 +67,14 @@ OWNERS = {
 
 #: Function -> why it may.
 ALLOWED = {
-    "storage/atomic.py: replacing": "the file that was just written, to be put on the disk",
+    "storage/atomic.py: linked": "the file that was just written",
+    "storage/atomic.py: replacing": "a new file",
+    "storage/atomic.py: open_own": "a run's own file: regular, no link, not blocking",
+    "storage/atomic.py: _sync": "the file that was just written, to be put on the disk",
     "storage/atomic.py: sync_folder": "a folder",
     "checkpoint/storage.py: __init__": "maps what `open_input` opened",
     "checkpoint/write.py: write_pt": "writes",
     "cli/main.py: _silence_stdout": "/dev/null",
-    "storage/journal.py: open_own": "a run's own state: regular, no link, not blocking",
     "data/build/listing.py: list_records": "the table that was just written",
     "io/hdf5.py: opened": "HDF5's own library, after `_size` has opened the file",
     "io/wfdb.py: _header": "WFDB's own library, after `_check_lines` has read the header",
@@ -82,14 +84,12 @@ ALLOWED = {
     "io/table.py: _values": "lines of a text that `open_text` opened",
     "io/wfdb_plain.py: _stored": "a file that `open_input` opened",
     "data/stores/packed.py: _partial_rows": "a file that `open_own` opened",
-    "inference/growing_files.py: open_growing": "the finished file of the run that is continued, a regular one",
-    "inference/growing_files.py: open_part": "a run's own unfinished file: regular, no link, not blocking",
+    "storage/growing_files.py: open_growing": "the finished file of the run that is continued, a regular one",
     "inference/stores.py: open_store": "maps what `open_input` opened",
     "labeler/parquet.py: parquet_batches": "a stream that `open_input` opened",
     "storage/inputs.py: __init__": "inflates what `open_input` opened",
     "storage/inputs.py: open_input": "this is the way",
     "storage/npy.py: map_array": "maps what `open_input` opened",
-    "training/keeping.py: _place": "a checkpoint that was just written",
 }
 
 

@@ -1,19 +1,22 @@
 """What tells whether a recording is still the one that it was."""
 
+from __future__ import annotations
+
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
 from ..errors import Error
-from ..storage.inputs import read_input
+from .inputs import read_input
 
 __all__ = ["fingerprint"]
 
 _MAX_HEADER = 1 << 20
 
 
-def fingerprint(one):
+def fingerprint(one: Any) -> str:
     """A short text that is another one if the recording has changed; empty if there is none.
 
     Parameters
@@ -43,7 +46,7 @@ def fingerprint(one):
     return digest.hexdigest()
 
 
-def _state(path):
+def _state(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -51,7 +54,7 @@ def _state(path):
     return found.st_size, found.st_mtime_ns
 
 
-def _files_of(path):
+def _files_of(path: str) -> list[str]:
     """The file, and of a WFDB header the files that it names."""
     path = path.split("::")[0] if not os.path.exists(path) else path
     header = path if path.lower().endswith(".hea") else f"{path}.hea"

@@ -1,63 +1,77 @@
 """Tables and arrays that grow at their end, in files with ``.part`` at the end of their names."""
 
-import errno
-import fcntl
+from __future__ import annotations
+
+import io
+import math
 import os
 import shutil
-import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from ..errors import ConfigError, Error, FormatError, SignalError
-from ..storage.inputs import MAX_LINE
-from ..storage.npy import check_size, read_header
-from ..table import Table
+from .atomic import open_own, remove
+from .inputs import MAX_LINE
+from .npy import check_size, npy_header, read_header
 
-__all__ = ["check_growing", "damaged", "lock", "open_growing", "open_part", "part"]
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
 
-_HEADER_BYTES = 128  # of a .npy file of ours, whatever the number of rows
+__all__ = ["GrowingFile", "check_growing", "damaged", "open_growing", "open_part", "part"]
+
 _BLOCK = 1 << 22  # bytes that are copied at a time
 
 
-def part(path):
+class CsvTable(Protocol):
+    """What a table is written from."""
+
+    def __len__(self) -> int: ...
+
+    def to_csv(self) -> str: ...
+
+
+def part(path: StrPath) -> str:
     """The name of a file while it grows; behind a link, beside the file that the link names."""
     return f"{os.path.realpath(path)}.part"
 
 
-def damaged(path, why):
+def damaged(path: StrPath, why: str) -> FormatError:
     """The error that says why a run can't be continued."""
     return FormatError(f"can't be continued: {why}", path=path, remedy="Begin anew, without resume (--overwrite)")
 
 
-def lock(path):
-    """The growing file of a path, opened and locked against other runs; made if it isn't there."""
-    path = part(path)
-    file = open_part(path)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise ConfigError("another run is writing there", path=path, field="--out") from None
-    except OSError:  # a file system that knows no locks
-        pass
-    return file
+def open_part(path: StrPath) -> BinaryIO:
+    """Open a file that isn't finished, made if need be: regular, not a link, of one name."""
+    return open_own(path, make=True, alone=True, refusal=_foreign)
 
 
-def check_growing(path):
-    """Refuse what stands in the place of a growing file and isn't one: a link, a file with other names, no file."""
-    path = part(path)
-    if os.path.lexists(path) and not _is_own(os.lstat(path)):
-        raise _foreign(path)
+def check_growing(path: StrPath) -> None:
+    """Refuse what stands in the place of a growing file and isn't one: a link, a file with other names, not a file."""
+    with suppress(FileNotFoundError):
+        open_own(part(path), alone=True, refusal=_foreign).close()
 
 
-def open_growing(path, rows):
-    """The growing file of a path; with None rows it begins empty, else it is cut after that many."""
+def _foreign(path: StrPath) -> ConfigError:
+    return ConfigError(
+        "not a file that an earlier run has left, but a link or not a regular file",
+        path=path,
+        field="--out",
+        remedy="Remove it, or name another file",
+    )
+
+
+def open_growing(path: StrPath, rows: int | None) -> GrowingFile:
+    """Open the growing file of a path; with None rows it begins empty, else it is cut after that many."""
     name = part(path)
     if rows is not None and not os.path.lexists(name):
         if not os.path.exists(path):
             raise damaged(path, "the file is missing")
         shutil.copyfile(path, name)
-    kind = NpyFile if path.lower().endswith(".npy") else CsvFile
+    kind = GrowingArray if os.fspath(path).lower().endswith(".npy") else GrowingTable
     file = open_part(name)
     try:
         if rows is None:
@@ -68,67 +82,50 @@ def open_growing(path, rows):
         raise
 
 
-def open_part(path):
-    """A file of ours that isn't finished, made or opened to be read and written: regular, no link, of one name."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _foreign(path) from None
-        raise
-    if not _is_own(os.fstat(descriptor)):
-        os.close(descriptor)
-        raise _foreign(path)
-    return os.fdopen(descriptor, "r+b")
-
-
-def _is_own(found):
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-
-
-def _foreign(path):
-    return ConfigError(
-        "not a file that an earlier run has left, but a link or no regular file",
-        path=path,
-        field="--out",
-        remedy="Remove it, or name another file",
-    )
-
-
-class _File:
+class GrowingFile:
     """A file that grows: `keep` cuts it, `append` makes it longer, `leave_out` takes rows away."""
 
-    def __init__(self, file, path, rows):
+    def __init__(self, file: BinaryIO, path: str, rows: int | None) -> None:
         self._file, self.path, self.rows = file, path, 0
         if rows is not None:
             self.keep(rows)
             self.rows = rows
 
-    def write(self, raw):
+    def keep(self, rows: int) -> None:
+        """Go on after so many rows."""
+        raise NotImplementedError
+
+    def append(self, values: Any) -> None:
+        """Write rows behind those that are there."""
+        raise NotImplementedError
+
+    def _copy(self, old: BinaryIO, keep: Sequence[bool], counts: Sequence[int]) -> None:
+        raise NotImplementedError
+
+    def write(self, raw: bytes | memoryview) -> None:
         try:
             self._file.write(raw)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.path) from None
 
-    def flush(self):
+    def flush(self) -> None:
         try:
             self._file.flush()
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.path) from None
 
-    def finish(self):
+    def finish(self) -> None:
         self.flush()
         os.fsync(self._file.fileno())
 
-    def close(self):
+    def close(self) -> None:
         self._file.close()
 
-    def cut(self, end):
+    def cut(self, end: int) -> None:
         self._file.truncate(end)
         self._file.seek(end)
 
-    def leave_out(self, keep, counts):
+    def leave_out(self, keep: Sequence[bool], counts: Sequence[int]) -> None:
         """Write the file anew without the rows of some of its first recordings.
 
         Parameters
@@ -141,8 +138,7 @@ class _File:
         old, name = self._file, f"{self.path}.new"
         old.flush()
         old.seek(0)
-        if os.path.lexists(name):
-            os.unlink(name)
+        remove(name)
         self._file = open_part(name)
         try:
             self._copy(old, keep, counts)
@@ -151,7 +147,7 @@ class _File:
         finally:
             old.close()
 
-    def _copy_bytes(self, old, count=None):
+    def _copy_bytes(self, old: BinaryIO, count: int | None = None) -> None:
         while count is None or count > 0:
             block = old.read(_BLOCK if count is None else min(_BLOCK, count))
             if not block:
@@ -160,12 +156,12 @@ class _File:
             count = None if count is None else count - len(block)
 
 
-class CsvFile(_File):
-    """A table with a header; a line end between quotation marks doesn't end a row."""
+class GrowingTable(GrowingFile):
+    """A CSV table with a header; a line end between quotation marks doesn't end a row."""
 
-    _header = None
+    _header: bytes | None = None
 
-    def keep(self, rows):
+    def keep(self, rows: int) -> None:
         end = ends = 0
         for row in _csv_rows(self._file, self.path):
             end += len(row)
@@ -177,19 +173,19 @@ class CsvFile(_File):
             raise damaged(self.path, f"it has {max(ends - 1, 0)} whole rows, the status table says {rows}")
         self.cut(end if ends else 0)
 
-    def append(self, table):
-        buffer = table.to_csv()
-        columns = Table({name: [] for name in table.columns}).to_csv()
-        header = columns.encode()
+    def append(self, values: CsvTable) -> None:
+        """Write a table behind that which is there."""
+        raw = values.to_csv().encode()
+        header = next(_csv_rows(io.BytesIO(raw), self.path))
         if self._header is None:
             self._header = header
             self.write(header)
         elif self._header != header:
             raise Error("the columns are not those of the rows that are there", path=self.path)
-        self.write(buffer[len(columns) :].encode())
-        self.rows += len(table)
+        self.write(memoryview(raw)[len(header) :])
+        self.rows += len(values)
 
-    def _copy(self, old, keep, counts):
+    def _copy(self, old: BinaryIO, keep: Sequence[bool], counts: Sequence[int]) -> None:
         rows = _csv_rows(old, self.path)
         self.write(next(rows))
         for kept, count in zip(keep, counts):
@@ -203,9 +199,10 @@ class CsvFile(_File):
             self.write(row)
 
 
-def _csv_rows(file, path):
+def _csv_rows(file: BinaryIO, path: str) -> Iterator[bytes]:
     """Iterate over the whole rows of a CSV file, as bytes."""
-    row, length, quotes = [], 0, 0
+    row: list[bytes] = []
+    length = quotes = 0
     while line := file.readline(MAX_LINE + 1):
         row.append(line)
         length += len(line)
@@ -217,12 +214,13 @@ def _csv_rows(file, path):
             row, length, quotes = [], 0, 0
 
 
-class NpyFile(_File):
-    """An array; the number of rows is written into its header at the end."""
+class GrowingArray(GrowingFile):
+    """A ``.npy`` array; the number of rows is written into its header at the end."""
 
-    _shape = _dtype = None  # of a row
+    _shape: tuple[int, ...] | None = None  # of a row
+    _dtype: np.dtype[Any]
 
-    def keep(self, rows):
+    def keep(self, rows: int) -> None:
         size = os.fstat(self._file.fileno()).st_size
         if not size and not rows:
             return
@@ -232,19 +230,17 @@ class NpyFile(_File):
         except FormatError as error:
             raise damaged(self.path, error.message) from None
         self._shape = shape[1:]
-        end = _HEADER_BYTES + rows * self._row_bytes
-        if fortran or not shape or self._file.tell() != _HEADER_BYTES or size < end:
+        head = len(self._head())
+        end = head + rows * self._row_bytes()
+        if fortran or not shape or self._file.tell() != head or size < end:
             raise damaged(self.path, f"it doesn't hold the {rows} rows that the status table says")
         self.cut(end)
 
-    @property
-    def _row_bytes(self):
-        return check_size(self._shape, self._dtype.itemsize, path=self.path, field=None, most=None)
-
-    def append(self, values):
+    def append(self, values: NDArray[Any]) -> None:
+        """Write rows behind those that are there."""
         if self._shape is None:
             self._shape, self._dtype = values.shape[1:], values.dtype
-            self.write(self._header())
+            self.write(self._head())
         elif (values.shape[1:], values.dtype) != (self._shape, self._dtype):
             raise SignalError(
                 f"rows of shape {values.shape[1:]} don't go with those of shape {self._shape} that are there",
@@ -254,23 +250,25 @@ class NpyFile(_File):
         self.write(np.ascontiguousarray(values).data)
         self.rows += len(values)
 
-    def finish(self):
+    def finish(self) -> None:
         if self._shape is not None:
             self._file.seek(0)
-            self.write(self._header())
+            self.write(self._head())
         super().finish()
 
-    def _copy(self, old, keep, counts):
-        self._copy_bytes(old, _HEADER_BYTES)
+    def _copy(self, old: BinaryIO, keep: Sequence[bool], counts: Sequence[int]) -> None:
+        self._copy_bytes(old, len(self._head()))
+        row_bytes = self._row_bytes()
         for kept, count in zip(keep, counts):
             if kept:
-                self._copy_bytes(old, count * self._row_bytes)
+                self._copy_bytes(old, count * row_bytes)
             else:
-                old.seek(count * self._row_bytes, os.SEEK_CUR)
+                old.seek(count * row_bytes, os.SEEK_CUR)
                 self.rows -= count
         self._copy_bytes(old)
 
-    def _header(self):
-        text = repr({"descr": self._dtype.str, "fortran_order": False, "shape": (self.rows, *map(int, self._shape))})
-        head = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
-        return head + text.encode("ascii").ljust(_HEADER_BYTES - 11) + b"\n"
+    def _row_bytes(self) -> int:
+        return math.prod(self._shape or ()) * self._dtype.itemsize
+
+    def _head(self) -> bytes:
+        return npy_header((self.rows, *map(int, self._shape or ())), self._dtype, last_comma=False)

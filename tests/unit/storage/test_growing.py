@@ -15,7 +15,7 @@ import ecgfm
 from ecgfm import ConfigError, Error, FormatError
 from ecgfm.ecg import simulate
 from ecgfm.inference import embed_to, predict, predict_to
-from ecgfm.inference.growing import Growing
+from ecgfm.storage.growing import Growing
 
 FILES = ("p.csv", "p.segments.csv", "p.status.csv", "p.run.json")
 
@@ -218,7 +218,7 @@ def test_damaged_arrays_can_not_be_continued(folder, tmp_path):
 def test_two_runs_at_a_time(folder, tmp_path):
     path = str(tmp_path / "p.csv")
     with Growing(path, {path: "record"}, {}):
-        with pytest.raises(ConfigError, match="another run is writing there"):
+        with pytest.raises(ConfigError, match="another run is using these files"):
             predict_to(FakeModel(), folder, path)
 
 
@@ -239,20 +239,20 @@ def test_links_are_followed_and_devices_refused(folder, tmp_path):
     quietly(predict_to, FakeModel(), folder, tmp_path / "p.csv")
     assert (tmp_path / "p.csv").is_symlink() and len(rows(tmp_path / "elsewhere" / "q.csv")) == 7
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(ConfigError, match="no ordinary file"):
+    with pytest.raises(ConfigError, match="not an ordinary file"):
         predict_to(FakeModel(), folder, tmp_path / "pipe.csv")
-    with pytest.raises(ConfigError, match="no ordinary file"):  # also where it leads to one
+    with pytest.raises(ConfigError, match="not an ordinary file"):  # also where it leads to one
         predict_to(FakeModel(), folder, "/dev/stdout")
     assert [name for name in os.listdir("/dev") if name.startswith("stdout")] == ["stdout"]
 
 
 def test_a_full_disk(folder, tmp_path, monkeypatch):
-    from ecgfm.inference import growing_files
+    from ecgfm.storage import growing_files
 
     def full(self, raw):
         raise OSError(28, "No space left on device", self.path)
 
-    monkeypatch.setattr(growing_files.CsvFile, "write", full)
+    monkeypatch.setattr(growing_files.GrowingTable, "write", full)
     with pytest.raises(OSError, match="No space left on device"):
         predict_to(FakeModel(), folder, tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()

@@ -10,7 +10,7 @@ from fakes import FakeModel
 from ecgfm import ConfigError, Error, FormatError
 from ecgfm.ecg import simulate
 from ecgfm.inference import embed_to, predict, predict_to
-from ecgfm.inference.fingerprints import fingerprint
+from ecgfm.storage.fingerprints import fingerprint
 
 
 def save(path, seed, seconds=6.0):

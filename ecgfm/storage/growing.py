@@ -6,19 +6,29 @@ in a file after the rows of the last recording of the status table was cut off i
 run is continued. Rows of recordings that have changed since, or are no longer among the inputs, are left out in the end.
 """
 
-import csv
+from __future__ import annotations
+
 import json
 import os
 from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .._text import plain_cell, safe
+from .._text import plain_cell, safe, table_cell
 from ..errors import ConfigError, FormatError
-from ..storage.atomic import is_device, write_text
-from ..storage.inputs import lines, open_text, read_input
-from ..table import Table
+from .atomic import is_device, remove, sync_folder, write_text
 from .fingerprints import fingerprint
-from .growing_files import check_growing, damaged, lock, open_growing, part
-from .result import text_column, without_path
+from .growing_files import GrowingFile, check_growing, damaged, open_growing, open_part, part
+from .inputs import open_text, read_input
+from .json import parse_json
+from .lock import lock
+from .rows import csv_rows, csv_text
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from typing_extensions import Self
+
+Earlier = tuple[str, int, str]  # of a recording that is done: file, segments, fingerprint
 
 __all__ = ["Growing"]
 
@@ -65,41 +75,52 @@ class Growing:
         If the files to be continued are damaged.
     """
 
-    def __init__(self, path, outputs, settings, *, resume=False, overwrite=False):
+    def __init__(
+        self,
+        path: StrPath,
+        outputs: Mapping[str, str],
+        settings: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
         stem = os.path.splitext(os.fspath(path))[0]
         self._status_path, self._run_path = f"{stem}.status.csv", f"{stem}.run.json"
         self._kinds = dict(outputs)
         settings = json.loads(json.dumps(settings))
         self._check(resume, overwrite)
-        self._lock = lock(self._run_path)
-        self._files, self._status = {}, None
+        self._lock = _locked(part(self._run_path))
+        self._files: dict[str, GrowingFile] = {}
+        self._status: GrowingFile | None = None
         self._broken_off, self._added = os.path.exists(part(self._status_path)), 0
         try:
             there = resume and any(map(os.path.exists, (part(self._status_path), self._status_path)))
             if not resume and not overwrite:
                 self._refuse_to_discard()
-            self._earlier = self._read_earlier(settings) if there else []  # (file, segments, fingerprint)
+            self._earlier = self._read_earlier(settings) if there else []
             self._open(settings, there)
         except BaseException:
             self._close()
             if not self._broken_off:
                 self._remove()
             raise
-        self._unseen = defaultdict(deque)  # (file, fingerprint) -> places among the earlier recordings
+        # (file, fingerprint) -> places among the earlier recordings
+        self._unseen: dict[tuple[str, str], deque[int]] = defaultdict(deque)
         for place, (file, _, mark) in enumerate(self._earlier):
             self._unseen[file, mark].append(place)
-        self._seen, self._marks = set(), deque()
+        self._seen: set[int] = set()
+        self._marks: deque[str] = deque()
         self.records = self.segments = self.resumed = self.dropped = self.skipped = 0
 
-    def _check(self, resume, overwrite):
+    def _check(self, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
             raise ConfigError("either go on or begin anew", field="overwrite", remedy="Leave out resume or overwrite")
         for name in (*self.paths, self._run_path):
             if is_device(name):
-                raise ConfigError("no ordinary file, so that it can't grow", path=name, field="--out")
+                raise ConfigError("not an ordinary file, so that it can't grow", path=name, field="--out")
             check_growing(name)
 
-    def _open(self, settings, there):
+    def _open(self, settings: Any, there: bool) -> None:
         rows = {"record": len(self._earlier), "segment": sum(segments for _, segments, _ in self._earlier)}
         for name, kind in self._kinds.items():
             self._files[name] = open_growing(name, rows[kind] if there else None)
@@ -107,15 +128,15 @@ class Growing:
         self._lock.write(json.dumps(settings, indent=1).encode("utf-8") + b"\n")
         self._lock.flush()
         kept = [(file, "done", segments, "", mark) for file, segments, mark in self._earlier]
-        write_text(part(self._status_path), _status_lines(kept, header=True))
+        write_text(part(self._status_path), _status_text([_STATUS, *kept]))
         self._status = open_growing(self._status_path, len(kept))
 
     @property
-    def paths(self):
+    def paths(self) -> tuple[str, ...]:
         """tuple of str: the files, the status table last."""
         return *self._kinds, self._status_path
 
-    def missing(self, pairs):
+    def missing(self, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         """Those of the (name, input) `pairs` that the earlier run has not done, or that have changed since."""
         for file, one in pairs:
             mark = fingerprint(one)
@@ -130,7 +151,7 @@ class Growing:
                 self._marks.append(mark)
                 yield file, one
 
-    def add(self, file, segments, rows):
+    def add(self, file: str, segments: int, rows: Mapping[str, Any]) -> None:
         """Write one recording, the next of those that `missing` gave.
 
         Parameters
@@ -150,19 +171,19 @@ class Growing:
         self.records += 1
         self.segments += segments
 
-    def skip(self, file, error):
+    def skip(self, file: str, reason: str) -> None:
         """Write down that one recording, the next of those that `missing` gave, was skipped, and why."""
-        self._write_status(file, "skipped", 0, without_path(error))
+        self._write_status(file, "skipped", 0, reason)
         self.skipped += 1
 
-    def ignore(self, path, reason):
-        """Write down that a file of a folder is no recording, and why."""
-        self._status.write(_status_lines([(path, "ignored", 0, reason, "")]).encode())
+    def ignore(self, path: str, reason: str) -> None:
+        """Write down that a file of a folder is not a recording, and why."""
+        self._status.write(_status_text([(path, "ignored", 0, reason, "")]).encode())
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, *error):
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         finished = kind is None and self.records > 0
         try:
             if finished:
@@ -172,7 +193,7 @@ class Growing:
         if not finished and not self._broken_off and not self._added:
             self._remove()
 
-    def _refuse_to_discard(self):
+    def _refuse_to_discard(self) -> None:
         """Raise if there is a run that was broken off after it had done something."""
         if not os.path.exists(part(self._status_path)):
             return
@@ -189,50 +210,50 @@ class Growing:
                 remedy="Say --resume to go on with it (resume=True), or --overwrite to begin anew (overwrite=True)",
             )
 
-    def _read_earlier(self, settings):
-        """(file, segments, fingerprint) of each recording that the earlier run has done."""
+    def _read_earlier(self, settings: Any) -> list[Earlier]:
+        """The recordings that the earlier run has done."""
         path = _newest(self._run_path)
         try:
-            old = json.loads(read_input(path, most=_MAX_SETTINGS))
+            old = parse_json(read_input(path, most=_MAX_SETTINGS), path=path)
         except FormatError as error:
             raise damaged(path, f"the settings of the earlier run can't be read ({error.message})") from None
-        except (ValueError, RecursionError) as error:
-            raise damaged(path, f"the settings of the earlier run can't be read ({error})") from None
         if old != settings:
             raise _other_settings(path, old, settings)
         return self._read_status(_newest(self._status_path))
 
-    def _read_status(self, path):
-        """(file, segments, fingerprint) of each recording that is done; of an unfinished line nothing is taken."""
+    def _read_status(self, path: str) -> list[Earlier]:
+        """The recordings that are done; of an unfinished line nothing is taken."""
         try:
             with open_text(path, most=_MAX_STATUS) as file:
-                rows = csv.reader(lines(file, path))
+                rows = csv_rows(file, path)
                 header = next(rows, list(_STATUS))
                 rows = list(rows)
             done = [row for row in rows if len(row) == len(_STATUS) and row[1] == "done"]
             if rows and header != list(_STATUS):
-                raise ValueError(f"its columns are not {', '.join(_STATUS)}")
+                raise damaged(path, f"its columns are not {', '.join(_STATUS)}")
             found = [(plain_cell(row[0]), int(row[2]), row[4]) for row in done]
-            if not all(0 < segments < _MAX_SEGMENTS for _, segments, _ in found):
-                raise ValueError("a number of segments is out of range")
-            return found
         except FormatError as error:
             raise damaged(path, error.message) from None
-        except (OSError, ValueError, csv.Error) as error:
+        except ValueError as error:
             raise damaged(path, str(error)) from None
+        if not all(0 < segments < _MAX_SEGMENTS for _, segments, _ in found):
+            raise damaged(path, "a number of segments is out of range")
+        return found
 
-    def _write_status(self, *row):
-        self._status.write(_status_lines([(*row, self._marks.popleft() if self._marks else "")]).encode())
+    def _write_status(self, *row: object) -> None:
+        self._status.write(_status_text([(*row, self._marks.popleft() if self._marks else "")]).encode())
         self._status.flush()
 
-    def _finish(self):
+    def _finish(self) -> None:
         self._drop_unseen()
         for each in (*self._files.values(), self._status):
             each.finish()
         for name in (*self._kinds, self._run_path, self._status_path):  # the status last: until then it can go on
             os.replace(part(name), os.path.realpath(name))
+        for folder in {os.path.dirname(os.path.realpath(name)) for name in (*self.paths, self._run_path)}:
+            sync_folder(folder)
 
-    def _drop_unseen(self):
+    def _drop_unseen(self) -> None:
         """Take out the rows of recordings that have changed since, or are no longer among the inputs."""
         keep = [place in self._seen for place in range(len(self._earlier))]
         self.dropped = len(keep) - sum(keep)
@@ -243,7 +264,7 @@ class Growing:
             self._files[name].leave_out(keep, counts)
         self._status.leave_out(keep, [1] * len(keep))
 
-    def _close(self):
+    def _close(self) -> None:
         for each in (*self._files.values(), self._status, self._lock):
             if each is not None:
                 try:
@@ -251,26 +272,34 @@ class Growing:
                 except OSError:  # what could not be flushed has been reported
                     pass
 
-    def _remove(self):
+    def _remove(self) -> None:
         for name in (*self._kinds, self._run_path, self._status_path):
-            if os.path.lexists(part(name)):
-                os.unlink(part(name))
+            remove(part(name))
 
 
-def _newest(path):
+def _newest(path: str) -> str:
     """The file of the run that was broken off; if there is none, that of the finished run."""
     name = part(path)
     return name if os.path.exists(name) and os.path.getsize(name) else path
 
 
-def _status_lines(rows, header=False):
+def _locked(path: str) -> BinaryIO:
+    """The file of settings while it grows, locked against other runs."""
+    file = open_part(path)
+    try:
+        lock(file, "these files", path=path, field="--out")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _status_text(rows: Iterable[Iterable[object]]) -> str:
     """Lines of the status table."""
-    table = Table({name: text_column(row[i] for row in rows) for i, name in enumerate(_STATUS)})
-    text = table.to_csv()
-    return text if header else text.split("\n", 1)[1]
+    return csv_text([table_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
-def _other_settings(path, old, new):
+def _other_settings(path: str, old: Any, new: dict[str, Any]) -> ConfigError:
     old = old if isinstance(old, dict) else {}
     key = next((key for key in new if old.get(key) != new[key]), "settings")
     was, now = (json.dumps(each.get(key))[:200] for each in (old, new))
