@@ -79,12 +79,12 @@ def mimic_arguments(parser: ArgumentParser) -> None:
 
 
 def mimic(args: Namespace) -> int:
+    from ..data.tables.mimic_labels import mimic_iv_ecg_labels
     from ..labeler import load
-    from ..labeler.mimic_iv_ecg import make_labels
     from .label import wanted_labels
 
-    names = wanted_labels(args.labels, load(args.definitions), args.mode) or [] or []
-    done = make_labels(
+    names = wanted_labels(args.labels, load(args.definitions), args.mode) or []
+    done = mimic_iv_ecg_labels(
         args.machine_measurements,
         args.meta,
         args.output_dir,

@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from ..data.build.pack import pack_manifest, pack_splits
+    from ..data.build.repack import pack_manifest, pack_splits
 
     if bool(args.manifests) == bool(args.packed) or bool(args.packed) != bool(args.splits):
         raise ConfigError("give manifests, or --packed and --splits", field="TSV")

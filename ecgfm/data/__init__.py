@@ -1,8 +1,8 @@
 """Data sets: from recordings to segments, splits, labels and manifests, and their batches."""
 
 from ..io.manifest import Manifest, read_manifest
-from .build.pack import pack_manifest, pack_splits
 from .build.pipeline import Summary, preprocess
+from .build.repack import pack_manifest, pack_splits
 from .feed.dataset import Batch, Dataset
 from .feed.loader import Loader
 from .feed.order import batches, epoch_order

@@ -1,4 +1,4 @@
-"""Labels as arrays and as the files that finetuning takes."""
+"""Labels as arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LabelError
+from ..metrics.counts import prevalence
 from ..table import Table
 
 __all__ = ["to_multilabel", "labels_to_array"]
@@ -97,17 +98,9 @@ def labels_to_array(
     named = np.array(names, dtype=object)
     used = Table({"sample": samples, "name": named[columns], "prob": probs, "label": columns})
     count = np.count_nonzero(y, axis=0)
-    percent, weight = shares(count, n)
+    percent, weight = prevalence(count, n)
     label_def = Table({"name": named, "count": count, "pos_percent": percent, "pos_weight": weight})
     return used, label_def, y_soft, y
-
-
-def shares(count: ArrayLike, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The positive share p of each label among ``n`` samples and the weight (1 - p) / p."""
-    count = np.asarray(count, dtype=float)
-    percent = count / n if n else np.zeros_like(count)
-    with np.errstate(divide="ignore"):
-        return percent, (1 - percent) / percent
 
 
 def _columns(

@@ -1,10 +1,19 @@
 """Columns of a CSV table, and what their texts mean."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._text import short, shown
-from ..errors import ConfigError, FormatError
+from ..errors import ConfigError, Error, FormatError
 from .rows import read_blocks
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
 
 __all__ = ["check_name", "flag", "flags", "is_missing", "read_columns", "split_list", "whole_number", "whole_numbers"]
 
@@ -14,7 +23,7 @@ _MOST_DIGITS = 400  # of a number in a cell: more than a float has
 _MOST_NAME = 150  # bytes of a file's name, apart from its ending
 
 
-def read_columns(path, needed, *, once=()):
+def read_columns(path: StrPath, needed: Iterable[str], *, once: Iterable[str] = ()) -> dict[str, list[str]]:
     """Columns of a CSV file as lists of text, by name; in those of `once` a text may stand only once.
 
     Raises
@@ -22,7 +31,10 @@ def read_columns(path, needed, *, once=()):
     FormatError
         If the table can't be read, a column is missing, or a text stands twice.
     """
-    found, texts, seen, line = {name: [] for name in needed}, {}, {name: set() for name in once}, 2
+    found: dict[str, list[str]] = {name: [] for name in needed}
+    seen: dict[str, set[str]] = {name: set() for name in once}
+    texts: dict[str, str] = {}
+    line = 2
     for block in read_blocks(path, found):
         for name, known in seen.items():
             for row, text in enumerate(block[name], line):
@@ -35,12 +47,12 @@ def read_columns(path, needed, *, once=()):
     return found
 
 
-def is_missing(text):
+def is_missing(text: str) -> bool:
     """Whether a cell is empty, or says so in words."""
     return text in _MISSING or (len(text) < 100 and text.strip() in _MISSING)
 
 
-def whole_number(text, path, column, *, most=1 << 53):
+def whole_number(text: str, path: StrPath, column: str, *, most: int = 1 << 53) -> int:
     """A cell as a whole number from 0 up and below `most`; 12.0 is 12.
 
     `column` says where the cell is: it becomes the error's field.
@@ -58,13 +70,13 @@ def whole_number(text, path, column, *, most=1 << 53):
         raise FormatError(f"{shown(text)} is {what}", path=path, field=column) from None
 
 
-def whole_numbers(texts, path, column, *, line=2):
+def whole_numbers(texts: Sequence[str], path: StrPath, column: str, *, line: int = 2) -> NDArray[np.int64]:
     """A column of whole numbers from 0 up as int64; 12.0 is 12. The first text stands in `line`."""
     try:
         if max(map(len, texts), default=0) <= _MOST_DIGITS:
-            found = list(map(int, texts))
-            if 0 <= min(found, default=0) and max(found, default=0) < 1 << 53:
-                return np.array(found, np.int64)
+            plain = list(map(int, texts))
+            if 0 <= min(plain, default=0) and max(plain, default=0) < 1 << 53:
+                return np.array(plain, np.int64)
     except ValueError:
         pass
     found = np.empty(len(texts), np.int64)  # one that is not written plainly: which?
@@ -77,7 +89,7 @@ def whole_numbers(texts, path, column, *, line=2):
     return found
 
 
-def flag(text, path, column, line, *, empty=None):
+def flag(text: str, path: StrPath, column: str, line: int, *, empty: bool | None = None) -> bool:
     """A cell that says true or false (or 1 or 0); an empty one is `empty`, or an error if that is None."""
     value = _FLAGS.get(text)
     if value is not None:
@@ -88,12 +100,19 @@ def flag(text, path, column, line, *, empty=None):
     return value
 
 
-def flags(texts, path, column, *, empty=None):
+def flags(texts: Iterable[str], path: StrPath, column: str, *, empty: bool | None = None) -> NDArray[np.bool_]:
     """A column of true and false (or 1 and 0) as bool; an empty cell is `empty`, or an error if that is None."""
     return np.array([flag(text, path, column, line, empty=empty) for line, text in enumerate(texts, 2)], bool)
 
 
-def check_name(name, what, *, path=None, field=None, error=FormatError):
+def check_name(
+    name: str,
+    what: str,
+    *,
+    path: StrPath | None = None,
+    field: str | None = None,
+    error: type[Error] = FormatError,
+) -> None:
     """Refuse what can't be part of a file's name.
 
     Parameters
@@ -112,7 +131,7 @@ def check_name(name, what, *, path=None, field=None, error=FormatError):
         )
 
 
-def split_list(text, field):
+def split_list(text: str | Iterable[object], field: str) -> list[str]:
     """The parts of a text with commas, or of a sequence, stripped."""
     parts = text.split(",") if isinstance(text, str) else list(text)
     parts = [str(part).strip() for part in parts]

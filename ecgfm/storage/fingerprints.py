@@ -1,17 +1,20 @@
-"""What tells whether a recording is still the one that it was."""
+"""What tells whether a recording, or a file, is still the one that it was."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import Error
-from .inputs import read_input
+from .inputs import open_input, read_input
 
-__all__ = ["fingerprint"]
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+
+__all__ = ["file_digest", "fingerprint"]
 
 _MAX_HEADER = 1 << 20
 
@@ -43,6 +46,15 @@ def fingerprint(one: Any) -> str:
         return ""
     for row in values if values.ndim else ():
         digest.update(np.ascontiguousarray(row).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def file_digest(path: StrPath) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,11 +1,19 @@
 """Walking over folders: through links to other folders, without going in circles."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterator
 
 __all__ = ["walk"]
 
 
-def walk(top, *, refused=None, passed=None):
+def walk(
+    top: str,
+    *,
+    refused: Callable[[OSError], object] | None = None,
+    passed: Callable[[str], object] | None = None,
+) -> Iterator[tuple[str, list[str]]]:
     """Iterate over (folder, names of its files) below a folder, in the order of the names, without hidden ones.
 
     Links to folders are followed, but not upwards; a folder that is reached in several ways is listed once, under its
@@ -19,7 +27,8 @@ def walk(top, *, refused=None, passed=None):
     passed : callable, optional
         Called with the path of each link that isn't followed, since its folder is listed elsewhere.
     """
-    seen, real = {_identity(one) for one in _upwards(top)}, None
+    seen = {_identity(one) for one in _upwards(top)}
+    real: set[tuple[int, int] | None] | None = None
     for folder, subfolders, names in os.walk(top, onerror=refused, followlinks=True):
         kept = []
         for name in sorted(name for name in subfolders if not name.startswith(".")):
@@ -40,7 +49,7 @@ def walk(top, *, refused=None, passed=None):
         yield folder, sorted(name for name in names if not name.startswith("."))
 
 
-def _upwards(path):
+def _upwards(path: str) -> Iterator[str]:
     """A folder and all that it lies in."""
     path = os.path.realpath(path)
     while True:
@@ -51,7 +60,7 @@ def _upwards(path):
         path = above
 
 
-def _identity(path):
+def _identity(path: str) -> tuple[int, int] | None:
     """What tells a folder from others, however it is reached; None if it is gone."""
     try:
         found = os.stat(path)

@@ -1,9 +1,9 @@
 """Results that are written as they come, and continued by a later run.
 
 While a run is under way, each of its files has ``.part`` at the end of its name; at the end they take the places of
-the files that were there before. A recording's rows are written first, then its line in the status table: what stands
-in a file after the rows of the last recording of the status table was cut off in the middle, and is dropped when the
-run is continued. Rows of recordings that have changed since, or are no longer among the inputs, are left out in the end.
+the files that were there before. A recording's rows are written first, then its line in the status table: what a file
+holds after the rows of the last recording of the status table was cut off in the middle, and is dropped when the run is
+continued. Rows of recordings that have changed since, or are no longer among the inputs, are left out in the end.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Growing:
     Parameters
     ----------
     path : path-like
-        The main file. Beside it, with its name without the suffix, stand ``.status.csv`` (``file``, ``status``:
-        ``done``, ``skipped`` or ``ignored``, ``segments``, ``error``, ``fingerprint``) and ``.run.json``, which holds `settings`.
+        The main file. Two more have its name without the suffix: ``.status.csv`` (``file``, ``status``: ``done``,
+        ``skipped`` or ``ignored``, ``segments``, ``error``, ``fingerprint``) and ``.run.json``, which holds `settings`.
     outputs : dict of str to {"record", "segment"}
         Path of each file -> whether it gets a row per recording or per segment. ``.npy`` files get arrays, all others
         are CSV.
@@ -69,8 +69,8 @@ class Growing:
     Raises
     ------
     ConfigError
-        If another run is writing to these files, a run is there that was broken off and neither `resume` nor `overwrite`
-        is said, or the one to be continued had other settings.
+        If another run is writing to these files, there is a run that was broken off and neither `resume` nor
+        `overwrite` is given, or the one to be continued had other settings.
     FormatError
         If the files to be continued are damaged.
     """
@@ -91,7 +91,7 @@ class Growing:
         self._check(resume, overwrite)
         self._lock = _locked(part(self._run_path))
         self._files: dict[str, GrowingFile] = {}
-        self._status: GrowingFile | None = None
+        self._status: Any = None  # a GrowingFile, once it is open
         self._broken_off, self._added = os.path.exists(part(self._status_path)), 0
         try:
             there = resume and any(map(os.path.exists, (part(self._status_path), self._status_path)))
@@ -225,9 +225,7 @@ class Growing:
         """The recordings that are done; of an unfinished line nothing is taken."""
         try:
             with open_text(path, most=_MAX_STATUS) as file:
-                rows = csv_rows(file, path)
-                header = next(rows, list(_STATUS))
-                rows = list(rows)
+                header, *rows = list(csv_rows(file, path)) or [list(_STATUS)]
             done = [row for row in rows if len(row) == len(_STATUS) and row[1] == "done"]
             if rows and header != list(_STATUS):
                 raise damaged(path, f"its columns are not {', '.join(_STATUS)}")

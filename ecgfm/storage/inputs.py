@@ -4,14 +4,21 @@ A regular file and nothing else: a FIFO would wait for ever, a device may never 
 and no further.
 """
 
+from __future__ import annotations
+
 import gzip
 import io
 import itertools
 import os
 import stat
 import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from ..errors import Error, FormatError
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
 
 __all__ = [
     "FREE_BYTES",
@@ -35,7 +42,9 @@ MAX_LINE = 1 << 22
 _BLOCK = 1 << 18  # characters
 
 
-def open_input(path, *, most=None, error=FormatError, field=None):
+def open_input(
+    path: StrPath, *, most: int | None = None, error: type[Error] = FormatError, field: str | None = None
+) -> BinaryIO:
     """Open a file to be read as bytes.
 
     Parameters
@@ -79,7 +88,7 @@ def open_input(path, *, most=None, error=FormatError, field=None):
         raise
 
 
-def read_input(path, *, most, error=FormatError, field=None):
+def read_input(path: StrPath, *, most: int, error: type[Error] = FormatError, field: str | None = None) -> bytes:
     """The bytes of a whole file, at most `most`. Raises as `open_input` does."""
     with open_input(path, most=most, error=error, field=field) as file:
         try:
@@ -91,13 +100,22 @@ def read_input(path, *, most, error=FormatError, field=None):
     return content
 
 
-def open_text(path, *, most=None, error=FormatError, field=None, encoding="utf-8-sig", errors="strict", newline=""):
+def open_text(
+    path: StrPath,
+    *,
+    most: int | None = None,
+    error: type[Error] = FormatError,
+    field: str | None = None,
+    encoding: str = "utf-8-sig",
+    errors: str = "strict",
+    newline: str = "",
+) -> TextIO:
     """Open a text file, which is inflated if its name ends in ``.gz``. Raises as `open_input` does.
 
     While it is read, damaged or endlessly inflating compressed data raise `error`, as well; what isn't text raises
     UnicodeDecodeError as usual.
     """
-    file = open_input(path, most=most, error=error, field=field)
+    file: Any = open_input(path, most=most, error=error, field=field)
     try:
         if os.fspath(path).lower().endswith(".gz"):
             file = io.BufferedReader(_Inflating(file, path, error, field), 1 << 16)
@@ -107,7 +125,14 @@ def open_text(path, *, most=None, error=FormatError, field=None, encoding="utf-8
         raise
 
 
-def lines(stream, path, *, most=MAX_LINE, error=FormatError, check=None):
+def lines(
+    stream: TextIO,
+    path: StrPath,
+    *,
+    most: int = MAX_LINE,
+    error: type[Error] = FormatError,
+    check: Callable[[str, int], object] | None = None,
+) -> Iterator[str]:
     """Iterate over the lines of a text stream, with their ends; one of more than `most` characters is refused.
 
     It reads blocks and hands them on line by line without a step of Python for each, so that long tables cost no more
@@ -117,7 +142,9 @@ def lines(stream, path, *, most=MAX_LINE, error=FormatError, check=None):
     return itertools.chain.from_iterable(_blocks(stream, path, most, error, check))
 
 
-def _blocks(stream, path, most, error, check):
+def _blocks(
+    stream: TextIO, path: StrPath, most: int, error: type[Error], check: Callable[[str, int], object] | None
+) -> Iterator[TextIO]:
     """Iterate over streams of whole lines."""
     size, number, rest = min(most, _BLOCK), 0, ""
     while block := stream.read(size):
@@ -139,14 +166,16 @@ def _blocks(stream, path, most, error, check):
         yield io.StringIO(rest, newline="")
 
 
-def _first_end(text):
+def _first_end(text: str) -> int:
     """Where the first line ends, or -1."""
     end = text.find("\n")
     other = text.find("\r", 0, end if end >= 0 else len(text))
     return end if other < 0 else other
 
 
-def check_inflation(packed, size, *, path, field=None, error=FormatError):
+def check_inflation(
+    packed: int, size: int, *, path: StrPath, field: str | None = None, error: type[Error] = FormatError
+) -> None:
     """Refuse compressed data that are said to become, or have become, far more than they are.
 
     Parameters
@@ -168,7 +197,7 @@ def check_inflation(packed, size, *, path, field=None, error=FormatError):
         )
 
 
-def unreadable(path, reason, *, error=FormatError, field=None):
+def unreadable(path: object, reason: Exception, *, error: type[Error] = FormatError, field: str | None = None) -> Error:
     """The error that says why a file could not be opened or read: made of an OSError, or a ValueError of its name."""
     if isinstance(reason, (FileNotFoundError, NotADirectoryError)):
         return error("no such file", path=_text(path), field=field)
@@ -178,11 +207,11 @@ def unreadable(path, reason, *, error=FormatError, field=None):
     return error(what, path=_text(path), field=field, remedy="Give the name of a file")
 
 
-def _text(path):
+def _text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, (str, bytes)) else f"<{type(path).__name__}>"
 
 
-def _check_kind(mode, path, error, field):
+def _check_kind(mode: int, path: object, error: type[Error], field: str | None) -> None:
     if not stat.S_ISREG(mode):
         what = "a directory, not a file" if stat.S_ISDIR(mode) else "not a regular file"
         raise error(what, path=_text(path), field=field)
@@ -191,24 +220,25 @@ def _check_kind(mode, path, error, field):
 class _Inflating(io.RawIOBase):
     """A gzip file inflated piece by piece, held to the rule of `check_inflation` at each."""
 
-    def __init__(self, file, path, error, field):
-        self._file, self._about, self._made = file, {"path": path, "field": field, "error": error}, 0
+    def __init__(self, file: BinaryIO, path: StrPath, error: type[Error], field: str | None) -> None:
+        self._file, self._made = file, 0
+        self._path, self._error, self._field = path, error, field
         self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
-        error, path, field = (self._about[name] for name in ("error", "path", "field"))
+    def readinto(self, buffer: Any) -> int:
+        path, error, field = self._path, self._error, self._field
         try:
             count = self._gzip.readinto(buffer)
         except (EOFError, gzip.BadGzipFile, zlib.error) as reason:
             raise error(f"damaged compressed data: {reason}", path=path, field=field) from None
         self._made += count
-        check_inflation(self._file.tell(), self._made, **self._about)
+        check_inflation(self._file.tell(), self._made, path=path, error=error, field=field)
         return count
 
-    def close(self):
+    def close(self) -> None:
         self._gzip.close()
         self._file.close()
         super().close()

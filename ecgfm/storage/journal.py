@@ -1,8 +1,12 @@
 """What is done of a long run: a file that grows by a line per recording, and outlives the process."""
 
+from __future__ import annotations
+
 import json
 import os
 import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from .._text import short_path, shown
 from ..errors import ConfigError, Error, FormatError
@@ -30,9 +34,11 @@ class Journal:
         Values of ``records`` that may stand in the head: the tables that the one of now has grown from.
     """
 
-    def __init__(self, path, head, changing=(), grown=()):
+    def __init__(
+        self, path: str, head: dict[str, Any], changing: Collection[str] = (), grown: Collection[str] = ()
+    ) -> None:
         self.path, self.head = path, head
-        self.at = {}  # number of the recording -> where its last line begins
+        self.at: dict[int, int] = {}  # number of the recording -> where its last line begins
         self._synced = time.monotonic()
         old = _head(path)
         if old is not None:
@@ -49,9 +55,9 @@ class Journal:
             if grave:
                 raise ConfigError(
                     "the folder holds a run with "
-                    + ", ".join(f"{key} {_told(old.get(key))}" for key in grave)
+                    + ", ".join(f"{key} {_said(old.get(key))}" for key in grave)
                     + "; now it is "
-                    + ", ".join(_told(head.get(key)) for key in grave),
+                    + ", ".join(_said(head.get(key)) for key in grave),
                     path=os.path.dirname(path),
                     remedy="Use another folder, or remove this one's contents",
                 )
@@ -63,11 +69,11 @@ class Journal:
         self._load()
 
     @staticmethod
-    def head_of(path):
+    def head_of(path: str) -> dict[str, Any] | None:
         """The head of the journal in a file, or None if there is none."""
         return _head(path)
 
-    def _load(self):
+    def _load(self) -> None:
         at = len(self._file.readline(_MOST_LINE))
         while True:
             line = self._file.readline(_MOST_LINE)
@@ -83,17 +89,18 @@ class Journal:
         self._file.truncate(at)
         self._end = at
 
-    def _damaged(self, what):
+    def _damaged(self, what: str) -> FormatError:
         return FormatError(what, path=self.path, remedy="Remove it to begin anew")
 
-    def __contains__(self, number):
+    def __contains__(self, number: int) -> bool:
         return number in self.at
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> dict[str, Any]:
         self._file.seek(self.at[number])
-        return json.loads(self._file.readline())
+        line: dict[str, Any] = json.loads(self._file.readline())
+        return line
 
-    def add(self, lines):
+    def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Append lines, dicts with the number under ``i``."""
         texts = [json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines]
         self._file.seek(self._end)
@@ -106,12 +113,12 @@ class Journal:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()
 
-    def forget(self, numbers):
+    def forget(self, numbers: Iterable[int]) -> None:
         """Drop recordings, in memory: a later line says what became of them."""
         for number in numbers:
             self.at.pop(number, None)
 
-    def close(self, tidy=False):
+    def close(self, tidy: bool = False) -> None:
         """Close the file; with `tidy`, with one line per recording, in order."""
         if tidy:
             with writing(self.path) as file:
@@ -122,15 +129,15 @@ class Journal:
         self._file.close()
 
 
-def _told(value):
+def _said(value: object) -> str:
     """A value of a head for a message: of a path both ends."""
     return repr(short_path(value, 250)) if isinstance(value, str) else shown(value, 250)
 
 
-def _checked(line):
+def _checked(line: Any) -> dict[str, Any]:
     """A line of the journal, if it is one: what it says is used without a further look."""
 
-    def all_of(found, kind):
+    def all_of(found: Any, kind: type) -> bool:
         return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
 
     fits = isinstance(line, dict) and _is_number(line.get("i"))
@@ -143,14 +150,15 @@ def _checked(line):
         fits = fits and all(isinstance(row, dict) for rows in tables.values() for row in rows)
     if not fits:
         raise ValueError
-    return line
+    checked: dict[str, Any] = line
+    return checked
 
 
-def _is_number(value):
+def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_NUMBER
 
 
-def _head(path):
+def _head(path: str) -> dict[str, Any] | None:
     try:
         with open_own(path) as file:
             line = file.readline(_MOST_LINE)

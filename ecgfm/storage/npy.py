@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from .._text import shown
-from ..errors import FormatError
+from ..errors import Error, FormatError
 from .atomic import writing
 from .inputs import open_input, unreadable
 
 if TYPE_CHECKING:
     from _typeshed import StrPath
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MAX_BYTES", "check_size", "map_array", "npy_header", "read_array", "read_header", "write_npy"]
 
@@ -57,7 +58,9 @@ def write_npy(path: StrPath, array: ArrayLike) -> None:
         file.write(array.reshape(-1).view(np.uint8).data)
 
 
-def check_size(shape, itemsize, *, path, field, most=MAX_BYTES):
+def check_size(
+    shape: Sequence[int], itemsize: int, *, path: StrPath, field: str | None, most: int | None = MAX_BYTES
+) -> int:
     """The bytes that an array takes, from a shape and an item size that a file claims.
 
     Parameters
@@ -87,7 +90,7 @@ def check_size(shape, itemsize, *, path, field, most=MAX_BYTES):
     return size
 
 
-def read_header(file, *, path, field):
+def read_header(file: BinaryIO, *, path: StrPath, field: str | None) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and dtype, from the start of a stream of the ``.npy`` format.
 
     Raises
@@ -118,7 +121,7 @@ def read_header(file, *, path, field):
     return found
 
 
-def read_array(file, size, *, path, field, most=MAX_BYTES):
+def read_array(file: BinaryIO, size: int, *, path: StrPath, field: str | None, most: int = MAX_BYTES) -> NDArray[Any]:
     """The array in a stream of the ``.npy`` format that is `size` bytes long.
 
     The shape that its header claims is held against `size` before memory is asked for.
@@ -142,7 +145,7 @@ def read_array(file, size, *, path, field, most=MAX_BYTES):
         raise FormatError(f"a damaged .npy header: {_first_line(error)}", path=path, field=field) from None
 
 
-def map_array(path, *, field=None, error=FormatError):
+def map_array(path: StrPath, *, field: str | None = None, error: type[Error] = FormatError) -> NDArray[Any]:
     """The array of a ``.npy`` file of any size, mapped from the disk and read-only.
 
     Raises
@@ -173,16 +176,16 @@ def map_array(path, *, field=None, error=FormatError):
 class _Cautious:
     """A stream that refuses to give more than a header may have, since NumPy asks for as much as the file says."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, size):
-        if size > _MAX_HEADER:
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
             raise ValueError(f"a header of {size:,} bytes")
         return self._file.read(size)
 
 
-def _truncated(shape, expected, there, path, field):
+def _truncated(shape: Sequence[int], expected: int, there: int, path: StrPath, field: str | None) -> FormatError:
     return FormatError(
         f"truncated: the shape {shown(tuple(shape))} takes {expected:,} bytes, the file has {there:,}",
         path=path,
@@ -190,9 +193,9 @@ def _truncated(shape, expected, there, path, field):
     )
 
 
-def _fill(data, file):
+def _fill(data: NDArray[np.uint8], file: Any) -> int:
     """Read as many bytes as there are and fit; return how many. A zip gives them in pieces."""
-    view, filled = memoryview(data), 0
+    view, filled = data.data, 0
     while filled < len(view):
         count = file.readinto(view[filled:])
         if not count:
@@ -201,5 +204,5 @@ def _fill(data, file):
     return filled
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

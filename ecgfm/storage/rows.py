@@ -147,7 +147,7 @@ def _blocks(path: StrPath, needed: Iterable[str], errors: str) -> Iterator[list[
     """The header, then lists of rows."""
     with open_text(path, errors=errors) as file:
         blocks = csv_blocks(file, path, even=True)
-        head = next(blocks, [[]])
+        head: list[list[str]] = next(blocks, [[]])
         _check_header(head[0], needed, path)
         yield head
         yield from blocks
@@ -205,6 +205,11 @@ class RowWriter:
         self._writer.writerow([row.get(name) for name in self._columns])
         self.count += 1
 
+    def write_all(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.write(row)
+
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
@@ -212,8 +217,7 @@ class RowWriter:
 def write_rows(path: StrPath, columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> int:
     """Write a CSV file whole or not at all, from dicts. Returns how many rows it has."""
     with RowWriter(path, columns) as writer:
-        for row in rows:
-            writer.write(row)
+        writer.write_all(rows)
     return writer.count
 
 
@@ -269,7 +273,7 @@ class AppendedRows:
         """Take out the rows that are not wanted."""
         self._cut_off()
         if 1 + sum(map(wanted, self.rows())) < sum(1 for _ in self._all()):
-            write_rows(self.path, self.columns, filter(wanted, self.rows()))
+            write_rows(self.path, self.columns, (row for row in self.rows() if wanted(row)))
 
     def _cut_off(self) -> None:
         """Take away a last line without its end."""

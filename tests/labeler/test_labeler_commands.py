@@ -300,7 +300,7 @@ def test_records_without_a_report_are_skipped(run, source):
         ("meta.csv", "idx,study_id\n1,500\n1,600\n", ["idx", "1", "twice"]),
         ("meta.csv", "idx,study_id\n", ["meta.csv", "no rows"]),
         ("meta.csv", "idx,study_id\n1,5\n", ["machine_measurements.csv", "no record has a report"]),
-        ("meta.csv", "idx,study_id\n-1,500\n", ["idx", "between"]),
+        ("meta.csv", "idx,study_id\n-1,500\n", ["idx", "line 2", "'-1'"]),
         ("meta.csv", "idx,study_id\n9999999999,500\n", ["idx", "between"]),
         ("machine_measurements.csv", MEASUREMENTS + "1,500,x,AF,,\n", ["two reports", "500"]),
         ("machine_measurements.csv", "study_id,x,y\n500,a,b\n", ["machine_measurements.csv", "not clear"]),
@@ -323,8 +323,8 @@ def test_unknown_labels_and_sources(run, source):
 
 def test_against_the_published_shares(published, shared):
     """The header of our label_def.csv is that of the published one."""
-    from ecgfm.labeler.label_files import label_def
+    from ecgfm.data.tables.label_files import label_def
 
-    columns, _ = label_def(np.eye(3, dtype=bool), ["a", "b", "c"], ["train", "valid", "test"])
+    columns, _ = label_def(np.eye(3, dtype=bool), ["train", "valid", "test"])
     with open(shared / "labeler" / "mimic_iv_ecg_label_def.csv", newline="") as file:
         assert next(csv.reader(file)) == ["name", *columns]

@@ -4,18 +4,20 @@ What the source gave stands in ``.ecgfm/listed.csv``, so that rows which were ta
 table that was there before the first run is the user's own and stays what it is.
 """
 
-import json
 import os
 import shutil
 
-from ...storage.atomic import open_own, replacing, write_text
 from ..._text import shown
-from ...errors import (ConfigError, FormatError)
+from ...errors import ConfigError, FormatError
+from ...storage.atomic import open_own, replacing
+from ...storage.fingerprints import file_digest
+from ...storage.json import parse_json, write_json
+from ...storage.rows import RowWriter, read_rows, write_rows
 from ..tables.keys import path_column
-from .packed_splits import digest
-from ...storage.rows import (RowWriter, read_rows, write_rows)
 
 __all__ = ["earlier_records", "list_records"]
+
+_MOST_CHAIN = 1 << 24  # bytes
 
 
 def list_records(source, raw_root, folder, state, own, grows):
@@ -100,35 +102,33 @@ def _complete(source, records, listed, grown, columns, rows, grows):
 
 
 def _append(path, columns, new, grown=None):
-    before = None if grown is None else digest(path)
+    before = None if grown is None else file_digest(path)
     with replacing(path) as temporary:
         with RowWriter(temporary, columns) as writer:
-            for row in read_rows(path, errors="surrogateescape")[1]:
-                writer.write(row)
-            for row in new:
-                writer.write(row)
+            writer.write_all(read_rows(path, errors="surrogateescape")[1])
+            writer.write_all(new)
         if grown is not None:
             chain = _chain(grown)
             earlier = chain["earlier"] if chain["now"] == before else []
-            write_text(grown, json.dumps({"now": digest(temporary), "earlier": [*earlier, before]}) + "\n")
+            write_json(grown, {"now": file_digest(temporary), "earlier": [*earlier, before]}, indent=None)
 
 
 def earlier_records(records, state):
     """The digests of the tables that this one has grown from, by rows at its end."""
     chain = _chain(os.path.join(state, "grown.json"))
-    return chain["earlier"] if chain["earlier"] and chain["now"] == digest(records) else []
+    return chain["earlier"] if chain["earlier"] and chain["now"] == file_digest(records) else []
 
 
 def _chain(path):
     try:
         with open_own(path) as file:
-            found = json.loads(file.read(1 << 24))
-        if isinstance(found["now"], str) and all(isinstance(one, str) for one in found["earlier"]):
-            return found
+            found = parse_json(file.read(_MOST_CHAIN), path=path)
     except FileNotFoundError:
         return {"now": None, "earlier": []}
-    except FormatError:
+    except FormatError as error:
+        error.remedy = "Remove it; the run then begins anew"
         raise
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise FormatError("damaged", path=path, remedy="Remove it; the run then begins anew")
+    earlier = found.get("earlier") if isinstance(found, dict) and isinstance(found.get("now"), str) else None
+    if not isinstance(earlier, list) or not all(isinstance(one, str) for one in earlier):
+        raise FormatError("damaged", path=path, remedy="Remove it; the run then begins anew")
+    return found

@@ -4,63 +4,72 @@ What is done of each recording stands in a journal (``.ecgfm/preprocess.jsonl`` 
 the tables are written from it at the end.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._text import shown
-from ...errors import (ConfigError, Error, FormatError)
-from ...storage.columns import check_name
+from ...errors import ConfigError, Error
 from ...storage.atomic import open_own
 from ...storage.journal import Journal
 from ...storage.lock import locked
-from .listing import (earlier_records, list_records)
-from .numbering import (has_room, next_number, resolve_names)
-from ..stores.packed import PackedWriter
-from .packed_splits import (PackedSplits, digest)
-from ...workers import (Died, in_processes, in_ranks)
+from ...workers import Died, in_processes, in_ranks
 from ..recording import Options
-from ...storage.rows import read_rows
-from ..sources import find_source
-from .stages import (STAGES, Stages, WriteFailed, has_size, stage_names, stamps)
+from ..sources import Source, find_source
+from ..stores.packed import PackedWriter
+from .listing import earlier_records, list_records
+from .numbering import Recordings, Row, has_room
+from .outputs import Given, Outputs
+from .plan import Plan
+from .split_choice import SplitChoice
+from .stages import STAGES, Stages, WriteFailed, has_size, stage_names, stamps
 from .summary import Summary
-from .outputs import Tables
-from .work import (Work, check_outputs, clean)
+from .work import Work, clean
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
+
+    from ...ranks import Ranks
 
 __all__ = ["Summary", "preprocess"]
 
 _CHUNK = 16  # recordings that a process takes at a time
-_GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
+
+Piece = list[tuple[int, Row]]
+Lines = list[dict[str, Any]]
 
 
 def preprocess(
-    source,
-    processed_root,
-    raw_root=None,
+    source: str | Source,
+    processed_root: StrPath,
+    raw_root: StrPath | None = None,
     *,
-    options=None,
-    stages=None,
-    skip=(),
-    packed=False,
-    packed_splits=None,
-    fractions=None,
-    split_labels=("train", "valid", "test"),
-    group_col=None,
-    seed=1,
-    dataset_subset=None,
-    manifest_file=None,
-    results_suffix="",
-    workers=None,
-    ranks=None,
-    on_error=None,
-    progress=None,
-    **own,
-):
+    options: Options | None = None,
+    stages: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    packed: bool = False,
+    packed_splits: StrPath | None = None,
+    fractions: str | Sequence[float] | None = None,
+    split_labels: Sequence[str] = ("train", "valid", "test"),
+    group_col: str | None = None,
+    seed: int = 1,
+    dataset_subset: Sequence[str] | None = None,
+    manifest_file: StrPath | None = None,
+    results_suffix: str = "",
+    workers: int | None = None,
+    ranks: Ranks | None = None,
+    on_error: Callable[[str, str], object] | None = None,
+    progress: Callable[[int, int, str], object] | None = None,
+    **own: Any,
+) -> Summary:
     """Prepare all recordings of a source.
 
     Parameters
@@ -115,28 +124,27 @@ def preprocess(
         If an option, the source's tables or an earlier run in the folder stand against it, or the disk is full. What is
         done is kept.
     """
-    splits = PackedSplits(packed, packed_splits, fractions, split_labels, group_col, seed)
+    splits = SplitChoice(packed, packed_splits, fractions, split_labels, group_col, seed)
     if stages is None:
         stages = () if splits.names else STAGES
-    run = _Run(
+    plan = Plan(
         find_source(source),
         os.fspath(processed_root),
         None if raw_root is None else os.fspath(raw_root),
         options or Options(),
         stage_names(stages, "stages"),
         stage_names(skip, "skip"),
-        dataset_subset,
-        manifest_file,
-        results_suffix,
         splits,
+        dataset_subset,
+        None if manifest_file is None else os.fspath(manifest_file),
+        results_suffix,
     )
-    run.check()
+    plan.check()
     workers = _workers(workers)
     try:
-        os.makedirs(run.state, exist_ok=True)
-        with locked(os.path.join(run.state, "lock"), "this folder"):
-            run.ranks = ranks
-            return run.go(workers, on_error or _ignore, progress or _ignore, own)
+        os.makedirs(plan.state, exist_ok=True)
+        with locked(os.path.join(plan.state, "lock"), "this folder"):
+            return _prepare(plan, own, workers, ranks, on_error or _ignore, progress or _ignore)
     except (OSError, WriteFailed) as error:
         if isinstance(error, Error):
             raise
@@ -145,11 +153,11 @@ def preprocess(
         raise Error(text, path=where, remedy="Make room or mend it; the same command does the rest") from None
 
 
-def _ignore(*_):
+def _ignore(*_: object) -> None:
     pass
 
 
-def _workers(count):
+def _workers(count: int | None) -> int:
     if count is None:
         return len(os.sched_getaffinity(0))
     if count < 1:
@@ -157,244 +165,133 @@ def _workers(count):
     return count
 
 
+def _prepare(
+    plan: Plan,
+    own: dict[str, Any],
+    workers: int,
+    ranks: Ranks | None,
+    on_error: Callable[[str, str], object],
+    progress: Callable[[int, int, str], object],
+) -> Summary:
+    """List the recordings, do what is not done, and write the tables; the folder is locked."""
+    room = has_room(plan.manifest, plan.records, Journal.head_of(plan.journal))
+    added = list_records(plan.source, plan.raw_root if plan.reads else None, plan.folder, plan.state, own, room)
+    ignored = list(plan.source.ignored)
+    plan.source.ignored.clear()
+    folder, name = os.path.split(os.path.abspath(plan.manifest))
+    alone = plan.manifest == plan.table("manifest")  # locked with its folder
+    with nullcontext() if alone else locked(os.path.join(folder, f".{name}.lock"), "this manifest"):
+        old = Journal.head_of(plan.journal)
+        recordings = Recordings(plan, old["offset"] if old else None)
+        changing, grown = ("stages", "skip", "packed"), earlier_records(plan.records, plan.state)
+        journal = Journal(plan.journal, plan.head(recordings.offset), changing=changing, grown=grown)
+        try:
+            with _Run(plan, recordings, journal, on_error, progress) as run:
+                run.work(workers, ranks)
+                return run.finish(added, ignored)
+        finally:
+            journal.close()
+
+
 class _Run:
-    def __init__(self, source, folder, raw_root, options, stages, skip, subset, manifest, suffix, splits):
-        self.splits = splits
-        self.source, self.folder, self.raw_root, self.options = source, folder, raw_root, options
-        self.stages, self.skip, self.subset, self.suffix = stages, skip, subset, suffix
-        self.state = os.path.join(folder, ".ecgfm")
-        self.parts = os.path.join(self.state, "parts")
-        self.manifest = os.fspath(manifest) if manifest is not None else self.table("manifest")
-        self.records = os.path.join(folder, "records.csv")
-        self.duplicates, self.renamed, self.total, self.added, self.ignored = {}, {}, 0, 0, []
+    """The work on recordings that the journal lacks. A context manager: packed files are closed at its end."""
 
-    def table(self, name):
-        return os.path.join(self.folder, f"{name}{self.suffix}.csv")
+    def __init__(
+        self,
+        plan: Plan,
+        recordings: Recordings,
+        journal: Journal,
+        on_error: Callable[[str, str], object],
+        progress: Callable[[int, int, str], object],
+    ) -> None:
+        self._plan, self._recordings, self._journal = plan, recordings, journal
+        self._on_error, self._progress = on_error, progress
+        for stage in plan.written:
+            os.makedirs(os.path.join(plan.folder, stage), exist_ok=True)
+        clean(plan.folder, plan.state, plan.parts)
+        temporary = os.path.join(plan.parts, "mat")
+        self._stages = Stages(plan.source, plan.options, plan.folder, plan.stages, plan.skip, temporary)
+        if plan.splits.names:
+            os.makedirs(plan.packed, exist_ok=True)
+        shape = len(plan.options.leads), plan.options.segment_samples
+        self._writers = {name: PackedWriter(plan.packed_file(name), shape) for name in plan.splits.names}
+        self._given = Given()
+        self._free: list[str] = []  # files for segments, to be written again: faster than new ones
+        self._failed = 0
+        self._done = self._resumed = self._resume()
 
-    def check(self):
-        """Whatever can be known before anything is written."""
-        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
-            raise ConfigError("not a directory", path=self.folder, field="processed_root")
-        if "org" not in self.skip:
-            if self.raw_root is None:
-                raise ConfigError("it is not given", field="raw_root", remedy="Give it, or skip org")
-            if not os.path.isdir(self.raw_root):
-                raise ConfigError("there is no such directory", path=self.raw_root, field="raw_root")
-            if os.path.exists(self.folder) and os.path.samefile(self.folder, self.raw_root):
-                raise ConfigError(
-                    "is where the recordings lie",
-                    path=self.folder,
-                    field="processed_root",
-                    remedy="Take another folder",
-                )
-        folder = os.path.dirname(os.path.abspath(self.manifest))
-        if not os.path.isdir(folder) and folder != os.path.abspath(self.folder):
-            raise ConfigError("there is no such directory", path=folder, field="manifest_file")
-        if self.splits.names and "segmented" in self.skip:
-            raise ConfigError("segments that are not made can't be packed", field="skip")
-        if self.suffix != os.path.basename(self.suffix):
-            raise ConfigError("a part of a file name is needed", field="results_suffix")
-        if self.suffix:
-            check_name(f"a{self.suffix}", "a table", field="results_suffix", error=ConfigError)
-        names = ["records.csv", ".ecgfm/listed.csv", "packed/splits.csv", "packed/splits_args.json"]
-        names += [f"packed/{one}{self.suffix}{end}" for one in self.splits.names for end in (".npy", ".index.csv")]
-        tables = map(self.table, ("manifest", "meta", "segmented", "errors", "status"))
-        check_outputs(self.folder, [*(os.path.join(self.folder, name) for name in names), *tables])
+    def __enter__(self) -> _Run:
+        return self
 
-    def go(self, workers, on_error, progress, own):
-        reading = self.raw_root if "org" not in self.skip else None
-        room = has_room(self.manifest, self.records, Journal.head_of(self._journal_path()))
-        self.added = list_records(self.source, reading, self.folder, self.state, own, room)
-        self.ignored = list(self.source.ignored)
-        self.source.ignored.clear()
-        self.columns, rows = read_rows(self.records, errors="surrogateescape")
-        rows.close()
-        given = [name for name in _GIVEN if name in self.columns]
-        if given:
-            raise FormatError(
-                f"columns that are made here: {', '.join(given)}",
-                path=self.records,
-                field="header",
-                remedy="Remove them from the table of records",
-            )
-        if self.manifest == self.table("manifest"):  # locked with its folder
-            return self._go(workers, on_error, progress)
-        folder, name = os.path.split(os.path.abspath(self.manifest))
-        with locked(os.path.join(folder, f".{name}.lock"), "this manifest"):
-            return self._go(workers, on_error, progress)
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.close()
 
-    def _go(self, workers, on_error, progress):
-        self.locate = self.source.locate(self.raw_root, self.columns, reading="org" not in self.skip)
-        old = Journal.head_of(self._journal_path())
-        self.offset = old["offset"] if old else 0
-        names = self._find_duplicates()
-        if old is None:
-            self.offset = next_number(self.manifest, self.source.name, names)
-        head = {
-            "source": {"name": self.source.name, **self.source.settings()},
-            **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()},
-            "manifest_file": os.path.abspath(self.manifest),
-            "offset": self.offset,
-            "records": digest(self.records),
-            "stages": sorted(self.stages),
-            "skip": sorted(self.skip),
-            "packed": self.splits.digest(),
-        }
-        self.journal = Journal(
-            self._journal_path(),
-            head,
-            changing=("stages", "skip", "packed"),
-            grown=earlier_records(self.records, self.state),
-        )
-        try:
-            return self._with_journal(workers, on_error, progress)
-        finally:
-            self.journal.close()
-
-    def _journal_path(self):
-        return os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
-
-    def rows(self):
-        """Iterate over (number, row) of all that are to be done, located and numbered; numbers count rows from 0."""
-        number = -1
-        for number, row in enumerate(read_rows(self.records, errors="surrogateescape")[1]):
-            given = row.get("save_file")
-            row = {"idx": self.offset + number, **row, **self.locate(row)}
-            if self.subset is not None and row["dataset"] not in self.subset:
-                continue
-            row["_named"] = bool(given)
-            if number in self.renamed:
-                row["save_file"] = self.renamed[number]
-            if number in self.duplicates:
-                row["error"] = self.duplicates[number]
-            row["_split"] = self.splits(row)
-            yield number, row
-        self.count = number + 1
-
-    def _find_duplicates(self):
-        """Note rows that have a name of an earlier one; return the names."""
-        first, clashes, group = {}, {}, self.splits.group_col
-        if group is not None and group not in (*self.columns, *self.source.located_columns):
-            raise ConfigError(f"there is no column {shown(group)}", path=self.records, field="group_col")
-        for number, row in self.rows():
-            name = row["save_file"]
-            if name != os.path.basename(name) or not name.endswith(".mat") or "\0" in name:
-                raise FormatError(f"{shown(name)} is no name of a .mat file", path=self.records, field="save_file")
-            if first.setdefault(name, number) != number:
-                clashes[number] = first[name]
-            self.total += 1
-        if not self.total:
-            of = "" if self.subset is None else f" of {', '.join(self.subset)}"
-            field = "dataset_subset" if of else None
-            raise ConfigError(
-                f"the table has no recording{of}",
-                path=self.records,
-                field=field,
-                remedy=None if of else "Remove it, and the folder is listed anew",
-            )
-        if clashes:
-            self.duplicates, self.renamed = resolve_names(self.rows, clashes, first)
-        if self.splits.fractions is not None:
-            rows = [row for number, row in self.rows() if number not in self.duplicates]
-            groups = [] if group is None else [row[group] for row in rows]
-            self.splits.draw([row["save_file"] for row in rows], groups, os.path.join(self.folder, "packed"))
-        return first
-
-    def _with_journal(self, workers, on_error, progress):
-        for stage in self.stages - self.skip:
-            os.makedirs(os.path.join(self.folder, stage), exist_ok=True)
-        clean(self.folder, self.state, self.parts)
-        self.pipeline = Stages(
-            self.source, self.options, self.folder, self.stages, self.skip, os.path.join(self.parts, "mat")
-        )
-        self.writers = self._open_packed()
-        self.extra, self.tables = set(), set()  # columns of meta.csv, and further tables, that the source gave
-        self.done = resumed = self._resume()
-        self.failed, self.on_error, self.progress = 0, on_error, progress
-        processes = 0 if workers == 1 else min(workers, -(-self.total // _CHUNK))
-        waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
-        self.free = []  # files for segments, to be written again: faster than new ones
-        try:
-            for (place, piece, path), result in self._results(processes):
-                waiting[place] = piece, path, result
-                while turn in waiting:
-                    done = waiting.pop(turn)
-                    self._take(*done)
-                    self.free.append(done[1])
-                    turn += 1
-            return self._finish(resumed)
-        finally:
-            for writer in self.writers.values():
-                writer.close()
-
-    def _results(self, processes):
-        """(task, what became of it), as they come."""
-        work = Work(self.pipeline)
-        if self.ranks is not None and self.ranks.size > 1:
-            return in_ranks(work, self._tasks(1), self.ranks)
-        return in_processes(work, self._tasks(processes), processes)
-
-    def _tasks(self, processes):
-        """(place, rows, file for their segments or None) of each piece of work."""
-        for place, piece in enumerate(self._pieces()):
-            path = None
-            if processes and self.writers:
-                path = self.free.pop() if self.free else os.path.join(self.parts, f"{place}.f32")
-            yield place, piece, path
-
-    def _open_packed(self):
-        if not self.splits.names:
-            return {}
-        folder = os.path.join(self.folder, "packed")
-        os.makedirs(folder, exist_ok=True)
-        shape = len(self.options.leads), self.options.segment_samples
-        return {
-            name: PackedWriter(os.path.join(folder, f"{name}{self.suffix}.npy"), shape) for name in self.splits.names
-        }
-
-    def _resume(self):
+    def _resume(self) -> int:
         """Forget what an earlier run could not do, and whose files are gone. Returns how many recordings are done."""
-        if not self.journal.at:
-            for writer in self.writers.values():
+        if not self._journal.at:
+            for writer in self._writers.values():
                 writer.keep({})
             return 0
         count = 0
-        held = {name: writer.held() for name, writer in self.writers.items()}
-        kept = {name: {} for name in self.writers}
-        for number, row in self.rows():
-            if number not in self.journal:
+        held = {name: writer.held() for name, writer in self._writers.items()}
+        kept: dict[str, dict[int, int]] = {name: {} for name in self._writers}
+        for number, row in self._recordings:
+            if number not in self._journal:
                 continue
-            line, split = self.journal[number], row["_split"]
+            line, split = self._journal[number], row["_split"]
             done = "error" not in line and "error" not in row and not self._changed(row, line)
-            done = done and all(has_size(*one) for one in self.pipeline.expected(row, line))
+            done = done and all(has_size(*one) for one in self._stages.expected(row, line))
             if done and split is not None and line["segments"]:
                 done = held[split].get(row["idx"]) == line["segments"]
                 kept[split][row["idx"]] = line["segments"]
             if not done:
-                self.journal.forget([number])
+                self._journal.forget([number])
                 continue
-            self._note(line)
+            self._given.add(line)
             count += 1
-        for name, writer in self.writers.items():
+        for name, writer in self._writers.items():
             writer.keep(kept[name])
         return count
 
-    def _changed(self, row, line):
+    def _changed(self, row: Row, line: dict[str, Any]) -> bool:
         """Whether a file that the recording was read from is another one now; one that is gone is not."""
-        if "org" in self.skip or "raw" not in line:
+        if not self._plan.reads or "raw" not in line:
             return False
-        return any(
-            old is not None and new is not None and old != new
-            for old, new in zip(line["raw"], stamps(self.source.files(row)))
-        )
+        now = stamps(self._plan.source.files(row))
+        return any(was is not None and new is not None and was != new for was, new in zip(line["raw"], now))
 
-    def _pieces(self):
+    def work(self, workers: int, ranks: Ranks | None) -> None:
+        """Do all that is to be done, in so many processes or on the ranks."""
+        processes = 0 if workers == 1 else min(workers, -(-self._recordings.total // _CHUNK))
+        waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
+        if ranks is not None and ranks.size > 1:
+            results = in_ranks(Work(self._stages), self._tasks(1), ranks)
+        else:
+            results = in_processes(Work(self._stages), self._tasks(processes), processes)
+        for (place, piece, path), result in results:
+            waiting[place] = piece, path, result
+            while turn in waiting:
+                piece, path, result = waiting.pop(turn)
+                self._take(piece, path, result)
+                self._free.append(path)
+                turn += 1
+
+    def _tasks(self, processes: int) -> Iterator[tuple[int, Piece, str | None]]:
+        """(place, rows, file for their segments or None) of each piece of work."""
+        for place, piece in enumerate(self._pieces()):
+            path = None
+            if processes and self._writers:
+                path = self._free.pop() if self._free else os.path.join(self._plan.parts, f"{place}.f32")
+            yield place, piece, path
+
+    def _pieces(self) -> Iterator[Piece]:
         """What is to be done, some rows at a time."""
         piece = []
-        for number, row in self.rows():
+        for number, row in self._recordings:
             if "error" in row:
                 self._skipped(row["path"], row["error"])
-            elif number not in self.journal:
+            elif number not in self._journal:
                 piece.append((number, row))
             if len(piece) == _CHUNK:
                 yield piece
@@ -402,75 +299,74 @@ class _Run:
         if piece:
             yield piece
 
-    def _take(self, piece, path, result):
+    def _take(
+        self, piece: Piece, path: str | None, result: Died | tuple[Lines, list[NDArray[np.float32]] | None]
+    ) -> None:
         """Keep what became of a piece."""
         if isinstance(result, Died):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
-                    for _, alone in in_processes(Work(self.pipeline), [(0, [one], path)], 1):
+                    for _, alone in in_processes(Work(self._stages), [(0, [one], path)], 1):
                         self._take([one], path, alone)
                 return
             result = [{"i": piece[0][0], "error": str(result), "stage": "org"}], []
         lines, segments = result
-        if self.writers:
-            self._pack(piece, lines, path if segments is None else segments)
-        self.journal.add(lines)
+        if self._writers:
+            self._pack(piece, lines, segments if segments is not None else path or [])
+        self._journal.add(lines)
         for (_, row), line in zip(piece, lines):
             if "error" in line:
                 self._skipped(row["path"], line["error"])
             else:
-                self.done += 1
-                self._note(line)
-                self.progress(self.done, self.total, row["path"])
+                self._done += 1
+                self._given.add(line)
+                self._progress(self._done, self._recordings.total, row["path"])
 
-    def _pack(self, piece, lines, source):
+    def _pack(self, piece: Piece, lines: Lines, source: str | list[NDArray[np.float32]]) -> None:
         """Append segments, which lie in a file or in arrays, to the packed files."""
-        held = [(row, line["segments"]) for (_, row), line in zip(piece, lines) if line.get("segments")]
-        held = [(row["_split"], row["idx"], count) for row, count in held if row["_split"] is not None]
+        held = [(row["_split"], row["idx"], line.get("segments", 0)) for (_, row), line in zip(piece, lines)]
+        groups = groupby((one for one in held if one[0] is not None and one[2]), lambda one: one[0])
         at = 0
-        with open_own(source) if isinstance(source, str) else nullcontext(source) as source:
-            for split, group in groupby(held, lambda one: one[0]):
-                group = list(group)
-                rows = np.array([(idx, i) for _, idx, count in group for i in range(count)])
+        with nullcontext() if isinstance(source, list) else open_own(source) as file:
+            for split, group in groups:
+                counts = [(idx, count) for _, idx, count in group]
+                rows = np.array([(idx, i) for idx, count in counts for i in range(count)])
                 if isinstance(source, list):
-                    self.writers[split].append_arrays(rows, source[at : at + len(group)])
-                    at += len(group)
+                    self._writers[split].append_arrays(rows, source[at : at + len(counts)])
+                    at += len(counts)
                 else:
-                    self.writers[split].append(rows, source, at)
+                    self._writers[split].append(rows, file, at)
                     at += len(rows)
 
-    def _note(self, line):
-        self.extra.update(line["meta"] or ())
-        self.tables.update(line.get("tables", ()))
+    def _skipped(self, path: str, why: str) -> None:
+        self._failed += 1
+        self._on_error(path, why)
 
-    def _skipped(self, path, why):
-        self.failed += 1
-        self.on_error(path, why)
-
-    def _finish(self, resumed):
+    def finish(self, added: int, ignored: Sequence[tuple[str, str]]) -> Summary:
         """Write the tables and put the packed files in place."""
-        tables = Tables(self)
-        paths = tables.write()
-        for name, writer in self.writers.items():
-            writer.finish(tables.packed[name], self.options.sample_rate)
+        plan = self._plan
+        outputs = Outputs(plan, self._recordings, self._journal, self._given, ignored)
+        paths = outputs.write()
+        for name, writer in self._writers.items():
+            writer.finish(outputs.packed[name], plan.options.sample_rate)
             paths[f"packed {name}"] = writer.path
-        shutil.rmtree(self.parts, ignore_errors=True)
-        self.journal.close(tidy=True)
-        if not self.done:
+        shutil.rmtree(plan.parts, ignore_errors=True)
+        self._journal.close(tidy=True)
+        if not self._done:
             raise Error(
-                f"none of the {self.failed} recordings could be prepared; the first: {tables.first_error}",
+                f"none of the {self._failed} recordings could be prepared; the first: {outputs.first_error}",
                 path=paths["errors"],
             )
-        endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in self.ignored)
+        endings = Counter(os.path.splitext(path)[1].lower() or "without an ending" for path, _ in ignored)
         return Summary(
-            self.folder,
-            self.done,
-            tables.segments,
-            resumed,
-            self.failed,
+            plan.folder,
+            self._done,
+            outputs.segments,
+            self._resumed,
+            self._failed,
             paths,
-            self.added,
-            tables.derived,
-            len(self.renamed),
+            added,
+            outputs.derived,
+            len(self._recordings.renamed),
             dict(endings.most_common()),
         )

@@ -42,8 +42,8 @@ def clean(folder, state, parts):
 class Work:
     """What is done in a process of its own, or on another rank."""
 
-    def __init__(self, pipeline):
-        self.pipeline = pipeline
+    def __init__(self, stages):
+        self.stages = stages
 
     def __call__(self, task):
         """The journal's lines for some rows, and their segments to be packed.
@@ -53,7 +53,7 @@ class Work:
         _, piece, path = task
         lines, segments = [], []
         for number, row in piece:
-            line, found = self.pipeline.run(row, keep=row["_split"] is not None)
+            line, found = self.stages.run(row, keep=row["_split"] is not None)
             lines.append({"i": number, **line})
             if found is not None:
                 segments.append(found)

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..._text import short, shown
 from ...errors import FormatError, InputWarning, LabelError
-from ...labeler.label_files import MAX_INDEX, write_label_files
 from ...storage.columns import check_name, flag, is_missing, read_columns, whole_number, whole_numbers
 from ...storage.rows import read_rows, write_rows
 from ...validation import refuse_masked
 from .keys import KEYS, Records, key_columns
+from .label_files import MAX_INDEX, write_label_files
 
 __all__ = ["CODE_15", "Labels", "code_15_labels", "find_meta", "physionet2021_labels", "prepare_labels", "read_labels"]
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from .._types import StrPath
-from ..errors import LabelError
-from ..storage.atomic import write_text
-from ..storage.npy import write_npy
-from .arrays import shares
+from ...errors import LabelError
+from ...metrics.counts import prevalence
+from ...storage.atomic import write_text
+from ...storage.json import write_json
+from ...storage.npy import write_npy
+from ...storage.rows import csv_text
 
-__all__ = ["write_label_files"]
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import ArrayLike, NDArray
 
-MAX_INDEX = 100_000_000  # y.npy has a row for each index up to the largest, ...
-MAX_RATIO = 1000  # ... which may be so many times as many as there are records, ...
-FREE_CELLS = 1 << 25  # ... where y.npy has more cells than this
+__all__ = ["MAX_INDEX", "write_label_files"]
+
+#: ``y.npy`` has a row for each index up to the largest, ...
+MAX_INDEX = 100_000_000
+_MAX_RATIO = 1000  # ... and at most this many times as many rows as there are records, ...
+_FREE_CELLS = 1 << 25  # ... where it has more cells than this
 
 
 def write_label_files(
@@ -31,9 +33,9 @@ def write_label_files(
     y: ArrayLike,
     names: Sequence[str],
     *,
-    splits: Sequence[Any] | None = None,
-    extra: Mapping[str, Sequence[Any]] | None = None,
-    settings: dict[str, Any] | None = None,
+    splits: Sequence[object] | None = None,
+    extra: Mapping[str, Sequence[object]] | None = None,
+    settings: Mapping[str, Any] | None = None,
     labels: bool = True,
     rows: int = 0,
     infinite: bool = False,
@@ -82,7 +84,7 @@ def write_label_files(
     if len(idx) and not (0 <= idx.min() and idx.max() < MAX_INDEX):
         raise LabelError(f"indices must lie between 0 and {MAX_INDEX - 1}", field="idx")
     length = max(rows, int(idx.max()) + 1 if len(idx) else 0)
-    if length * len(names) > FREE_CELLS and length > MAX_RATIO * max(rows, len(idx)):
+    if length * len(names) > _FREE_CELLS and length > _MAX_RATIO * max(rows, len(idx)):
         raise LabelError(
             f"the largest index is {idx.max()} for {len(idx)} records: y.npy would have a row for each up to it",
             field="idx",
@@ -96,51 +98,33 @@ def write_label_files(
     array[idx] = y
     write_npy(folder / "y.npy", array)
     if labels:
-        write_text(folder / "labels.csv", labels_csv(idx, y, names, extra or {}))
-    columns, weights = label_def(y, names, splits)
-    write_text(folder / "label_def.csv", csv_text(["name", *columns], zip(names, *columns.values())))
+        cells = zip(idx.tolist(), *(extra or {}).values(), y.astype(np.int8).tolist())
+        table = ([*about, *digits] for *about, digits in cells)
+        write_text(folder / "labels.csv", csv_text([["idx", *(extra or {}), *names], *table]))
+    columns, weights = label_def(y, splits)
+    write_text(folder / "label_def.csv", csv_text([["name", *columns], *zip(names, *columns.values())]))
     never = [name for name, weight in zip(names, weights) if not np.isfinite(weight)]
     kept = [1.0 if not (infinite or np.isfinite(weight)) else round(float(weight), 6) for weight in weights]
     write_text(folder / "pos_weight.txt", "[" + ",".join(map(str, kept)) + "]")
     if settings is not None:
-        write_text(folder / "labels_args.json", json.dumps(settings, indent=1) + "\n")
+        write_json(folder / "labels_args.json", settings)
     return never
 
 
 def label_def(
-    y: NDArray[np.bool_], names: Sequence[str], splits: Sequence[Any] | None = None
-) -> tuple[dict[str, list[Any]], NDArray[np.float64]]:
+    y: NDArray[np.bool_], splits: Sequence[object] | None = None
+) -> tuple[dict[str, list[float]], NDArray[np.float64]]:
     """The columns of label_def.csv, and the weights that pos_weight.txt is made of (train, or all without splits)."""
-    columns = {}
-    groups = {}
+    groups: dict[str, NDArray[np.bool_]] = {}
+    everything = y
     if splits is not None:
-        of = np.asarray(["" if split is None else str(split) for split in splits], dtype=object)
+        of = np.array(["" if split is None else str(split) for split in splits], dtype=object)
         groups = {split: y[of == split] for split in sorted(set(of.tolist()) - {""})}
         everything = y[of != ""]
-    else:
-        everything = y
-    made = {
-        name: (np.count_nonzero(rows, axis=0), *shares(np.count_nonzero(rows, axis=0), len(rows)))
-        for name, rows in {**groups, "all": everything}.items()
-    }
-    for i, kind in enumerate(("count", "percent", "weight")):
-        for name in groups:
-            columns[f"pos_{kind}_{name}"] = made[name][i].tolist()
-    columns["pos_count_all"], columns["pos_percent_all"] = made["all"][0].tolist(), made["all"][1].tolist()
-    return columns, made["train" if "train" in groups else "all"][2]
-
-
-def labels_csv(
-    idx: NDArray[np.int64], y: NDArray[np.bool_], names: Sequence[str], extra: Mapping[str, Sequence[Any]]
-) -> str:
-    digits = y.astype(np.int8).tolist()
-    rows = ([i, *more, *row] for i, row, *more in zip(idx.tolist(), digits, *extra.values()))
-    return csv_text(["idx", *extra, *names], rows)
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    counts = {name: np.count_nonzero(rows, axis=0) for name, rows in {**groups, "all": everything}.items()}
+    made = {name: prevalence(counts[name], len(rows)) for name, rows in {**groups, "all": everything}.items()}
+    columns = {f"pos_count_{name}": counts[name].tolist() for name in groups}
+    columns |= {f"pos_percent_{name}": made[name][0].tolist() for name in groups}
+    columns |= {f"pos_weight_{name}": made[name][1].tolist() for name in groups}
+    columns |= {"pos_count_all": counts["all"].tolist(), "pos_percent_all": made["all"][0].tolist()}
+    return columns, made["train" if "train" in groups else "all"][1]

@@ -1,22 +1,20 @@
 """Which packed file a recording's segments go to: one for all, by a table, or drawn."""
 
-import hashlib
-import json
 import os
 
-from ...storage.atomic import write_text
 from ..._text import shown
-from ...errors import (ConfigError, FormatError)
-from ...storage.inputs import open_input
-from ..tables.assigning import (assign_splits, split_fractions)
-from ...storage.columns import (check_name, is_missing, split_list, whole_number)
-from ..tables.keys import (Names, key_columns)
-from ...storage.rows import (read_rows, write_rows)
+from ...errors import ConfigError, FormatError
+from ...storage.columns import check_name, is_missing, split_list, whole_number
+from ...storage.fingerprints import file_digest
+from ...storage.json import write_json
+from ...storage.rows import read_rows, write_rows
+from ..tables.assigning import assign_splits, split_fractions
+from ..tables.keys import Names, key_columns
 
-__all__ = ["PackedSplits", "digest"]
+__all__ = ["SplitChoice"]
 
 
-class PackedSplits:
+class SplitChoice:
     """Gives the split of a recording; None if it is in none.
 
     Parameters
@@ -123,7 +121,7 @@ class PackedSplits:
             "seed": int(self.seed),
             "left_out": drawn.dropped,
         }
-        write_text(os.path.join(folder, "splits_args.json"), json.dumps(told, indent=1) + "\n")
+        write_json(os.path.join(folder, "splits_args.json"), told)
 
     def __call__(self, row):
         """The split of a located row, a dict with ``idx``, ``save_file`` and ``path``."""
@@ -133,13 +131,4 @@ class PackedSplits:
         """What tells these splits from others."""
         if self.fractions is not None:
             return [split_fractions(self.fractions).tolist(), list(self.names), self.group_col, int(self.seed)]
-        return digest(self.path) if self.path is not None else list(self.names)
-
-
-def digest(path):
-    """The SHA-256 of a file."""
-    found = hashlib.sha256()
-    with open_input(path) as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+        return file_digest(self.path) if self.path is not None else list(self.names)

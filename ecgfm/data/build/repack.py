@@ -3,12 +3,12 @@
 import os
 
 from ..._text import shown
-from ...errors import (ConfigError, FormatError)
-from ...storage.inputs import unreadable
+from ...errors import ConfigError, FormatError
 from ...io.manifest import read_manifest
-from ..mat import (number, read_mat)
-from ..stores.packed import (index_path, open_packed, write_packed)
-from .packed_splits import PackedSplits
+from ...storage.inputs import unreadable
+from ..mat import number, read_mat
+from ..stores.packed import index_path, open_packed, write_packed
+from .split_choice import SplitChoice
 
 __all__ = ["pack_manifest", "pack_splits"]
 
@@ -101,7 +101,7 @@ def pack_splits(packed, splits, save_dir):
     FormatError
         If a file is damaged, or the table names none of the recordings.
     """
-    found, of = open_packed(packed), PackedSplits(False, splits)
+    found, of = open_packed(packed), SplitChoice(False, splits)
     split = [of({"save_file": name, "idx": idx}) for name, idx in zip(found.save_file.tolist(), found.idx.tolist())]
     if not any(split):
         raise FormatError("names none of the recordings", path=splits, field="save_file")
