@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from itertools import islice
@@ -11,7 +10,8 @@ from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError, LabelError
 from ..specs.known import MIMIC_IV_ECG
-from ..storage.inputs import lines, open_text
+from ..storage.inputs import open_text
+from ..storage.rows import csv_rows
 
 __all__ = ["ASSUMED", "check_labels", "find_labels", "read_label_file"]
 
@@ -77,19 +77,12 @@ def read_label_file(path: StrPath) -> list[str]:
         If the file can't be read or has no such column.
     """
     about = {"path": path, "field": "labels"}
-    try:
-        with open_text(path, most=MAX_BYTES, error=LabelError, field="labels") as file:
-            rows = csv.reader(lines(file, path, error=LabelError))
-            head = next(rows, [])
-            column = head.index("name") if "name" in head else -1
-            names = [row[column] if len(row) > column else "" for row in islice(rows, MAX_ROWS) if row and column >= 0]
-            more = next(rows, None) is not None
-    except OSError as error:
-        raise LabelError(f"cannot be read: {error.strerror}", **about) from None
-    except UnicodeDecodeError as error:
-        raise LabelError(f"cannot be read as text: {error.reason}", **about) from None
-    except csv.Error as error:
-        raise LabelError(f"not a CSV file: {error}", **about) from None
+    with open_text(path, most=MAX_BYTES, error=LabelError, field="labels") as file:
+        rows = csv_rows(file, path, error=LabelError, field="labels")
+        head = next(rows, [])
+        column = head.index("name") if "name" in head else -1
+        names = [row[column] if len(row) > column else "" for row in islice(rows, MAX_ROWS) if row and column >= 0]
+        more = next(rows, None) is not None
     if not names:
         raise LabelError("the table has no column 'name' or no rows", path=path, field="name")
     if more and column >= 0:

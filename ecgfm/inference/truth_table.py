@@ -1,14 +1,14 @@
 """Tables of labels: CSV files, mappings, DataFrames; which columns there are and which says what a row is of."""
 
-import csv
 import os
 
 import numpy as np
 
-from .._text import plain_cell, short, shown
-from ..errors import Error, FormatError, LabelError
-from ..storage.inputs import lines, open_input, open_text, unreadable
+from .._text import plain_cell, shown
+from ..errors import FormatError, LabelError
+from ..storage.inputs import open_input, open_text
 from ..storage.npy import map_array
+from ..storage.rows import csv_rows
 from ..validation import refuse_masked
 
 __all__ = ["KEYS", "csv_columns", "label_file_beside", "load_npy", "mapping_columns", "single_column"]
@@ -44,25 +44,18 @@ def csv_columns(path, wanted=None, *, field="y"):
         If it can't be read, is no table, is too large, or a wanted column stands in it twice.
     """
     path, names, number = os.fspath(path), [], 0
-    try:
-        with open_text(path, most=MAX_BYTES, error=LabelError, field=field) as file:
-            rows = (row for row in csv.reader(lines(file, path, error=LabelError)) if row)
-            names = [plain_cell(name.strip()) for name in next(rows, [])]
-            kept = _kept(names, wanted, path)
-            cells = {i: [] for i in kept}
-            for number, row in enumerate(rows, 1):
-                if len(row) != len(names):
-                    raise LabelError(f"row {number} has {len(row)} cells, the header {len(names)}", path=path)
-                if number > MAX_ROWS:
-                    raise LabelError(f"the table has more than the {MAX_ROWS:,} rows that are read", path=path)
-                for i in kept:
-                    cells[i].append(plain_cell(row[i]))
-    except Error:
-        raise
-    except OSError as error:
-        raise unreadable(path, error, error=LabelError, field=field) from None
-    except (ValueError, csv.Error) as error:  # not text
-        raise LabelError(f"not a table of text: {short(str(error), 200)}", path=path, field=field) from None
+    with open_text(path, most=MAX_BYTES, error=LabelError, field=field) as file:
+        rows = filter(None, csv_rows(file, path, error=LabelError, field=field))
+        names = [plain_cell(name.strip()) for name in next(rows, [])]
+        kept = _kept(names, wanted, path)
+        cells = {i: [] for i in kept}
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(names):
+                raise LabelError(f"row {number} has {len(row)} cells, the header {len(names)}", path=path)
+            if number > MAX_ROWS:
+                raise LabelError(f"the table has more than the {MAX_ROWS:,} rows that are read", path=path)
+            for i in kept:
+                cells[i].append(plain_cell(row[i]))
     if not number:
         raise LabelError("the table has no rows", path=path)
     return names, {names[i]: column for i, column in cells.items()}

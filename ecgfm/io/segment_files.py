@@ -5,7 +5,6 @@ A name does not say so: ``visit_1.mat`` and ``visit_2.mat`` may be two recording
 ``segment_i`` the number in the name.
 """
 
-import csv
 import hashlib
 import os
 import re
@@ -16,8 +15,9 @@ import numpy as np
 from ..ecg.choices import Choices
 from ..ecg.prepare import Segments, prepare_lazily
 from ..errors import Error
-from ..storage.inputs import lines, open_text
+from ..storage.inputs import open_text
 from ..storage.mat import MatFile
+from ..storage.rows import csv_rows
 from . import read
 
 __all__ = ["SegmentFiles", "grouped", "numbered_names", "recording_names"]
@@ -172,11 +172,11 @@ def _said_by_table(manifest, folder):
             continue
         try:
             with open_text(path, most=_MAX_TABLE) as file:
-                rows = csv.reader(lines(file, path))
+                rows = csv_rows(file, path)
                 header = next(rows, [])
                 places = [header.index(name) for name in ("path", "save_file")]
                 pairs = {tuple(row[place] for place in places) for row in rows if len(row) == len(header)}
-        except (Error, ValueError, OSError, csv.Error):  # another table of this name
+        except (Error, ValueError):  # another table of this name
             continue
         found = {(os.path.basename(segment), origin) for segment, origin in pairs if segment and origin}
         counts = Counter(segment for segment, _ in found)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections import Counter
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
-from .._text import shown
 from .._types import StrPath
 from ..errors import ConfigError
 from ..storage.atomic import write_text
 from ..storage.inputs import read_input
+from ..storage.json import parse_json
 
 __all__ = ["kind_of", "read_json", "write_json"]
 
 MAX_BYTES = 8 << 20  # of one file: the published ones are below 64 KiB
-MAX_VALUES = 200_000  # of one file: each takes about a hundred bytes in memory
-MAX_DIGITS = 300  # of a number
 
 
 def kind_of(value: object) -> str:
@@ -31,24 +28,7 @@ def kind_of(value: object) -> str:
 def read_json(file: StrPath) -> Any:
     """The content of a JSON file; a :class:`ConfigError` that names it if it can't be read or is too large."""
     content = read_input(file, most=MAX_BYTES, error=ConfigError)
-    values = sum(map(content.count, (b",", b"{", b"[")))  # no fewer than there are, found without making them
-    if values > MAX_VALUES:
-        raise ConfigError(
-            f"the file holds about {values:,} values, more than the {MAX_VALUES:,} that are read", path=file
-        )
-    try:
-        return json.loads(
-            content.decode("utf-8-sig"),
-            object_pairs_hook=partial(_object, file),
-            parse_int=partial(_integer, file),
-            parse_constant=partial(_no_number, file),
-        )
-    except RecursionError:
-        raise ConfigError("the JSON is nested too deeply", path=file) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8 text ({error.reason} at byte {error.start})", path=file) from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", path=file, field=f"line {error.lineno}") from None
+    return parse_json(content.removeprefix(codecs.BOM_UTF8), path=file, error=ConfigError)
 
 
 def write_json(file: StrPath, content: Any) -> None:
@@ -58,22 +38,3 @@ def write_json(file: StrPath, content: Any) -> None:
     else:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_text(file, text)
-
-
-def _object(file: StrPath, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        twice = next(key for key in made if counts[key] > 1)
-        raise ConfigError(f"the key {shown(twice)} stands twice in an object", path=file)
-    return made
-
-
-def _integer(file: StrPath, digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ConfigError(f"a number of {len(digits):,} digits", path=file)
-    return int(digits)
-
-
-def _no_number(file: StrPath, text: str) -> NoReturn:
-    raise ConfigError(f"{text} is not a JSON number", path=file)

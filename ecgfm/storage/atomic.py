@@ -19,6 +19,7 @@ __all__ = [
     "committing",
     "is_device",
     "linked",
+    "new_folder",
     "open_own",
     "remove",
     "replacing",
@@ -99,6 +100,24 @@ def linked(source: StrPath, destination: StrPath, *, error: type[Error] | None =
             shutil.copyfile(source, temporary)
             _sync(temporary)
         os.replace(temporary, destination)
+
+
+@contextmanager
+def new_folder(path: StrPath) -> Iterator[str]:
+    """Give a temporary folder's path beside `path`; when the block ends well, it becomes `path`, with all that is in it.
+
+    If the block raises, nothing is left. `path` must not be there; the folders above it are made.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+    os.mkdir(temporary)
+    try:
+        yield temporary
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 @contextmanager

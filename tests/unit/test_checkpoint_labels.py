@@ -88,7 +88,7 @@ def test_a_label_file_that_does_not_fit_is_named(tmp_path):
         assert caught.value.path == str(tmp_path / "label_def.csv") and "remove" in caught.value.remedy
         assert found(path, labels=NAMES)[1] == "the caller"
     (tmp_path / "label_def.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LabelError, match="cannot be read as text"):
+    with pytest.raises(LabelError, match="not a CSV file"):
         checkpoint.read(path)
     with pytest.raises(LabelError, match="no such file"):
         checkpoint.read(path, labels=tmp_path / "absent.csv")

@@ -1,14 +1,13 @@
 """Splits of a processed data set: its tables with the split of each record and each segment."""
 
-import json
 import os
 from collections import Counter
 
 import numpy as np
 
 from ...errors import ConfigError, FormatError
-from ...storage.atomic import write_text
 from ...storage.columns import check_name, flags, is_missing, read_columns, split_list, whole_numbers
+from ...storage.json import write_json
 from ...storage.rows import read_rows, write_rows
 from .assigning import STRATEGIES, Splits, assign_splits, split_fractions
 from .keys import Names, key_columns
@@ -136,7 +135,7 @@ def make_splits(
         "left_out": {**dropped, **done.dropped},
     }
     paths["args"] = os.path.join(root, f"meta{save_files_suffix}_args.json")
-    write_text(paths["args"], json.dumps(told, indent=1) + "\n")
+    write_json(paths["args"], told)
     return {
         "counts": counts,
         "segments": of_segments,

@@ -1,18 +1,17 @@
 """A part of a training set, for studies of how much data it takes."""
 
-import json
 import os
 import re
 import shutil
-import tempfile
 
 import numpy as np
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
-from ...storage.atomic import write_text
+from ...storage.atomic import new_folder, write_text
 from ...storage.inputs import lines as bounded_lines
 from ...storage.inputs import open_input, open_text
+from ...storage.json import write_json
 from ...validation import Number, Seed, checked
 
 __all__ = ["subset_manifest"]
@@ -64,20 +63,12 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     if not chosen:
         raise ConfigError(f"{percent:g} of {len(known)} records is none", field="percent")
     told = {"manifest_dir": manifest_dir, "percent": percent, "seed": seed, "records": [count, len(known)]}
-    parent = os.path.dirname(os.path.abspath(save_dir))
-    os.makedirs(parent, exist_ok=True)
-    temporary = tempfile.mkdtemp(dir=parent, prefix=".subset-")
-    try:
-        os.chmod(temporary, 0o777 & ~_umask())
-        write_text(os.path.join(temporary, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
+    with new_folder(save_dir) as folder:
+        write_text(os.path.join(folder, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
         for name in sorted(os.listdir(manifest_dir)):
             if name.endswith(".tsv") and name != "train.tsv":
-                _copy(os.path.join(manifest_dir, name), os.path.join(temporary, name))
-        write_text(os.path.join(temporary, "subset_args.json"), json.dumps(told, indent=1) + "\n")
-        os.rename(temporary, save_dir)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+                _copy(os.path.join(manifest_dir, name), os.path.join(folder, name))
+        write_json(os.path.join(folder, "subset_args.json"), told)
     return {"records": (count, len(known)), "lines": (len(chosen), len(lines)), "save_dir": save_dir}
 
 
@@ -109,9 +100,3 @@ def _copy(source, target):
     with open_input(source, most=_MOST_BYTES) as file, open(target, "wb") as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
     shutil.copystat(source, target)
-
-
-def _umask():
-    value = os.umask(0)
-    os.umask(value)
-    return value
