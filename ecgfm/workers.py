@@ -9,10 +9,10 @@ from multiprocessing.connection import wait
 
 from .errors import carried
 
-__all__ = ["Died", "in_processes", "in_ranks", "serve_work"]
+__all__ = ["Crashed", "in_processes", "in_ranks", "serve_work"]
 
 
-class Died:
+class Crashed:
     """In place of a result: the process that worked on the piece ended.
 
     Attributes
@@ -97,7 +97,7 @@ class _Crew:
                     end.close()
                     process.join()
                     self.idle.append(self.start())
-                    yield piece, Died(process.exitcode)
+                    yield piece, Crashed(process.exitcode)
                     continue
                 if failed:
                     raise result

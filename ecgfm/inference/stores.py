@@ -98,12 +98,12 @@ def _read_header(path):
     shape, dtype = value.get("shape"), value.get("dtype")
     whole = isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS
     if not whole or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
-        raise FormatError(f"{shown(shape)} is no shape", path=path, field="shape")
+        raise FormatError(f"{shown(shape)} is not a shape", path=path, field="shape")
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise FormatError(f"{shown(dtype)} is no number type of a store", path=path, field="dtype")
+        raise FormatError(f"{shown(dtype)} is not a number type of a store", path=path, field="dtype")
     offset, order = value.get("offset", 0), value.get("order", "C")
     if type(offset) is not int or not 0 <= offset < 1 << 48:
-        raise FormatError(f"{shown(offset)} is no offset", path=path, field="offset")
+        raise FormatError(f"{shown(offset)} is not an offset", path=path, field="offset")
     if not isinstance(order, str) or order not in ("C", "F"):
         raise FormatError(f"{shown(order)} is neither C nor F", path=path, field="order")
     unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
@@ -116,7 +116,7 @@ def _read_header(path):
 class Stores:
     """Writes the stores of one subset, a batch at a time. A context manager.
 
-    Until the block ends well the arrays stand in files with ``.part`` at the end of their names. Then they take their
+    Until the block ends well, the arrays are in files whose names end in ``.part``. Then they take their
     places, and each gets its header last: a store with a header is whole, and none is a mixture of two runs.
 
     Parameters

@@ -104,7 +104,7 @@ def linked(source: StrPath, destination: StrPath, *, error: type[Error] | None =
 
 @contextmanager
 def new_folder(path: StrPath) -> Iterator[str]:
-    """Give a temporary folder's path beside `path`; when the block ends well, it becomes `path`, with all that is in it.
+    """Give a temporary folder's path beside `path`; when the block ends well, it becomes `path`, with what is in it.
 
     If the block raises, nothing is left. `path` must not be there; the folders above it are made.
     """

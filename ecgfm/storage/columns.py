@@ -24,12 +24,12 @@ _MOST_NAME = 150  # bytes of a file's name, apart from its ending
 
 
 def read_columns(path: StrPath, needed: Iterable[str], *, once: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Columns of a CSV file as lists of text, by name; in those of `once` a text may stand only once.
+    """Columns of a CSV file as lists of text, by name; in those of `once` a text may occur only once.
 
     Raises
     ------
     FormatError
-        If the table can't be read, a column is missing, or a text stands twice.
+        If the table can't be read, a column is missing, or a text occurs twice.
     """
     found: dict[str, list[str]] = {name: [] for name in needed}
     seen: dict[str, set[str]] = {name: set() for name in once}
@@ -71,7 +71,7 @@ def whole_number(text: str, path: StrPath, column: str, *, most: int = 1 << 53) 
 
 
 def whole_numbers(texts: Sequence[str], path: StrPath, column: str, *, line: int = 2) -> NDArray[np.int64]:
-    """A column of whole numbers from 0 up as int64; 12.0 is 12. The first text stands in `line`."""
+    """A column of whole numbers from 0 up as int64; 12.0 is 12. The first text is in `line`."""
     try:
         if max(map(len, texts), default=0) <= _MOST_DIGITS:
             plain = list(map(int, texts))

@@ -50,7 +50,7 @@ def open_part(path: StrPath) -> BinaryIO:
 
 
 def check_growing(path: StrPath) -> None:
-    """Refuse what stands in the place of a growing file and isn't one: a link, a file with other names, not a file."""
+    """Refuse what is in the place of a growing file and isn't one: a link, a folder, a file with other names."""
     with suppress(FileNotFoundError):
         open_own(part(path), alone=True, refusal=_foreign).close()
 
@@ -92,7 +92,7 @@ class GrowingFile:
             self.rows = rows
 
     def keep(self, rows: int) -> None:
-        """Go on after so many rows."""
+        """Go on after this number of rows."""
         raise NotImplementedError
 
     def append(self, values: Any) -> None:

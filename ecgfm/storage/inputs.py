@@ -44,7 +44,7 @@ _BLOCK = 1 << 18  # characters
 
 def open_input(
     path: StrPath, *, most: int | None = None, error: type[Error] = FormatError, field: str | None = None
-) -> BinaryIO:
+) -> io.BufferedReader:
     """Open a file to be read as bytes.
 
     Parameters

@@ -31,7 +31,7 @@ class Journal:
     changing : sequence of str
         Keys of the head that may differ; then the old lines are forgotten.
     grown : sequence of str
-        Values of ``records`` that may stand in the head: the tables that the one of now has grown from.
+        Values of ``records`` that are allowed in the head, too: the earlier tables that the present one has grown from.
     """
 
     def __init__(

@@ -4,16 +4,25 @@ Every length is a claim until it was held against the file; no library sees the 
 complex arrays are listed and not read.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..errors import FormatError
 from .inputs import check_inflation, open_input, unreadable
 from .npy import MAX_BYTES, check_size
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
+    from typing_extensions import Self
 
 __all__ = ["MatFile", "Variable"]
 
@@ -46,8 +55,8 @@ class Variable:
 
     name: str
     what: str
-    shape: tuple
-    _values: tuple = None  # of numbers: (position and length of the variable, compressed, head, dtype, bytes of values)
+    shape: tuple[int, ...]
+    _values: Any = None  # of numbers: (position and length of the variable, compressed, head, dtype, bytes of values)
 
 
 class MatFile:
@@ -67,12 +76,12 @@ class MatFile:
         If the file can't be opened, is of another version, or is damaged.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         self._path = os.fsdecode(path)
         self._file = open_input(path)
         try:
             self._size = os.fstat(self._file.fileno()).st_size
-            self._whole = self._file.read() if self._size <= _WHOLE_BYTES else None
+            self._whole: Any = self._file.read() if self._size <= _WHOLE_BYTES else None
             self._size = self._size if self._whole is None else len(self._whole)
             self.variables, self._twice = self._list()
         except OSError as reason:
@@ -82,13 +91,13 @@ class MatFile:
             self._file.close()
             raise
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def read(self, names=None):
+    def read(self, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """Some of the arrays of numbers.
 
         Parameters
@@ -104,7 +113,7 @@ class MatFile:
         Raises
         ------
         FormatError
-            If one of them isn't of numbers or stands in the file twice, if they inflate too far, or are damaged.
+            If one of them isn't of numbers or is in the file twice, if they inflate too far, or are damaged.
         """
         if names is None:
             names = [name for name, found in self.variables.items() if name and found.what == "numbers"]
@@ -128,11 +137,13 @@ class MatFile:
                 raise unreadable(self._path, reason, field=name) from None
         return arrays
 
-    def _list(self):
-        """Name -> `Variable`, and the names that stand in the file more than once."""
+    def _list(self) -> tuple[dict[str, Variable], set[str]]:
+        """Name -> `Variable`, and the names that the file has more than once."""
         self._order = self._byte_order(self._bytes(0, 128))
         self._word = _WORDS[self._order]
-        variables, twice, position = {}, set(), 128
+        variables: dict[str, Variable] = {}
+        twice: set[str] = set()
+        position = 128
         for _ in range(_MAX_VARIABLES):
             if position == self._size:
                 return variables, twice
@@ -150,7 +161,7 @@ class MatFile:
             position += 8 + length
         raise self._wrong(f"more than {_MAX_VARIABLES} variables")
 
-    def _byte_order(self, header):
+    def _byte_order(self, header: bytes) -> str:
         order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(header[124:128])
         if header.startswith(b"MATLAB 7.3"):
             raise self._wrong("MATLAB 7.3 is not read", remedy="Save it as version 7 (save -v7)")
@@ -158,7 +169,7 @@ class MatFile:
             raise self._wrong("not a MATLAB 5 file", remedy="Save it as version 7 (save -v7)")
         return order
 
-    def _usual(self, position, length):
+    def _usual(self, position: int, length: int) -> Variable | None:
         """A matrix as the stages have it, in one look; None if it is anything else."""
         if self._whole is None or self._order != "<" or length < 56:
             return None
@@ -176,13 +187,13 @@ class MatFile:
         name = self._whole[name : name + size].decode("latin-1")
         return Variable(name, "numbers", (rows, columns), (position, length, False, start - position, dtype, claimed))
 
-    def _tag(self, position):
+    def _tag(self, position: int) -> tuple[int, int, int]:
         kind, length = self._word.unpack_from(self._whole, position)
         if kind >> 16:
             return kind & 0xFFFF, kind >> 16, position + 4
         return kind, length, position + 8
 
-    def _variable(self, kind, length, position):
+    def _variable(self, kind: int, length: int, position: int) -> Variable:
         """The variable whose content lies at a position."""
         data, compressed = self._bytes(position, min(length, _HEAD_BYTES)), kind == _COMPRESSED
         if compressed:
@@ -218,10 +229,10 @@ class MatFile:
             raise self._wrong(f"the shape {shape} takes {expected:,} bytes, the file says {claimed:,}", field=name)
         return Variable(name, what, shape, (position, length, compressed, start, dtype, expected))
 
-    def _values(self, variable):
+    def _values(self, variable: Variable) -> NDArray[Any]:
         position, length, compressed, start, dtype, size = variable._values
         if self._whole is not None and not compressed:
-            values = np.frombuffer(self._whole, dtype, size // dtype.itemsize, position + start)
+            values: NDArray[Any] = np.frombuffer(self._whole, dtype, size // dtype.itemsize, position + start)
             return values.reshape(variable.shape, order="F")
         raw = np.empty(size, np.uint8)
         if compressed:
@@ -232,29 +243,31 @@ class MatFile:
                 raise self._wrong(f"damaged compressed data: {error}", field=variable.name) from None
         else:
             self._file.seek(position + start)
-            filled = self._file.readinto(raw)
+            filled = self._file.readinto(raw.data)
         if filled != size:
             raise self._wrong(f"truncated: {size:,} bytes of values, {filled:,} are there", field=variable.name)
-        return raw.view(dtype).reshape(variable.shape, order="F")
+        typed: NDArray[Any] = raw.view(dtype).reshape(variable.shape, order="F")
+        return typed
 
-    def _bytes(self, position, count):
+    def _bytes(self, position: int, count: int) -> bytes:
         """Bytes of the file; fewer at its end."""
         if self._whole is not None:
-            return self._whole[position : position + count]
+            piece: bytes = self._whole[position : position + count]
+            return piece
         self._file.seek(position)
         return self._file.read(count)
 
-    def _words(self, data):
+    def _words(self, data: bytes) -> tuple[int, int]:
         """The two integers that a tag, or the flags of an array, are."""
         if len(data) < 8:
             raise self._wrong("truncated within a tag")
         return self._word.unpack_from(data)
 
-    def _wrong(self, message, **about):
+    def _wrong(self, message: str, **about: Any) -> FormatError:
         return FormatError(message, path=self._path, **about)
 
 
-def _inflated(file, length, skip):
+def _inflated(file: BinaryIO, length: int, skip: int) -> Iterator[bytes]:
     """Iterate over the inflated bytes of the next `length` bytes of a file, without the first `skip`."""
     inflate, left, data = zlib.decompressobj(), length, b""
     while not inflate.eof:
@@ -271,7 +284,7 @@ def _inflated(file, length, skip):
             yield piece
 
 
-def _fill(raw, pieces):
+def _fill(raw: NDArray[np.uint8], pieces: Iterable[bytes]) -> int:
     """Copy bytes into an array, up to the end of both; return how many fitted."""
     filled, padding = 0, 8
     for piece in pieces:
@@ -287,10 +300,10 @@ def _fill(raw, pieces):
 class _Head:
     """Reads the elements at the head of a variable, one after the other."""
 
-    def __init__(self, data, order, wrong):
+    def __init__(self, data: bytes, order: str, wrong: Callable[..., FormatError]) -> None:
         self._data, self._word, self._wrong, self._position = data, _WORDS[order], wrong, 0
 
-    def tag(self):
+    def tag(self) -> tuple[int, int, int]:
         """Type of the next element's values, its length, and where it starts."""
         if self._position + 8 > len(self._data):
             raise self._wrong("truncated within a tag")
@@ -299,7 +312,7 @@ class _Head:
             return first & 0xFFFF, first >> 16, self._position + 4
         return first, second, self._position + 8
 
-    def element(self, most):
+    def element(self, most: int) -> bytes:
         """The bytes of the next element."""
         _, length, start = self.tag()
         small = start == self._position + 4

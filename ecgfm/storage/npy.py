@@ -66,19 +66,19 @@ def check_size(
     Parameters
     ----------
     most : int or None
-        Beyond so many bytes it is refused; None: no limit (of what is mapped and not read).
+        A larger one is refused; None: no limit (of what is mapped and not read).
 
     Raises
     ------
     FormatError
-        If the shape is none, or the array would be larger than is read.
+        If it is not a shape, or the array would be larger than is read.
     """
     size = int(itemsize)
     if len(shape) > _MAX_DIMENSIONS:
         raise FormatError(f"an array of {len(shape)} dimensions", path=path, field=field)
     for length in shape:
         if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-            raise FormatError(f"the shape {shown(tuple(shape))} is none", path=path, field=field)
+            raise FormatError(f"{shown(tuple(shape))} is not a shape", path=path, field=field)
         size *= length
     if most is not None and size > most:
         raise FormatError(

@@ -487,7 +487,7 @@ HOSTILE_MAT = {
     "more.mat": (MAT + packed(b"feats", (12, 1000), 9, 1 << 20) + variable(b"fs", 500), "more values than"),
     "nested.mat": (MAT + wrapped(wrapped(packed(b"feats", (12, 10**6)))), "unknown type 15"),
     "length.mat": (MAT + struct.pack("<II", 14, 2**31) + head(b"feats", (12, 10**6))[0], "truncated"),
-    "minus.mat": (MAT + struct.pack("<II", 14, 64) + head(b"feats", (12, -5), size=8)[0] + bytes(8), "is none"),
+    "minus.mat": (MAT + struct.pack("<II", 14, 64) + head(b"feats", (12, -5), size=8)[0] + bytes(8), "not a shape"),
     "seven.mat": (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 40, "7.3 is not read"),
     "four.mat": (struct.pack("<5i", 0, 12, 10**6, 0, 6) + b"feats\0" + bytes(80), "a MATLAB 4 file"),
     "rate.mat": (MAT + variable(b"feats", counts(12, 1000)) + variable(b"fs", [500, 400]), "not one number"),

@@ -293,8 +293,8 @@ def test_duplicate_ids(tmp_path):
     assert [row["exam_id"] for row in data_sets.read_table(out / "meta.csv")] == ["12", "14"]
     errors = {row["idx"]: row["error"] for row in data_sets.read_table(out / "errors.csv")}
     assert "2 exams are called 11" in errors["0"] and "there is no exam 13" in errors["2"]
-    assert "a recording that stands there twice" in errors["4"] and "there is no exam 99" in errors["5"]
-    assert "is not an exam number" in errors["6"] and "stands there twice" in errors["7"]
+    assert "the same recording again" in errors["4"] and "there is no exam 99" in errors["5"]
+    assert "is not an exam number" in errors["6"] and "the same recording again" in errors["7"]
 
 
 def test_a_missing_or_damaged_part(tmp_path):

@@ -1,11 +1,15 @@
 """The table of recordings, ``records.csv``: made from the source, and added to when the source has more.
 
-What the source gave stands in ``.ecgfm/listed.csv``, so that rows which were taken out of the table by hand stay out. A
+``.ecgfm/listed.csv`` holds what the source gave, so that rows which were taken out of the table by hand stay out. A
 table that was there before the first run is the user's own and stays what it is.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
@@ -13,14 +17,18 @@ from ...storage.atomic import open_own, replacing
 from ...storage.fingerprints import file_digest
 from ...storage.json import parse_json, write_json
 from ...storage.rows import RowWriter, read_rows, write_rows
+from ..sources.base import Source
 from ..tables.keys import path_column
+from .stages import Row
 
 __all__ = ["earlier_records", "list_records"]
 
 _MOST_CHAIN = 1 << 24  # bytes
 
 
-def list_records(source, raw_root, folder, state, own, grows):
+def list_records(
+    source: Source, raw_root: str | None, folder: str, state: str, own: dict[str, Any], grows: bool
+) -> int:
     """Make or complete the table of recordings.
 
     Parameters
@@ -65,13 +73,22 @@ def list_records(source, raw_root, folder, state, own, grows):
     return _complete(source, records, listed, os.path.join(state, "grown.json"), columns, rows, grows)
 
 
-def _complete(source, records, listed, grown, columns, rows, grows):
+def _complete(
+    source: Source,
+    records: str,
+    listed: str,
+    grown: str,
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    grows: bool,
+) -> int:
     """Add the rows that are new."""
     old_columns, old = read_rows(listed, errors="surrogateescape")
     where = path_column(columns, records)
     if where not in old_columns:
         raise FormatError(f"columns missing: {where}", path=listed, remedy="Take another folder")
-    known, tabled = {}, bool(set(columns) - {"path", "dataset"})
+    known: dict[str, int | None] = {}
+    tabled = bool(set(columns) - {"path", "dataset"})
     for row in old:
         known[row[where]] = hash(tuple(row.get(name) for name in columns)) if tabled else None
     here, its = read_rows(records, errors="surrogateescape")
@@ -101,7 +118,7 @@ def _complete(source, records, listed, grown, columns, rows, grows):
     return len(new)
 
 
-def _append(path, columns, new, grown=None):
+def _append(path: str, columns: Sequence[str], new: Sequence[Row], grown: str | None = None) -> None:
     before = None if grown is None else file_digest(path)
     with replacing(path) as temporary:
         with RowWriter(temporary, columns) as writer:
@@ -113,16 +130,16 @@ def _append(path, columns, new, grown=None):
             write_json(grown, {"now": file_digest(temporary), "earlier": [*earlier, before]}, indent=None)
 
 
-def earlier_records(records, state):
+def earlier_records(records: str, state: str) -> list[str]:
     """The digests of the tables that this one has grown from, by rows at its end."""
     chain = _chain(os.path.join(state, "grown.json"))
     return chain["earlier"] if chain["earlier"] and chain["now"] == file_digest(records) else []
 
 
-def _chain(path):
+def _chain(path: str) -> dict[str, Any]:
     try:
         with open_own(path) as file:
-            found = parse_json(file.read(_MOST_CHAIN), path=path)
+            found: dict[str, Any] = parse_json(file.read(_MOST_CHAIN), path=path)
     except FileNotFoundError:
         return {"now": None, "earlier": []}
     except FormatError as error:

@@ -11,6 +11,7 @@ from ...errors import ConfigError, FormatError
 from ...storage.columns import whole_number
 from ...storage.rows import read_rows
 from .plan import Plan
+from .stages import Row
 
 __all__ = ["MANIFEST", "Recordings", "has_room"]
 
@@ -19,8 +20,6 @@ MANIFEST = ("idx", "source", "source_path", "save_file", "sample_rate", "sample_
 
 _MOST_NUMBER = 1 << 40  # of a recording
 _GIVEN = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
-
-Row = dict[str, Any]
 
 
 class Recordings:
@@ -97,7 +96,7 @@ class Recordings:
         for number, row in self:
             name = row["save_file"]
             if name != os.path.basename(name) or not name.endswith(".mat") or "\0" in name:
-                raise FormatError(f"{shown(name)} is no name of a .mat file", path=plan.records, field="save_file")
+                raise FormatError(f"{shown(name)} is not the name of a .mat file", path=plan.records, field="save_file")
             if first.setdefault(name, number) != number:
                 clashes[number] = first[name]
             self.total += 1
@@ -124,7 +123,7 @@ def _next_number(manifest: str, source: str, names: Mapping[str, int]) -> int:
     Raises
     ------
     FormatError
-        If a number is none, or a recording of the source stands there already.
+        If a cell is not a number, or a recording of the source is there already.
     """
     largest = -1
     if not os.path.exists(manifest):
@@ -133,7 +132,7 @@ def _next_number(manifest: str, source: str, names: Mapping[str, int]) -> int:
         number = whole_number(row["idx"], manifest, f"idx, line {line}", most=_MOST_NUMBER)
         if row["source"] == source and row["save_file"] in names:
             raise FormatError(
-                f"{short(row['save_file'])} stands there already, with the number {number}",
+                f"{short(row['save_file'])} is there already, with the number {number}",
                 path=manifest,
                 field=source,
                 remedy="Remove the rows of this source, or continue in the folder of that run",
@@ -184,7 +183,7 @@ def _resolve_names(
             continue
         if row["_named"] or earlier != number:
             of = clashes[number] if row["_named"] else earlier
-            duplicates[number] = f"named {name} as row {of} is: a recording that stands there twice"
+            duplicates[number] = f"named {name} as row {of} is: the same recording again"
             continue
         again = 2
         while f"{name[:-4]}-{again}.mat" in first:

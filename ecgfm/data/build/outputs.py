@@ -12,9 +12,9 @@ from ...errors import Error, FormatError
 from ...storage.columns import check_name
 from ...storage.journal import Journal
 from ...storage.rows import RowWriter, read_rows, write_rows
-from .numbering import MANIFEST, Recordings, Row
+from .numbering import MANIFEST, Recordings
 from .plan import Plan
-from .stages import segment_name
+from .stages import Row, segment_name
 from .work import check_outputs
 
 __all__ = ["Given", "Outputs"]

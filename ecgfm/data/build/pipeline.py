@@ -1,6 +1,6 @@
 """From a source's recordings to segments on disk: in parallel, to be continued after any end, nothing lost silently.
 
-What is done of each recording stands in a journal (``.ecgfm/preprocess.jsonl`` below the folder that is written to);
+A journal (``.ecgfm/preprocess.jsonl`` in the folder that is written to) says what is done of each recording;
 the tables are written from it at the end.
 """
 
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -20,16 +20,16 @@ from ...errors import ConfigError, Error
 from ...storage.atomic import open_own
 from ...storage.journal import Journal
 from ...storage.lock import locked
-from ...workers import Died, in_processes, in_ranks
+from ...workers import Crashed, in_processes, in_ranks
 from ..recording import Options
 from ..sources import Source, find_source
 from ..stores.packed import PackedWriter
 from .listing import earlier_records, list_records
-from .numbering import Recordings, Row, has_room
+from .numbering import Recordings, has_room
 from .outputs import Given, Outputs
 from .plan import Plan
 from .split_choice import SplitChoice
-from .stages import STAGES, Stages, WriteFailed, has_size, stage_names, stamps
+from .stages import STAGES, Row, Stages, WriteFailed, has_size, stage_names, stamps
 from .summary import Summary
 from .work import Work, clean
 
@@ -90,7 +90,7 @@ def preprocess(
         Write the segments to one file, ``packed/all.npy`` with ``all.index.csv`` (see `open_packed`).
     packed_splits : path-like, optional
         A table with ``save_file`` and ``split``, such as ``meta_split.csv``: they are written to
-        ``packed/<split>.npy``, those of recordings that don't stand in it nowhere.
+        ``packed/<split>.npy``, those of recordings that it lacks are not packed.
     fractions : str or sequence of float, optional
         Draw the splits instead, as `assign_splits` does, and say in ``packed/splits.csv`` and ``splits_args.json`` what
         was drawn: of recordings, or of the groups that the column `group_col` of the records' table gives.
@@ -121,8 +121,8 @@ def preprocess(
     Raises
     ------
     Error
-        If an option, the source's tables or an earlier run in the folder stand against it, or the disk is full. What is
-        done is kept.
+        If an option is wrong, the source's tables or an earlier run in the folder don't fit, or the disk is full. What
+        is done is kept.
     """
     splits = SplitChoice(packed, packed_splits, fractions, split_labels, group_col, seed)
     if stages is None:
@@ -262,7 +262,7 @@ class _Run:
         return any(was is not None and new is not None and was != new for was, new in zip(line["raw"], now))
 
     def work(self, workers: int, ranks: Ranks | None) -> None:
-        """Do all that is to be done, in so many processes or on the ranks."""
+        """Do all that is to be done, in this number of processes, or on the ranks."""
         processes = 0 if workers == 1 else min(workers, -(-self._recordings.total // _CHUNK))
         waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
         if ranks is not None and ranks.size > 1:
@@ -300,10 +300,10 @@ class _Run:
             yield piece
 
     def _take(
-        self, piece: Piece, path: str | None, result: Died | tuple[Lines, list[NDArray[np.float32]] | None]
+        self, piece: Piece, path: str | None, result: Crashed | tuple[Lines, list[NDArray[np.float32]] | None]
     ) -> None:
         """Keep what became of a piece."""
-        if isinstance(result, Died):
+        if isinstance(result, Crashed):
             if len(piece) > 1:  # which one was it?
                 for one in piece:
                     for _, alone in in_processes(Work(self._stages), [(0, [one], path)], 1):
@@ -335,7 +335,7 @@ class _Run:
                     self._writers[split].append_arrays(rows, source[at : at + len(counts)])
                     at += len(counts)
                 else:
-                    self._writers[split].append(rows, file, at)
+                    self._writers[split].append(rows, cast(BinaryIO, file), at)
                     at += len(rows)
 
     def _skipped(self, path: str, why: str) -> None:

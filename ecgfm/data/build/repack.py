@@ -1,19 +1,26 @@
 """Packed splits from segments that are there: those of a manifest, or rows of another packed file."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING, Any
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
 from ...io.manifest import read_manifest
 from ...storage.inputs import unreadable
 from ..mat import number, read_mat
-from ..stores.packed import index_path, open_packed, write_packed
+from ..stores.packed import Packed, index_path, open_packed, write_packed
 from .split_choice import SplitChoice
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
 
 __all__ = ["pack_manifest", "pack_splits"]
 
 
-def pack_manifest(path, save_dir=None):
+def pack_manifest(path: StrPath, save_dir: StrPath | None = None) -> tuple[str, int]:
     """Pack the ``.mat`` files of a manifest: ``train.tsv`` to ``train.npy`` and ``train.index.csv``, in its order.
 
     Parameters
@@ -45,7 +52,7 @@ def pack_manifest(path, save_dir=None):
     return out, write_packed(out, map(_segment, files), _segment(files[0])[1].shape)
 
 
-def _segment(path):
+def _segment(path: str) -> tuple[dict[str, Any], NDArray[Any]]:
     try:
         fields = read_mat(path)
     except OSError as error:
@@ -65,21 +72,21 @@ def _segment(path):
     return about, fields["feats"]
 
 
-def _whole(fields, name, path):
+def _whole(fields: dict[str, Any], name: str, path: str) -> int:
     value = number(fields, name, path)
     if not isinstance(value, (int, float)) or not 0 <= value < 1 << 53 or value != int(value):
         raise FormatError(f"{shown(value)} is not a whole number from 0 up", path=path, field=name)
     return int(value)
 
 
-def _rate(fields, path):
+def _rate(fields: dict[str, Any], path: str) -> float:
     value = number(fields, "curr_sample_rate", path)
     if not isinstance(value, (int, float)) or not 0 < value < 1e9:
         raise FormatError(f"{shown(value)} is not a rate in Hz", path=path, field="curr_sample_rate")
     return value
 
 
-def pack_splits(packed, splits, save_dir):
+def pack_splits(packed: StrPath, splits: StrPath, save_dir: StrPath) -> dict[str, int]:
     """Cut a packed file into one for each split.
 
     Parameters
@@ -88,7 +95,7 @@ def pack_splits(packed, splits, save_dir):
         Such as ``packed/all.npy``.
     splits : path-like
         A table with ``split`` and ``save_file``, ``idx`` or another key, such as ``meta_split.csv``. Recordings that
-        don't stand in it are left out.
+        are not in it are left out.
     save_dir : path-like
 
     Returns
@@ -112,12 +119,12 @@ def pack_splits(packed, splits, save_dir):
     }
 
 
-def _row(found, i):
+def _row(found: Packed, i: int) -> tuple[dict[str, Any], NDArray[Any]]:
     about = {"idx": found.idx[i], "save_file": found.save_file[i], "segment_i": found.segment_i[i]}
     return about | {"sample_rate": f"{found.sample_rate[i]:g}"}, found.x[i]
 
 
-def _target(path):
+def _target(path: str) -> str:
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise ConfigError("there is no such directory", path=os.path.dirname(path), field="save_dir")
     if os.path.exists(path) or os.path.exists(index_path(path)):

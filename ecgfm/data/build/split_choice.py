@@ -1,6 +1,10 @@
 """Which packed file a recording's segments go to: one for all, by a table, or drawn."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
@@ -10,6 +14,9 @@ from ...storage.json import write_json
 from ...storage.rows import read_rows, write_rows
 from ..tables.assigning import assign_splits, split_fractions
 from ..tables.keys import Names, key_columns
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
 
 __all__ = ["SplitChoice"]
 
@@ -22,7 +29,7 @@ class SplitChoice:
     wanted : bool
         One file for all, called ``all``, if nothing else is given.
     table : path-like, optional
-        With ``split`` and ``save_file``, or another of `ecgfm.data.tables.keys.KEYS`; ``idx`` is checked if it is there.
+        With ``split`` and ``save_file``, or another of `ecgfm.data.tables.keys.KEYS`; ``idx`` is checked, too.
     fractions, split_labels, group_col, seed
         As for `assign_splits`.
 
@@ -32,9 +39,20 @@ class SplitChoice:
         The splits; empty if nothing is to be packed.
     """
 
-    def __init__(self, wanted, table=None, fractions=None, split_labels=(), group_col=None, seed=1):
+    def __init__(
+        self,
+        wanted: bool,
+        table: StrPath | None = None,
+        fractions: str | Sequence[float] | None = None,
+        split_labels: str | Sequence[str] = (),
+        group_col: str | None = None,
+        seed: int = 1,
+    ) -> None:
         self.path, self.fractions = None if table is None else os.fspath(table), fractions
-        self.group_col, self.seed, self._of = group_col, seed, None
+        self.group_col, self.seed = group_col, seed
+        self._key, self._names = "save_file", Names()
+        self._numbers: dict[str, int] = {}
+        self._of: Any = None  # the split of each key, once it is known
         if table is not None and fractions is not None:
             raise ConfigError("splits are drawn, or read from a table", field="fractions", remedy="Leave out one")
         if group_col is not None and fractions is None:
@@ -49,14 +67,16 @@ class SplitChoice:
         for name in self.names:
             check_name(name, "a split", path=self.path, field="split")
 
-    def _read(self):
+    def _read(self) -> tuple[str, ...]:
         """Note the table's splits; return their names."""
+        assert self.path is not None
         header, rows = read_rows(self.path, ("split",))
         keys = key_columns(header, self.path)
         self._key = next((name for name in keys if name != "idx"), "idx")
-        self._numbers, self._names, self._of = {}, Names(), {}
+        self._of = {}
         for line, row in enumerate(rows, 2):
-            split, key = row["split"], row[self._key]
+            key: Any = row[self._key]
+            split = row["split"]
             if is_missing(split):
                 continue
             if self._key == "idx":
@@ -73,9 +93,9 @@ class SplitChoice:
                 self._names.add(key, key)
         return tuple(sorted(set(self._of.values())))
 
-    def _look_up(self, row):
+    def _look_up(self, row: Mapping[str, Any]) -> str | None:
         """The split of a row, by the table's key."""
-        key = int(row["idx"]) if self._key == "idx" else row["save_file"]
+        key: Any = int(row["idx"]) if self._key == "idx" else row["save_file"]
         if self._key not in ("idx", "save_file"):
             found = self._names.find(row.get("path") or row["save_file"])
             if len(found) > 1:
@@ -89,15 +109,16 @@ class SplitChoice:
                 field="idx",
                 remedy="Labels go by the number: take the splits of this folder, or remove the column idx",
             )
-        return self._of.get(key)
+        split: str | None = self._of.get(key)
+        return split
 
-    def _assign(self, count, groups):
+    def _assign(self, count: int, groups: Sequence[str] | None) -> Any:
         strategy = "random" if groups is None else "grouped"
         return assign_splits(
             count, strategy, fractions=self.fractions, split_labels=self.names, groups=groups, seed=self.seed
         )
 
-    def draw(self, names, groups, folder):
+    def draw(self, names: Sequence[str], groups: Sequence[str], folder: str) -> None:
         """Draw the splits of recordings, if that is wanted, and say in a folder what was drawn.
 
         Parameters
@@ -109,25 +130,24 @@ class SplitChoice:
         if self.fractions is None:
             return
         drawn = self._assign(len(names), None if self.group_col is None else groups)
-        self._key, self._numbers = "save_file", {}
         self._of = {names[row]: str(split) for row, split in zip(drawn.rows.tolist(), drawn.split)}
         os.makedirs(folder, exist_ok=True)
         rows = ({"save_file": name, "split": self._of[name]} for name in names if name in self._of)
         write_rows(os.path.join(folder, "splits.csv"), ["save_file", "split"], rows)
-        told = {
+        drawn_by = {
             "fractions": split_fractions(self.fractions).tolist(),
             "split_labels": list(self.names),
             "group_col": self.group_col,
             "seed": int(self.seed),
             "left_out": drawn.dropped,
         }
-        write_json(os.path.join(folder, "splits_args.json"), told)
+        write_json(os.path.join(folder, "splits_args.json"), drawn_by)
 
-    def __call__(self, row):
+    def __call__(self, row: Mapping[str, Any]) -> str | None:
         """The split of a located row, a dict with ``idx``, ``save_file`` and ``path``."""
         return self._look_up(row) if self._of is not None else "all" if self.names == ("all",) else None
 
-    def digest(self):
+    def digest(self) -> Any:
         """What tells these splits from others."""
         if self.fractions is not None:
             return [split_fractions(self.fractions).tolist(), list(self.names), self.group_col, int(self.seed)]

@@ -1,6 +1,10 @@
 """The files of one recording: ``org/``, ``preprocessed/``, ``segmented/``; written whole or not at all."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,9 +13,15 @@ from ...errors import ConfigError, Error, FormatError, SignalError, is_defect
 from ...kernels import core
 from ...signal.leads import LEADS
 from ..mat import mat_bytes, number, read_mat
-from ..recording import describe, prepare_recording
+from ..recording import Options, Prepared, describe, prepare_recording
+from ..sources.base import Recording, Source
 
-__all__ = ["STAGES", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["STAGES", "Row", "Stages", "WriteFailed", "has_size", "segment_name", "stage_names", "stamps"]
+
+Row = dict[str, Any]  # of records.csv, located and numbered
 
 STAGES = ("org", "preprocessed", "segmented")
 _MOST_ERROR, _MOST_READER = 1500, 600  # characters of a reason, and of what a reader raises
@@ -21,29 +31,29 @@ class WriteFailed(Exception):
     """The disk is full or can't be written to: a reason to end the run, not to skip a recording."""
 
 
-def stage_names(names, field):
+def stage_names(names: Iterable[str], field: str) -> frozenset[str]:
     """A set of stages, as an argument names them."""
-    names = frozenset(names)
-    if names - set(STAGES):
+    wanted = frozenset(names)
+    if wanted - set(STAGES):
         raise ConfigError(
-            f"no stage is called {', '.join(sorted(names - set(STAGES)))}",
+            f"no stage is called {', '.join(sorted(wanted - set(STAGES)))}",
             field=field,
             remedy=f"There are {', '.join(STAGES)}",
         )
-    return names
+    return wanted
 
 
-def has_size(path, size):
-    """Whether there is a file of so many bytes."""
+def has_size(path: str, size: int) -> bool:
+    """Whether there is a file of this size."""
     try:
         return os.path.getsize(path) == size
     except OSError:
         return False
 
 
-def stamps(paths):
+def stamps(paths: Iterable[str]) -> list[list[int] | None]:
     """What tells whether files have changed: [bytes, time of the last change in ns] of each; None where it isn't."""
-    found = []
+    found: list[list[int] | None] = []
     for path in paths:
         try:
             about = os.stat(path)
@@ -53,7 +63,7 @@ def stamps(paths):
     return found
 
 
-def segment_name(save_file, number):
+def segment_name(save_file: str, number: int) -> str:
     """The name of a segment's file: ``a.mat`` and 0 give ``a_0.mat``."""
     return f"{save_file[:-4]}_{number}.mat"
 
@@ -75,11 +85,19 @@ class Stages:
         Where files lie that are not whole yet, on the same file system; the process's number is added.
     """
 
-    def __init__(self, source, options, folder, written, skipped, temporary):
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        folder: str,
+        written: frozenset[str],
+        skipped: frozenset[str],
+        temporary: str,
+    ) -> None:
         self.source, self.options, self.folder = source, options, folder
         self.written, self.skipped, self.temporary = written, skipped, temporary
 
-    def run(self, row, keep=False):
+    def run(self, row: Row, keep: bool = False) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
         """What became of a located row; with `keep`, also its segments.
 
         Returns
@@ -105,9 +123,12 @@ class Stages:
             text = str(error)
         return {"error": " ".join(short(text, _MOST_ERROR).split()), "stage": self._stage}, None
 
-    def _run(self, row, keep):
+    def _run(self, row: Row, keep: bool) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
         idx, name = int(row["idx"]), row["save_file"]
-        files, meta, tables, prepared = {}, None, {}, None
+        files: dict[str, int] = {}
+        meta: dict[str, str] | None = None
+        tables: dict[str, Any] = {}
+        prepared: Any = None
         if not {"org", "preprocessed"} <= self.skipped:
             fields, prepared, meta, tables = self._org(row, idx)
             if "org" in self.written and "org" not in self.skipped:
@@ -142,7 +163,7 @@ class Stages:
                 files["segmented"] = self._write("segmented", segment_name(name, i), part)
         return _line(meta, count, files, tables), core().cut(x, size) if keep and count else None
 
-    def _org(self, row, idx):
+    def _org(self, row: Row, idx: int) -> tuple[dict[str, Any], Prepared, dict[str, str], dict[str, Any]]:
         """The fields of the org file without the signal, the `Prepared` recording, its meta and further tables."""
         derived, extra, tables = (), {}, {}
         if "org" in self.skipped:
@@ -183,10 +204,11 @@ class Stages:
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
 
-    def _read(self, row):
+    def _read(self, row: Row) -> Recording:
         """What the source gives; whatever a library or a user's own reader raises is an error of the recording."""
         try:
-            return self.source.read(row)
+            found: Recording = self.source.read(row)
+            return found
         except (Error, OSError, MemoryError, Warning):
             raise
         except Exception as error:
@@ -194,7 +216,7 @@ class Stages:
             text = short(f"{type(error).__name__}: {error}", _MOST_READER)
             raise FormatError(f"cannot be read: {text}{doubt}", path=row["path"]) from error
 
-    def _extracted(self, name, idx):
+    def _extracted(self, name: str, idx: int) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
         path = os.path.join(self.folder, "org", name)
         fields = _checked(path, idx)
         count = len(self.options.leads)
@@ -204,7 +226,7 @@ class Stages:
         names = self.options.lead_names if len(feats) == count else LEADS
         return feats, number(fields, "curr_sample_rate", path), names
 
-    def _stored(self, name, idx):
+    def _stored(self, name: str, idx: int) -> tuple[dict[str, Any], NDArray[np.float64]]:
         """The fields of a preprocessed file and its signal, (samples, leads)."""
         path = os.path.join(self.folder, "preprocessed", name)
         fields = _checked(path, idx)
@@ -213,7 +235,7 @@ class Stages:
             raise SignalError(f"{rate:g} Hz, not {self.options.sample_rate:g}", path=path, field="curr_sample_rate")
         return fields, np.ascontiguousarray(fields["feats"].T, dtype=np.float64)
 
-    def _write(self, stage, name, fields):
+    def _write(self, stage: str, name: str, fields: dict[str, Any]) -> int:
         """Write a file and return its size."""
         path = os.path.join(self.folder, stage, name)
         try:
@@ -226,7 +248,7 @@ class Stages:
             raise WriteFailed(f"{path}: can't be written: {error.strerror or error}") from None
         return size
 
-    def expected(self, row, line):
+    def expected(self, row: Row, line: dict[str, Any]) -> Iterator[tuple[str, int]]:
         """(path, bytes) of each file that a journal's line tells of."""
         name = row["save_file"]
         for stage, size in line["files"].items():
@@ -237,14 +259,14 @@ class Stages:
                 yield os.path.join(self.folder, stage, segment_name(name, i)), size
 
 
-def _line(meta, count, files, tables):
+def _line(meta: dict[str, str] | None, count: int, files: dict[str, int], tables: dict[str, Any]) -> dict[str, Any]:
     return {"meta": meta, "segments": count, "files": files, **({"tables": tables} if tables else {})}
 
 
-def _checked(path, idx):
+def _checked(path: str, idx: int) -> dict[str, Any]:
     if not os.path.exists(path):
         raise SignalError("no such file; the stage that makes it was skipped", path=path)
-    fields = read_mat(path)
+    fields: dict[str, Any] = read_mat(path)
     if "feats" not in fields:
         raise SignalError("the file holds no such array", path=path, field="feats")
     if number(fields, "idx", path) != idx:

@@ -36,8 +36,8 @@ class Summary:
     segments: int
     resumed: int
     skipped: int
-    paths: dict
+    paths: dict[str, str]
     added: int = 0
     derived: int = 0
     renamed: int = 0
-    ignored: dict = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)

@@ -1,20 +1,24 @@
 """The work on some recordings at a time, in whatever process."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
+from collections.abc import Iterable
+from typing import Any
 
 from ...errors import ConfigError
 from ...storage.atomic import open_own
-from .stages import WriteFailed
+from .stages import Row, Stages, WriteFailed
 
 __all__ = ["Work", "check_outputs", "clean"]
 
 _HALF_WRITTEN = re.compile(r"\.(csv|json|jsonl)\.[0-9a-f]{8}\.tmp$|\.npy\.part\.tmp$")
 
 
-def check_outputs(folder, paths):
-    """Refuse what stands where a file of the folder is to be written: anything but a file that lies in the folder.
+def check_outputs(folder: str, paths: Iterable[str]) -> None:
+    """Refuse what is in the place of a file that is to be written: anything but a file that lies in the folder.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def check_outputs(folder, paths):
             raise ConfigError("a link that leads out of the folder", path=path, remedy="Remove it")
 
 
-def clean(folder, state, parts):
+def clean(folder: str, state: str, parts: str) -> None:
     """Remove what a killed run left half written in its folders, and make `parts` anew."""
     shutil.rmtree(parts, ignore_errors=True)
     os.makedirs(parts)
@@ -42,10 +46,12 @@ def clean(folder, state, parts):
 class Work:
     """What is done in a process of its own, or on another rank."""
 
-    def __init__(self, stages):
+    def __init__(self, stages: Stages) -> None:
         self.stages = stages
 
-    def __call__(self, task):
+    def __call__(
+        self, task: tuple[int, list[tuple[int, Row]], str | None]
+    ) -> tuple[list[dict[str, Any]], list[Any] | None]:
         """The journal's lines for some rows, and their segments to be packed.
 
         The segments come in the file that the task names, or as arrays.

@@ -59,8 +59,8 @@ class Source(ABC):
 
     name = ""
     relists = False
-    located_columns = ("path", "save_file", "source", "dataset")
-    meta_columns = ()
+    located_columns: tuple[str, ...] = ("path", "save_file", "source", "dataset")
+    meta_columns: tuple[str, ...] = ()
 
     def arguments(self, parser):
         """Add options of this source's own to the command line."""

@@ -4,8 +4,12 @@ The array is memory-mapped, so that a segment costs one copy. Both files are put
 array without an index is one that isn't finished.
 """
 
+from __future__ import annotations
+
 import errno
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +21,10 @@ from ...storage.npy import map_array, npy_header
 from ...storage.rows import read_blocks, write_rows
 from ...validation import refuse_masked
 
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from numpy.typing import NDArray
+
 __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]
 
 #: The columns of the index.
@@ -25,12 +33,12 @@ INDEX = ("idx", "save_file", "segment_i", "sample_rate", "sample_size")
 _NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 
 
-def index_path(path):
+def index_path(path: StrPath) -> str:
     """The index of a packed file: ``train.npy`` has ``train.index.csv``."""
     return f"{os.path.splitext(os.fspath(path))[0]}.index.csv"
 
 
-def _header(shape):
+def _header(shape: tuple[int, ...]) -> bytes:
     return npy_header(shape, np.dtype("<f4"))
 
 
@@ -53,15 +61,23 @@ class Packed:
         (n,) float64, in Hz.
     """
 
-    def __init__(self, path, x, idx, save_file, segment_i, sample_rate):
+    def __init__(
+        self,
+        path: str,
+        x: NDArray[np.float32],
+        idx: NDArray[np.int64],
+        save_file: NDArray[np.object_],
+        segment_i: NDArray[np.int64],
+        sample_rate: NDArray[np.float64],
+    ) -> None:
         self.path, self.x, self.idx, self.save_file = path, x, idx, save_file
         self.segment_i, self.sample_rate = segment_i, sample_rate
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
 
-def open_packed(path):
+def open_packed(path: StrPath) -> Packed:
     """Open a packed split.
 
     Parameters
@@ -95,10 +111,15 @@ def open_packed(path):
     return Packed(path, x, *_read_index(index, len(x), x.shape[2]))
 
 
-def _read_index(path, count, samples):
+def _read_index(
+    path: str, count: int, samples: int
+) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.int64], NDArray[np.float64]]:
     """The columns of an index: idx, save_file, segment_i, sample_rate."""
-    idx, part, rate = (np.empty(count, dtype) for dtype in (np.int64, np.int64, np.float64))
-    names, known, rates, done = np.empty(count, object), {}, {}, 0
+    idx, part, rate = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.float64)
+    names = np.empty(count, object)
+    known: dict[str, str] = {}
+    rates: dict[str, float] = {}
+    done = 0
     for block in read_blocks(path, INDEX, errors="surrogateescape"):
         rows, line = slice(done, done + len(block["idx"])), done + 2
         if rows.stop <= count:
@@ -121,14 +142,14 @@ def _read_index(path, count, samples):
     return idx, names, part, rate
 
 
-def _check_samples(text, samples, path, line):
+def _check_samples(text: str, samples: int, path: str, line: int) -> None:
     if whole_number(text, path, f"sample_size, line {line}") != samples:
         raise FormatError(
             f"line {line}: {shown(text)} samples, the array has {samples}", path=path, field="sample_size"
         )
 
 
-def _rate(text, path, line):
+def _rate(text: str, path: str, line: int) -> float:
     try:
         value = float(text[:100])
         if 0 < value < 1e9:
@@ -138,7 +159,7 @@ def _rate(text, path, line):
     raise FormatError(f"line {line}: {shown(text)} is not a rate in Hz", path=path, field="sample_rate")
 
 
-def write_packed(path, items, shape):
+def write_packed(path: StrPath, items: Iterable[tuple[Mapping[str, Any], NDArray[Any]]], shape: Sequence[int]) -> int:
     """Write a packed split whole or not at all.
 
     Parameters
@@ -181,7 +202,7 @@ def write_packed(path, items, shape):
 class PackedWriter:
     """A packed split that grows, and can be continued by another process.
 
-    While it grows, ``.part`` stands at the end of the array's name, and ``<split>.rows.part`` says what its rows are.
+    While it grows, the array's name ends in ``.part``, and ``<split>.rows.part`` says what its rows are.
 
     Parameters
     ----------
@@ -191,14 +212,15 @@ class PackedWriter:
         (leads, samples) of a segment.
     """
 
-    def __init__(self, path, shape):
+    def __init__(self, path: str, shape: Sequence[int]) -> None:
         self.path, self.shape = path, tuple(shape)
         self.part, self.rows_part = f"{path}.part", f"{os.path.splitext(path)[0]}.rows.part"
         self.row_bytes = 4 * int(np.prod(self.shape))
-        self._data = self._rows = None
+        self._data: Any = None  # open files, while it grows
+        self._rows: Any = None
         self._recover()
 
-    def _recover(self):
+    def _recover(self) -> None:
         """Find what is there: a finished pair of files, or what an earlier process left."""
         if os.path.exists(index_path(self.path)):  # put in place last
             found = open_packed(self.path)
@@ -216,7 +238,7 @@ class PackedWriter:
         self.rows = [rows]  # blocks of (idx, segment_i)
         self.count = len(rows)
 
-    def _partial_rows(self):
+    def _partial_rows(self) -> NDArray[np.int64]:
         none = np.empty((0, 2), dtype=np.int64)
         try:
             with open_own(self.rows_part) as rows, open_own(self.part) as data:
@@ -226,13 +248,13 @@ class PackedWriter:
         except FileNotFoundError:
             return none
 
-    def all_rows(self):
+    def all_rows(self) -> NDArray[np.int64]:
         """(n, 2) int64: number of the recording and of the segment, of each row that is there."""
         if len(self.rows) > 1:
             self.rows = [np.concatenate(self.rows)]
         return self.rows[0]
 
-    def keep(self, wanted):
+    def keep(self, wanted: Mapping[int, int]) -> None:
         """Forget rows at the end that belong to no recording in `wanted`, a dict of its number -> its segments."""
         rows = self.all_rows()
         last = len(rows)
@@ -240,14 +262,14 @@ class PackedWriter:
             last -= 1
         self.rows, self.count = [rows[:last]], last
 
-    def held(self):
+    def held(self) -> dict[int, int]:
         """Number of each recording that is there -> how many of its segments are."""
         rows = self.all_rows()
         starts = np.flatnonzero(rows[:, 1] == 0)
         counts = np.diff(np.append(starts, len(rows)))
-        return dict(zip(rows[starts, 0].tolist(), counts.tolist()))  # the last place where it stands counts
+        return dict(zip(rows[starts, 0].tolist(), counts.tolist()))  # the last place counts
 
-    def _begin(self):
+    def _begin(self) -> None:
         """Open for appending."""
         if self._finished:
             self._write_rows(self.all_rows())
@@ -259,12 +281,12 @@ class PackedWriter:
         self._rows.truncate(16 * self.count)
         self._rows.seek(0, os.SEEK_END)
 
-    def _write_rows(self, rows):
+    def _write_rows(self, rows: NDArray[np.int64]) -> None:
         with open_own(self.rows_part, make=True) as file:
             file.truncate(0)
             file.write(rows.tobytes())
 
-    def append(self, rows, source, first):
+    def append(self, rows: NDArray[np.int64], source: BinaryIO, first: int) -> None:
         """Append rows `first`, ... of an open file of float32 segments.
 
         Parameters
@@ -285,7 +307,7 @@ class PackedWriter:
         )
         self._append_rows(rows)
 
-    def append_arrays(self, rows, segments):
+    def append_arrays(self, rows: NDArray[np.int64], segments: Sequence[NDArray[np.float32]]) -> None:
         """Append segments that lie in memory.
 
         Parameters
@@ -302,20 +324,20 @@ class PackedWriter:
         self._data.flush()
         self._append_rows(rows)
 
-    def _append_rows(self, rows):
+    def _append_rows(self, rows: NDArray[np.int64]) -> None:
         self._rows.write(rows.astype(np.int64).tobytes())
         self._rows.flush()
         self.rows.append(rows)
         self.count += len(rows)
 
-    def close(self):
+    def close(self) -> None:
         """Leave what is there for another process to continue."""
         if self._data is not None:
             self._data.close()
             self._rows.close()
             self._data = self._rows = None
 
-    def finish(self, records, sample_rate):
+    def finish(self, records: Iterable[tuple[int, str, int]], sample_rate: float) -> None:
         """Put both files in place, rows in the order of the recordings. Nothing is touched if they are that already.
 
         Parameters
@@ -344,7 +366,7 @@ class PackedWriter:
             remove(self.rows_part)
         self._finished = True
 
-    def _firsts(self, records):
+    def _firsts(self, records: Iterable[tuple[int, str, int]]) -> NDArray[np.int64]:
         """Where each recording's rows begin."""
         rows = self.all_rows()
         starts = np.flatnonzero(rows[:, 1] == 0)
@@ -354,7 +376,7 @@ class PackedWriter:
             raise FormatError(f"the segments of recording {missing[0]} are not there", path=self.part)
         return np.array([at[idx] for idx, _, _ in records], dtype=np.int64)
 
-    def _reorder(self, first, counts):
+    def _reorder(self, first: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Write the recordings' rows anew, in order, and go on with that file."""
         temporary = f"{self.part}.tmp"
         order = []
@@ -374,7 +396,7 @@ class PackedWriter:
         self._begin()
 
 
-def _runs(first, counts):
+def _runs(first: Iterable[int], counts: Iterable[int]) -> Iterator[tuple[int, int]]:
     """(start, count) of runs of rows that follow each other."""
     start, length = 0, 0
     for one, count in zip(first, counts):
@@ -388,7 +410,7 @@ def _runs(first, counts):
         yield start, length
 
 
-def _copy(source, at, target, to, count):
+def _copy(source: BinaryIO, at: int, target: BinaryIO, to: int, count: int) -> None:
     """Copy bytes between open files; the kernel does it where it can."""
     source.flush()
     target.flush()

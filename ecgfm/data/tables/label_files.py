@@ -61,7 +61,7 @@ def write_label_files(
     labels : bool
         Whether ``labels.csv`` is written.
     rows : int
-        ``y.npy`` has at least so many.
+        The least that ``y.npy`` has.
     infinite : bool
         What ``pos_weight.txt`` says of a label without a positive record: ``inf``, as the original does, or 1, which is
         as good as any: it multiplies a term that never occurs. With an infinite one the loss would be NaN.

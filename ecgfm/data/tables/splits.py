@@ -117,7 +117,7 @@ def make_splits(
             meta_path,
             os.path.join(root, f"segmented{save_files_suffix}.csv"),
         )
-    told = {
+    made = {
         "strategy": strategy,
         "fractions": split_fractions(fractions).tolist(),
         "split_labels": list(counts),
@@ -135,12 +135,12 @@ def make_splits(
         "left_out": {**dropped, **done.dropped},
     }
     paths["args"] = os.path.join(root, f"meta{save_files_suffix}_args.json")
-    write_json(paths["args"], told)
+    write_json(paths["args"], made)
     return {
         "counts": counts,
         "segments": of_segments,
         "transitions": done.transitions,
-        "dropped": told["left_out"],
+        "dropped": made["left_out"],
         "merged": done.merged,
         "paths": paths,
     }

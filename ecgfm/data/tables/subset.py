@@ -62,13 +62,13 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     chosen = [line for line, record in zip(lines, records) if record in kept]
     if not chosen:
         raise ConfigError(f"{percent:g} of {len(known)} records is none", field="percent")
-    told = {"manifest_dir": manifest_dir, "percent": percent, "seed": seed, "records": [count, len(known)]}
+    made = {"manifest_dir": manifest_dir, "percent": percent, "seed": seed, "records": [count, len(known)]}
     with new_folder(save_dir) as folder:
         write_text(os.path.join(folder, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
         for name in sorted(os.listdir(manifest_dir)):
             if name.endswith(".tsv") and name != "train.tsv":
                 _copy(os.path.join(manifest_dir, name), os.path.join(folder, name))
-        write_json(os.path.join(folder, "subset_args.json"), told)
+        write_json(os.path.join(folder, "subset_args.json"), made)
     return {"records": (count, len(known)), "lines": (len(chosen), len(lines)), "save_dir": save_dir}
 
 

@@ -266,7 +266,7 @@ def test_names_of_one_s_own_that_clash_are_refused(raw, tmp_path):
     (tmp_path / "t.csv").write_text("path,save_file\nr0.npz,a.mat\nr1.npz,a.mat\nr2.npz,\nr2.npz,\n")
     summary = preprocess(Files(table=tmp_path / "t.csv"), tmp_path / "out", raw)
     assert (summary.records, summary.skipped, summary.renamed) == (2, 2, 0)
-    assert all("stands there twice" in row["error"] for row in table(tmp_path / "out", "errors"))
+    assert all("the same recording again" in row["error"] for row in table(tmp_path / "out", "errors"))
 
 
 @pytest.mark.parametrize("name", ["l" * 240, "é" * 110, "line\nend", "tab\tstop", "\x1b[31mred", "=cmd", "-1+2"])
@@ -325,4 +325,4 @@ def test_one_record_in_several_spellings_is_a_duplicate(tmp_path):
         "files_set_a.mat",
         "files_set_b.mat",
     ]
-    assert all("stands there twice" in row["error"] for row in table(tmp_path / "out", "errors"))
+    assert all("the same recording again" in row["error"] for row in table(tmp_path / "out", "errors"))

@@ -294,7 +294,7 @@ def test_numbers_go_on_in_the_manifest(raw, tmp_path):
         rows = data_sets.read_table(manifest)
         assert [int(row["idx"]) for row in rows] == list(range(41, 49))
     assert read_mat(tmp_path / "two/segmented/code_15_6_1.mat")["idx"].item() == 48
-    with pytest.raises(ecgfm.FormatError, match="code_15_5.mat stands there already, with the number 47"):
+    with pytest.raises(ecgfm.FormatError, match="code_15_5.mat is there already, with the number 47"):
         preprocess("code_15", tmp_path / "three", more, manifest_file=manifest)
     assert not (tmp_path / "three/org").exists()
 
