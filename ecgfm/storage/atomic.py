@@ -157,7 +157,7 @@ def sync_folder(path: StrPath) -> None:
 
 def remove(path: StrPath) -> None:
     """Delete a file, if there is one."""
-    with suppress(FileNotFoundError):
+    if os.path.lexists(path):
         os.unlink(path)
 
 
