@@ -8,12 +8,10 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from .._types import StrPath
 from ..errors import Error, FormatError
-
-if TYPE_CHECKING:
-    from _typeshed import StrPath
 
 __all__ = [
     "committing",

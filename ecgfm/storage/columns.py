@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._text import short, shown
+from .._types import StrPath
 from ..errors import ConfigError, Error, FormatError
 from .rows import read_blocks
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
 __all__ = ["check_name", "flag", "flags", "is_missing", "read_columns", "split_list", "whole_number", "whole_numbers"]

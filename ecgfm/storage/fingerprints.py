@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .._types import StrPath
 from ..errors import Error
 from .inputs import open_input, read_input
-
-if TYPE_CHECKING:
-    from _typeshed import StrPath
 
 __all__ = ["file_digest", "fingerprint"]
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .._text import plain_cell, safe, table_cell
+from .._types import StrPath
 from ..errors import ConfigError, FormatError
 from .atomic import is_device, remove, sync_folder, write_text
 from .fingerprints import fingerprint
@@ -25,7 +26,6 @@ from .lock import lock
 from .rows import csv_rows, csv_text
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from typing_extensions import Self
 
 Earlier = tuple[str, int, str]  # of a recording that is done: file, segments, fingerprint

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
+from .._types import StrPath
 from ..errors import ConfigError, Error, FormatError, SignalError
 from .atomic import open_own, remove
 from .inputs import MAX_LINE
 from .npy import check_size, npy_header, read_header
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
 __all__ = ["GrowingFile", "check_growing", "damaged", "open_growing", "open_part", "part"]

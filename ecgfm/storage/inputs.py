@@ -13,12 +13,10 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
+from .._types import StrPath
 from ..errors import Error, FormatError
-
-if TYPE_CHECKING:
-    from _typeshed import StrPath
 
 __all__ = [
     "FREE_BYTES",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import Error, FormatError
 from .atomic import write_text
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, StrPath
+    from _typeshed import ReadableBuffer
 
 __all__ = ["MAX_VALUES", "json_bytes", "parse_json", "plain_json", "write_json"]
 
@@ -51,8 +53,8 @@ def parse_json(
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key in made if counts[key] > 1)
             raise refuse(f"the key {shown(twice)} stands twice in an object")
         return made
 

@@ -8,13 +8,11 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from .._types import StrPath
 from ..errors import ConfigError
 from .atomic import open_own
-
-if TYPE_CHECKING:
-    from _typeshed import StrPath
 
 __all__ = ["lock", "locked"]
 

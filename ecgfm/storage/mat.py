@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from .._types import StrPath
 from ..errors import FormatError
 from .inputs import check_inflation, open_input, unreadable
 from .npy import MAX_BYTES, check_size
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
     from typing_extensions import Self
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import Error, FormatError
 from .atomic import writing
 from .inputs import open_input, unreadable
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MAX_BYTES", "check_size", "map_array", "npy_header", "read_array", "read_header", "write_npy"]

@@ -13,12 +13,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import Error, FormatError
 from .atomic import replacing
 from .inputs import MAX_LINE, lines, open_input, open_text, unreadable
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from typing_extensions import Self
 
 __all__ = ["AppendedRows", "RowWriter", "csv_blocks", "csv_rows", "csv_text", "read_blocks", "read_rows", "write_rows"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from ..._types import StrPath
 from ...errors import ConfigError, Error
 from ...storage.atomic import open_own
 from ...storage.journal import Journal
@@ -34,7 +35,6 @@ from .summary import Summary
 from .work import Work, clean
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
     from ...ranks import Ranks

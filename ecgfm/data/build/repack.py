@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...io.manifest import read_manifest
 from ...storage.inputs import unreadable
@@ -14,7 +15,6 @@ from ..stores.packed import Packed, index_path, open_packed, write_packed
 from .split_choice import SplitChoice
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
 __all__ = ["pack_manifest", "pack_splits"]

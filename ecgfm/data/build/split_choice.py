@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...storage.columns import check_name, is_missing, split_list, whole_number
 from ...storage.fingerprints import file_digest
@@ -14,9 +15,6 @@ from ...storage.json import write_json
 from ...storage.rows import read_rows, write_rows
 from ..tables.assigning import assign_splits, split_fractions
 from ..tables.keys import Names, key_columns
-
-if TYPE_CHECKING:
-    from _typeshed import StrPath
 
 __all__ = ["SplitChoice"]
 

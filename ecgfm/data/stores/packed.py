@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import FormatError
 from ...storage.atomic import committing, open_own, remove, sync_folder, writing
 from ...storage.columns import whole_number, whole_numbers
@@ -22,7 +23,6 @@ from ...storage.rows import read_blocks, write_rows
 from ...validation import refuse_masked
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
 __all__ = ["INDEX", "Packed", "PackedWriter", "index_path", "open_packed", "write_packed"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._types import StrPath
 from ...errors import LabelError
 from ...metrics.counts import prevalence
 from ...storage.atomic import write_text
@@ -16,7 +17,6 @@ from ...storage.npy import write_npy
 from ...storage.rows import csv_text
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MAX_INDEX", "write_label_files"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import FormatError, LabelError
 from ...labeler.labeler import load
 from ...labeler.reports import Reports
@@ -15,7 +16,6 @@ from ...storage.columns import read_columns, whole_numbers
 from .label_files import write_label_files
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from numpy.typing import NDArray
 
 __all__ = ["mimic_iv_ecg_labels"]
