@@ -8,7 +8,7 @@ import pytest
 import ecgfm
 from ecgfm.metrics.intervals import ranking_table
 from ecgfm.metrics.ranking import METRICS, auroc_auprc, mean_of_known, ranking
-from ecgfm.training.objectives import Classification
+from ecgfm.training.objectives import OBJECTIVES
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra [train]")
 
@@ -68,7 +68,11 @@ def test_one_name_is_one_number():
     y[:, 2] = 0
     scores = 1 / (1 + np.exp(-logits))
     table = ranking_table(scores, y, np.arange(60), "abcd", bootstrap=0)
-    stats, rows = Classification().ranking({"precision": 0.5, "recall": 0.5}, logits, y, None)
+    stats, rows = (
+        OBJECTIVES["binary_cross_entropy_with_logits"]
+        .reporting()
+        .ranking({"precision": 0.5, "recall": 0.5}, logits, y, None)
+    )
     found = ranking(y == 1, scores)
     for i, metric in enumerate(METRICS):
         np.testing.assert_array_equal(table[metric], found[i])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import weights
@@ -97,7 +98,7 @@ def test_the_table_of_the_kernels_is_the_same():
 def differing(trainer, model, criterion=None):
     yaml = NAMED_GROUPS["model"][model] | NAMED_GROUPS["optimizer"]["adam"]
     yaml = yaml | (NAMED_GROUPS["criterion"][criterion] if criterion else {})
-    api = trainer.settings | trainer.optimizer
+    api = asdict(trainer.settings) | trainer.optimizer
     yaml = {key: tuple(value) if isinstance(value, list) else value for key, value in yaml.items()}
     yaml["adam_betas"] = tuple(float(part) for part in yaml["adam_betas"].strip("()").split(","))
     return {key: (value, yaml[key]) for key, value in api.items() if key in yaml and yaml[key] != value}
