@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LabelError
-from ..metrics.counts import prevalence
 from ..table import Table
 
 __all__ = ["to_multilabel", "labels_to_array"]
@@ -101,6 +100,14 @@ def labels_to_array(
     percent, weight = prevalence(count, n)
     label_def = Table({"name": named, "count": count, "pos_percent": percent, "pos_weight": weight})
     return used, label_def, y_soft, y
+
+
+def prevalence(count: ArrayLike, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share p of `n` samples that have each label, and the weight (1 - p) / p of a positive one."""
+    count = np.asarray(count, dtype=float)
+    p = count / n if n else np.zeros_like(count)
+    with np.errstate(divide="ignore"):
+        return p, (1 - p) / p
 
 
 def _columns(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["COUNTS", "bce_sums", "cut_of", "f1", "loss_and_shares", "prevalence", "share", "shares"]
+__all__ = ["COUNTS", "bce_sums", "cut_of", "f1", "loss_and_shares", "share", "shares"]
 
 #: What is counted beside the loss.
 COUNTS: Final = ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative")
@@ -47,14 +47,6 @@ def bce_sums(
 def cut_of(threshold: float) -> float:
     """The logit of a probability."""
     return math.log(threshold / (1 - threshold))
-
-
-def prevalence(count: ArrayLike, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share p of `n` samples that have each label, and the weight (1 - p) / p of a positive one."""
-    count = np.asarray(count, dtype=float)
-    p = count / n if n else np.zeros_like(count)
-    with np.errstate(divide="ignore"):
-        return p, (1 - p) / p
 
 
 def share(part: float, whole: float) -> float:

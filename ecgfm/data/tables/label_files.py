@@ -10,7 +10,6 @@ import numpy as np
 
 from ..._types import StrPath
 from ...errors import LabelError
-from ...metrics.counts import prevalence
 from ...storage.atomic import write_text
 from ...storage.json import write_json
 from ...storage.npy import write_npy
@@ -115,6 +114,8 @@ def label_def(
     y: NDArray[np.bool_], splits: Sequence[object] | None = None
 ) -> tuple[dict[str, list[float]], NDArray[np.float64]]:
     """The columns of label_def.csv, and the weights that pos_weight.txt is made of (train, or all without splits)."""
+    from ...labeler.arrays import prevalence  # the labeler takes longer to load than the rest of ecgfm.data
+
     groups: dict[str, NDArray[np.bool_]] = {}
     everything = y
     if splits is not None:
