@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._text import printable, short, shown
+from ..signal.profile import profile_of
 from .plain import Refused
 from .reader import Checkpoint
 from .storage import Tensor
@@ -40,9 +41,10 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     -------
     dict
         ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``content`` (names of what else is in the file), ``refused``, ``unused``, and ``tensors`` (a list of
-        ``name``, ``shape``, ``dtype``).
+        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else is in the
+        file), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
     """
+    profile, assumed = profile_of(found.info)
     return {
         "file": str(found.path),
         "format": found.format,
@@ -54,6 +56,8 @@ def describe(found: Checkpoint) -> dict[str, Any]:
         "labels_source": found.labels_source,
         "id": found.id,
         "info": _Shown()(found.info),
+        "profile": profile,
+        "profile_assumed": assumed,
         "content": [key if isinstance(key, str) else shown(key) for key in _Shown()(list(found.content))],
         "refused": [_cut(name) for name in found.refused],
         "unused": [_cut(name) for name in found.unused],
@@ -111,7 +115,9 @@ def describe_text(found: Checkpoint) -> list[str]:
     ]
     if found.id:
         lines.append(f"id          {found.id}")
-    lines += [f"{key:<10}  {_short(value)}" for key, value in facts["info"].items()]
+    lines += [f"{key:<10}  {_short(value)}" for key, value in facts["info"].items() if key != "profile"]
+    assumed = ", assumed: the file does not say how its training data were prepared" if facts["profile_assumed"] else ""
+    lines.append(f"profile     {facts['profile']}{assumed}")
     if found.content:
         lines.append(f"also holds  {_short(', '.join(facts['content']))}")
     lines += ["", "architecture"]

@@ -82,6 +82,7 @@ class SegmentFiles(str):
             None if masks is None else np.concatenate(masks),
             _merged(parts, self),
             hashlib.blake2b("".join(part.checksum for part in parts).encode(), digest_size=8).hexdigest(),
+            parts[0].profile if len({part.profile for part in parts}) == 1 else None,
         )
 
 

@@ -18,6 +18,7 @@ from ..ecg import Segments
 from ..ecg.expected import refuse_other_order, warn_unprepared
 from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 from ..kernels import core
+from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
 from ..validation import Whole, checked, refuse_masked
 from .segments import checked_segments
@@ -100,6 +101,10 @@ class Model:
         What else the file says of the model, such as ``{"training": "none"}``.
     caveat : str or None
         What who reads its answers must know, such as that it knows simulated patients only.
+    profile : str
+        How the recordings that it was trained on were prepared: ``"tutorial"`` or ``"pipeline"``.
+    profile_assumed : bool
+        True if the file does not say that.
     source : str or None
         The file or directory it was read from.
     precision : str
@@ -181,6 +186,14 @@ class Model:
     @property
     def caveat(self) -> str | None:
         return caveat_of(self.info)
+
+    @property
+    def profile(self) -> str:
+        return profile_of(self.info)[0]
+
+    @property
+    def profile_assumed(self) -> bool:
+        return profile_of(self.info)[1]
 
     @property
     def num_labels(self) -> int:

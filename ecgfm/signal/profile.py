@@ -1,9 +1,10 @@
 """The two ways in which ECG-FM's recordings were conditioned, as profiles of one arithmetic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["PIPELINE", "PROFILES", "TUTORIAL", "Profile"]
+__all__ = ["PIPELINE", "PROFILES", "TUTORIAL", "Profile", "profile_of"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,12 @@ PIPELINE: Final = Profile("pipeline", epsilon=0.0, recentre=True, float64=False,
 
 #: Name -> profile.
 PROFILES: Final = {profile.name: profile for profile in (TUTORIAL, PIPELINE)}
+
+
+def profile_of(info: Mapping[str, Any]) -> tuple[str, bool]:
+    """The name of the profile that a model was trained with, by what its file says of it; and whether it is assumed.
+
+    Where nothing is said it is the pipeline's, as that of every checkpoint of fairseq-signals.
+    """
+    said = info.get("profile")
+    return (said, False) if isinstance(said, str) and said in PROFILES else (PIPELINE.name, True)

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from ..data.feed.dataset import Dataset
 from ..data.feed.loader import Loader
 from ..data.feed.order import batches, epoch_order
+from ..data.stores.segments import SegmentArrays
+from ..ecg import Segments
 from ..errors import ConfigError
+from ..signal.profile import PIPELINE
 
-__all__ = ["Batch", "Feed", "InMemory", "Some", "Streamed", "is_source", "open_source", "streamed"]
+__all__ = ["Batch", "Feed", "InMemory", "Some", "Streamed", "is_source", "open_source", "profile_of", "streamed"]
 
 #: What `Trainer.accumulate` takes: segments, labels or ids, padding mask.
 Batch = tuple[Any, ...]
@@ -55,6 +58,19 @@ def open_source(
         what = "for training" if source.pairs == pairs else f"{'' if source.pairs else 'not '}one of pairs"
         raise ConfigError(f"the data set is {what}", path=source.path, field=field)
     return source
+
+
+def profile_of(x: object) -> str | None:
+    """The name of the profile that the recordings behind training data were prepared with; None if it is not known.
+
+    `Segments` know theirs. Manifests and packed splits come from preprocessing.
+    """
+    if is_source(x):
+        in_memory = isinstance(x, Dataset) and isinstance(x.segments, SegmentArrays)
+        return None if in_memory else PIPELINE.name
+    parts = [x] if isinstance(x, Segments) else x
+    known = {getattr(part, "profile", None) for part in parts} if isinstance(parts, (list, tuple)) else {None}
+    return known.pop() if len(known) == 1 else None
 
 
 class Some:

@@ -8,6 +8,7 @@ from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..table import Table
 from .arguments import checked_seed
+from .feed import profile_of
 from .finetune_data import Wanted
 from .head import listed
 from .history import check_feed, check_loop, checked_monitor, run_epochs
@@ -151,6 +152,7 @@ def finetune(
         progress=progress,
         callback=callback,
     )
+    trainer.note(profile=profile_of(x))
     tuned = trainer.model_of(history.weights(trainer))
     return Finetuned(tuned, history.table, history.best_epoch, trainer, history.interrupted)
 

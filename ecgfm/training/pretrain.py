@@ -10,7 +10,7 @@ from ..model.segments import zeros_under_mask
 from ..table import Table
 from ..validation import bool_array, real_array
 from .arguments import checked_seed
-from .feed import InMemory, is_source, open_source, streamed
+from .feed import InMemory, is_source, open_source, profile_of, streamed
 from .grouping import held_out
 from .history import check_feed, check_loop, checked_monitor, run_epochs
 from .objectives.contrastive import Contrastive
@@ -140,6 +140,7 @@ def pretrain(
         progress=progress,
         callback=callback,
     )
+    trainer.note(profile=profile_of(pairs))
     weights = history.weights(trainer)
     return Pretrained(
         trainer.model_of(weights), history.table, history.best_epoch, trainer, weights, history.interrupted

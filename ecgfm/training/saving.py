@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..checkpoint.directory import saved_settings
+from ..signal.profile import PIPELINE
 from .meters import MeterSet
 from .settings import RunSettings
 
@@ -70,7 +71,10 @@ def content(
             "train_iterator": {"version": 2, "epoch": epoch, "iterations_in_epoch": batches, "shuffle": True},
             "val_loss": best[0],
             "best": best[1],
-            "ecgfm": ours | ({"labels": list(trainer.labels)} if names_known else {}),
+            # Manifests and packed splits are what preprocessing made.
+            "ecgfm": ours
+            | {"info": {"profile": PIPELINE.name}}
+            | ({"labels": list(trainer.labels)} if names_known else {}),
         },
     }
     if not settings.keep.no_save_optimizer_state:

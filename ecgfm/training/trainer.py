@@ -453,6 +453,10 @@ class Trainer:
         model.labels_source, model.info = self.labels_source, dict(self._info)
         return model
 
+    def note(self, **said: Any) -> None:
+        """Say this of the models and files that come from here; what is None is left out."""
+        self._info = self._info | {name: value for name, value in said.items() if value is not None}
+
     def save(
         self, path: Any, *, force: bool = False, weights: Mapping[str, NDArray[np.float32]] | None = None
     ) -> list[Path]:

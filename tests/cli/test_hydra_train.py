@@ -134,6 +134,7 @@ def test_the_structure_of_checkpoints(original, kind):
         assert content["optimizer_history"] == theirs["optimizer_history"]
         ours, extra = content["extra_state"], theirs["extra_state"]
         assert set(ours) == set(extra) | {"ecgfm"} and ours["train_iterator"] == extra["train_iterator"]
+        assert ours["ecgfm"]["info"] == found.info == {"profile": "pipeline"}
         assert {"default", "train", "train_inner"} <= set(ours["metrics"])
         entry = ours["metrics"]["train"][0]
         assert entry[:3] == extra["metrics"]["train"][0][:3] and list(entry[3]) == list(extra["metrics"]["train"][0][3])
