@@ -35,6 +35,7 @@ def recordings(folder, count=6):
         cohort = ecgfm.ecg.simulate_cohort(1, duration_s=6 + 2 * i, seed=i)
         paths.append(os.path.join(folder, f"r{i}.npy"))
         np.save(paths[-1], cohort.signal[0])
+        os.utime(paths[-1], (1e9, 1e9))  # goes into journals and status tables
     return paths
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,29 +79,14 @@ def mimic_iv_ecg_labels(
     if not len(idx):
         raise FormatError("the table has no rows", path=meta)
     split_of = None if splits is None else _split_of(splits)
-    wanted = {study: row for row, study in enumerate(studies.tolist())}
-    if len(wanted) != len(studies):
-        raise FormatError("a study stands twice", path=meta, field=_STUDY)
-    y = np.zeros((len(idx), len(names)), dtype=bool)
-    labeled = np.zeros(len(idx), dtype=bool)
-    rows = []  # the records of the reports that are on their way through the labeler
-
-    def texts() -> Iterator[str]:
-        for line, ((study,), text) in enumerate(Reports(measurements, keep=[_STUDY], format="csv"), 2):
-            row = wanted.get(int(whole_numbers([study], measurements, _STUDY, line=line)[0]))
-            if row is None:
-                continue
-            if labeled[row]:
-                raise FormatError(
-                    f"study {shown(study)} has two reports (line {line})", path=measurements, field=_STUDY
-                )
-            labeled[row] = True
-            rows.append(row)
-            yield text
-
-    for result in labeler.stream(texts(), mode, processes=processes):
-        y[rows[: len(result)]] = result.to_multilabel(names, threshold=threshold)[0]
-        del rows[: len(result)]
+    rows = {study: row for row, study in enumerate(studies.tolist())}
+    if len(rows) != len(studies):
+        raise FormatError("a study is there twice", path=meta, field=_STUDY)
+    y, labeled = np.zeros((len(idx), len(names)), dtype=bool), np.zeros(len(idx), dtype=bool)
+    under_way: deque[int] = deque()  # rows of the reports that are on their way through the labeler
+    reports = _wanted_reports(measurements, rows, labeled, under_way)
+    for result in labeler.stream(reports, mode, processes=processes):
+        y[[under_way.popleft() for _ in range(len(result))]] = result.to_multilabel(names, threshold=threshold)[0]
     if not labeled.any():
         raise LabelError(
             "no record has a report",
@@ -129,6 +115,22 @@ def mimic_iv_ecg_labels(
         splits=None if split_of is None else [split_of.get(i) for i in kept.tolist()],
     )
     return {"records": len(idx), "labeled": int(labeled.sum()), "without_report": int((~labeled).sum()), "never": never}
+
+
+def _wanted_reports(
+    path: StrPath, rows: Mapping[int, int], labeled: NDArray[np.bool_], under_way: deque[int]
+) -> Iterator[str]:
+    """The reports of studies that have a row, which is noted in `labeled` and `under_way`."""
+    for line, ((text,), report) in enumerate(Reports(path, keep=[_STUDY], format="csv"), 2):
+        study = int(text) if len(text) < 19 and text.isdecimal() else whole_numbers([text], path, _STUDY, line=line)[0]
+        row = rows.get(int(study))
+        if row is None:
+            continue
+        if labeled[row]:
+            raise FormatError(f"study {shown(text)} has two reports (line {line})", path=path, field=_STUDY)
+        labeled[row] = True
+        under_way.append(row)
+        yield report
 
 
 def _numbers(path: StrPath, *names: str) -> list[NDArray[np.int64]]:
