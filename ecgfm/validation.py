@@ -416,17 +416,9 @@ def _any_masked(values: object, depth: int = 2) -> bool:
 def real_array(
     values: ArrayLike, field: str, error: type[Error] = SignalError, *, booleans: bool = False
 ) -> NDArray[Any]:
-    """An array of real numbers, not copied if it is one.
+    """An array of real numbers, not copied if it is one. Masked values are refused.
 
-    Parameters
-    ----------
-    values : array_like
-        Masked values are refused.
-    field : str
-        What it is, for the message.
-    error : type, optional
-    booleans : bool
-        Whether False and True may come, which become 0 and 1.
+    With `booleans`, False and True may come, which become 0 and 1.
     """
     array = _array(values, field, error)
     if booleans and array.dtype == bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .._types import StrPath
 from ..errors import CheckpointError, ConfigError
 from ..kernels import core
 from ..specs.architecture import Architecture, architecture_keys
@@ -14,7 +14,6 @@ from .plain import Refused
 __all__ = ["architecture", "check_tensors", "kind_of", "settings_of"]
 
 Shapes = Mapping[str, Sequence[int]]
-Path = str | os.PathLike[str] | None
 
 # fairseq-signals saves the finetuning configuration, whose encoder sizes nothing had to agree with.
 _REMEDY = (
@@ -45,17 +44,21 @@ def kind_of(names: Iterable[str]) -> str | None:
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """The model's settings in a checkpoint: ``cfg["model"]``, or the flat ``args`` of old ones; None if absent."""
-    cfg = content.get("cfg")
-    if isinstance(cfg, dict) and isinstance(cfg.get("model"), dict):
-        return cfg["model"]
-    args = content.get("args")
-    if isinstance(args, dict):
-        return args["model"] if isinstance(args.get("model"), dict) else args
-    return None
+    cfg, args = content.get("cfg"), content.get("args")
+    for group in (cfg, args):
+        if isinstance(group, dict) and isinstance(group.get("model"), dict):
+            found: dict[str, Any] = group["model"]
+            return found
+    return args if isinstance(args, dict) else None
 
 
 def architecture(
-    settings: dict[str, Any], kind: str, shapes: Shapes, *, changes: Mapping[str, Any] | None = None, path: Path = None
+    settings: dict[str, Any],
+    kind: str,
+    shapes: Shapes,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    path: StrPath | None = None,
 ) -> Architecture:
     """The architecture under the keys of fairseq-signals, complete for `kind`, which gives just these tensors.
 
@@ -113,7 +116,7 @@ def _nested(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {key: model[key] for key in architecture_keys("encoder") if key in model}
 
 
-def _architecture(settings: Mapping[str, Any], kind: str, shapes: Shapes, path: Path) -> Architecture:
+def _architecture(settings: Mapping[str, Any], kind: str, shapes: Shapes, path: StrPath | None) -> Architecture:
     given = {key: settings.get(key) for key in architecture_keys(kind)}
     given = {key: value for key, value in given.items() if value is not None and not isinstance(value, Refused)}
     if kind == "classifier" and len(shapes.get("proj.weight", ())) == 2:
@@ -124,7 +127,7 @@ def _architecture(settings: Mapping[str, Any], kind: str, shapes: Shapes, path: 
         raise CheckpointError(error.message, path=path, field=error.field, remedy=error.remedy or _REMEDY) from None
 
 
-def check_tensors(config: dict[str, Any], kind: str, shapes: Shapes, *, path: Path = None) -> None:
+def check_tensors(config: dict[str, Any], kind: str, shapes: Shapes, *, path: StrPath | None = None) -> None:
     """Raise CheckpointError unless the shapes are those that the configuration describes.
 
     Tensors beyond those are an error where they would be part of the network that runs (a further layer, a bias), not

@@ -151,7 +151,8 @@ def csv_arguments(parser: ArgumentParser) -> None:
 
 
 def csv(args: Namespace) -> int:
-    from ..data.tables.labels import find_meta, read_labels
+    from ..data.tables.labels import read_labels
+    from ..data.tables.prepared_labels import find_meta
 
     with saying_warnings():
         labels = read_labels(args.labels, find_meta(args.meta, args.meta_splits) or args.meta_splits)
@@ -202,7 +203,7 @@ def write(args: Namespace, labels: Labels, *, words: bool = False) -> int:
 
 
 def finish(args: Namespace, labels: Labels, folder: str) -> int:
-    from ..data.tables.labels import prepare_labels
+    from ..data.tables.prepared_labels import prepare_labels
 
     options = {
         name: getattr(args, name, None)

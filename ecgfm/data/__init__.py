@@ -10,8 +10,9 @@ from .mat import read_mat
 from .recording import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
 from .stores.packed import Packed, open_packed, write_packed
-from .tables.labels import Labels, code_15_labels, physionet2021_labels, prepare_labels, read_labels
+from .tables.labels import Labels, code_15_labels, physionet2021_labels, read_labels
 from .tables.manifests import cmsc_manifests, make_manifests
+from .tables.prepared_labels import prepare_labels
 from .tables.splits import Splits, assign_splits, make_splits, split_fractions
 from .tables.subset import subset_manifest
 

@@ -4,8 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from ecgfm.data.tables.labels import code_15_labels, prepare_labels
+
+from ecgfm.data.tables.labels import code_15_labels
 from ecgfm.data.tables.manifests import cmsc_manifests, make_manifests
+from ecgfm.data.tables.prepared_labels import prepare_labels
 
 
 @pytest.fixture

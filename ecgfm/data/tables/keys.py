@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import FormatError
 from ...storage.columns import is_missing, whole_number
 from ...storage.rows import read_rows
-
-Path = str | os.PathLike[str]
 
 __all__ = ["KEYS", "Names", "Records", "key_columns", "path_column"]
 
@@ -25,7 +23,7 @@ _WFDB = frozenset([".hea", ".dat", ".mat"])  # of one recording
 _ENDING = re.compile(r"\.(hea|dat|mat|npy|npz|csv|txt|tsv|xml|dcm|dicom|edf|bdf|scp|ecg|h5|hdf5)$", re.IGNORECASE)
 
 
-def key_columns(header: Collection[str], path: Path) -> list[str]:
+def key_columns(header: Collection[str], path: StrPath) -> list[str]:
     """The columns of a table that say which record a row is of, in the order of `KEYS`.
 
     Raises
@@ -44,7 +42,7 @@ def key_columns(header: Collection[str], path: Path) -> list[str]:
     return found
 
 
-def path_column(header: Collection[str], path: Path) -> str:
+def path_column(header: Collection[str], path: StrPath) -> str:
     """The column of a table that says where something lies: path, file or record.
 
     Raises
@@ -119,7 +117,7 @@ class Records:
         If it can't be read or has no ``idx``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
         self.path = path
         header, rows = read_rows(path, ["idx"])
         self.columns = [name for name in (*KEYS[1:], "source_path") if name in header]
@@ -135,7 +133,7 @@ class Records:
     def __contains__(self, number: object) -> bool:
         return number in self._numbers
 
-    def find(self, row: Mapping[str, str], columns: Iterable[str], path: Path, line: int) -> tuple[int | None, bool]:
+    def find(self, row: Mapping[str, str], columns: Iterable[str], path: StrPath, line: int) -> tuple[int | None, bool]:
         """The number of the record that a row of another table is of.
 
         Parameters
@@ -193,7 +191,7 @@ class Records:
         return set()
 
 
-def _disagree(path: Path, line: int, one: str, number: int, other: str, its_number: int) -> FormatError:
+def _disagree(path: StrPath, line: int, one: str, number: int, other: str, its_number: int) -> FormatError:
     return FormatError(
         f"line {line}: by {one} it is record {number}, by {other} record {its_number}",
         path=path,

@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...io.manifest import Manifest, read_manifest
 from ...storage.atomic import write_text
 from ...storage.columns import check_name, is_missing, split_list, whole_number
 from ...storage.rows import read_rows
-from .keys import Path, path_column
+from .keys import path_column
 
 __all__ = ["cmsc_manifests", "make_manifests"]
 
 
-def make_manifests(split_file_paths: str | Sequence[Path], save_dir: Path) -> dict[str, int]:
+def make_manifests(split_file_paths: str | Sequence[StrPath], save_dir: StrPath) -> dict[str, int]:
     """Write ``<split>.tsv`` for each split that the tables name.
 
     Parameters
@@ -72,9 +73,9 @@ class _Records:
     def __init__(self) -> None:
         self._split: dict[tuple[str, str], str] = {}
         self._number: dict[tuple[str, str], int] = {}
-        self._of_number: dict[int, tuple[tuple[str, str], Path]] = {}
+        self._of_number: dict[int, tuple[tuple[str, str], StrPath]] = {}
 
-    def check(self, table: Path, line: int, row: Mapping[str, str], path: str, split: str) -> None:
+    def check(self, table: StrPath, line: int, row: Mapping[str, str], path: str, split: str) -> None:
         """Refuse a row that contradicts an earlier one."""
         name = row.get("save_file")
         # records of two sources may have one name; what is above the segment's name tells them apart
@@ -113,7 +114,7 @@ def _stem(path: str) -> str:
     return os.path.basename(path).rpartition("_")[0]
 
 
-def _check_row(table: Path, line: int, split: str, path: str, size: str) -> None:
+def _check_row(table: StrPath, line: int, split: str, path: str, size: str) -> None:
     if not path.strip() or any(character in path for character in "\t\r\n\0"):
         raise FormatError(f"line {line}: {shown(path)} can't stand in a manifest", path=table, field="path")
     check_name(split, "a split", path=table, field=f"split, line {line}")
@@ -133,7 +134,7 @@ def _write(path: str, lines: Iterable[str]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def cmsc_manifests(manifest_dir: Path, dest: Path, *, ext: str = "mat") -> dict[str, int]:
+def cmsc_manifests(manifest_dir: StrPath, dest: StrPath, *, ext: str = "mat") -> dict[str, int]:
     """Make manifests of pairs from the plain ones of a folder: ``dest/cmsc/<split>.tsv``.
 
     The segments of a record, by number, are paired 1st and 2nd, 3rd and 4th, ...; one that is left over is dropped, and

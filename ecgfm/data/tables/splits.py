@@ -1,10 +1,16 @@
 """Splits of a processed data set: its tables with the split of each record and each segment."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...storage.columns import check_name, flags, is_missing, read_columns, split_list, whole_numbers
 from ...storage.json import write_json
@@ -16,22 +22,22 @@ __all__ = ["STRATEGIES", "Splits", "assign_splits", "make_splits", "split_fracti
 
 
 def make_splits(
-    processed_root,
-    strategy,
+    processed_root: StrPath,
+    strategy: str,
     *,
-    meta_file="meta.csv",
-    segmented_file=None,
-    save_files_suffix="_split",
-    fractions="0.8,0.1,0.1",
-    split_labels="train,valid,test",
-    group_col=None,
-    date_col=None,
-    grouped_temporal_filter_strategy="train",
-    filter_cols=None,
-    dataset_subset=None,
-    keep_cols=None,
-    seed=1,
-):
+    meta_file: str = "meta.csv",
+    segmented_file: str | None = None,
+    save_files_suffix: str = "_split",
+    fractions: str | float | Sequence[float] = "0.8,0.1,0.1",
+    split_labels: str | Sequence[str] = "train,valid,test",
+    group_col: str | None = None,
+    date_col: str | None = None,
+    grouped_temporal_filter_strategy: bool | str = "train",
+    filter_cols: str | Sequence[str] | None = None,
+    dataset_subset: str | Sequence[str] | None = None,
+    keep_cols: str | Sequence[str] | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
     """Split a processed data set: ``meta.csv`` and ``segmented.csv`` to ``meta_split.csv`` and ``segmented_split.csv``.
 
     Beside them, ``meta_split_args.json`` says the seed and all else that was asked for.
@@ -76,47 +82,33 @@ def make_splits(
     if not save_files_suffix:
         raise ConfigError("is empty, the tables would be written over", field="save_files_suffix")
     check_name(f"meta{save_files_suffix}", "a table", field="save_files_suffix", error=ConfigError)
-    root = os.fsdecode(processed_root)
-    meta_path = os.path.join(root, meta_file)
     extra = [] if keep_cols is None else split_list(keep_cols, "keep_cols")
     filters = [] if filter_cols is None else split_list(filter_cols, "filter_cols")
     subset = None if dataset_subset is None else split_list(dataset_subset, "dataset_subset")
-    named = [*(name for name in (group_col, date_col) if name), *extra, *filters]
-    keys, meta = _meta(meta_path, named + ["dataset"] * (subset is not None))
-    segments = _segments(root, segmented_file)
-    keep, dropped = _wanted(meta, meta_path, filters, subset)
+    asked = [*(name for name in (group_col, date_col) if name), *extra, *filters, *["dataset"] * (subset is not None)]
+    tables = _Tables(os.fsdecode(processed_root), meta_file, segmented_file, asked)
+    keep, dropped = tables.wanted(filters, subset)
     done = assign_splits(
         len(keep),
         strategy,
         fractions=fractions,
         split_labels=split_labels,
         seed=seed,
-        groups=None if group_col is None else [meta[group_col][row] for row in keep],
-        dates=None if date_col is None else [meta[date_col][row] for row in keep],
+        groups=None if group_col is None else [tables.meta[group_col][row] for row in keep],
+        dates=None if date_col is None else [tables.meta[date_col][row] for row in keep],
         filter_strategy=grouped_temporal_filter_strategy,
     )
     rows = keep[done.rows]
     if not len(rows):
-        raise FormatError("no record is left to be split", path=meta_path)
+        raise FormatError("no record is left to be split", path=tables.path)
     grouped = done.group_split is not None and grouped_temporal_filter_strategy is not True
     of_group = f"{group_col}_split" if grouped else None
-    columns = [*keys, "split", *(name for name in (group_col, of_group, date_col) if name), *extra]
+    columns = [*tables.keys, "split", *(name for name in (group_col, of_group, date_col) if name), *extra]
     columns = list(dict.fromkeys(columns))
-    records = _records(meta, rows, done, columns, of_group)
-    paths = {"meta": os.path.join(root, f"meta{save_files_suffix}.csv")}
-    write_rows(paths["meta"], columns, records)
-    drawn = Counter(record["split"] for record in records)
-    counts, of_segments = {label: drawn[label] for label in split_list(split_labels, "split_labels")}, None
-    if segments is not None:
-        paths["segmented"], of_segments = _write_segments(
-            segments,
-            records,
-            keys[-1],
-            counts,
-            columns,
-            meta_path,
-            os.path.join(root, f"segmented{save_files_suffix}.csv"),
-        )
+    records = tables.records(rows, done, columns, of_group)
+    paths, counts, of_segments = tables.write(
+        records, columns, split_list(split_labels, "split_labels"), save_files_suffix
+    )
     made = {
         "strategy": strategy,
         "fractions": split_fractions(fractions).tolist(),
@@ -134,56 +126,77 @@ def make_splits(
         "transitions": done.transitions,
         "left_out": {**dropped, **done.dropped},
     }
-    paths["args"] = os.path.join(root, f"meta{save_files_suffix}_args.json")
+    paths["args"] = os.path.join(tables.root, f"meta{save_files_suffix}_args.json")
     write_json(paths["args"], made)
-    return {
-        "counts": counts,
-        "segments": of_segments,
-        "transitions": done.transitions,
-        "dropped": made["left_out"],
-        "merged": done.merged,
-        "paths": paths,
-    }
+    found = {"counts": counts, "segments": of_segments, "transitions": done.transitions}
+    return found | {"dropped": made["left_out"], "merged": done.merged, "paths": paths}
 
 
-def _meta(path, names):
-    """The keys of the records' table, of which the last is their name, and its columns."""
-    header, _ = read_rows(path)
-    if "split" in header:
-        raise FormatError(
-            "the table has that column already",
-            path=path,
-            field="split",
-            remedy="Give the table of the records as preprocessing wrote it",
-        )
-    keys = key_columns(header, path)
-    if "save_file" in keys:  # beside it the path is only where the recording came from
-        keys = [name for name in ("idx", "save_file") if name in keys]
-    meta = read_columns(path, [*keys, *names], once=keys)
-    for name in keys:
-        _check_once(whole_numbers(meta[name], path, name).tolist() if name == "idx" else meta[name], path, name)
-    return keys, meta
+class _Tables:
+    """The tables of a processed data set: of its records, and of its segments if there are any."""
+
+    def __init__(self, root: str, meta_file: str, segmented_file: str | None, names: Iterable[str]) -> None:
+        self.root, self.path = root, os.path.join(root, meta_file)
+        header, _ = read_rows(self.path)
+        if "split" in header:
+            raise FormatError(
+                "the table has that column already",
+                path=self.path,
+                field="split",
+                remedy="Give the table of the records as preprocessing wrote it",
+            )
+        self.keys = key_columns(header, self.path)  # the last of them is the record's name
+        if "save_file" in self.keys:  # beside it the path is only where the recording came from
+            self.keys = [name for name in ("idx", "save_file") if name in self.keys]
+        self.meta = read_columns(self.path, [*self.keys, *names], once=self.keys)
+        for name in self.keys:
+            cells: list[Any] = self.meta[name]
+            _check_once(whole_numbers(cells, self.path, name).tolist() if name == "idx" else cells, self.path, name)
+        self.segments: dict[str, list[str]] | None = None
+        path = os.path.join(root, segmented_file or "segmented.csv")
+        if segmented_file is not None or os.path.exists(path):
+            self.segments = read_columns(path, ["path", "save_file", "sample_size"])
+
+    def wanted(self, filters: Iterable[str], subset: Sequence[str] | None) -> tuple[NDArray[np.int64], dict[str, int]]:
+        """The rows of the records to split, and how many are left out for each reason."""
+        keep, dropped = np.ones(len(next(iter(self.meta.values()))), np.bool_), {}
+        if subset is not None:
+            keep &= np.array([name.strip() in subset for name in self.meta["dataset"]], np.bool_)
+            dropped["of other data sets"] = int((~keep).sum())
+        for name in filters:
+            marked = flags(self.meta[name], self.path, name, empty=False) & keep
+            dropped[f"with {name}"] = int(marked.sum())
+            keep &= ~marked
+        return np.flatnonzero(keep), {reason: count for reason, count in dropped.items() if count}
+
+    def records(
+        self, rows: NDArray[np.int64], done: Splits, columns: Sequence[str], of_group: str | None
+    ) -> list[dict[str, str]]:
+        """The rows of the table that is written; `of_group` names the column of the group's split, if any."""
+        records = [{name: self.meta[name][row] for name in columns if name in self.meta} for row in rows]
+        for i, record in enumerate(records):
+            record["split"] = done.split[i]
+            if of_group is not None:
+                record[of_group] = cast("NDArray[Any]", done.group_split)[i]
+        return records
+
+    def write(
+        self, records: Sequence[Mapping[str, str]], columns: Sequence[str], labels: Iterable[str], suffix: str
+    ) -> tuple[dict[str, str], dict[str, int], dict[str, int] | None]:
+        """Write both tables: their paths, and how many records and segments each split has."""
+        paths = {"meta": os.path.join(self.root, f"meta{suffix}.csv")}
+        write_rows(paths["meta"], columns, records)
+        drawn = Counter(record["split"] for record in records)
+        counts = {label: drawn[label] for label in labels}
+        if self.segments is None:
+            return paths, counts, None
+        paths["segmented"], found = os.path.join(self.root, f"segmented{suffix}.csv"), dict.fromkeys(counts, 0)
+        rows = _joined(self.segments, records, self.keys[-1], found, self.path)
+        write_rows(paths["segmented"], list(dict.fromkeys([*columns, "path", "sample_size"])), rows)
+        return paths, counts, found
 
 
-def _records(meta, rows, done, columns, of_group):
-    """The rows of the table that is written, as dicts; `of_group` names the column of the group's split, if any."""
-    records = [{name: meta[name][row] for name in columns if name in meta} for row in rows]
-    for i, record in enumerate(records):
-        record["split"] = done.split[i]
-        if of_group is not None:
-            record[of_group] = done.group_split[i]
-    return records
-
-
-def _write_segments(segments, records, key, counts, columns, meta_path, path):
-    """Write the table of segments; return its path and how many segments each split has."""
-    found = dict.fromkeys(counts, 0)
-    rows = _joined(segments, records, key, found, meta_path)
-    write_rows(path, list(dict.fromkeys([*columns, "path", "sample_size"])), rows)
-    return path, found
-
-
-def _check_once(values, path, column):
+def _check_once(values: Iterable[object], path: str, column: str) -> None:
     seen = set()
     for line, value in enumerate(values, 2):
         if value in seen:
@@ -193,27 +206,13 @@ def _check_once(values, path, column):
         seen.add(value)
 
 
-def _segments(root, name):
-    """Columns of the table of segments, or None if there is none and none was asked for."""
-    path = os.path.join(root, name or "segmented.csv")
-    if name is None and not os.path.exists(path):
-        return None
-    return read_columns(path, ["path", "save_file", "sample_size"])
-
-
-def _wanted(meta, path, filters, subset):
-    keep, dropped = np.ones(len(next(iter(meta.values()))), bool), {}
-    if subset is not None:
-        keep &= np.array([name.strip() in subset for name in meta["dataset"]], bool)
-        dropped["of other data sets"] = int((~keep).sum())
-    for name in filters:
-        marked = flags(meta[name], path, name, empty=False) & keep
-        dropped[f"with {name}"] = int(marked.sum())
-        keep &= ~marked
-    return np.flatnonzero(keep), {reason: count for reason, count in dropped.items() if count}
-
-
-def _joined(segments, records, key, counts, path):
+def _joined(
+    segments: Mapping[str, Sequence[str]],
+    records: Sequence[Mapping[str, str]],
+    key: str,
+    counts: dict[str, int],
+    path: str,
+) -> Iterator[dict[str, str]]:
     """The segments of the records that are in a split, found by the records' name."""
     if key == "idx":
         raise FormatError(

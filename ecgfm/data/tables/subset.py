@@ -1,12 +1,16 @@
 """A part of a training set, for studies of how much data it takes."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...storage.atomic import new_folder, write_text
 from ...storage.inputs import lines as bounded_lines
@@ -21,7 +25,9 @@ _MOST_BLANK = 1000
 _NUMBER = re.compile(r"_\d+\.[^./_]+$")
 
 
-def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
+def subset_manifest(
+    manifest_dir: StrPath, percent: float, save_dir: StrPath | None = None, *, seed: int = 1
+) -> dict[str, Any]:
     """Keep a random share of the records of ``train.tsv``; the folder's other manifests are copied.
 
     ``subset_args.json`` in the new folder says the seed.
@@ -52,9 +58,9 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     checked(percent, Number(above=0, at_most=1), "percent")
     seed = checked(seed, Seed(), "seed")
     manifest_dir = os.fsdecode(manifest_dir)
-    save_dir = os.path.join(manifest_dir, str(percent)) if save_dir is None else os.fsdecode(save_dir)
-    if os.path.lexists(save_dir):
-        raise ConfigError(f"{save_dir} exists", field="save_dir", remedy="Remove it or give another name")
+    target = os.path.join(manifest_dir, str(percent)) if save_dir is None else os.fsdecode(save_dir)
+    if os.path.lexists(target):
+        raise ConfigError(f"{target} exists", field="save_dir", remedy="Remove it or give another name")
     head, lines, records = _train(os.path.join(manifest_dir, "train.tsv"))
     known = sorted(set(records))
     count = round(percent * len(known))
@@ -63,18 +69,19 @@ def subset_manifest(manifest_dir, percent, save_dir=None, *, seed=1):
     if not chosen:
         raise ConfigError(f"{percent:g} of {len(known)} records is none", field="percent")
     made = {"manifest_dir": manifest_dir, "percent": percent, "seed": seed, "records": [count, len(known)]}
-    with new_folder(save_dir) as folder:
+    with new_folder(target) as folder:
         write_text(os.path.join(folder, "train.tsv"), "\n".join([*head, *chosen]) + "\n")
         for name in sorted(os.listdir(manifest_dir)):
             if name.endswith(".tsv") and name != "train.tsv":
                 _copy(os.path.join(manifest_dir, name), os.path.join(folder, name))
         write_json(os.path.join(folder, "subset_args.json"), made)
-    return {"records": (count, len(known)), "lines": (len(chosen), len(lines)), "save_dir": save_dir}
+    return {"records": (count, len(known)), "lines": (len(chosen), len(lines)), "save_dir": target}
 
 
-def _train(path):
+def _train(path: str) -> tuple[list[str], list[str], list[str]]:
     """The head of a manifest, its other lines, and the record of each."""
-    lines, blank = [], 0
+    lines: list[str] = []
+    blank = 0
     try:
         with open_text(path, most=_MOST_BYTES, encoding="utf-8", newline="\n") as file:
             for line in bounded_lines(file, path):
@@ -96,7 +103,7 @@ def _train(path):
     return lines[:head], rest, [_NUMBER.sub("", line.split("\t")[0]) for line in rest]
 
 
-def _copy(source, target):
+def _copy(source: str, target: str) -> None:
     with open_input(source, most=_MOST_BYTES) as file, open(target, "wb") as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
     shutil.copystat(source, target)

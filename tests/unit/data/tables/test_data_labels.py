@@ -3,9 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from ecgfm.data.tables.labels import code_15_labels, physionet2021_labels, prepare_labels, read_labels
 
 import ecgfm
+from ecgfm.data.tables.labels import code_15_labels, physionet2021_labels, read_labels
+from ecgfm.data.tables.prepared_labels import prepare_labels
 
 LABELS = "idx,AF,LBBB\n5,True,False\n0,1,0\n2,0.0,1.0\n3,,1\n"
 SPLITS = "idx,save_file,split\n0,a.mat,train\n2,b.mat,train\n5,c.mat,valid\n3,d.mat,test\n7,e.mat,test\n"

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from ecgfm.data.tables.manifests import cmsc_manifests, make_manifests
-from ecgfm.data.tables.subset import subset_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_segments import make_split
 
 import ecgfm
+from ecgfm.data.tables.manifests import cmsc_manifests, make_manifests
+from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.io.manifest import read_manifest
 
 

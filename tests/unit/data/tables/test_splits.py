@@ -3,11 +3,11 @@ import json
 
 import numpy as np
 import pytest
-from ecgfm.data.tables.splits import assign_splits, make_splits, split_fractions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ecgfm
+from ecgfm.data.tables.splits import assign_splits, make_splits, split_fractions
 
 
 def counts(done):
