@@ -81,7 +81,15 @@ class Trainer:
         first_row: int = 0,
         backward: bool = True,
         noise: dict[str, NDArray[np.bool_]] | None = None,
-        company: dict[str, Any] | None = None,
+        wait: bool = False,
+    ) -> Any: ...
+    def finish(
+        self,
+        features: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        second: NDArray[np.bool_],
+        offset: int,
+        size: int,
     ) -> dict[str, Any]: ...
     def update(
         self,

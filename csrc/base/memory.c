@@ -97,3 +97,14 @@ void *ecg_arena_take(ecg_arena *arena, int64_t count, size_t size)
         arena->peak = end;
     return piece;
 }
+
+int64_t ecg_elements(int64_t a, int64_t b, int64_t c)
+{
+    int64_t size;
+    return ecg_product(&size, 3, (int64_t[]){a, b, c}) ? size : -1;
+}
+
+void *ecg_arena_tensor(ecg_arena *arena, ecg_dtype type, int64_t a, int64_t b, int64_t c)
+{
+    return ecg_arena_take(arena, ecg_elements(a, b, c), ecg_dtypes[type].size);
+}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dtype.h"
 #include "status.h"
 
 #define ECG_ALIGNMENT 64
@@ -36,5 +37,11 @@ typedef struct {
 
 /* `count` elements of `size` bytes; NULL while measuring. */
 void *ecg_arena_take(ecg_arena *arena, int64_t count, size_t size);
+
+/* a * b * c, or -1 on overflow, which ecg_arena_take refuses. */
+int64_t ecg_elements(int64_t a, int64_t b, int64_t c);
+
+/* A tensor of a * b * c elements of a type. */
+void *ecg_arena_tensor(ecg_arena *arena, ecg_dtype type, int64_t a, int64_t b, int64_t c);
 
 #endif

@@ -28,3 +28,10 @@ void ecg_dropout_draw(const ecg_dropout_mask *mask, int64_t B, int64_t n, const 
     for (int64_t b = 0; b < B; b++)
         ecg_draw_keep(mask->keep + b * n, n, mask->p, key, draw, layer, first_row + b);
 }
+
+void ecg_take_mask(ecg_arena *arena, ecg_dropout_mask *mask, double p, int64_t a, int64_t b, int64_t c)
+{
+    *mask = (ecg_dropout_mask){.p = p, .scale = (float)(1 / (1 - p))};
+    if (p > 0)
+        mask->keep = ecg_arena_take(arena, ecg_elements(a, b, c), 1);
+}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../base/memory.h"
 #include "../base/random.h"
 #include "../base/status.h"
 #include "../onednn/ops.h"
@@ -57,6 +58,9 @@ typedef struct {
     float scale; /* 1 / (1 - p) */
     double p;
 } ecg_dropout_mask;
+
+/* A mask that drops with probability p, and the room for its a * b * c entries, none where p is 0. */
+void ecg_take_mask(ecg_arena *arena, ecg_dropout_mask *mask, double p, int64_t a, int64_t b, int64_t c);
 
 /* dst = src with dropout, nothing where mask->keep is NULL; dst may be src. It is its own backward. */
 void ecg_dropout(float *dst,       /* (n) */
@@ -190,6 +194,10 @@ void ecg_add_forward(float *dst,       /* (n) */
 /* dst *= factor. */
 void ecg_scale(float *dst, /* (n) */
                float factor, int64_t n);
+
+/* The sum of squares of n numbers. */
+double ecg_square_sum(const float *src, /* (n) */
+                      int64_t n);
 
 /* Rows t >= valid[b] of each segment become 0; nothing where valid is NULL. */
 void ecg_zero_padding(float *dst,           /* (B, T, C) */

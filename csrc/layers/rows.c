@@ -84,3 +84,12 @@ int64_t ecg_first_not_finite(const float *src, int64_t n)
     }
     return -1;
 }
+
+ECG_KERNEL double ecg_square_sum(const float *gradients, int64_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)gradients[i] * gradients[i];
+    return sum;
+}

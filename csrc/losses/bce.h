@@ -11,7 +11,6 @@ typedef struct {
     int64_t correct;                                       /* cells whose prediction equals the label */
     int64_t rows, exact;                                   /* rows; those of which every cell is correct */
     int64_t true_positive, false_positive, false_negative; /* a label is positive unless it is 0 */
-    float *logits; /* (rows, Y): gets those of each call, one after the other; NULL for none */
 } ecg_bce_sums;
 
 /* loss = sum of -(pos_weight y log(p) + (1 - y) log(1 - p)), p the logistic function of the logit. Adds to `sums`. */

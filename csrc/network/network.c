@@ -4,18 +4,27 @@
 
 #include "../base/memory.h"
 
-ecg_status ecg_network_create(ecg_network *network, const ecg_config *config)
+ecg_status ecg_network_create(ecg_network *network, const ecg_config *config, const ecg_head_rows *head)
 {
     size_t bytes = (size_t)config->layers * sizeof *network->layers;
+    ecg_status status = ECG_OK;
     memset(network, 0, sizeof *network);
-    ECG_TRY(ecg_alloc((void **)&network->layers, bytes));
+    ECG_TRY_GOTO(ecg_alloc((void **)&network->layers, bytes));
     memset(network->layers, 0, bytes);
+    if (head) {
+        ECG_TRY_GOTO(ecg_alloc(&network->head, head->weights));
+        memset(network->head, 0, head->weights);
+    }
     return ECG_OK;
+fail:
+    ecg_network_free(network);
+    return status;
 }
 
 void ecg_network_free(ecg_network *network)
 {
     ecg_free(network->layers);
+    ecg_free(network->head);
     memset(network, 0, sizeof *network);
 }
 
@@ -23,7 +32,7 @@ void ecg_network_free(ecg_network *network)
 static void *place_of(ecg_network *network, const ecg_parameter *p)
 {
     char *start = p->flags & ECG_P_LAYER ? (char *)&network->layers[p->layer] : (char *)network;
-    return start + p->field;
+    return (p->flags & ECG_P_HEAD ? (char *)network->head : start) + p->field;
 }
 
 void ecg_network_connect(ecg_network *network, const ecg_parameter *p, float *data)

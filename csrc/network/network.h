@@ -6,19 +6,18 @@
 #include "parameters.h"
 
 typedef struct {
-    ecg_transformer_weights *layers;        /* (layers) */
-    ecg_linear convs[ECG_MAX_CONVS];        /* (O, I, kernel); bias NULL without conv_bias */
-    ecg_norm conv_norms[ECG_MAX_CONVS];     /* NULL where a block has none */
-    ecg_norm feature_norm, encoder_norm;    /* layer_norm, encoder.layer_norm */
-    ecg_linear post, proj;                  /* post_extract_proj, proj */
-    float *pos_v, *pos_g, *pos_bias;        /* (C, C/groups, conv_pos), (conv_pos), (C) */
-    const ecg_packed *pos_packed;           /* the weight-normed weights, where they never change */
-    float *mask_emb, *vars;                 /* (C); (G, V, D/G): of pretraining, as the next four */
-    ecg_linear code, project_q, glu, final; /* quantizer.weight_proj, project_q, target_glu.0, final_proj */
+    ecg_transformer_weights *layers;     /* (layers) */
+    ecg_linear convs[ECG_MAX_CONVS];     /* (O, I, kernel); bias NULL without conv_bias */
+    ecg_norm conv_norms[ECG_MAX_CONVS];  /* NULL where a block has none */
+    ecg_norm feature_norm, encoder_norm; /* layer_norm, encoder.layer_norm */
+    ecg_linear post;                     /* post_extract_proj */
+    float *pos_v, *pos_g, *pos_bias;     /* (C, C/groups, conv_pos), (conv_pos), (C) */
+    const ecg_packed *pos_packed;        /* the weight-normed weights, where they never change */
+    void *head;                          /* the head's weights, a struct of its own */
 } ecg_network;
 
-/* Allocates the layers, all pointers NULL; ecg_network_free gives them back. */
-ecg_status ecg_network_create(ecg_network *network, const ecg_config *config);
+/* Allocates the layers and the head's weights, all pointers NULL; ecg_network_free gives them back. */
+ecg_status ecg_network_create(ecg_network *network, const ecg_config *config, const ecg_head_rows *head);
 void ecg_network_free(ecg_network *network);
 
 /* Points the place of a parameter at its data; for a group that of the part that lies in front. */

@@ -8,30 +8,10 @@
 #include "../base/memory.h"
 #include "network.h"
 
-/* Appends rows; without `parameters` it only counts. */
-typedef struct {
-    ecg_parameter *parameters;
-    int64_t count, capacity;
-    const char *prefix;
-    bool overflow;
-} builder;
-
-typedef struct {
-    int ndim;
-    int64_t shape[3];
-} dims;
-
-#define DIMS1(a) ((dims){1, {a, 0, 0}})
-#define DIMS2(a, b) ((dims){2, {a, b, 0}})
-#define DIMS3(a, b, c) ((dims){3, {a, b, c}})
-
-/* Where tensors are, what they are, and how they begin. */
 #define AT(member) offsetof(ecg_network, member)
 #define AT_LAYER(member) offsetof(ecg_transformer_weights, member)
-#define INIT(distribution, ...) .init = ECG_INIT_##distribution, .scale = (__VA_ARGS__ + 0)
 
-/* Appends `row`, whose name and shape are still to be filled in. */
-static void put(builder *b, ecg_parameter row, dims shape, const char *format, ...)
+void ecg_put(ecg_table_builder *b, ecg_parameter row, ecg_dims shape, const char *format, ...)
 {
     if (!ecg_product(&row.count, shape.ndim, shape.shape))
         b->overflow = true;
@@ -40,8 +20,10 @@ static void put(builder *b, ecg_parameter row, dims shape, const char *format, .
         memcpy(row.shape, shape.shape, sizeof row.shape);
         row.parts = row.parts ? row.parts : 1;
         row.first = b->count;
-        for (int64_t i = b->count - 1; i >= 0 && row.parts > 1 && b->parameters[i].layer == row.layer; i--)
-            row.first = b->parameters[i].field == row.field ? i : row.first;
+        for (int64_t i = b->count - 1; i >= 0 && row.parts > 1 && b->parameters[i].layer == row.layer; i--) {
+            const ecg_parameter *p = &b->parameters[i];
+            row.first = p->field == row.field && p->flags == row.flags ? i : row.first;
+        }
         va_list arguments;
         va_start(arguments, format);
         int used = snprintf(row.name, sizeof row.name, "%s", b->prefix);
@@ -53,43 +35,46 @@ static void put(builder *b, ecg_parameter row, dims shape, const char *format, .
 }
 
 /* A linear layer of the encoder, number `part` of `parts` in its place: weights N(0, 0.02), bias 0. */
-static void put_encoder_linear(builder *b, int64_t layer, size_t field, int64_t part, int64_t parts, int64_t dst,
-                               int64_t src, const char *name)
+static void put_encoder_linear(ecg_table_builder *b, int64_t layer, size_t field, int64_t part, int64_t parts,
+                               int64_t dst, int64_t src, const char *name)
 {
     ecg_parameter weight = {.field = field,
                             .flags = ECG_P_LAYER | ECG_P_MATRIX,
                             .layer = layer,
                             .part = part,
                             .parts = parts,
-                            INIT(NORMAL, 0.02)};
+                            .init = ECG_INIT_NORMAL,
+                            .scale = 0.02};
     ecg_parameter bias = {.field = field + offsetof(ecg_linear, bias),
                           .flags = ECG_P_LAYER,
                           .layer = layer,
                           .part = part,
                           .parts = parts,
-                          INIT(ZEROS, )};
-    put(b, weight, DIMS2(dst, src), "encoder.layers.%lld.%s.weight", (long long)layer, name);
-    put(b, bias, DIMS1(dst), "encoder.layers.%lld.%s.bias", (long long)layer, name);
+                          .init = ECG_INIT_ZEROS};
+    ecg_put(b, weight, ECG_DIMS2(dst, src), "encoder.layers.%lld.%s.weight", (long long)layer, name);
+    ecg_put(b, bias, ECG_DIMS1(dst), "encoder.layers.%lld.%s.bias", (long long)layer, name);
 }
 
-/* A linear layer with PyTorch's default: weight and bias uniform in +-1/sqrt(src). */
-static void put_linear(builder *b, size_t field, unsigned flags, int64_t dst, int64_t src, const char *name)
+void ecg_put_linear(ecg_table_builder *b, size_t field, unsigned flags, int64_t dst, int64_t src, const char *name)
 {
-    ecg_parameter row = {.field = field, .flags = flags | ECG_P_MATRIX, INIT(UNIFORM, 1 / sqrt((double)src))};
-    put(b, row, DIMS2(dst, src), "%s.weight", name);
+    ecg_parameter row = {.field = field,
+                         .flags = flags | ECG_P_MATRIX,
+                         .init = ECG_INIT_UNIFORM,
+                         .scale = 1 / sqrt((double)src)};
+    ecg_put(b, row, ECG_DIMS2(dst, src), "%s.weight", name);
     row.flags = flags, row.field += offsetof(ecg_linear, bias);
-    put(b, row, DIMS1(dst), "%s.bias", name);
+    ecg_put(b, row, ECG_DIMS1(dst), "%s.bias", name);
 }
 
-static void put_norm(builder *b, size_t field, unsigned flags, int64_t layer, int64_t n, const char *name)
+static void put_norm(ecg_table_builder *b, size_t field, unsigned flags, int64_t layer, int64_t n, const char *name)
 {
-    ecg_parameter row = {.field = field, .flags = flags, .layer = layer, INIT(ONES, )};
-    put(b, row, DIMS1(n), "%s.weight", name);
+    ecg_parameter row = {.field = field, .flags = flags, .layer = layer, .init = ECG_INIT_ONES};
+    ecg_put(b, row, ECG_DIMS1(n), "%s.weight", name);
     row.init = ECG_INIT_ZEROS, row.field += offsetof(ecg_norm, bias);
-    put(b, row, DIMS1(n), "%s.bias", name);
+    ecg_put(b, row, ECG_DIMS1(n), "%s.bias", name);
 }
 
-static void put_transformer_layer(builder *b, const ecg_config *c, int64_t layer)
+static void put_transformer_layer(ecg_table_builder *b, const ecg_config *c, int64_t layer)
 {
     char norm[64];
     put_encoder_linear(b, layer, AT_LAYER(qkv), 1, 3, c->C, c->C, "self_attn.k_proj");
@@ -104,7 +89,7 @@ static void put_transformer_layer(builder *b, const ecg_config *c, int64_t layer
     put_norm(b, AT_LAYER(norm2), ECG_P_LAYER, layer, c->C, norm);
 }
 
-static void put_extractor(builder *b, const ecg_config *c)
+static void put_extractor(ecg_table_builder *b, const ecg_config *c)
 {
     int64_t channels = c->leads;
     for (int64_t i = 0; i < c->conv_count; i++) {
@@ -114,15 +99,17 @@ static void put_extractor(builder *b, const ecg_config *c)
         ecg_parameter weight = {.field = AT(convs[i].weight),
                                 .flags = ECG_P_EXTRACTOR | ECG_P_CONV,
                                 .layer = i,
-                                INIT(NORMAL, sqrt(2 / fan_in))};
+                                .init = ECG_INIT_NORMAL,
+                                .scale = sqrt(2 / fan_in)};
         ecg_parameter bias = {.field = AT(convs[i].bias),
                               .flags = ECG_P_EXTRACTOR,
                               .layer = i,
-                              INIT(UNIFORM, 1 / sqrt(fan_in))};
-        put(b, weight, DIMS3(conv->channels, channels, conv->kernel), "feature_extractor.conv_layers.%lld.0.weight",
-            (long long)i);
+                              .init = ECG_INIT_UNIFORM,
+                              .scale = 1 / sqrt(fan_in)};
+        ecg_put(b, weight, ECG_DIMS3(conv->channels, channels, conv->kernel),
+                "feature_extractor.conv_layers.%lld.0.weight", (long long)i);
         if (c->conv_bias)
-            put(b, bias, DIMS1(conv->channels), "feature_extractor.conv_layers.%lld.0.bias", (long long)i);
+            ecg_put(b, bias, ECG_DIMS1(conv->channels), "feature_extractor.conv_layers.%lld.0.bias", (long long)i);
         snprintf(norm, sizeof norm, "feature_extractor.conv_layers.%lld.2%s", (long long)i,
                  c->extractor_layer_norm ? ".1" : "");
         if (c->extractor_layer_norm || i == 0)
@@ -131,7 +118,7 @@ static void put_extractor(builder *b, const ecg_config *c)
     }
 }
 
-static void put_encoder(builder *b, const ecg_config *c)
+static void put_encoder(ecg_table_builder *b, const ecg_config *c)
 {
     int64_t K = ecg_config_features(c), taps = c->conv_pos;
     for (int64_t i = 0; i < c->layers; i++)
@@ -139,63 +126,38 @@ static void put_encoder(builder *b, const ecg_config *c)
     put_norm(b, AT(encoder_norm), 0, 0, c->C, "encoder.layer_norm");
     put_extractor(b, c);
     if (K != c->C)
-        put_linear(b, AT(post), 0, c->C, K, "post_extract_proj");
-    put(b, (ecg_parameter){.field = AT(pos_bias), INIT(ZEROS, )}, DIMS1(c->C), "conv_pos.pos_conv.0.bias");
-    put(b, (ecg_parameter){.field = AT(pos_g), INIT(TAP_NORM, )}, DIMS3(1, 1, taps),
-        "conv_pos.pos_conv.0.parametrizations.weight.original0");
-    put(b, (ecg_parameter){.field = AT(pos_v), INIT(NORMAL, sqrt(4.0 / (double)(taps * c->C)))},
-        DIMS3(c->C, c->C / c->conv_pos_groups, taps), "conv_pos.pos_conv.0.parametrizations.weight.original1");
+        ecg_put_linear(b, AT(post), 0, c->C, K, "post_extract_proj");
+    ecg_put(b, (ecg_parameter){.field = AT(pos_bias), .init = ECG_INIT_ZEROS}, ECG_DIMS1(c->C),
+            "conv_pos.pos_conv.0.bias");
+    ecg_put(b, (ecg_parameter){.field = AT(pos_g), .init = ECG_INIT_TAP_NORM}, ECG_DIMS3(1, 1, taps),
+            "conv_pos.pos_conv.0.parametrizations.weight.original0");
+    ecg_put(b, (ecg_parameter){.field = AT(pos_v), .init = ECG_INIT_NORMAL, .scale = sqrt(4.0 / (double)(taps * c->C))},
+            ECG_DIMS3(c->C, c->C / c->conv_pos_groups, taps), "conv_pos.pos_conv.0.parametrizations.weight.original1");
     put_norm(b, AT(feature_norm), 0, 0, K, "layer_norm");
 }
 
-static void put_pretraining_heads(builder *b, const ecg_config *c)
-{
-    int64_t K = ecg_config_features(c), codes = c->latent_groups * c->latent_vars, width = ecg_config_latent(c);
-    put(b, (ecg_parameter){.field = AT(vars), .flags = ECG_P_HEAD, INIT(UNIT, )},
-        DIMS3(1, codes, width / c->latent_groups), "quantizer.vars");
-    put(b, (ecg_parameter){.field = AT(code.weight), .flags = ECG_P_HEAD | ECG_P_MATRIX, INIT(NORMAL, 1)},
-        DIMS2(codes, K), "quantizer.weight_proj.weight");
-    put(b, (ecg_parameter){.field = AT(code.bias), .flags = ECG_P_HEAD, INIT(ZEROS, )}, DIMS1(codes),
-        "quantizer.weight_proj.bias");
-    put_linear(b, AT(project_q), ECG_P_HEAD, c->final_dim, width, "project_q");
-    if (c->target_glu)
-        put_linear(b, AT(glu), ECG_P_HEAD, 2 * c->final_dim, c->final_dim, "target_glu.0");
-    put_linear(b, AT(final), ECG_P_HEAD, c->final_dim, c->C, "final_proj");
-}
-
-static void put_classifier(builder *b, const ecg_config *c)
-{
-    ecg_parameter weight = {.field = AT(proj.weight),
-                            .flags = ECG_P_HEAD | ECG_P_MATRIX | ECG_P_SEGMENTS,
-                            INIT(UNIFORM, sqrt(6.0 / (double)(c->C + c->labels)))};
-    put(b, weight, DIMS2(c->labels, c->C), "proj.weight");
-    put(b, (ecg_parameter){.field = AT(proj.bias), .flags = ECG_P_HEAD, INIT(ZEROS, )}, DIMS1(c->labels), "proj.bias");
-}
-
-static void put_all(builder *b, const ecg_config *c)
+static void put_all(ecg_table_builder *b, const ecg_config *c, const ecg_head_rows *head)
 {
     b->count = 0;
-    b->prefix = c->kind == ECG_CLASSIFIER ? "encoder." : "";
-    if (c->kind == ECG_PRETRAINING)
-        put(b, (ecg_parameter){.field = AT(mask_emb), .flags = ECG_P_HEAD | ECG_P_MASK, INIT(UNIT, )}, DIMS1(c->C),
-            "mask_emb");
+    b->prefix = "";
+    if (head)
+        head->put(b, c, true);
+    b->prefix = head ? head->encoder_prefix : "";
     put_encoder(b, c);
     b->prefix = "";
-    if (c->kind == ECG_PRETRAINING)
-        put_pretraining_heads(b, c);
-    if (c->kind == ECG_CLASSIFIER)
-        put_classifier(b, c);
+    if (head)
+        head->put(b, c, false);
 }
 
-ecg_status ecg_table_create(ecg_table *table, const ecg_config *config)
+ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ecg_head_rows *head)
 {
-    builder b = {0};
+    ecg_table_builder b = {0};
     *table = (ecg_table){0};
     ECG_TRY(ecg_config_check(config));
-    put_all(&b, config);
+    put_all(&b, config, head);
     b.capacity = b.count;
     ECG_TRY(ecg_alloc((void **)&b.parameters, (size_t)b.capacity * sizeof *b.parameters));
-    put_all(&b, config);
+    put_all(&b, config, head);
     for (int64_t i = 0; i < b.count && !b.overflow; i++)
         b.overflow = __builtin_add_overflow(table->elements, b.parameters[i].count, &table->elements);
     if (b.overflow || table->elements > INT64_MAX / 16) {

@@ -36,9 +36,10 @@ typedef struct {
     ecg_init init;
     double scale;
     unsigned flags;
-    /* Where its pointer is: an offset in ecg_network, or with ECG_P_LAYER in the weights of that layer. Tensors that
-     * have the same place form a group and lie behind each other in memory, as query, key and value do: this is number
-     * `part` of `parts` tensors of one shape, and `first` the row in which the group begins. */
+    /* Where its pointer is: an offset in ecg_network, with ECG_P_LAYER in the weights of that layer, with ECG_P_HEAD in
+     * those of the head. Tensors that have the same place form a group and lie behind each other in memory, as query,
+     * key and value do: this is number `part` of `parts` tensors of one shape, and `first` the row in which the group
+     * begins. */
     size_t field;
     int64_t part, parts, first;
 } ecg_parameter;
@@ -49,8 +50,44 @@ typedef struct {
     int64_t elements; /* of all tensors together */
 } ecg_table;
 
-/* Builds the table of a configuration (which it checks). The caller frees it with ecg_table_free. */
-ecg_status ecg_table_create(ecg_table *table, const ecg_config *config);
+/* ---- how a table is built ---- */
+
+/* Appends rows; without `parameters` it only counts. */
+typedef struct {
+    ecg_parameter *parameters;
+    int64_t count, capacity;
+    const char *prefix; /* of all names */
+    bool overflow;
+} ecg_table_builder;
+
+typedef struct {
+    int ndim;
+    int64_t shape[3];
+} ecg_dims;
+
+#define ECG_DIMS1(a) ((ecg_dims){1, {a, 0, 0}})
+#define ECG_DIMS2(a, b) ((ecg_dims){2, {a, b, 0}})
+#define ECG_DIMS3(a, b, c) ((ecg_dims){3, {a, b, c}})
+
+/* Appends `row`, of which name, shape, count and `first` are filled in. */
+void ecg_put(ecg_table_builder *builder, ecg_parameter row, ecg_dims shape, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* A linear layer whose ecg_linear is at `field`, with PyTorch's default: weight and bias uniform in +-1/sqrt(src). */
+void ecg_put_linear(ecg_table_builder *builder, size_t field, unsigned flags, int64_t dst, int64_t src,
+                    const char *name);
+
+/* What a head adds to the table. */
+typedef struct {
+    const char *encoder_prefix; /* of the names of the encoder's tensors */
+    size_t weights;             /* bytes of the struct in which the head's places are */
+    /* Its rows, those before the encoder's (front) or those after them. */
+    void (*put)(ecg_table_builder *builder, const ecg_config *config, bool front);
+} ecg_head_rows;
+
+/* Builds the table of a configuration (which it checks) and a head, NULL for the encoder alone. The caller frees it
+ * with ecg_table_free. */
+ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ecg_head_rows *head);
 void ecg_table_free(ecg_table *table);
 
 /* Gives the tensors i with chosen[i] == wanted their places in a block after `end`, groups together, each aligned:

@@ -1,79 +1,19 @@
-/* The type ecgfm._core.Model: a model, and the idle workspaces that its calls take and give back. All
- * fields are touched with the GIL held; a call computes without it, in a workspace of its own. */
+/* The type ecgfm._core.Model. */
 #include "common.h"
 
 #include <string.h>
 
 #include "../base/threads.h"
-#include "../model/model.h"
-
-#define MAX_IDLE 4
-#define MAX_IDLE_BYTES ((size_t)64 << 20)
-
-/* Rows (tokens of all segments together) that one pass works on: enough for the matrix products to reach
- * their full speed, few enough for the activations to stay small. */
-#define PASS_ROWS 1280
+#include "../engine/model.h"
 
 typedef struct {
-    ecg_workspace *workspace;
-    int64_t B, N;
-    int threads;
-} lease;
-
-typedef struct {
-    PyObject_HEAD ecg_model model;
-    lease idle[MAX_IDLE]; /* oldest first */
-    int idle_count;
+    PyObject_HEAD
+    ecg_model model;
 } ModelObject;
-
-static void drop_oldest(ModelObject *self)
-{
-    ecg_workspace_free(self->idle[0].workspace);
-    memmove(self->idle, self->idle + 1, (size_t)(--self->idle_count) * sizeof *self->idle);
-}
-
-/* Takes an idle workspace of this shape, or makes one, for the number of threads that it sets for the
- * calling thread: oneDNN plans for the number that OpenMP would use, and packs with it. */
-static ecg_status take(ModelObject *self, lease *dst, int64_t B, int64_t N)
-{
-    *dst = (lease){NULL, B, N, 1};
-    ECG_TRY(ecg_threads_begin(&dst->threads));
-    for (int i = 0; i < self->idle_count; i++) {
-        lease *l = &self->idle[i];
-        if (l->B == B && l->N == N && l->threads == dst->threads) {
-            *dst = *l;
-            memmove(l, l + 1, (size_t)(--self->idle_count - i) * sizeof *l);
-            return ECG_OK;
-        }
-    }
-    if (!self->model.ready)
-        return ecg_fail(ECG_BAD_STATE, "the model is not loaded completely");
-    return ecg_workspace_create(&dst->workspace, &self->model.config, &self->model.network, B, N, dst->threads);
-}
-
-/* Gives a workspace back; the oldest idle ones go when there are too many or they are too large. */
-static void give_back(ModelObject *self, lease *l)
-{
-    if (!l->workspace)
-        return;
-    if (self->idle_count == MAX_IDLE)
-        drop_oldest(self);
-    self->idle[self->idle_count++] = *l;
-    size_t bytes = 0;
-    for (int i = 0; i < self->idle_count; i++)
-        bytes += ecg_workspace_bytes(self->idle[i].workspace);
-    while (self->idle_count > 1 && bytes > MAX_IDLE_BYTES) {
-        bytes -= ecg_workspace_bytes(self->idle[0].workspace);
-        drop_oldest(self);
-    }
-    l->workspace = NULL;
-}
 
 static void model_dealloc(PyObject *object)
 {
     ModelObject *self = (ModelObject *)object;
-    while (self->idle_count)
-        drop_oldest(self);
     ecg_model_free(&self->model);
     Py_TYPE(object)->tp_free(object);
 }
@@ -134,7 +74,7 @@ static PyObject *model_set(PyObject *object, PyObject *args)
         PyErr_Format(PyExc_ValueError, "%s takes a contiguous float32 array of the parameter's shape", name);
         return NULL;
     }
-    if (self->idle_count) {
+    if (self->model.was_run) {
         PyErr_SetString(PyExc_ValueError, "a model that has been run is not written to");
         return NULL;
     }
@@ -214,15 +154,12 @@ static PyObject *model_describe(PyObject *object, PyObject *args)
 {
     ModelObject *self = (ModelObject *)object;
     long long B, N;
-    lease l;
     char text[2048];
     if (!PyArg_ParseTuple(args, "LL", &B, &N))
         return NULL;
-    ecg_status status = take(self, &l, B, N);
+    ecg_status status = ecg_model_describe(&self->model, B, N, text, sizeof text);
     if (status != ECG_OK)
         return raise_status(status);
-    ecg_workspace_describe(l.workspace, text, sizeof text);
-    give_back(self, &l);
     return PyUnicode_FromString(text);
 }
 
@@ -236,11 +173,6 @@ typedef struct {
     PyArrayObject *x, *valid;
     PyObject *logits, *embedding, *tokens, *attention;
 } call;
-
-static ecg_status poll_call(void *context)
-{
-    return poll_signals(&((call *)context)->poll);
-}
 
 static ecg_status keep_trace(void *context, const char *name, const float *data, int ndim, const int64_t *shape)
 {
@@ -260,10 +192,9 @@ static ecg_status keep_trace(void *context, const char *name, const float *data,
     return failed ? ecg_fail(ECG_INTERRUPTED, "the trace could not be kept") : ECG_OK;
 }
 
-static float *at(PyObject *array, int64_t row)
+static float *data_of(PyObject *array)
 {
-    PyArrayObject *a = (PyArrayObject *)array;
-    return array ? (float *)(PyArray_BYTES(a) + row * PyArray_STRIDE(a, 0)) : NULL;
+    return array ? PyArray_DATA((PyArrayObject *)array) : NULL;
 }
 
 static PyObject *new_array(int ndim, int64_t a, int64_t b, int64_t c, int64_t d)
@@ -272,31 +203,23 @@ static PyObject *new_array(int ndim, int64_t a, int64_t b, int64_t c, int64_t d)
     return PyArray_SimpleNew(ndim, shape, NPY_FLOAT32);
 }
 
-/* Runs all segments in passes of at most `pass` segments; the GIL is held on entry and on return. */
-static ecg_status run_passes(call *c, int64_t layer, int64_t pass)
+static ecg_status run(call *c, int64_t layer)
 {
-    int64_t total = PyArray_DIM(c->x, 0), N = PyArray_DIM(c->x, 2);
-    ecg_status status = ECG_OK;
-    for (int64_t begin = 0; begin < total && status == ECG_OK; begin += pass) {
-        int64_t B = total - begin < pass ? total - begin : pass;
-        lease l;
-        status = take(c->self, &l, B, N);
-        if (status != ECG_OK)
-            break;
-        ecg_outputs outputs = {.logits = at(c->logits, begin),
-                               .embedding = at(c->embedding, begin),
-                               .tokens = at(c->tokens, begin),
-                               .attention = at(c->attention, begin),
-                               .layer = layer,
-                               .poll = poll_call,
-                               .trace = c->trace ? keep_trace : NULL,
-                               .context = c};
-        const int64_t *valid = c->valid ? (const int64_t *)PyArray_DATA(c->valid) + begin : NULL;
-        c->poll.thread = PyEval_SaveThread();
-        status = ecg_forward(&c->self->model.network, l.workspace, at((PyObject *)c->x, begin), valid, NULL, &outputs);
-        poll_end(&c->poll);
-        give_back(c->self, &l);
-    }
+    ecg_request request = {.B = PyArray_DIM(c->x, 0),
+                           .N = PyArray_DIM(c->x, 2),
+                           .src = PyArray_DATA(c->x),
+                           .valid = c->valid ? PyArray_DATA(c->valid) : NULL,
+                           .logits = data_of(c->logits),
+                           .outputs = {.embedding = data_of(c->embedding),
+                                       .tokens = data_of(c->tokens),
+                                       .attention = data_of(c->attention),
+                                       .layer = layer,
+                                       .poll = {poll_signals, &c->poll},
+                                       .trace = c->trace ? keep_trace : NULL,
+                                       .trace_context = c}};
+    poll_begin(&c->poll);
+    ecg_status status = ecg_model_forward(&c->self->model, &request);
+    poll_end(&c->poll);
     return status;
 }
 
@@ -357,8 +280,7 @@ static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwarg
     failed = failed || (attention && !(c.attention = new_array(4, B, config->layers, T, T)));
     failed = failed || (trace && !(c.trace = PyDict_New()));
     if (!failed) {
-        int64_t pass = trace || T >= PASS_ROWS ? (trace && B ? B : 1) : PASS_ROWS / T;
-        ecg_status status = run_passes(&c, layer, pass);
+        ecg_status status = run(&c, layer);
         result = status == ECG_OK ? answer(&c) : raise_status(status);
     }
     Py_XDECREF(c.logits);

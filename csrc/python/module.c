@@ -5,7 +5,7 @@
 
 #include "../base/memory.h"
 #include "../base/threads.h"
-#include "../network/parameters.h"
+#include "../heads/head.h"
 #include "../onednn/ops.h"
 
 static PyObject *init_of(const ecg_parameter *p)
@@ -35,7 +35,7 @@ static PyObject *list_parameters(PyObject *config, const char *kind, bool with_i
     ecg_table table;
     if (parse_config(&parsed, config, kind))
         return NULL;
-    ecg_status status = ecg_table_create(&table, &parsed);
+    ecg_status status = ecg_table_create(&table, &parsed, ecg_rows_of(ecg_head_of(parsed.kind)));
     if (status != ECG_OK)
         return raise_status(status);
     PyObject *list = PyList_New(table.count);

@@ -1,7 +1,9 @@
-/* Trainer.pretrain: one batch of pretraining. */
+/* Trainer.pretrain and Trainer.finish: one batch of pretraining, whole or in two halves. */
 #include "trainer_object.h"
 
-#include "../model/pretrain.h"
+#include <string.h>
+
+#include "../heads/contrastive.h"
 
 /* *dst = the data of an array of `n` items of a type; NULL, if that is allowed, for None. */
 static int take_data(const void **dst, PyObject *value, int type, int64_t n, bool optional, const char *name)
@@ -49,22 +51,23 @@ typedef struct {
     PyObject *steps, *negatives, *codebook, *channels, *gumbel, *ids, *second;
 } arrays;
 
-/* Takes the arrays of a batch; R becomes the number of masked steps, 0 for CMSC alone. */
-static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *config, const arrays *a)
+/* Takes the arrays of a batch of B segments; R becomes the number of masked steps, 0 for pairs alone. */
+static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *config, const arrays *a, int64_t B,
+                       int64_t N)
 {
-    int64_t T = ecg_config_tokens(config, b->N), codes = config->latent_groups * config->latent_vars;
-    if (take_data((const void **)&b->steps, a->steps, NPY_BOOL, b->B * T, true, "steps"))
+    int64_t T = ecg_config_tokens(config, N), codes = config->latent_groups * config->latent_vars;
+    if (take_data((const void **)&b->steps, a->steps, NPY_BOOL, B * T, true, "steps"))
         return -1;
-    *R = count_steps(b->steps, b->B * T);
+    *R = count_steps(b->steps, B * T);
     b->negative_count = items_per_row(a->negatives, *R);
     b->codebook_count = items_per_row(a->codebook, *R);
     if (take_data((const void **)&b->negatives, a->negatives, NPY_INT32, *R * b->negative_count, !b->steps,
                   "negatives") ||
         take_data((const void **)&b->codebook, a->codebook, NPY_INT32, *R * b->codebook_count, true, "codebook") ||
-        take_data((const void **)&b->channels, a->channels, NPY_BOOL, b->B * config->C, true, "channels") ||
+        take_data((const void **)&b->channels, a->channels, NPY_BOOL, B * config->C, true, "channels") ||
         take_data((const void **)&b->gumbel, a->gumbel, NPY_FLOAT32, *R * codes, true, "gumbel") ||
-        take_data((const void **)&b->ids, a->ids, NPY_INT64, b->B, b->steps != NULL, "ids") ||
-        take_data((const void **)&b->second, a->second, NPY_BOOL, b->B, !b->ids, "second"))
+        take_data((const void **)&b->ids, a->ids, NPY_INT64, B, b->steps != NULL, "ids") ||
+        take_data((const void **)&b->second, a->second, NPY_BOOL, B, !b->ids, "second"))
         return -1;
     if (b->steps && (*R == 0 || b->negative_count == 0)) {
         PyErr_SetString(PyExc_ValueError, "there is no masked step or no negative");
@@ -73,158 +76,197 @@ static int take_arrays(ecg_pretrain_batch *b, int64_t *R, const ecg_config *conf
     return 0;
 }
 
-/* CMSC over all ranks: a dict of ids, second, offset, size and the function `gather`. */
-typedef struct {
-    ecg_company company;
-    PyObject *dict; /* owned: a copy of the given one, which keeps what is in it */
-    PyObject *gather;
-    poll_state *poll;
-    int64_t B, C;
-} company_call;
+/* One call, which may wait for its second half. */
+struct pretrain_call {
+    trainer_call base;
+    ecg_pretrain_batch batch;
+    ecg_pretrain_sums sums;
+    int64_t R;
+    PyObject *args, *kwargs;  /* owned while it waits: what the arrays are in */
+    PyObject *codes, *logits; /* owned */
+};
 
-/* Calls gather(own (B, C)) -> (rows, C); an exception in it becomes that of the whole call. */
-static ecg_status gather_features(void *context, float *dst, const float *own)
+void pretrain_call_free(pretrain_call *call)
 {
-    company_call *c = context;
-    ecg_status status = ECG_INTERRUPTED;
-    PyEval_RestoreThread(c->poll->thread);
-    PyObject *view = PyArray_SimpleNew(2, ((npy_intp[]){c->B, c->C}), NPY_FLOAT32), *found = NULL;
-    if (view) {
-        memcpy(PyArray_DATA((PyArrayObject *)view), own, (size_t)(c->B * c->C) * sizeof *own);
-        found = PyObject_CallOneArg(c->gather, view);
-    }
-    if (found) {
-        PyArrayObject *array = (PyArrayObject *)found;
-        if (PyArray_Check(found) && PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISCARRAY_RO(array) &&
-            PyArray_SIZE(array) == c->company.rows * c->C) {
-            memcpy(dst, PyArray_DATA(array), (size_t)(c->company.rows * c->C) * sizeof *dst);
-            status = ECG_OK;
-        } else {
-            PyErr_SetString(PyExc_ValueError, "gather must give float32 rows for all ids");
-        }
-    }
-    Py_XDECREF(view);
-    Py_XDECREF(found);
-    c->poll->thread = PyEval_SaveThread();
-    return status == ECG_OK ? status : ecg_fail(status, "features were not gathered");
+    if (!call)
+        return;
+    trainer_end(&call->base);
+    Py_XDECREF(call->args);
+    Py_XDECREF(call->kwargs);
+    Py_XDECREF(call->codes);
+    Py_XDECREF(call->logits);
+    PyMem_Free(call);
 }
 
-static int take_company(company_call *dst, PyObject *given, ecg_pretrain_batch *b, const ecg_config *config)
+static PyObject *sums_dict(const pretrain_call *call)
 {
-    ecg_company *all = &dst->company;
-    if (given == Py_None)
-        return 0;
-    if (!PyDict_Check(given)) {
-        PyErr_SetString(PyExc_TypeError, "company must be a dict or None");
-        return -1;
-    }
-    PyObject *dict = dst->dict = PyDict_Copy(given);
-    if (!dict)
-        return -1;
-    PyObject *ids = PyDict_GetItemString(dict, "ids"), *second = PyDict_GetItemString(dict, "second");
-    double offset, size;
-    dst->gather = PyDict_GetItemString(dict, "gather");
-    if (trainer_number(&offset, dict, "offset", 0) || trainer_number(&size, dict, "size", 0))
-        return -1;
-    if (!ids || !PyArray_Check(ids) || !second || !dst->gather || !PyCallable_Check(dst->gather) || !b->ids) {
-        PyErr_SetString(PyExc_ValueError, "company has ids, second, offset, size and gather, and goes with ids");
-        return -1;
-    }
-    all->rows = PyArray_SIZE((PyArrayObject *)ids);
-    all->offset = (int64_t)offset, all->size = (int64_t)size;
-    if (!(offset >= 0 && offset <= (double)(all->rows - b->B) && size >= 0)) {
-        PyErr_SetString(PyExc_ValueError, "this rank's rows must be among those of all");
-        return -1;
-    }
-    if (take_data((const void **)&all->ids, ids, NPY_INT64, all->rows, false, "company ids") ||
-        take_data((const void **)&all->second, second, NPY_BOOL, all->rows, false, "company second"))
-        return -1;
-    all->gather = gather_features, all->context = dst;
-    dst->B = b->B, dst->C = config->C;
-    b->company = all;
-    return 0;
-}
-
-static PyObject *sums_dict(const ecg_pretrain_sums *sums, PyObject *codes, PyObject *logits)
-{
+    const ecg_pretrain_sums *sums = &call->sums;
     return Py_BuildValue("{sdsdsdsdsdsdsLsLsOsO}", "contrastive", sums->contrastive, "diversity", sums->diversity,
                          "penalty", sums->penalty, "cmsc", sums->cmsc, "prob_perplexity", sums->prob_perplexity,
                          "code_perplexity", sums->code_perplexity, "rows", (long long)sums->rows, "correct",
-                         (long long)sums->correct, "codes", codes, "logits", logits);
+                         (long long)sums->correct, "codes", call->codes, "logits", call->logits);
+}
+
+/* What fits to the trainer's settings, and to each other; -1 with an exception. */
+static int check_call(const pretrain_call *call, bool backward)
+{
+    unsigned frozen = call->base.self->trainer.training.frozen;
+    if (call->R ? backward && (!call->batch.gumbel || frozen & ECG_P_HEAD) : !(frozen & ECG_P_HEAD)) {
+        PyErr_SetString(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
+        return -1;
+    }
+    if (call->R && backward && frozen & ECG_P_MASK && !call->batch.settings.predicted_only) {
+        PyErr_SetString(PyExc_ValueError, "a trainer made with no_masks takes steps with predicted_only alone");
+        return -1;
+    }
+    return 0;
+}
+
+/* Makes the arrays that tests may look at. */
+static int make_traces(pretrain_call *call, const ecg_config *config)
+{
+    ecg_pretrain_batch *b = &call->batch;
+    npy_intp codes[2] = {call->R, config->latent_groups};
+    npy_intp logits[2] = {call->R, 1 + b->negative_count + b->codebook_count};
+    call->codes = PyArray_SimpleNew(2, codes, NPY_INT32);
+    call->logits = PyArray_SimpleNew(2, logits, NPY_FLOAT32);
+    if (!call->codes || !call->logits)
+        return -1;
+    b->codes = PyArray_DATA((PyArrayObject *)call->codes);
+    b->logits = PyArray_DATA((PyArrayObject *)call->logits);
+    return 0;
+}
+
+/* Runs the first half and leaves the call to wait: the features (B, C) that are compared. */
+static PyObject *run_first_half(pretrain_call *call, const ecg_step *step, PyObject *args, PyObject *kwargs)
+{
+    TrainerObject *self = call->base.self;
+    npy_intp shape[2] = {step->B, self->trainer.config.C};
+    PyObject *features = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
+    const float *rows = NULL;
+    call->args = Py_NewRef(args);
+    call->kwargs = kwargs ? PyDict_Copy(kwargs) : NULL;
+    if (!features || (kwargs && !call->kwargs)) {
+        Py_XDECREF(features);
+        return NULL;
+    }
+    poll_begin(&call->base.poll);
+    ecg_status status = ecg_trainer_run_forward(&self->trainer, step, &rows);
+    poll_end(&call->base.poll);
+    if (status != ECG_OK) {
+        Py_DECREF(features);
+        return raise_status(status);
+    }
+    memcpy(PyArray_DATA((PyArrayObject *)features), rows, (size_t)PyArray_NBYTES((PyArrayObject *)features));
+    self->waiting = call;
+    return features;
 }
 
 const char trainer_pretrain_doc[] =
     "pretrain($self, x, steps, negatives, settings, *, codebook=None, valid=None, channels=None, gumbel=None, "
     "ids=None,\n"
-    "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None, company=None)\n--\n\n"
-    "Forward and, unless told otherwise, backward of a batch of pretraining: masked steps (B, T) bool, R of them,\n"
-    "negatives (R, n) int32, codebook (m, R) int32; steps and negatives None for CMSC alone. Returns the parts of the\n"
-    "loss, codes (R, G) and logits (R, 1 + n + m).";
+    "         second=None, seed=0, rank=0, update=0, first_row=0, backward=True, noise=None, wait=False)\n--\n\n"
+    "Forward and, unless backward is false, backward of a batch of pretraining: masked steps (B, T) bool, R of them,\n"
+    "negatives (R, n) int32, codebook (m, R) int32; steps and negatives None for pairs alone. Returns the parts of\n"
+    "the loss, codes (R, G) and logits (R, 1 + n + m). With wait it returns the features (B, C) of the pairs before\n"
+    "they are compared, and finish does the rest.";
 
 PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"x",        "steps",     "negatives", "settings", "codebook", "valid",
                             "channels", "gumbel",    "ids",       "second",   "seed",     "rank",
-                            "update",   "first_row", "backward",  "noise",    "company",  NULL};
+                            "update",   "first_row", "backward",  "noise",    "wait",     NULL};
     arrays a = {.codebook = Py_None, .channels = Py_None, .gumbel = Py_None, .ids = Py_None, .second = Py_None};
-    PyObject *settings_dict, *valid = Py_None, *masks = Py_None, *company = Py_None, *result = NULL;
-    unsigned int seed = 0, rank = 0, update = 0;
+    PyObject *settings, *valid = Py_None, *masks = Py_None, *result = NULL;
+    ecg_stream_key key = {0};
     long long first_row = 0;
-    int backward = 1;
-    trainer_call c = {.self = (TrainerObject *)object};
-    ecg_pretrain_settings settings;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpOO", names, &PyArray_Type, &c.x, &a.steps,
-                                     &a.negatives, &PyDict_Type, &settings_dict, &a.codebook, &valid, &a.channels,
-                                     &a.gumbel, &a.ids, &a.second, &seed, &rank, &update, &first_row, &backward, &masks,
-                                     &company))
-        return NULL;
-    const ecg_config *config = &c.self->trainer.config;
-    const ecg_training *training = &c.self->trainer.training;
-    const bool no_heads = training->frozen & ECG_P_HEAD;
-    if (config->kind != ECG_PRETRAINING)
-        return PyErr_Format(PyExc_ValueError, "this trainer is that of a classifier");
-    if (trainer_signals(&c, valid) || parse_settings(&settings, settings_dict))
-        return NULL;
-    ecg_pretrain_batch b = {.B = PyArray_DIM(c.x, 0),
-                            .N = PyArray_DIM(c.x, 2),
-                            .src = PyArray_DATA(c.x),
-                            .valid = trainer_valid(&c)};
-    company_call everybody = {.poll = &c.poll};
-    PyObject *codes = NULL, *logits = NULL;
-    int64_t R;
-    int threads;
-    if (take_arrays(&b, &R, config, &a) || trainer_masks(&c, masks) ||
-        trainer_mask(&c.whole[ECG_DRAW_FEATURES], &c, "features", R * ecg_config_features(config)) ||
-        take_company(&everybody, company, &b, config))
+    int backward = 1, wait = 0, threads;
+    pretrain_call *call = PyMem_Calloc(1, sizeof *call);
+    if (!call)
+        return PyErr_NoMemory();
+    trainer_call *c = &call->base;
+    c->self = (TrainerObject *)object;
+    const ecg_config *config = &c->self->trainer.config;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO!|$OOOOOOIIILpOp", names, &PyArray_Type, &c->x, &a.steps,
+                                     &a.negatives, &PyDict_Type, &settings, &a.codebook, &valid, &a.channels, &a.gumbel,
+                                     &a.ids, &a.second, &key.seed, &key.rank, &key.update, &first_row, &backward,
+                                     &masks, &wait))
         goto done;
-    if (R ? backward && (!b.gumbel || no_heads) : !no_heads) {
-        PyErr_SetString(PyExc_ValueError, "masked steps come with noise of the quantizer and with trained heads");
+    if (config->kind != ECG_PRETRAINING) {
+        PyErr_SetString(PyExc_ValueError, "this trainer is that of a classifier");
         goto done;
     }
-    if (R && backward && training->frozen & ECG_P_MASK && !settings.predicted_only) {
-        PyErr_SetString(PyExc_ValueError, "a trainer made with no_masks takes steps with predicted_only alone");
+    if (trainer_signals(c, valid) || parse_settings(&call->batch.settings, settings) ||
+        take_arrays(&call->batch, &call->R, config, &a, PyArray_DIM(c->x, 0), PyArray_DIM(c->x, 2)) ||
+        trainer_masks(c, masks) ||
+        trainer_mask(&c->whole[ECG_DRAW_FEATURES], c, "features", call->R * ecg_config_features(config)) ||
+        check_call(call, backward) || make_traces(call, config))
+        goto done;
+    if (wait && !call->batch.ids) {
+        PyErr_SetString(PyExc_ValueError, "only a batch of pairs waits for those of other ranks");
         goto done;
     }
-    codes = PyArray_SimpleNew(2, ((npy_intp[]){R, config->latent_groups}), NPY_INT32);
-    logits = PyArray_SimpleNew(2, ((npy_intp[]){R, 1 + b.negative_count + b.codebook_count}), NPY_FLOAT32);
-    if (codes && logits && !begin_threads(&threads) && !trainer_begin(c.self)) {
-        ecg_pretrain_sums sums = {0};
-        ecg_pretrain_trace trace = {PyArray_DATA((PyArrayObject *)codes), PyArray_DATA((PyArrayObject *)logits)};
-        ecg_noise noise = {.key = {seed, rank, update},
-                           .first_row = first_row,
-                           .given = trainer_given_mask,
-                           .context = &c};
-        poll_begin(&c.poll);
-        ecg_status status = ecg_pretrain_accumulate(&c.self->trainer, &sums, &b, &settings, backward, &trace, &noise,
-                                                    threads, poll_signals, &c.poll);
-        poll_end(&c.poll);
-        c.self->busy = false;
-        result = status == ECG_OK ? sums_dict(&sums, codes, logits) : raise_status(status);
+    if (begin_threads(&threads) || trainer_begin(c->self))
+        goto done;
+    ecg_step step = trainer_step(c, &call->batch, &call->sums, key, first_row);
+    step.threads = threads, step.backward = backward;
+    if (wait) {
+        result = run_first_half(call, &step, args, kwargs);
+    } else {
+        poll_begin(&c->poll);
+        ecg_status status = ecg_trainer_run(&c->self->trainer, &step);
+        poll_end(&c->poll);
+        result = status == ECG_OK ? sums_dict(call) : raise_status(status);
     }
+    c->self->busy = false;
+    if (c->self->waiting == call)
+        return result;
 done:
-    Py_XDECREF(everybody.dict);
-    trainer_end(&c);
-    Py_XDECREF(codes);
-    Py_XDECREF(logits);
+    pretrain_call_free(call);
+    return result;
+}
+
+/* The rows of all ranks, checked against those of this one; -1 with an exception. */
+static int take_company(ecg_company *all, PyObject *features, PyObject *ids, PyObject *second, const ecg_pass *own)
+{
+    all->rows = PyArray_SIZE((PyArrayObject *)ids);
+    if (all->offset < 0 || all->size < 0 || all->offset > all->rows - own->task.B) {
+        PyErr_SetString(PyExc_ValueError, "this rank's rows must be among those of all");
+        return -1;
+    }
+    return take_data((const void **)&all->ids, ids, NPY_INT64, all->rows, false, "ids of all") ||
+           take_data((const void **)&all->second, second, NPY_BOOL, all->rows, false, "second of all") ||
+           take_data((const void **)&all->features, features, NPY_FLOAT32, all->rows * own->encoded.C, false,
+                     "features of all");
+}
+
+const char trainer_finish_doc[] =
+    "finish($self, features, ids, second, offset, size)\n--\n\n"
+    "The second half of a batch that waits: features (rows, C), ids and second (rows,) of all ranks, among which this\n"
+    "rank's rows begin at offset, and the sample size of all. Returns what pretrain returns.";
+
+PyObject *trainer_finish(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"features", "ids", "second", "offset", "size", NULL};
+    TrainerObject *self = (TrainerObject *)object;
+    PyObject *features, *ids, *second;
+    long long offset, size;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OLL", names, &features, &PyArray_Type, &ids, &second, &offset,
+                                     &size))
+        return NULL;
+    pretrain_call *call = self->waiting;
+    if (!call || self->busy)
+        return PyErr_Format(PyExc_RuntimeError, "no batch waits for its second half");
+    ecg_company all = {.offset = offset, .size = size};
+    if (begin_threads(NULL) || take_company(&all, features, ids, second, &self->trainer.pass))
+        return NULL;
+    self->waiting = NULL, self->busy = true;
+    ecg_poll poll = {poll_signals, &call->base.poll};
+    poll_begin(&call->base.poll);
+    ecg_status status = ecg_trainer_run_backward(&self->trainer, &all, &poll);
+    poll_end(&call->base.poll);
+    self->busy = false;
+    PyObject *result = status == ECG_OK ? sums_dict(call) : raise_status(status);
+    pretrain_call_free(call);
     return result;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../base/threads.h"
+#include "../heads/classifier.h"
 
 int trainer_number(double *dst, PyObject *dict, const char *key, double fallback)
 {
@@ -77,7 +78,8 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     TrainerObject *self = (TrainerObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    ecg_status status = ecg_trainer_create(&self->trainer, &config, &training, feature_grad_mult);
+    ecg_status status =
+        ecg_trainer_create(&self->trainer, &config, ecg_head_of(config.kind), &training, feature_grad_mult);
     if (status != ECG_OK) {
         Py_DECREF(self);
         return raise_status(status);
@@ -89,6 +91,7 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static void trainer_dealloc(PyObject *object)
 {
     TrainerObject *self = (TrainerObject *)object;
+    pretrain_call_free(self->waiting);
     if (self->created)
         ecg_trainer_free(&self->trainer);
     Py_TYPE(object)->tp_free(object);
@@ -101,6 +104,11 @@ int trainer_begin(TrainerObject *self)
         return -1;
     }
     self->busy = true;
+    if (self->waiting) {
+        ecg_trainer_drop(&self->trainer);
+        pretrain_call_free(self->waiting);
+        self->waiting = NULL;
+    }
     return 0;
 }
 
@@ -284,6 +292,14 @@ int trainer_signals(trainer_call *c, PyObject *valid)
     return check_finite(c->x);
 }
 
+static int check_classifier(const trainer_call *c)
+{
+    if (c->self->trainer.head == &ecg_head_classifier)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "this trainer is not that of a classifier");
+    return -1;
+}
+
 static int check_labels(trainer_call *c, PyObject *pos_weight)
 {
     int64_t Y = c->self->trainer.config.labels;
@@ -299,6 +315,18 @@ static int check_labels(trainer_call *c, PyObject *pos_weight)
 const int64_t *trainer_valid(const trainer_call *c)
 {
     return c->valid ? PyArray_DATA(c->valid) : NULL;
+}
+
+ecg_step trainer_step(trainer_call *c, const void *batch, void *sums, ecg_stream_key key, int64_t first_row)
+{
+    return (ecg_step){.B = PyArray_DIM(c->x, 0),
+                      .N = PyArray_DIM(c->x, 2),
+                      .src = PyArray_DATA(c->x),
+                      .valid = trainer_valid(c),
+                      .batch = batch,
+                      .sums = sums,
+                      .noise = {.key = key, .first_row = first_row, .given = trainer_given_mask, .context = c},
+                      .poll = {poll_signals, &c->poll}};
 }
 
 PyDoc_STRVAR(accumulate_doc,
@@ -318,7 +346,7 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpO", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
                                      &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks))
         return NULL;
-    if (trainer_signals(&c, valid) || check_labels(&c, pos_weight))
+    if (check_classifier(&c) || trainer_signals(&c, valid) || check_labels(&c, pos_weight))
         return NULL;
     npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
@@ -328,13 +356,13 @@ static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *
         Py_XDECREF(logits);
         return NULL;
     }
-    ecg_bce_sums sums = {.logits = PyArray_DATA((PyArrayObject *)logits)};
-    ecg_noise noise = {.key = {seed, rank, update}, .first_row = first_row, .given = trainer_given_mask, .context = &c};
+    ecg_bce_sums sums = {0};
+    ecg_labelled batch = {PyArray_DATA(c.y), c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL,
+                          PyArray_DATA((PyArrayObject *)logits)};
+    ecg_step step = trainer_step(&c, &batch, &sums, (ecg_stream_key){seed, rank, update}, first_row);
+    step.threads = threads, step.backward = true, step.head_only = head_only;
     poll_begin(&c.poll);
-    ecg_status status =
-        ecg_trainer_accumulate(&c.self->trainer, &sums, PyArray_DATA(c.x), trainer_valid(&c), PyArray_DATA(c.y),
-                               c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL, PyArray_DIM(c.x, 0),
-                               PyArray_DIM(c.x, 2), head_only, &noise, threads, poll_signals, &c.poll);
+    ecg_status status = ecg_trainer_run(&c.self->trainer, &step);
     poll_end(&c.poll);
     c.self->busy = false;
     trainer_end(&c);
@@ -398,32 +426,20 @@ static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwa
     PyObject *valid = Py_None;
     trainer_call c = {.self = (TrainerObject *)object};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O", names, &PyArray_Type, &c.x, &valid) ||
-        trainer_signals(&c, valid))
+        check_classifier(&c) || trainer_signals(&c, valid))
         return NULL;
-    ecg_trainer *t = &c.self->trainer;
-    int64_t B = PyArray_DIM(c.x, 0), N = PyArray_DIM(c.x, 2), L = t->config.leads, Y = t->config.labels;
-    npy_intp shape[2] = {B, Y};
+    npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
-    if (!logits)
-        return NULL;
     int threads;
-    if (begin_threads(&threads) || trainer_begin(c.self)) {
-        Py_DECREF(logits);
+    if (!logits || begin_threads(&threads) || trainer_begin(c.self)) {
+        Py_XDECREF(logits);
         return NULL;
     }
-    int64_t pass = ecg_trainer_pass(t, N);
-    const float *x = PyArray_DATA(c.x);
-    ecg_status status = ECG_OK;
+    ecg_labelled batch = {.logits = PyArray_DATA((PyArrayObject *)logits)};
+    ecg_step step = trainer_step(&c, &batch, NULL, (ecg_stream_key){0}, 0);
+    step.threads = threads;
     poll_begin(&c.poll);
-    for (int64_t done = 0; done < B && status == ECG_OK; done += pass) {
-        int64_t rows = B - done < pass ? B - done : pass;
-        ecg_outputs outputs = {.logits = (float *)PyArray_DATA((PyArrayObject *)logits) + done * Y,
-                               .layer = -1,
-                               .poll = poll_signals,
-                               .context = &c.poll};
-        status = ecg_trainer_forward(t, x + done * L * N, c.valid ? trainer_valid(&c) + done : NULL, rows, N, threads,
-                                     &outputs);
-    }
+    ecg_status status = ecg_trainer_run(&c.self->trainer, &step);
     poll_end(&c.poll);
     c.self->busy = false;
     if (status == ECG_OK)
@@ -439,6 +455,7 @@ static PyMethodDef trainer_methods[] = {
     {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
     {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},
     {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS, trainer_pretrain_doc},
+    {"finish", (PyCFunction)(void (*)(void))trainer_finish, METH_VARARGS | METH_KEYWORDS, trainer_finish_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
     {"forget", trainer_forget, METH_NOARGS, forget_doc},
     {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},

@@ -4,13 +4,17 @@
 
 #include "common.h" /* Python.h comes before the headers of the system */
 
-#include "../model/trainer.h"
+#include "../engine/trainer.h"
 
 #define MAX_MASK_LAYERS 256
 
+typedef struct pretrain_call pretrain_call;
+
 typedef struct {
-    PyObject_HEAD ecg_trainer trainer;
+    PyObject_HEAD
+    ecg_trainer trainer;
     bool created, busy;
+    pretrain_call *waiting; /* for its second half; NULL for none */
 } TrainerObject;
 
 /* A call that computes. */
@@ -28,7 +32,7 @@ typedef struct {
 int trainer_number(double *dst, PyObject *dict, const char *key, double fallback);
 int trainer_flag(bool *dst, PyObject *dict, const char *key);
 
-/* Marks the trainer as busy; -1 with an exception if it is. */
+/* Marks the trainer as busy; -1 with an exception if it is. A first half that waits is dropped. */
 int trainer_begin(TrainerObject *self);
 
 /* Checks x (B, L, N), which is in the call, and valid (B,) or None; trainer_valid is what valid holds or NULL. */
@@ -39,6 +43,9 @@ const int64_t *trainer_valid(const trainer_call *call);
 int trainer_masks(trainer_call *call, PyObject *noise);
 int trainer_mask(const uint8_t **dst, const trainer_call *call, const char *name, int64_t n);
 
+/* The step of a call, without its threads and directions. */
+ecg_step trainer_step(trainer_call *call, const void *batch, void *sums, ecg_stream_key key, int64_t first_row);
+
 /* Gives back what the call holds. */
 void trainer_end(trainer_call *call);
 
@@ -47,7 +54,11 @@ const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer);
 
 /* ---- pretrain_method.c ---- */
 
-extern const char trainer_pretrain_doc[];
+extern const char trainer_pretrain_doc[], trainer_finish_doc[];
 PyObject *trainer_pretrain(PyObject *object, PyObject *args, PyObject *kwargs);
+PyObject *trainer_finish(PyObject *object, PyObject *args, PyObject *kwargs);
+
+/* Gives back a first half that waits; nothing for NULL. */
+void pretrain_call_free(pretrain_call *call);
 
 #endif

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from ..kernels import core
 from ..ranks import Alone, Ranks
 from ..validation import Whole, checked, real_array
 
-__all__ = ["Engine", "Key"]
+__all__ = ["Compare", "Engine", "Key"]
 
 BLOCKS = ("parameters", "exp_avg", "exp_avg_sq")
 Arrays = dict[str, NDArray[np.float32]]
+Compare = Callable[[NDArray[np.float32]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Engine:
             values.flags.writeable = False
         return found
 
-    def forward_backward(self, head: str, arrays: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    def forward_backward(
+        self, head: str, arrays: Mapping[str, Any], key: Key, compare: Compare | None = None
+    ) -> dict[str, Any]:
         """Forward and backward of a batch; gradients are added to those that are there.
 
         Parameters
@@ -81,15 +84,20 @@ class Engine:
             Its arguments: the batch, and the noise that is given.
         key : Key
             For the noise that the kernels draw.
+        compare : callable, optional
+            Called between forward and backward with the features of the batch's rows: what `finish` of the kernels
+            takes, features of the rows of all ranks among it.
 
         Returns
         -------
         dict
             Sums over the batch.
         """
-        found: dict[str, Any] = getattr(self.core, head)(
-            **arrays, seed=key.seed, rank=key.rank, update=key.update, first_row=key.first_row
-        )
+        drawn = {"seed": key.seed, "rank": key.rank, "update": key.update, "first_row": key.first_row}
+        if compare is None:
+            found: dict[str, Any] = getattr(self.core, head)(**arrays, **drawn)
+        else:
+            found = self.core.finish(**compare(getattr(self.core, head)(**arrays, **drawn, wait=True)))
         return found
 
     def update(

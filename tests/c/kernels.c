@@ -7,7 +7,7 @@
 #include "../../csrc/base/threads.h"
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
-#include "../../csrc/model/model.h"
+#include "../../csrc/engine/model.h"
 #include "../../csrc/signal/signal.h"
 #include "check.h"
 
@@ -380,17 +380,18 @@ static ecg_status whole_path(const ecg_config *config, int64_t B, int64_t N, con
                              float *tokens, float *attention)
 {
     ecg_model model;
-    ecg_workspace *workspace = NULL;
     state = 12345;
     ECG_TRY(ecg_model_create(&model, config));
     ecg_status status = fill(&model);
     float *src = numbers(B * config->leads * N, 1, 0);
+    ecg_request request = {.B = B,
+                           .N = N,
+                           .src = src,
+                           .valid = valid,
+                           .logits = logits,
+                           .outputs = {.tokens = tokens, .attention = attention, .layer = -1}};
     if (status == ECG_OK)
-        status = ecg_workspace_create(&workspace, config, &model.network, B, N, ecg_threads());
-    ecg_outputs outputs = {.logits = logits, .tokens = tokens, .attention = attention, .layer = -1};
-    if (status == ECG_OK)
-        status = ecg_forward(&model.network, workspace, src, valid, NULL, &outputs);
-    ecg_workspace_free(workspace);
+        status = ecg_model_forward(&model, &request);
     ecg_model_free(&model);
     free(src);
     return status;
@@ -441,6 +442,16 @@ static void check_places(const ecg_table *table)
     free(offsets), free(chosen), free(taken);
 }
 
+static bool not_zero(const void *memory, size_t bytes)
+{
+    const uint8_t *at = memory;
+    for (size_t i = 0; i < bytes; i++) {
+        if (at[i])
+            return true;
+    }
+    return false;
+}
+
 /* What a row says is so: each tensor has a pointer of its own, a group one for all. */
 static void test_rows_of_the_table(void)
 {
@@ -449,25 +460,23 @@ static void test_rows_of_the_table(void)
         config.kind = (ecg_kind)kind, config.conv_bias = config.extractor_layer_norm = kind != ECG_ENCODER;
         config.latent_vars = 3, config.latent_groups = 2, config.final_dim = 6, config.target_glu = true;
         ecg_table table;
-        ecg_network before, after;
-        CHECK(ecg_table_create(&table, &config) == ECG_OK, "%s", ecg_message());
+        ecg_network network;
+        const ecg_head_rows *rows = ecg_rows_of(ecg_head_of(config.kind));
+        CHECK(ecg_table_create(&table, &config, rows) == ECG_OK, "%s", ecg_message());
         check_places(&table);
         int64_t matrices = 0, layer_matrices = 0;
         for (int64_t i = 0; i < table.count; i++) {
             const ecg_parameter *p = &table.parameters[i];
-            CHECK(ecg_network_create(&before, &config) == ECG_OK, "%s", ecg_message());
-            CHECK(ecg_network_create(&after, &config) == ECG_OK, "%s", ecg_message());
             float value;
-            ecg_network_connect(&after, p, &value);
-            size_t layers = (size_t)config.layers * sizeof *after.layers, changed = 0;
-            const uint8_t *a = (const uint8_t *)before.layers, *b = (const uint8_t *)after.layers;
-            for (size_t k = 0; k < layers; k++)
-                changed += a[k] != b[k];
-            CHECK((changed > 0) == ((p->flags & ECG_P_LAYER) && p->part == 0), "place of %s", p->name);
-            before.layers = after.layers;
-            CHECK((memcmp(&before, &after, sizeof after) != 0) == !(p->flags & ECG_P_LAYER), "place of %s", p->name);
-            ecg_free((void *)a);
-            ecg_network_free(&after);
+            CHECK(ecg_network_create(&network, &config, rows) == ECG_OK, "%s", ecg_message());
+            bool in_head = p->flags & ECG_P_HEAD, in_layer = p->flags & ECG_P_LAYER, front = p->part == 0;
+            size_t layers = (size_t)config.layers * sizeof *network.layers, head = rows ? rows->weights : 0;
+            ecg_network before = network;
+            ecg_network_connect(&network, p, &value);
+            CHECK(not_zero(network.layers, layers) == (in_layer && front), "place of %s", p->name);
+            CHECK(not_zero(network.head, head) == in_head, "place of %s", p->name);
+            CHECK((memcmp(&before, &network, sizeof network) != 0) == (!in_layer && !in_head), "place of %s", p->name);
+            ecg_network_free(&network);
             matrices += (p->flags & ECG_P_MATRIX) != 0;
             layer_matrices += (p->flags & ECG_P_LAYER) && (p->flags & ECG_P_MATRIX);
             CHECK(!(p->flags & ECG_P_PACKED) || p->ndim >= 2, "%s is packed", p->name);
@@ -499,15 +508,14 @@ static void test_refusals(void)
 {
     ecg_config config = small_config();
     ecg_model model;
-    ecg_workspace *workspace;
+    ecg_plan *plan;
     CHECK(ecg_model_create(&model, &config) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_model_finish(&model) == ECG_BAD_STATE, "nothing was set");
     CHECK(fill(&model) == ECG_OK, "%s", ecg_message());
-    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, 15, 1) == ECG_BAD_ARGUMENT, "too short");
-    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 0, 100, 1) == ECG_BAD_ARGUMENT, "no segment");
-    CHECK(ecg_workspace_create(&workspace, &config, &model.network, INT64_MAX / 4, 100, 1) == ECG_NO_MEMORY,
-          "overflow");
-    CHECK(ecg_workspace_create(&workspace, &config, &model.network, 1, INT64_MAX / 4, 1) == ECG_NO_MEMORY, "overflow");
+    CHECK(ecg_plan_create(&plan, &config, &model.network, 1, 15, 1, NULL) == ECG_BAD_ARGUMENT, "too short");
+    CHECK(ecg_plan_create(&plan, &config, &model.network, 0, 100, 1, NULL) == ECG_BAD_ARGUMENT, "no segment");
+    CHECK(ecg_plan_create(&plan, &config, &model.network, INT64_MAX / 4, 100, 1, NULL) == ECG_NO_MEMORY, "overflow");
+    CHECK(ecg_plan_create(&plan, &config, &model.network, 1, INT64_MAX / 4, 1, NULL) == ECG_NO_MEMORY, "overflow");
     ecg_model_free(&model);
 
     struct {

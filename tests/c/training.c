@@ -6,7 +6,8 @@
 #include "../../csrc/base/memory.h"
 #include "../../csrc/base/threads.h"
 #include "../../csrc/layers/layers.h"
-#include "../../csrc/model/trainer.h"
+#include "../../csrc/engine/trainer.h"
+#include "../../csrc/heads/classifier.h"
 #include "check.h"
 
 /* ---- random numbers ---- */
@@ -473,7 +474,7 @@ static void free_batch(batch *b)
 
 static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
 {
-    ECG_TRY(ecg_trainer_create(t, config, training, factor));
+    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor));
     state = 4711;
     for (int64_t i = 0; i < t->table.count; i++) {
         const ecg_parameter *p = &t->table.parameters[i];
@@ -484,11 +485,25 @@ static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const e
     return ECG_OK;
 }
 
+static ecg_step step_of(const batch *b, const ecg_labelled *labelled, ecg_bce_sums *sums)
+{
+    return (ecg_step){.B = b->B,
+                      .N = b->N,
+                      .src = b->src,
+                      .valid = b->valid,
+                      .batch = labelled,
+                      .sums = sums,
+                      .noise = {.key = {.seed = 1}},
+                      .threads = ecg_threads(),
+                      .backward = true};
+}
+
 static ecg_status accumulate(ecg_trainer *t, ecg_bce_sums *sums, const batch *b, int64_t first_row)
 {
-    ecg_noise noise = {.key = {.seed = 1}, .first_row = first_row};
-    return ecg_trainer_accumulate(t, sums, b->src, b->valid, b->labels, b->pos_weight, b->B, b->N, false, &noise,
-                                  ecg_threads(), NULL, NULL);
+    ecg_labelled labelled = {b->labels, b->pos_weight, NULL};
+    ecg_step step = step_of(b, &labelled, sums);
+    step.noise.first_row = first_row;
+    return ecg_trainer_run(t, &step);
 }
 
 /* The loss of one batch; the gradients are dropped. */
@@ -568,7 +583,7 @@ static void test_updates(void)
     int64_t frozen = t.sizes[ECG_PARAMETERS] - t.sizes[ECG_GRADIENTS];
     float *extractor = copy(t.blocks[ECG_PARAMETERS] + t.sizes[ECG_GRADIENTS], frozen);
     batch large = make_batch(&config, 4, 6000, true), small = make_batch(&config, 2, 300, false);
-    CHECK(ecg_trainer_pass(&t, large.N) < large.B, "more than one pass");
+    CHECK(ecg_pass_segments(&t.config, large.N, ECG_TRAINING_ROWS) < large.B, "more than one pass");
     double first = 0, last = 0, gnorm;
     bool applied;
     for (int i = 0; i < 20; i++) {
@@ -643,9 +658,10 @@ static void test_interruption(void)
     while (status == ECG_INTERRUPTED && looks < 100) {
         int left = ++looks;
         ecg_bce_sums sums = {0};
-        ecg_noise noise = {.key = {.seed = 1}};
-        status = ecg_trainer_accumulate(&t, &sums, b.src, b.valid, b.labels, b.pos_weight, b.B, b.N, false, &noise,
-                                        ecg_threads(), refuse, &left);
+        ecg_labelled labelled = {b.labels, b.pos_weight, NULL};
+        ecg_step step = step_of(&b, &labelled, &sums);
+        step.poll = (ecg_poll){refuse, &left};
+        status = ecg_trainer_run(&t, &step);
         CHECK(t.accumulating == (status == ECG_OK), "after %d looks", looks);
     }
     CHECK(status == ECG_OK && looks == 4, "%d looks", looks); /* two layers, forward and back */
@@ -671,19 +687,20 @@ static void test_implementations(void)
                          .labels = 17};
     ecg_training training = {0};
     ecg_network network;
-    ecg_workspace *w;
+    ecg_plan *plan;
     char text[8192], *line;
+    ecg_text cut = {text, sizeof text};
     int lines = 0;
-    CHECK(ecg_network_create(&network, &config) == ECG_OK, "%s", ecg_message());
-    CHECK(ecg_workspace_plan(&w, &config, &network, 2, 2500, 2, &training) == ECG_OK, "%s", ecg_message());
-    ecg_workspace_describe(w, text, sizeof text);
+    CHECK(ecg_network_create(&network, &config, NULL) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_plan_create(&plan, &config, &network, 2, 2500, 2, &training) == ECG_OK, "%s", ecg_message());
+    ecg_plan_describe(plan, &cut);
     for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         const char *implementation = strchr(line, ' ');
         CHECK(implementation && strncmp(implementation + 1, "ref", 3) != 0, "%s", line);
         lines++;
     }
-    CHECK(lines >= 30, "%d operations", lines);
-    ecg_workspace_free(w);
+    CHECK(lines >= 29, "%d operations", lines);
+    ecg_plan_free(plan);
     ecg_network_free(&network);
 }
 

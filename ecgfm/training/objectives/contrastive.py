@@ -16,7 +16,7 @@ from ...kernels import core
 from ...metrics.challenge import ChallengeScore
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
-from ..engine import Engine, Key
+from ..engine import Compare, Engine, Key
 from ..noise.batch import batch_noise, dropout_masks, masked_leads, taken_apart
 from ..noise.draws import Source, perturb
 from ..settings import CMSCAlone, Perturbation, Pretraining
@@ -147,13 +147,17 @@ class Contrastive(Objective):
         steps = arrays["steps"]
         if self.pairs:
             arrays |= rows.more
-            if self.all_ranks and not validation:
-                arrays["company"] = company(rows.more["ids"], rows.more["second"], steps, self.ranks)
+        compare = self._compare_with_all(rows, steps) if self.all_ranks and not validation else None
         settings = self._weights(updates)
         arrays |= {"valid": rows.valid, "settings": settings, "backward": not validation, "noise": masks}
-        found = engine.forward_backward(self.head, arrays, key)
+        found = engine.forward_backward(self.head, arrays, key, compare)
         sums = {name: value for name, value in found.items() if name not in ("codes", "logits")}
         return sums | {"count": sums.pop("rows"), "nsignals": len(rows), "batches": 1, "temp": settings["temp"]}
+
+    def _compare_with_all(self, rows: Rows, steps: NDArray[np.bool_] | None) -> Compare:
+        """Between forward and backward: the rows of all ranks."""
+        everybody = company(rows.more["ids"], rows.more["second"], steps, self.ranks)
+        return lambda features: everybody | {"features": np.concatenate(self.ranks.gather(features))}
 
     def _drawn(self, rows: Rows, numbers: range, source: Source, own: Mapping[str, Any]) -> dict[str, Any]:
         """The signals as the network sees them, and the noise of the masked steps."""

@@ -88,20 +88,15 @@ def common_ids(ids: Any, count: int, ranks: Alone | Ranks) -> NDArray[np.int64]:
 def company(
     ids: NDArray[np.int64], second: NDArray[np.bool_], steps: NDArray[np.bool_] | None, ranks: Alone | Ranks
 ) -> dict[str, Any]:
-    """What the kernel needs to compare the rows of all ranks."""
+    """What the kernel needs to compare the rows of all ranks, beside their features."""
     size = int(np.count_nonzero(steps)) if steps is not None else _places(ids, second)
     parts = ranks.gather((ids, second, size))
     there = [part for part in parts if part is not None]
-
-    def gather(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate(ranks.gather(features))
-
     return {
         "ids": np.concatenate([part[0] for part in there]),
         "second": np.concatenate([part[1] for part in there]),
         "offset": sum(len(part[0]) for part in parts[: ranks.rank] if part is not None),
         "size": sum(part[2] for part in there),
-        "gather": gather,
     }
 
 

@@ -1,16 +1,12 @@
 /* Adam as fairseq-signals applies it. */
-#ifndef ECG_MODEL_ADAM_H
-#define ECG_MODEL_ADAM_H
+#ifndef ECG_ENGINE_ADAM_H
+#define ECG_ENGINE_ADAM_H
 
 #include <stdint.h>
 
 typedef struct {
     double lr, beta1, beta2, eps, weight_decay;
 } ecg_adam;
-
-/* The sum of squares of n gradients. */
-double ecg_square_sum(const float *gradients, /* (n) */
-                      int64_t n);
 
 /* One step of n neighbouring parameters, their step-th (1, 2, ...), with gradients times `factor`:
  * p -= lr weight_decay p; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;

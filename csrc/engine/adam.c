@@ -4,15 +4,6 @@
 
 #include "../base/kernel.h"
 
-ECG_KERNEL double ecg_square_sum(const float *gradients, int64_t n)
-{
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)gradients[i] * gradients[i];
-    return sum;
-}
-
 ECG_KERNEL void ecg_adam_step(float *parameters, float *exp_avg, float *exp_avg_sq, const float *gradients, int64_t n,
                               int64_t step, double factor, const ecg_adam *adam)
 {

@@ -1,7 +1,11 @@
-/* The weights of a model: set one by one in any order, packed as soon as they are complete. */
+#include "model.h"
+
 #include <string.h>
 
-#include "workspace.h"
+#include "../base/threads.h"
+#include "../heads/classifier.h"
+
+/* ---- weights: set one by one in any order, packed as soon as they are complete ---- */
 
 /* Packed layouts are chosen for this batch; they serve every other one. */
 #define NOMINAL_BATCH 8
@@ -11,19 +15,6 @@ static int64_t nominal_samples(const ecg_config *config)
 {
     int64_t smallest = ecg_config_min_samples(config);
     return smallest > NOMINAL_SAMPLES ? smallest : NOMINAL_SAMPLES;
-}
-
-static ecg_conv_spec nominal_conv(const ecg_config *config, int64_t layer)
-{
-    int64_t steps[ECG_MAX_CONVS + 1];
-    ecg_config_steps(config, nominal_samples(config), steps);
-    return (ecg_conv_spec){.batch = NOMINAL_BATCH,
-                           .src_steps = steps[layer],
-                           .src_channels = layer ? config->convs[layer - 1].channels : config->leads,
-                           .dst_channels = config->convs[layer].channels,
-                           .groups = 1,
-                           .kernel = config->convs[layer].kernel,
-                           .stride = config->convs[layer].stride};
 }
 
 static int64_t nominal_tokens(const ecg_config *config)
@@ -55,15 +46,16 @@ ecg_status ecg_model_create(ecg_model *model, const ecg_config *config)
 {
     ecg_status status = ECG_OK;
     memset(model, 0, sizeof *model);
-    ECG_TRY(ecg_table_create(&model->table, config));
     model->config = *config;
+    model->head = ecg_head_of(config->kind);
+    ECG_TRY(ecg_table_create(&model->table, config, ecg_rows_of(model->head)));
     int64_t count = model->table.count;
     ECG_TRY_GOTO(allocate((void **)&model->offsets, count, sizeof *model->offsets));
     ECG_TRY_GOTO(allocate((void **)&model->set, count, sizeof *model->set));
     ECG_TRY_GOTO(allocate((void **)&model->staging, count, sizeof *model->staging));
     ECG_TRY_GOTO(allocate((void **)&model->packed, count, sizeof *model->packed));
     ECG_TRY_GOTO(place_plain(model));
-    ECG_TRY_GOTO(ecg_network_create(&model->network, config));
+    ECG_TRY_GOTO(ecg_network_create(&model->network, config, ecg_rows_of(model->head)));
     for (int64_t i = 0; i < count; i++) {
         const ecg_parameter *p = &model->table.parameters[i];
         if (p->flags & ECG_P_PACKED)
@@ -80,6 +72,7 @@ fail:
 
 void ecg_model_free(ecg_model *model)
 {
+    ecg_pool_free(&model->pool);
     for (int64_t i = 0; i < model->table.count; i++) {
         if (model->packed)
             ecg_packed_free(&model->packed[i]);
@@ -103,7 +96,9 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
     const ecg_config *c = &model->config;
     ecg_packed *packed = &model->packed[p->first];
     if (p->flags & ECG_P_CONV) {
-        ecg_conv_spec conv = nominal_conv(c, p->layer);
+        int64_t steps[ECG_MAX_CONVS + 1];
+        ecg_config_steps(c, nominal_samples(c), steps);
+        ecg_conv_spec conv = ecg_block_spec(c, p->layer, NOMINAL_BATCH, steps[p->layer]);
         return ecg_pack_conv(packed, src, &conv);
     }
     int64_t rows = p->flags & ECG_P_SEGMENTS ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
@@ -192,17 +187,103 @@ ecg_status ecg_model_finish(ecg_model *model)
     float *weights = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_spec shape = {.batch = ecg_positions_batch(c, NOMINAL_BATCH),
-                           .src_steps = nominal_tokens(c),
-                           .src_channels = C,
-                           .dst_channels = C,
-                           .groups = groups,
-                           .kernel = k,
-                           .stride = 1,
-                           .pad_left = k / 2,
-                           .pad_right = k % 2 ? k / 2 : k / 2 - 1};
-    ecg_status status = ecg_pack_conv(&model->pos, weights, &shape);
+    ecg_conv_spec spec = ecg_positions_spec(c, ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
+    ecg_status status = ecg_pack_conv(&model->pos, weights, &spec);
     ecg_free(weights);
     model->ready = status == ECG_OK;
+    return status;
+}
+
+/* ---- runs ---- */
+
+/* Takes an idle runner of this shape, or makes one, for the number of threads that it sets for the calling thread:
+ * oneDNN plans for the number that OpenMP would use, and packs with it. */
+static ecg_status take(ecg_model *model, ecg_lease *dst, int64_t B, int64_t N)
+{
+    int threads;
+    ecg_status status = ECG_OK;
+    *dst = (ecg_lease){0};
+    ECG_TRY(ecg_threads_begin(&threads));
+    if (ecg_pool_take(&model->pool, dst, B, N, threads))
+        return ECG_OK;
+    if (!model->ready)
+        return ecg_fail(ECG_BAD_STATE, "the model is not loaded completely");
+    model->was_run = true;
+    ECG_TRY_GOTO(ecg_runner_create(&dst->runner, &model->config, &model->network, model->head, B, N, threads, NULL));
+    return ECG_OK;
+fail:
+    ecg_lease_free(dst);
+    return status;
+}
+
+/* Turns a runner to a pass and gives it memory; the shape says how much, so that it is allocated once. */
+static ecg_status prepare(ecg_lease *lease, const ecg_head_task *task)
+{
+    size_t bytes;
+    ECG_TRY(ecg_runner_plan(&lease->runner, task, &bytes));
+    if (!lease->memory)
+        ECG_TRY(ecg_alloc(&lease->memory, bytes));
+    lease->bytes = bytes + ecg_plan_own(lease->runner.plan);
+    ecg_runner_place(&lease->runner, lease->memory);
+    return ECG_OK;
+}
+
+/* *at + rows of `size` elements, or NULL. */
+static float *rows_of(float *array, int64_t row, int64_t size)
+{
+    return array ? array + row * size : NULL;
+}
+
+/* Segments `first` to first + B of a request. */
+static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t first, int64_t B)
+{
+    const ecg_config *c = &model->config;
+    int64_t N = request->N, T = ecg_config_tokens(c, N);
+    ecg_labelled batch = {.logits = request->logits};
+    ecg_head_task task = {.config = c, .network = &model->network, .B = B, .T = T, .first = first, .batch = &batch};
+    ecg_outputs outputs = request->outputs;
+    ecg_encoded encoded;
+    ecg_lease lease;
+    outputs.embedding = rows_of(outputs.embedding, first, c->C);
+    outputs.tokens = rows_of(outputs.tokens, first, T * c->C);
+    outputs.attention = rows_of(outputs.attention, first, c->layers * T * T);
+    ECG_TRY(take(model, &lease, B, N));
+    ecg_status status = prepare(&lease, &task);
+    if (status == ECG_OK)
+        status = ecg_runner_forward(&lease.runner, &encoded, &model->network, request->src + first * c->leads * N,
+                                    request->valid ? request->valid + first : NULL, NULL, &outputs);
+    if (lease.memory)
+        ecg_pool_give_back(&model->pool, &lease);
+    else
+        ecg_lease_free(&lease);
+    return status;
+}
+
+ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request)
+{
+    int64_t pass =
+        request->outputs.trace ? request->B : ecg_pass_segments(&model->config, request->N, ECG_INFERENCE_ROWS);
+    for (int64_t first = 0; first < request->B; first += pass)
+        ECG_TRY(run_pass(model, request, first, request->B - first < pass ? request->B - first : pass));
+    return ECG_OK;
+}
+
+ecg_status ecg_model_describe(ecg_model *model, int64_t B, int64_t N, char *dst, size_t size)
+{
+    ecg_head_task task = {.config = &model->config, .network = &model->network, .B = B};
+    ecg_text text = {dst, size};
+    ecg_lease lease;
+    size_t bytes;
+    task.T = ecg_config_tokens(&model->config, N);
+    ECG_TRY(take(model, &lease, B, N));
+    ecg_status status = ecg_runner_plan(&lease.runner, &task, &bytes);
+    if (status == ECG_OK)
+        ecg_plan_describe(lease.runner.plan, &text);
+    if (status == ECG_OK && model->head)
+        model->head->describe(lease.runner.head.state, &text);
+    if (lease.memory)
+        ecg_pool_give_back(&model->pool, &lease);
+    else
+        ecg_lease_free(&lease);
     return status;
 }

@@ -1,0 +1,54 @@
+/* A network ready for inference: weights packed for the processor, and the runners that compute with them. A model is
+ * written while it is being loaded; once it is finished, any number of threads may run it. */
+#ifndef ECG_ENGINE_MODEL_H
+#define ECG_ENGINE_MODEL_H
+
+#include "pool.h"
+
+typedef struct {
+    ecg_config config;
+    const ecg_head_type *head; /* NULL for an encoder alone */
+    ecg_table table;
+    /* What stays as it is stored (biases, norms, conv_pos's g and v) lies in one block; offsets[i] is where
+     * parameter i starts, -1 for one that is packed. */
+    float *plain;
+    int64_t *offsets;
+    bool *set;
+    bool ready, was_run;
+    /* Weights are packed when all of their group are there; `staging` collects query, key and value meanwhile. Both
+     * have an entry a row, and use that of a group's first. */
+    float **staging;
+    ecg_packed *packed;
+    ecg_packed pos;      /* conv_pos's weights, made of g and v */
+    ecg_network network; /* where all of this is */
+    ecg_pool pool;
+} ecg_model;
+
+/* An empty model of a configuration: kind ECG_ENCODER or ECG_CLASSIFIER. Free it with ecg_model_free. */
+ecg_status ecg_model_create(ecg_model *model, const ecg_config *config);
+void ecg_model_free(ecg_model *model);
+
+/* Takes a copy of parameter `index` of the table: src holds its `count` elements. Not once it was run. */
+ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src);
+
+/* Gives parameter `index` back, to the bit. */
+ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst);
+
+/* Checks that every parameter is set and prepares what is derived from them. */
+ecg_status ecg_model_finish(ecg_model *model);
+
+/* Segments, and what a call wants to know of them. `outputs` point at the first row of all arrays. */
+typedef struct {
+    int64_t B, N;
+    const float *src;     /* (B, L, N) */
+    const int64_t *valid; /* (B) or NULL */
+    float *logits;        /* (B, Y), of a classifier */
+    ecg_outputs outputs;  /* a trace is that of a single pass: then all segments run at once */
+} ecg_request;
+
+ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request);
+
+/* One line per prepared operation ("name implementation") of a batch shape, cut at `size`. */
+ecg_status ecg_model_describe(ecg_model *model, int64_t B, int64_t N, char *dst, size_t size);
+
+#endif

@@ -1,0 +1,55 @@
+/* Which code runs: the implementation that oneDNN chose for each operation. */
+#include <stdio.h>
+
+#include "plan.h"
+
+static void describe(ecg_text *dst, const char *name, const char *part, const ecg_op *op)
+{
+    if (!op->primitive)
+        return;
+    int n = snprintf(dst->end, dst->room, "%s%s %s\n", name, part, op->implementation);
+    if (n > 0) {
+        size_t used = (size_t)n < dst->room ? (size_t)n : dst->room;
+        dst->end += used;
+        dst->room -= used;
+    }
+}
+
+static void describe_conv(ecg_text *dst, const char *name, const ecg_conv_ops *ops)
+{
+    describe(dst, name, "", &ops->packed);
+    describe(dst, name, "", &ops->fresh.run);
+    describe(dst, name, "_backward", &ops->backward.run);
+    describe(dst, name, "_gradient", &ops->gradient.run);
+}
+
+void ecg_describe_linear(ecg_text *dst, const char *name, const ecg_linear_ops *ops)
+{
+    describe(dst, name, "", &ops->forward.run);
+    describe(dst, name, "_backward", &ops->backward.run);
+    describe(dst, name, "_gradient", &ops->gradient);
+}
+
+void ecg_plan_describe(const ecg_plan *p, ecg_text *dst)
+{
+    const ecg_attention_ops *attention = &p->ops.attention;
+    char name[32];
+    if (dst->room)
+        *dst->end = 0;
+    for (int i = 0; i < ECG_MAX_CONVS; i++) {
+        snprintf(name, sizeof name, "conv%d", i);
+        describe_conv(dst, name, &p->convs[i]);
+    }
+    ecg_describe_linear(dst, "post_extract_proj", &p->post);
+    describe_conv(dst, "conv_pos", &p->pos);
+    ecg_describe_linear(dst, "qkv", &p->ops.qkv);
+    describe(dst, "attention_scores", "", &attention->scores);
+    describe(dst, "attention_context", "", &attention->context);
+    describe(dst, "attention_diff_weights", "", &attention->diff_weights);
+    describe(dst, "attention_diff_value", "", &attention->diff_value);
+    describe(dst, "attention_diff_query", "", &attention->diff_query);
+    describe(dst, "attention_diff_key", "", &attention->diff_key);
+    ecg_describe_linear(dst, "out_proj", &p->ops.out);
+    ecg_describe_linear(dst, "fc1", &p->ops.fc1);
+    ecg_describe_linear(dst, "fc2", &p->ops.fc2);
+}
