@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-const ecg_head_type *const ecg_heads[] = {&ecg_head_classifier, &ecg_head_contrastive};
+const ecg_head_type *const ecg_heads[] = {&ecg_head_classifier, &ecg_head_contrastive, &ecg_head_simclr};
 
 const int ecg_head_count = sizeof ecg_heads / sizeof *ecg_heads;
 

@@ -60,7 +60,7 @@ typedef struct {
     void (*describe)(const void *head, ecg_text *dst);
 } ecg_head_type;
 
-extern const ecg_head_type ecg_head_classifier, ecg_head_contrastive;
+extern const ecg_head_type ecg_head_classifier, ecg_head_contrastive, ecg_head_simclr;
 
 /* All types of heads: a head is added here. */
 extern const ecg_head_type *const ecg_heads[];

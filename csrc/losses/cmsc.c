@@ -1,17 +1,8 @@
 #include "cmsc.h"
 
-#include <math.h>
 #include <string.h>
 
-#define SMALLEST_NORM 1e-8
-
-static double norm_of(const float *x, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    return fmax(sqrt(sum), SMALLEST_NORM);
-}
+#include "cosine.h"
 
 /* log of the sum of exp over the partners of row a: those of the other segment. */
 static double log_sum(const double *similarity, const uint8_t *second, int64_t a, int64_t B)
@@ -42,9 +33,9 @@ double ecg_cmsc(float *diff, double *work, const float *features, const int64_t 
     if (diff)
         memset(diff, 0, (size_t)(B * C) * sizeof *diff);
     for (int64_t a = 0; a < B; a++) {
-        double norm_a = norm_of(features + a * C, C);
+        double norm_a = ecg_cosine_norm(features + a * C, C);
         for (int64_t b = 0; b < B; b++) {
-            double dot = 0, norm_b = norm_of(features + b * C, C);
+            double dot = 0, norm_b = ecg_cosine_norm(features + b * C, C);
             for (int64_t c = 0; c < C; c++)
                 dot += (double)features[a * C + c] * features[b * C + c];
             work[a * B + b] = dot / (norm_a * norm_b * temp);
@@ -65,8 +56,9 @@ double ecg_cmsc(float *diff, double *work, const float *features, const int64_t 
             if (second[b] == second[a])
                 continue;
             double d = (double)partners * exp(work[a * B + b] - total) - (ids[a] == ids[b]);
-            double each = 0.5 * factor * d /
-                          ((double)places * temp * norm_of(features + a * C, C) * norm_of(features + b * C, C));
+            double each =
+                0.5 * factor * d /
+                ((double)places * temp * ecg_cosine_norm(features + a * C, C) * ecg_cosine_norm(features + b * C, C));
             for (int64_t c = 0; c < C; c++) {
                 diff[a * C + c] += (float)(each * features[b * C + c]);
                 diff[b * C + c] += (float)(each * features[a * C + c]);

@@ -1,18 +1,10 @@
 #include "infonce.h"
 
-#include <math.h>
 #include <string.h>
 
-#define SMALLEST_NORM 1e-8 /* as torch's cosine similarity */
-#define COLUMNS 32
+#include "cosine.h"
 
-static float norm_of(const float *x, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    return (float)fmax(sqrt(sum), SMALLEST_NORM);
-}
+#define COLUMNS 32
 
 static float dot(const float *a, const float *b, int64_t n)
 {
@@ -64,7 +56,7 @@ void ecg_infonce_forward(ecg_infonce_sums *sums, float *logits, float *norms, co
     double loss = 0;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R + P; r++)
-        norms[r] = norm_of(r < R ? predictions + r * D : targets + (r - R) * D, D);
+        norms[r] = (float)ecg_cosine_norm(r < R ? predictions + r * D : targets + (r - R) * D, D);
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R; r++) {
         for (int64_t j = 0; j < n; j++) {

@@ -58,6 +58,21 @@ static int parse_training(ecg_training *dst, double *feature_grad_mult, PyObject
     return 0;
 }
 
+/* The head that the settings name, or the first one of the kind; NULL with an exception. */
+static const ecg_head_type *parse_head(PyObject *settings, ecg_kind kind)
+{
+    PyObject *value = PyDict_GetItemString(settings, "head");
+    if (!value)
+        return ecg_head_of(kind);
+    const char *name = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : "";
+    const ecg_head_type *head = name ? ecg_head_named(name) : NULL;
+    if (head && head->kind == kind)
+        return head;
+    if (name)
+        raise_status(ecg_fail(ECG_BAD_CONFIG, "a network of the kind %s has no head %s", ecg_kind_names[kind], name));
+    return NULL;
+}
+
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"config", "settings", "kind", NULL};
@@ -73,13 +88,13 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_ValueError, "a classifier or a pretraining model is trained, not an encoder");
         return NULL;
     }
-    if (begin_threads(NULL))
+    const ecg_head_type *head = parse_head(settings, config.kind);
+    if (!head || begin_threads(NULL))
         return NULL;
     TrainerObject *self = (TrainerObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    ecg_status status =
-        ecg_trainer_create(&self->trainer, &config, ecg_head_of(config.kind), &training, feature_grad_mult);
+    ecg_status status = ecg_trainer_create(&self->trainer, &config, head, &training, feature_grad_mult);
     if (status != ECG_OK) {
         Py_DECREF(self);
         return raise_status(status);

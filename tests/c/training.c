@@ -8,6 +8,7 @@
 #include "../../csrc/layers/layers.h"
 #include "../../csrc/engine/trainer.h"
 #include "../../csrc/heads/classifier.h"
+#include "../../csrc/losses/ntxent.h"
 #include "check.h"
 
 /* ---- random numbers ---- */
@@ -150,6 +151,53 @@ static void test_adam(void)
         free(g);
     }
     free(p), free(m), free(v), free(p64);
+}
+
+/* NT-Xent as its definition says, in double. */
+static double ntxent(const double *x, const int64_t *ids, double temp, int64_t B, int64_t C)
+{
+    double loss = 0, places = 0;
+    for (int64_t a = 0; a < B; a++) {
+        double s[8], sum = 0;
+        for (int64_t b = 0; b < B; b++) {
+            double dot = 0, aa = 0, bb = 0;
+            for (int64_t c = 0; c < C; c++)
+                dot += x[a * C + c] * x[b * C + c], aa += pow(x[a * C + c], 2), bb += pow(x[b * C + c], 2);
+            s[b] = dot / sqrt(aa * bb) / temp;
+            sum += b != a ? exp(s[b]) : 0;
+        }
+        for (int64_t b = 0; b < B; b++) {
+            if (a != b && ids[a] == ids[b])
+                loss += log(sum) - s[b], places++;
+        }
+    }
+    return places > 0 ? loss / places : 0;
+}
+
+static void test_ntxent(void)
+{
+    const int64_t id_sets[][8] = {{0, 0, 1, 1, 2, 2, 3, 3}, {5, 7, 5, 7, 9, 9, 5, 8}, {1, 2, 3, 4, 5, 6, 7, 8}};
+    for (int set = 0; set < COUNT(id_sets); set++) {
+        int64_t B = 8, C = 5;
+        const int64_t *ids = id_sets[set];
+        float *x = numbers(B * C, 1, 0), *diff = floats(B * C);
+        double *work = get(64 * sizeof *work), *x64 = get(40 * sizeof *x64), h = 1e-5;
+        for (int64_t i = 0; i < B * C; i++)
+            x64[i] = x[i];
+        double loss = ecg_ntxent(diff, work, x, ids, NULL, 0.1, 3, B, C), expected = ntxent(x64, ids, 0.1, B, C);
+        CHECK(fabs(loss - expected) < 1e-9 * (1 + expected), "%g, not %g", loss, expected);
+        CHECK(ecg_ntxent(NULL, work, x, ids, NULL, 0.1, 3, B, C) == loss, "without a gradient");
+        for (int64_t i = 0; i < B * C; i++) {
+            double there = x64[i];
+            x64[i] = there + h;
+            double above = ntxent(x64, ids, 0.1, B, C);
+            x64[i] = there - h;
+            double slope = 3 * (above - ntxent(x64, ids, 0.1, B, C)) / (2 * h);
+            x64[i] = there;
+            CHECK(fabs(diff[i] - slope) < 1e-5 * (1 + fabs(slope)), "entry %d: %g, not %g", (int)i, diff[i], slope);
+        }
+        free(x), free(diff), free(work), free(x64);
+    }
 }
 
 /* ---- layers ---- */
@@ -712,6 +760,7 @@ int main(void)
     test_draws();
     test_bce();
     test_adam();
+    test_ntxent();
     test_norms();
     test_gelu_softmax_pool();
     test_weight_norm();
