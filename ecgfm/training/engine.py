@@ -131,7 +131,7 @@ class Engine:
     def check_same(self, ranks: Alone | Ranks) -> None:
         """Raise ConfigError if ranks have other weights: each applies the same updates to its own."""
         if ranks.size > 1:
-            sums = ranks.gather([zlib.crc32(values) for values in self.arrays("parameters").values()])
+            sums = ranks.gather([zlib.crc32(values.data) for values in self.arrays("parameters").values()])
             if any(other != sums[0] for other in sums):
                 raise ConfigError("the ranks do not start from the same weights", field="model")
 

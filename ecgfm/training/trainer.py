@@ -34,7 +34,7 @@ COUNTS = ("num_updates", "skipped", "epoch", "seed")
 
 
 class Trainer:
-    """Trains a network, a batch at a time: forward, backward and Adam in one call.
+    """Trains a network, a batch at a time: forward, backward and Adam in one call. Calls of several threads queue.
 
     Parameters
     ----------
@@ -104,18 +104,10 @@ class Trainer:
     last_sums : dict
         The sums over cells and rows behind what the last update reported.
 
-    Notes
-    -----
-    Calls from several threads wait for each other.
-
     Raises
     ------
-    ConfigError
-        If a setting is unknown or out of range, or is one that the original cannot train with.
-    LabelError
-        If ``pos_weight`` or the labels don't fit.
-    MemoryError
-        If the four copies of the weights do not fit in memory.
+    ConfigError, LabelError
+        If a setting is unknown or out of range or one that the original cannot train with, or labels don't fit.
     """
 
     def __init__(
@@ -140,6 +132,7 @@ class Trainer:
         self.communicator: Alone | Ranks = Alone() if communicator is None else communicator
         self.seed, self.loss, self.on_nonfinite = checked_seed(seed), loss, on_nonfinite
         self.objective: Objective = OBJECTIVES[loss](settings, self.seed, self.communicator)
+        self.settings = self.objective.settings
         self.optimizer = checked_optimizer(optimizer, self.objective.optimizer)
         self.schedule = make_schedule(schedule)
         self.num_updates = self.skipped = 0
@@ -153,15 +146,10 @@ class Trainer:
             self.engine = Engine(self.config, self.objective.kind, options)
             self.objective.fill(self.engine.arrays("parameters"), start)
             self._info = start.info
-        self.num_labels, self.labels = self.objective.num_labels, self.objective.labels
-        self.labels_source = self.objective.labels_source
+        outputs = self.objective
+        self.num_labels, self.labels, self.labels_source = outputs.num_labels, outputs.labels, outputs.labels_source
         self._drop()
         self.engine.check_same(self.communicator)
-
-    @property
-    def settings(self) -> Any:
-        """Settings: of the objective, under the original's names."""
-        return self.objective.settings
 
     @property
     def labels_assumed(self) -> bool:
@@ -205,14 +193,7 @@ class Trainer:
         padding_mask : array_like of bool, optional
             As for calling a model, or (P, 2, N) or (P, 2, L, N): True = padding at the end of a segment.
         noise : dict of str to array_like, optional
-            Arrays instead of drawn ones. Masks of dropout, True = kept: ``input``, ``encoder``, ``final`` (B, T, C),
-            the last in finetuning; ``layer{i}.attention`` (B, H, T, T), ``layer{i}.activation`` (B, T, F),
-            ``layer{i}.residual1`` and ``layer{i}.residual2`` (B, T, C); ``layers`` (layers,), False for a layer that is
-            left out. Those whose probability is 0 are not looked at. In pretraining also, under the original's names,
-            B = 2 P rows in the order of the pairs: ``lead_kept`` (B, L) bool, which replaces all perturbations;
-            ``mask_indices`` (B, T) bool, M steps in each row; ``mask_channel_indices`` (B, C) bool; ``neg_idxs``
-            (B, M n) or (B M, n) rows of the B M masked steps; ``codebook_idxs`` (m, B M); ``gumbel`` (B M, G V) or
-            (B M G, V).
+            Arrays instead of drawn ones, as `ecgfm.training.noise` names them.
 
         Raises
         ------
@@ -253,8 +234,8 @@ class Trainer:
         Raises
         ------
         Error
-            If nothing was accumulated, or the norm of the gradients is not finite and ``on_nonfinite`` is "error"; the
-            weights are then as before, the gradients are dropped.
+            If nothing was accumulated, or the norm of the gradients is not finite and ``on_nonfinite`` is "error": the
+            weights are as before, the gradients are dropped.
         """
         with self._lock:
             sums, lr = self._summed(), learning_rate(self.schedule, self.num_updates, self.epoch)
@@ -321,31 +302,20 @@ class Trainer:
         ids: Any = None,
         noise: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What `step` reports of a loss, of a batch that is not trained on.
+        """What `step` reports of a loss, of a batch as of `accumulate` that is not trained on.
 
         There is no dropout; what pretraining masks and tells apart depends on the seed and the row of the batch alone.
-
-        Parameters
-        ----------
-        x, y, padding_mask, pairs, ids, noise
-            As of `accumulate`.
         """
         rows = self._checked(x if pairs is None else pairs, y if ids is None else ids, padding_mask)
         with self._lock:
-            return self.objective.report(
-                self.objective.sums(self.engine, rows, self._key(0), self.num_updates, noise, validation=True)
-            )
+            found = self.objective.sums(self.engine, rows, self._key(0), self.num_updates, noise, validation=True)
+        return self.objective.report(found)
 
     def evaluate_all(self, parts: Iterable[tuple[Any, ...]], *, ranking: bool = False) -> dict[str, Any]:
-        """The same of several batches together.
+        """The same of several batches together, each a tuple of what `evaluate` takes.
 
-        Parameters
-        ----------
-        parts : iterable of tuple
-            What `evaluate` takes, of each batch.
-        ranking : bool
-            Whether outputs are ranked, too: ``auroc`` and ``auprc`` over all cells, and the means over labels,
-            ``auroc_macro`` and ``auprc_macro``.
+        With `ranking` also ``auroc`` and ``auprc`` over all cells, and the means over labels, ``auroc_macro`` and
+        ``auprc_macro``.
         """
         batches = (self._checked(*part) for part in parts)
         with self._lock:
@@ -358,13 +328,10 @@ class Trainer:
     def checked_input(
         self, x: Any, padding_mask: ArrayLike | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        """Segments and their valid samples as the kernels take them; the first ones are looked at.
+        """Segments and their valid samples as the kernels take them.
 
-        Warns
-        -----
-        InputWarning
-            Once, if they are evidently not prepared, as millivolts aren't; and where x isn't 0 under `padding_mask`,
-            which is taken as 0.
+        An `InputWarning` says once that they are evidently not prepared, as millivolts aren't, and where x isn't 0
+        under `padding_mask`, which is taken as 0.
         """
         refuse_other_order(x, "x")
         ready, valid = checked_segments(x, padding_mask, self.objective.architecture)
@@ -399,10 +366,7 @@ class Trainer:
     # ---- what it holds ------------------------------------------------------------------------------
 
     def gradients(self) -> dict[str, NDArray[np.float32]]:
-        """Gradients of the summed loss since the last update, by checkpoint name: read-only views, no copies.
-
-        They are not divided by the sample size. What is frozen has none.
-        """
+        """Gradients of the summed loss since the last update, by checkpoint name; of what is frozen none."""
         return self.engine.views("gradients")
 
     def state(self) -> dict[str, Any]:
@@ -419,10 +383,7 @@ class Trainer:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave, from this trainer or another of the same shape; gradients are dropped.
 
-        Raises
-        ------
-        ConfigError
-            If a part is missing or unknown, or an array has another shape; nothing has changed then.
+        Nothing changes where a `ConfigError` says that a part is missing or unknown, or of another shape.
         """
         if not isinstance(state, dict):
             raise ConfigError(f"{shown(state)} is not a dict", field="state")
@@ -437,7 +398,7 @@ class Trainer:
             self._drop()
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by checkpoint name: read-only views, no copies."""
+        """The weights by checkpoint name, read-only."""
         return self.engine.views("parameters")
 
     def model(self) -> Model:
@@ -475,12 +436,7 @@ class Trainer:
         Returns
         -------
         list of pathlib.Path
-            The files written.
-
-        Raises
-        ------
-        CheckpointError
-            If a file exists and ``force`` is false, or it can't be written.
+            The files written. A `CheckpointError` says that one exists and ``force`` is false, or can't be written.
         """
         found: list[Path] = checkpoint.save(
             path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,7 +181,7 @@ class Spans:
             lengths[0] = min(self.length, steps - 1)
         if self.no_overlap:
             lengths = np.sort(lengths)[::-1]
-            starts = self._apart(steps, lengths, rng)
+            starts: Iterable[int] = self._apart(steps, lengths, rng)
         else:
             starts = self._anywhere(steps, lengths, rng)
         masked = np.zeros(max(steps, 0), bool)

@@ -52,7 +52,7 @@ class Report:
 class Classification(Report):
     """Of labels and logits."""
 
-    train_columns = ("loss", "nsignals", "accuracy", "em_accuracy", "precision", "recall")
+    train_columns: tuple[str, ...] = ("loss", "nsignals", "accuracy", "em_accuracy", "precision", "recall")
     valid_columns = (*train_columns, "f1", "auroc", "auprc")
 
     def __init__(
@@ -102,16 +102,16 @@ class Classification(Report):
         rows : list of (str, int, float, float)
             Name, positives, AUROC and average precision of each label.
         """
-        stats = stats | {"f1": f1(stats["precision"], stats["recall"])}
+        found = dict(stats) | {"f1": f1(stats["precision"], stats["recall"])}
         if not self.report_auc:
-            return dict(stats), []
+            return found, []
         with np.errstate(over="ignore"):
             scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
         truth = y > 0.5
         *each, macro, micro = ranking(truth, scores, one_class="share").T.tolist()
-        stats |= dict(zip(("auroc", "auprc", "auroc_macro", "auprc_macro"), (*micro, *macro)))
+        found |= dict(zip(("auroc", "auprc", "auroc_macro", "auprc_macro"), (*micro, *macro)))
         names = labels or [f"label_{i}" for i in range(len(each))]
-        return stats, [(name, int(count), *values) for name, count, values in zip(names, truth.sum(axis=0), each)]
+        return found, [(name, int(count), *values) for name, count, values in zip(names, truth.sum(axis=0), each)]
 
 
 class Losses(Report):
