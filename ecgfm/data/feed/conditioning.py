@@ -1,9 +1,14 @@
 """What may be done to a segment when it is read: some of its leads, a filter, a mean and a deviation for each lead."""
 
+from __future__ import annotations
+
 import ast
 import os
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError, LeadError, MissingExtraError
@@ -17,7 +22,7 @@ _POWERLINE = 50  # Hz
 _MOST_BYTES = 1 << 16  # of a file with a number for each lead
 
 
-def lead_numbers(leads, field="leads_to_load"):
+def lead_numbers(leads: str | int | Iterable[int | str], field: str = "leads_to_load") -> list[int]:
     """Numbers of leads, 0 (I) to 11 (V6).
 
     Parameters
@@ -31,16 +36,17 @@ def lead_numbers(leads, field="leads_to_load"):
         If one is unknown or stands twice.
     """
     remedy = "Give a list of numbers from 0 (I) to 11 (V6) or of names, such as [0,1,6] or ['I','II','V1']"
+    given: Any = leads
     if isinstance(leads, str):
         try:
-            leads = ast.literal_eval(leads)
+            given = ast.literal_eval(leads)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise LeadError(f"{shown(leads)} is not a list", field=field, remedy=remedy) from None
-    if isinstance(leads, (str, bytes)) or not hasattr(leads, "__iter__"):
-        leads = [leads]
-    numbers = []
-    for lead in leads:
-        name = canonical_lead(lead) if isinstance(lead, str) else None
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        given = [given]
+    numbers: list[int] = []
+    for lead in given:
+        name = canonical_lead(lead) if isinstance(lead, str) else ""
         if name in LEADS:
             numbers.append(LEADS.index(name))
         elif isinstance(lead, (int, np.integer)) and not isinstance(lead, bool) and 0 <= lead < len(LEADS):
@@ -52,7 +58,7 @@ def lead_numbers(leads, field="leads_to_load"):
     return numbers
 
 
-def lead_values(values, field, leads):
+def lead_values(values: Any, field: str, leads: Sequence[int]) -> NDArray[np.float64]:
     """A number for each of the 12 leads, from a text file with one in a line, or as given.
 
     A list with as many numbers as `leads` is taken as theirs.
@@ -78,7 +84,7 @@ def lead_values(values, field, leads):
     found = np.asarray(values, np.float64).ravel()
     if len(found) == len(leads) != len(LEADS):
         found, given = np.ones(len(LEADS)), found
-        found[leads] = given
+        found[list(leads)] = given
     if len(found) != len(LEADS):
         raise ConfigError(f"{len(found)} numbers for {len(LEADS)} leads", path=path, field=field)
     if not np.isfinite(found).all() or (field == "std_path" and not (found > 0).all()):
@@ -87,7 +93,7 @@ def lead_values(values, field, leads):
     return found[:, None]
 
 
-def clean(x, sample_rate):
+def clean(x: NDArray[Any], sample_rate: float) -> NDArray[np.float32]:
     """Take out slow drift and mains hum: what NeuroKit's ``ecg_clean`` does by default.
 
     A Butterworth high-pass of order 5 at 0.5 Hz, then a moving average over one period of 50 Hz, each forward and
@@ -119,4 +125,5 @@ def clean(x, sample_rate):
     sos = signal.butter(5, 0.5, btype="highpass", output="sos", fs=sample_rate)
     high = signal.sosfiltfilt(sos, np.asarray(x, np.float64), axis=1)
     width = int(sample_rate / _POWERLINE) if sample_rate >= 100 else 2
-    return signal.filtfilt(np.ones(width), [width], high, axis=1, method="pad").astype(np.float32)
+    smooth = signal.filtfilt(np.ones(width), [width], high, axis=1, method="pad")
+    return np.asarray(smooth, np.float32)

@@ -1,6 +1,8 @@
 """The sources of recordings that the preprocessing knows, a file each."""
 
-from ...errors import ConfigError
+from typing import Final
+
+from ...validation import Choice, checked
 from .base import Recording, Source
 from .code_15 import Code15
 from .files import Files
@@ -11,10 +13,12 @@ from .physionet2021 import Physionet2021
 __all__ = ["SOURCES", "Files", "Recording", "Source", "find_source"]
 
 #: Name -> class. A new source is added here and nowhere else.
-SOURCES = {source.name: source for source in (Physionet2021, MimicIvEcg, Code15, Muse, Files)}
+SOURCES: Final[dict[str, type[Source]]] = {
+    source.name: source for source in (Physionet2021, MimicIvEcg, Code15, Muse, Files)
+}
 
 
-def find_source(source):
+def find_source(source: str | Source) -> Source:
     """A `Source` by its name, or as it is given.
 
     Raises
@@ -24,6 +28,4 @@ def find_source(source):
     """
     if isinstance(source, Source):
         return source
-    if source not in SOURCES:
-        raise ConfigError(f"{source!r} is not known", field="source", remedy=f"Give {', '.join(SOURCES)}")
-    return SOURCES[source]()
+    return SOURCES[checked(source, Choice(tuple(SOURCES)), "source")]()

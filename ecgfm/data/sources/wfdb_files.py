@@ -1,15 +1,18 @@
 """What PhysioNet's collections share: a recording is a WFDB header and its signal file, named without an ending."""
 
+from __future__ import annotations
+
 import os
 
 from ...errors import FormatError, SignalError
 from ...io.wfdb import read_values
+from ...io.wfdb_plain import PlainRecord
 from .base import Recording
 
 __all__ = ["read_wfdb", "wfdb_files"]
 
 
-def read_wfdb(path):
+def read_wfdb(path: str) -> tuple[Recording, PlainRecord]:
     """A record by its path without ``.hea``.
 
     Returns
@@ -30,6 +33,6 @@ def read_wfdb(path):
     return Recording(about.values.T, about.rate, about.names, meta), about
 
 
-def wfdb_files(path):
+def wfdb_files(path: str) -> tuple[str, ...]:
     """The files that a record by its path without ``.hea`` usually has; some of them may not be there."""
     return tuple(f"{path}{suffix}" for suffix in (".hea", ".dat", ".mat"))

@@ -1,13 +1,19 @@
 """Where segments come from: ``.mat`` files that a manifest lists, a packed split, arrays in memory."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from ..._types import StrPath
 from ...ecg.expected import refuse_other_order
 from ...errors import FormatError, LabelError, SignalError
-from ...io.manifest import read_manifest
+from ...io.manifest import Manifest, read_manifest
 from ...storage.inputs import open_input
 from ...validation import real_array
 from ..mat import read_mat
@@ -32,10 +38,10 @@ class Segment:
         (Y,) labels that stand in the file itself.
     """
 
-    x: np.ndarray
+    x: NDArray[np.float32]
     idx: int | None
     sample_rate: float | None
-    label: np.ndarray | None = None
+    label: NDArray[Any] | None = None
 
 
 class SegmentFiles:
@@ -53,7 +59,7 @@ class SegmentFiles:
 
     idx = None
 
-    def __init__(self, manifest):
+    def __init__(self, manifest: Manifest) -> None:
         self.path, self.sizes, self.starts, self.lines = manifest.path, manifest.sizes, manifest.starts, manifest.lines
         self._root, self._names = manifest.root, manifest.names
         remedy = "Paths that don't begin with a slash count from the working directory"
@@ -62,14 +68,14 @@ class SegmentFiles:
         if not any(os.path.exists(self.name(i)) for i in some(len(self))):
             raise FormatError(f"none of its segments is there, such as {self.name(0)}", path=self.path, remedy=remedy)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._names)
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """str: the file of a segment."""
         return os.path.join(self._root, self._names[i])
 
-    def read(self, i):
+    def read(self, i: int) -> Segment:
         """Segment: read from its file.
 
         Raises
@@ -101,12 +107,13 @@ class SegmentFiles:
         )
 
 
-def some(count, most=16):
+def some(count: int, most: int = 16) -> list[int]:
     """At most so many of 0 to count - 1, evenly spread, as ints."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
+    found: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
+    return found
 
 
-def _number(fields, name, path):
+def _number(fields: Mapping[str, NDArray[Any]], name: str, path: str) -> int | None:
     """The whole number of that name, or None."""
     value = fields.get(name)
     if value is None or value.size != 1 or value.dtype.kind not in "iuf" or value.flat[0] % 1 != 0:
@@ -132,7 +139,7 @@ class PackedSegments:
         (rows,) index of each row's record.
     """
 
-    def __init__(self, path, *, pairs=False, min_sample_size=None):
+    def __init__(self, path: StrPath, *, pairs: bool = False, min_sample_size: int | None = None) -> None:
         try:
             found = open_packed(path)
             self._file = open_input(path)  # reads say where, so that threads may share it
@@ -154,15 +161,15 @@ class PackedSegments:
         self.lines = np.arange(len(order) // step, dtype=np.int64)
         self.sizes = np.full(len(self.lines), samples, np.int64)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._order)
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """str: what to call a segment."""
         row = int(self._order[i])
         return f"{self.path}[{row}] (segment {self._numbers[row]} of {self._records[row]})"
 
-    def read(self, i):
+    def read(self, i: int) -> Segment:
         """Segment: read from the file.
 
         Raises
@@ -173,7 +180,7 @@ class PackedSegments:
         row = int(self._order[i])
         x = np.empty(self._shape, np.float32)
         try:
-            held = os.preadv(self._file.fileno(), [x], self._offset + row * self._bytes)
+            held = os.preadv(self._file.fileno(), [x.data], self._offset + row * self._bytes)
         except OSError as error:
             raise FormatError(f"can't be read: {error.strerror}", path=self.name(i)) from None
         if held != self._bytes:
@@ -181,12 +188,12 @@ class PackedSegments:
         return Segment(x, int(self.idx[row]), float(self._rates[row]))
 
 
-def _pair_order(records, numbers):
+def _pair_order(records: Sequence[str], numbers: Sequence[int]) -> NDArray[np.int64]:
     """The rows of the pairs, one after the other: of each record (1st, 2nd), (3rd, 4th) ... by segment number."""
-    of = {}
+    of: dict[str, list[int]] = {}
     for row, name in enumerate(records):
         of.setdefault(name, []).append(row)
-    order = []
+    order: list[int] = []
     for rows in of.values():
         rows.sort(key=numbers.__getitem__)
         order += rows[: len(rows) // 2 * 2]
@@ -210,7 +217,15 @@ class SegmentArrays:
 
     path = None
 
-    def __init__(self, x, y=None, *, idx=None, sample_rate=None, pairs=False):
+    def __init__(
+        self,
+        x: Any,
+        y: ArrayLike | None = None,
+        *,
+        idx: ArrayLike | None = None,
+        sample_rate: float | None = None,
+        pairs: bool = False,
+    ) -> None:
         refuse_other_order(x, "x")
         self._x = real_array(x, "x")
         if self._x.ndim != 3 or 0 in self._x.shape:
@@ -229,21 +244,23 @@ class SegmentArrays:
         self.lines = np.arange(count // step, dtype=np.int64)
         self.sizes = np.full(len(self.lines), self._x.shape[2], np.int64)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._x)
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """str: what to call a segment."""
         return f"x[{i}]"
 
-    def read(self, i):
+    def read(self, i: int) -> Segment:
         """Segment: row `i`, copied."""
         with np.errstate(over="ignore"):
             x = np.array(self._x[i], np.float32, order="C")
         return Segment(x, int(self.idx[i]), self._rate, None if self._y is None else self._y[i])
 
 
-def open_segments(source, *, pairs=False, min_sample_size=None):
+def open_segments(
+    source: StrPath, *, pairs: bool = False, min_sample_size: int | None = None
+) -> SegmentFiles | PackedSegments:
     """The segments of a split.
 
     Parameters
