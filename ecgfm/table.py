@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ._text import printable, safe, table_cell
 from ._types import StrPath
 from .errors import ConfigError, Error, MissingExtraError
 from .storage.atomic import is_device, write_text
+from .storage.rows import csv_text
 
 if TYPE_CHECKING:
     import pandas
@@ -101,13 +101,11 @@ class Table:
         """
         if path is not None:
             check_ending(path, (".csv",))
-        buffer = io.StringIO(newline="")
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(map(table_cell, self._columns))
-        writer.writerows(zip(*(_cells(values, float_format) for values in self._columns.values())))
+        rows = zip(*(_cells(values, float_format) for values in self._columns.values()))
+        text = csv_text(chain([map(table_cell, self._columns)], rows))
         if path is None:
-            return buffer.getvalue()
-        write_text(path, buffer.getvalue())
+            return text
+        write_text(path, text)
         return None
 
     def to_json(self, path: StrPath | None = None) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .._text import short_path, shown
-from ..errors import ConfigError, Error, FormatError
+from ..errors import ConfigError, FormatError
 from .atomic import open_own, writing
 from .json import write_json
 
@@ -162,17 +162,14 @@ def _head(path: str) -> dict[str, Any] | None:
     try:
         with open_own(path) as file:
             line = file.readline(_MOST_LINE)
-        if not line.endswith(b"\n"):
-            if len(line) == _MOST_LINE:
-                raise ValueError
-            return None
-        head = json.loads(line)
-        if not isinstance(head, dict) or not _is_number(head.get("offset")):
-            raise ValueError
-        return head
     except FileNotFoundError:
         return None
-    except Error:
-        raise
-    except (ValueError, RecursionError):
-        raise FormatError("a damaged first line", path=path, remedy="Remove it to begin anew") from None
+    if not line.endswith(b"\n") and len(line) < _MOST_LINE:  # cut off before anything was done
+        return None
+    try:
+        head: dict[str, Any] = json.loads(line)
+        if _is_number(head["offset"]):
+            return head
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise FormatError("a damaged first line", path=path, remedy="Remove it to begin anew")
