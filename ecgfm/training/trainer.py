@@ -45,9 +45,9 @@ class Trainer:
         of the original's keys of the architecture: a new model, ECG-FM's base where nothing is said.
     loss : str
         ``binary_cross_entropy_with_logits`` finetunes a classifier: summed over all cells; gradients are divided by the
-        number of cells of all batches of an update. ``wav2vec2_with_cmsc`` (W2V, CMSC and masked leads), ``wav2vec2``
-        and ``cmsc`` pretrain an encoder: gradients are divided by the masked steps of all batches of an update; for
-        ``cmsc`` alone, which masks no steps, by the pairs.
+        number of cells of all batches of an update. ``wav2vec2_with_cmsc`` (W2V, CMSC and masked leads), ``wav2vec2``,
+        ``cmsc`` and ``simclr`` pretrain an encoder: gradients are divided by the masked steps of all batches of an
+        update; of ``cmsc`` and ``simclr``, which mask no steps, by the pairs and the segments.
     schedule : float, list of float, dict or callable
         The learning rate: a number; a list with one for each epoch; ``{"_name": "tri_stage", ...}`` with the keys of
         `TriStage`, `Fixed` or `Step`; or a function of (updates finished, epoch).
@@ -102,7 +102,7 @@ class Trainer:
     last_logits : ndarray or None
         (B, Y) float32, of the last batch that was accumulated, with the dropout of training; None of pretraining.
     last_sums : dict
-        The sums over cells and rows behind what the last update reported.
+        What the last update reported was calculated from these.
 
     Raises
     ------
@@ -146,8 +146,8 @@ class Trainer:
             self.engine = Engine(self.config, self.objective.kind, options)
             self.objective.fill(self.engine.arrays("parameters"), start)
             self._info = start.info
-        outputs = self.objective
-        self.num_labels, self.labels, self.labels_source = outputs.num_labels, outputs.labels, outputs.labels_source
+        self.num_labels, self.labels = self.objective.num_labels, self.objective.labels
+        self.labels_source = self.objective.labels_source
         self._drop()
         self.engine.check_same(self.communicator)
 
@@ -195,10 +195,7 @@ class Trainer:
         noise : dict of str to array_like, optional
             Arrays instead of drawn ones, as `ecgfm.training.noise` names them.
 
-        Raises
-        ------
-        SignalError, LabelError, ConfigError
-            Before anything changes.
+        What doesn't fit is refused before anything changes.
         """
         rows = self.objective.accumulated_rows(
             x if pairs is None else pairs, y if ids is None else ids, padding_mask, self.checked_input
@@ -341,8 +338,6 @@ class Trainer:
             warn_unprepared(given, expected=self.expected, what="training", stacklevel=level)
             self.expected = None
         return ready, valid
-
-    # ---- outputs ------------------------------------------------------------------------------------
 
     def _outputs(self) -> Any:
         """The objective, if it has outputs."""

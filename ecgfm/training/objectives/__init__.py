@@ -4,8 +4,9 @@ from .base import Objective, Rows
 from .classification import BinaryCrossEntropy
 from .contrastive import CMSC, WCR, Wav2Vec2
 from .reports import Classification, Losses, Report
+from .simclr import SimCLR
 
 __all__ = ["OBJECTIVES", "Classification", "Losses", "Objective", "Report", "Rows"]
 
 #: Name of a loss -> its objective. This is the one place where they are listed.
-OBJECTIVES: dict[str, type[Objective]] = {each.loss: each for each in (BinaryCrossEntropy, WCR, Wav2Vec2, CMSC)}
+OBJECTIVES: dict[str, type[Objective]] = {each.loss: each for each in (BinaryCrossEntropy, WCR, Wav2Vec2, CMSC, SimCLR)}

@@ -68,6 +68,8 @@ class Objective(ABC):
         What is reported of an epoch and of a validation; losses are better when they are smaller, all else when larger.
     averaged : tuple of str
         What is reported of an epoch beside them.
+    perturbs : bool
+        Whether it needs the perturbation of segments for itself; else a data set can perturb them as well.
     optimizer : mapping
         Where the defaults of Adam differ from those of finetuning.
     settings : Settings
@@ -81,6 +83,7 @@ class Objective(ABC):
     kind: ClassVar[str]
     head: ClassVar[str]
     criterion: ClassVar[str]
+    perturbs: ClassVar[bool] = False
     optimizer: ClassVar[Mapping[str, Any]] = {}
     columns: tuple[str, ...] = ("loss",)
     averaged: tuple[str, ...] = ()

@@ -145,8 +145,7 @@ class Contrastive(Objective):
         batch, _, samples = rows.x.shape
         masks = dropout_masks(given, self.architecture, batch, samples, final=False) if given else None
         steps = arrays["steps"]
-        if self.pairs:
-            arrays |= rows.more
+        arrays |= rows.more
         compare = self._compare_with_all(rows, steps) if self.all_ranks and not validation else None
         settings = self._weights(updates)
         arrays |= {"valid": rows.valid, "settings": settings, "backward": not validation, "noise": masks}
@@ -164,7 +163,7 @@ class Contrastive(Objective):
         x, valid = rows.x, rows.valid
         if "lead_kept" in own:
             x = masked_leads(x, own["lead_kept"])
-        elif not source.validation and self.augment is not None:
+        elif (self.perturbs or not source.validation) and self.augment is not None:
             x = perturb(source, numbers, x, self.augment, valid)
         if not self.masks:
             return {"x": x, "steps": None, "negatives": None}
