@@ -1,11 +1,14 @@
 """What segments must look like for the model, and a word to who gives others."""
 
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputWarning, LeadError
 from ..signal.leads import LEADS, canonical_lead, listed, names_lead
@@ -40,7 +43,7 @@ class Expected:
     most: float = 3.0
     mean: float = 1.0
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.samples} samples (5 s at 500 Hz), each lead with mean 0 and standard deviation 1 over its recording"
         )
@@ -49,7 +52,7 @@ class Expected:
 ECG_FM = Expected()
 
 
-def refuse_other_order(x, field):
+def refuse_other_order(x: Any, field: str) -> None:
     """Refuse segments whose rows are named as leads, but not in the model's order.
 
     An array has no names, so that of tables (DataFrames) in another order each lead would be taken for another.
@@ -69,7 +72,7 @@ def refuse_other_order(x, field):
 
 
 @contextmanager
-def prepared_here():
+def prepared_here() -> Iterator[None]:
     """Within this block segments come from `ecgfm.prepare`, and nothing is said of the few that are unusual."""
     token = _prepared.set(True)
     try:
@@ -78,7 +81,7 @@ def prepared_here():
         _prepared.reset(token)
 
 
-def warn_unprepared(x, *, expected=ECG_FM, what="the model", stacklevel=2):
+def warn_unprepared(x: Any, *, expected: Expected = ECG_FM, what: str = "the model", stacklevel: int = 2) -> bool:
     """Warn if segments are evidently not what the model was trained on, such as millivolts.
 
     Parameters
@@ -110,7 +113,7 @@ def warn_unprepared(x, *, expected=ECG_FM, what="the model", stacklevel=2):
     return True
 
 
-def unprepared(x, expected=ECG_FM):
+def unprepared(x: Any, expected: Expected = ECG_FM) -> str | None:
     """What about segments is evidently not as expected, in words; None if nothing is.
 
     The median over a sample of the segments decides, of each the median over its leads, of each lead without its zeros:
@@ -131,19 +134,19 @@ def unprepared(x, expected=ECG_FM):
     return " and ".join(said) or None
 
 
-def _sample(x):
+def _sample(x: Any) -> Iterator[NDArray[np.float64]]:
     """Some of the segments as float64, evenly taken; of long ones some of the samples."""
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS)).astype(int))
     step = max(1, x.shape[2] // 5000)
     return (np.asarray(x[row, :, ::step], dtype=np.float64) for row in rows)
 
 
-def _median(values):
-    values = [value for value in values if value == value]
-    return float(np.median(values)) if values else np.nan
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if value == value]
+    return float(np.median(known)) if known else np.nan
 
 
-def _measures(segment):
+def _measures(segment: NDArray[np.float64]) -> tuple[float, float, float]:
     """Of a segment: medians over its leads of the standard deviation and of the absolute mean, and what is left of
     II - I - III compared with the largest of the three; NaN where nothing can be said."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,16 +2,19 @@
 
 import hashlib
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["checksum", "segment_checksums"]
 
 _WHOLE = 1 << 22  # values of a recording up to which all of them count
-_BLOCKS, _BLOCK = 64, 4096  # of a longer one: so many blocks of a lead, of so many samples
+_BLOCKS, _BLOCK = 64, 4096  # of a longer one: blocks of a lead, and samples of a block
 
 
-def checksum(signal, sampling_rate, leads, start_s=0.0):
+def checksum(signal: NDArray[Any], sampling_rate: float, leads: Iterable[str], start_s: float = 0.0) -> str:
     """A checksum of a recording: its values in float32, its length, rate, leads and start.
 
     Of a recording of more than 4 million values, blocks that are spread evenly count.
@@ -45,6 +48,6 @@ def checksum(signal, sampling_rate, leads, start_s=0.0):
     return digest.hexdigest()
 
 
-def segment_checksums(x):
+def segment_checksums(x: NDArray[Any]) -> NDArray[np.uint32]:
     """CRC-32 of the float32 values of each of the segments (n, L, N), (n,) uint32."""
     return np.array([zlib.crc32(np.ascontiguousarray(one, dtype="<f4").data) for one in x], np.uint32)

@@ -4,17 +4,22 @@ Nothing is imported for it: what an object can do tells what it is.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
 from ..errors import LeadError, SignalError
 
 __all__ = ["columns_of", "named_rows", "row_names"]
 
+Known: TypeAlias = Callable[[str], bool]
+Names: TypeAlias = list[str]
 
-def named_rows(values, known):
+
+def named_rows(values: Any, known: Known) -> tuple[Any, Names | None, tuple[str, ...]]:
     """The leads of what carries names, as rows.
 
     Parameters
@@ -60,7 +65,7 @@ def named_rows(values, known):
     return _chosen(array, first, known) if _by_rows(second, first, known) else _chosen(array.T, second, known)
 
 
-def columns_of(values):
+def columns_of(values: Any) -> list[Any] | None:
     """The columns of a table or the keys of a mapping, as a list; None for anything else."""
     if isinstance(values, Mapping):
         return list(values)
@@ -72,8 +77,8 @@ def columns_of(values):
     return list(columns)
 
 
-def row_names(values, known):
-    """The names of the rows of one segment, or of each of several in a labelled array; None if they are no leads'."""
+def row_names(values: Any, known: Known) -> Names | None:
+    """The names of the rows of one segment, or of each of several in a labelled array; None if they are not leads'."""
     if columns_of(values) is not None:
         names = _texts(getattr(values, "index", None), known)
     else:
@@ -81,7 +86,7 @@ def row_names(values, known):
     return names if names and any(map(known, names)) else None
 
 
-def _texts(names, known):
+def _texts(names: Any, known: Known) -> Names | None:
     """The names as text; None if they are not all text, and none is a lead's."""
     if names is None or callable(names) or getattr(getattr(names, "dtype", None), "kind", "O") not in "OSUV":
         return None
@@ -92,7 +97,7 @@ def _texts(names, known):
     return [shown(name) if text is None else text for name, text in zip(names, texts)] or None
 
 
-def _text(name, known):
+def _text(name: Any, known: Known) -> str | None:
     """A name as text; None for a number, a time and the like."""
     if isinstance(name, bytes):
         return name.decode("utf-8", "replace")
@@ -102,16 +107,16 @@ def _text(name, known):
     return str(name) if isinstance(name, str) else None
 
 
-def _names_of_series(values, known):
+def _names_of_series(values: Any, known: Known) -> Names | None:
     """The names of a list of named columns, at least one of which is a lead; else None."""
     if not isinstance(values, (list, tuple)) or not values:
         return None
-    names = [getattr(one, "name", None) for one in values]
-    named = all(isinstance(name, str) for name in names) and all(np.ndim(one) == 1 for one in values)
+    names = [one.name for one in values if isinstance(getattr(one, "name", None), str)]
+    named = len(names) == len(values) and all(np.ndim(one) == 1 for one in values)
     return names if named and any(map(known, names)) else None
 
 
-def _coordinates(values, known):
+def _coordinates(values: Any, known: Known) -> tuple[Names | None, ...]:
     """The names along the dimensions of a labelled array of two or three, each None if there are none."""
     dims, coords = getattr(values, "dims", None), getattr(values, "coords", None)
     if coords is None or not isinstance(dims, tuple) or len(dims) not in (2, 3):
@@ -125,7 +130,7 @@ def _coordinates(values, known):
     return tuple(found)
 
 
-def _by_rows(columns, rows, known):
+def _by_rows(columns: Names | None, rows: Names | None, known: Known) -> bool:
     """Whether the rows and not the columns are the leads."""
     counts = [sum(map(known, names or ())) for names in (columns, rows)]
     if all(counts):
@@ -135,8 +140,9 @@ def _by_rows(columns, rows, known):
     return bool(counts[1]) or (columns is None and rows is not None)
 
 
-def _chosen(array, names, known):
+def _chosen(array: NDArray[Any], names: Names | None, known: Known) -> tuple[Any, Names, tuple[str, ...]]:
     """Of an array whose rows are named those that are leads, or all if none is."""
+    names = names or []
     kept = [i for i, name in enumerate(names) if known(name)] or list(range(len(names)))
     if len(kept) < len(names):
         array = array[kept]
@@ -146,7 +152,9 @@ def _chosen(array, names, known):
     return array, [names[i] for i in kept], tuple(names[i] for i in left)
 
 
-def _of_columns(values, columns, known, keys):
+def _of_columns(
+    values: Any, columns: Names, known: Known, keys: Sequence[Any]
+) -> tuple[NDArray[Any], Names, tuple[str, ...]]:
     """The leads among columns; `keys` are what `values` calls them."""
     chosen = [i for i, name in enumerate(columns) if known(name)] or list(range(len(columns)))
     kept = [columns[i] for i in chosen]
@@ -160,7 +168,7 @@ def _of_columns(values, columns, known, keys):
     return np.stack(rows), kept, tuple(name for name in columns if name not in names)
 
 
-def _numbers(column, field):
+def _numbers(column: Any, field: str) -> NDArray[Any]:
     """A column as an array of numbers; what stands for a missing value becomes NaN."""
     if np.ma.is_masked(column):
         raise SignalError("the array has masked values", field=field, remedy="Fill or cut them out first")

@@ -7,7 +7,7 @@ arithmetic is the profile `TUTORIAL` of `ecgfm.signal`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -81,7 +81,7 @@ class Segments:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.x.dtype:
             raise ValueError(f"segments are float32; as {np.dtype(dtype)} they must be copied")
         return np.array(self.x, dtype=dtype) if copy else np.asarray(self.x, dtype=dtype)
@@ -216,16 +216,16 @@ def _described(array: Any, choices: Choices) -> tuple[NDArray[Any], _About]:
 
 def _named_leads(names: Any, given: Any) -> tuple[str, ...]:
     """The leads of what carries names: those, unless they are not leads' names; then they must be given."""
-    names = canonical_leads(names)
+    found = canonical_leads(names)
     if given is not None:
-        return agreed_leads(names, given) or names
-    if not any(map(is_lead, names)):
+        return agreed_leads(found, given) or found
+    if not any(map(is_lead, found)):
         raise LeadError(
-            f"named {listed(names)}: none is a lead",
+            f"named {listed(found)}: none is a lead",
             field="leads",
             remedy="Say which leads they are, in their order: leads=['I', 'II', ...]",
         )
-    return names
+    return found
 
 
 def _assumed_leads(signal: NDArray[Any]) -> tuple[str, ...]:
@@ -275,7 +275,7 @@ def _cut(signal: NDArray[Any], about: Record | _About, choices: Choices, lazily:
         "notes": list(about.notes),
     }
     return Segments(
-        x if lazily and length > BLOCK else x[:],
+        cast("NDArray[np.float32]", x) if lazily and length > BLOCK else x[:],
         about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE,
         None if count else np.arange(SAMPLES)[None] >= length,
         provenance,
@@ -344,7 +344,7 @@ class _Windows:
         start = first * self._step
         return cut(self._leads.values(start, start + (count - 1) * self._step + SAMPLES), SAMPLES, self._step)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
 
 

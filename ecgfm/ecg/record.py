@@ -74,7 +74,7 @@ class Record:
     @property
     def samples(self) -> int:
         """int: samples per lead."""
-        return self.signal.shape[1]
+        return int(self.signal.shape[1])
 
     @property
     def duration_s(self) -> float:
@@ -123,5 +123,5 @@ def _rows_of(signal: Any, leads: Any, source: str | None) -> tuple[Any, Any]:
     signal, names, _ = named_rows(signal, names_lead)
     if names is None:
         return signal, leads
-    names, given = canonical_leads(names, path=source), canonical_leads(leads, path=source)
-    return signal, agreed_leads(names, given, path=source)
+    stated, given = canonical_leads(names, path=source), canonical_leads(leads, path=source)
+    return signal, agreed_leads(stated, given, path=source)

@@ -88,15 +88,15 @@ def checked_signal(array: Any, *, path: str | None = None, field: str = "signal"
     if is_masked(array):
         raise SignalError("the array has masked values", path=path, field=field, remedy="Fill or cut them out first")
     try:
-        array = np.asarray(array)
+        found: NDArray[Any] = np.asarray(array)
     except (TypeError, ValueError) as error:
         raise SignalError(f"not an array: {error}", path=path, field=field) from None
-    if array.dtype.kind not in "iuf":
-        raise SignalError(f"the values are of type {array.dtype}, not real numbers", path=path, field=field)
-    if array.ndim != 2:
+    if found.dtype.kind not in "iuf":
+        raise SignalError(f"the values are of type {found.dtype}, not real numbers", path=path, field=field)
+    if found.ndim != 2:
         raise SignalError(
-            f"the array has {array.ndim} dimensions, a recording has 2: (leads, samples)", path=path, field=field
+            f"the array has {found.ndim} dimensions, a recording has 2: (leads, samples)", path=path, field=field
         )
-    if array.size == 0:
-        raise SignalError(f"the array is empty: shape {array.shape}", path=path, field=field)
-    return array
+    if found.size == 0:
+        raise SignalError(f"the array is empty: shape {found.shape}", path=path, field=field)
+    return found

@@ -48,7 +48,8 @@ def resample(signal: ArrayLike, rate: float, new_rate: float) -> NDArray[np.floa
 
 def _resampled(x: NDArray[Any], samples: int) -> NDArray[np.float64]:
     begin, end = core().reach(len(x), samples, 0, samples)
-    return core().resample(x[begin:end], len(x), samples, 0, samples)
+    found: NDArray[np.float64] = core().resample(x[begin:end], len(x), samples, 0, samples)
+    return found
 
 
 def standardise(
@@ -69,7 +70,8 @@ def standardise(
     mean, std : ndarray
         (leads,) float64, of what was given.
     """
-    return core().standardise(x, profile.epsilon, profile.recentre, constant)
+    mean, std = core().standardise(x, profile.epsilon, profile.recentre, constant)
+    return mean, std
 
 
 def condition(
@@ -105,7 +107,8 @@ def cut(x: NDArray[np.float64], samples: int, step: int | None = None) -> NDArra
     One begins `step` samples behind the other; by default they do not overlap.
     """
     if step in (None, samples):
-        return core().cut(np.ascontiguousarray(x, dtype=np.float64), samples)
+        found: NDArray[np.float32] = core().cut(np.ascontiguousarray(x, dtype=np.float64), samples)
+        return found
     return _windows(x, samples, step).astype(np.float32)
 
 
@@ -185,10 +188,11 @@ class Conditioned:
                 square = square + deviation**2 * added + (middle - mean) ** 2 * (count * added / new)
                 mean = mean + (middle - mean) * (added / new)
                 count = new
-            return mean, np.sqrt(square / count), constant
+            return np.asarray(mean), np.sqrt(square / count), np.asarray(constant)
 
     def _resampled(self, first: int, last: int) -> NDArray[np.float64]:
         begin, end = core().reach(self._samples, self._length, first, last)
         x = self._take(begin, end)
         x = x.astype(np.float64, copy=False) if self._profile.float64 else x
-        return core().resample(x, self._samples, self._length, first, last)
+        found: NDArray[np.float64] = core().resample(x, self._samples, self._length, first, last)
+        return found

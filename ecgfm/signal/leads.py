@@ -225,7 +225,7 @@ class Origins:
         return [name for name in self.wanted if name not in self.filled]
 
     def take(
-        self, signal: NDArray[Any], first: int = 0, last: int | None = None, dtype: DTypeLike = None
+        self, signal: NDArray[Any], first: int = 0, last: int | None = None, dtype: DTypeLike | None = None
     ) -> NDArray[Any]:
         """Samples `first` to before `last` of the wanted leads of a recording (leads, samples): (n, wanted), dense."""
         part = signal[:, first:last]

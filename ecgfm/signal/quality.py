@@ -2,16 +2,19 @@
 
 import functools
 import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .leads import DERIVED, LEADS
 
 __all__ = ["describe", "findings"]
 
-_FLAT_S = 1.0  # a lead that holds one value for so long is off, or padded
-_CLIPPED_S, _CLIPPED_RUNS = 0.02, 2  # the extreme value is held for so long, so often
-_RAIL = 0.25  # and lies so far from the median, as a share of the whole range: a baseline may be held for long
+_FLAT_S = 1.0  # a lead that holds one value for this time is off, or padded
+_CLIPPED_S, _CLIPPED_RUNS = 0.02, 2  # the extreme value is held for this time, this often
+_RAIL = 0.25  # and lies this far from the median, as a share of the whole range: a baseline may be held for long
 _AMPLITUDES = 0.05, 20.0  # plausible peak-to-peak values of a lead, mV
 _BLOCK = 1 << 20  # samples that are looked at together
 _RATES = 100.0, 10_000.0  # plausible sampling rates, Hz
@@ -19,9 +22,16 @@ _HOLDS, _FAILS = 0.01, 0.05  # shares of the energy that contradict Einthoven's 
 _LIMB = LEADS[:6]
 
 
-def findings(signal, rate, leads, *, derived=(), standardised=False):
+def findings(
+    signal: NDArray[Any],
+    rate: float,
+    leads: Sequence[str],
+    *,
+    derived: Collection[str] = (),
+    standardised: bool = False,
+) -> dict[str, Any]:
     """What `ecgfm.ecg.quality` finds, of an array (leads, samples) in mV with canonical names."""
-    found = {"flat": [], "clipped": [], "nan": {}, "amplitude": {}}
+    found: dict[str, Any] = {"flat": [], "clipped": [], "nan": {}, "amplitude": {}}
     for name, row in zip(leads, signal):
         if name in derived:
             continue
@@ -35,7 +45,7 @@ def findings(signal, rate, leads, *, derived=(), standardised=False):
     return {key: value for key, value in found.items() if value}
 
 
-def _look_at(name, row, rate, found):
+def _look_at(name: str, row: NDArray[Any], rate: float, found: dict[str, Any]) -> None:
     finite = np.isfinite(row)
     if not finite.all():
         found["nan"][name] = int(len(row) - np.count_nonzero(finite))
@@ -61,8 +71,8 @@ def _look_at(name, row, rate, found):
         found["amplitude"][name] = round(high - low, 6)
 
 
-def _runs(row, shortest):
-    """Lengths and values of the runs of one value that are at least so long."""
+def _runs(row: NDArray[Any], shortest: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lengths and values of the runs of one value that are at least this long."""
     lengths, values, start = [], [], 0
     for first in range(0, len(row), _BLOCK):
         last = min(first + _BLOCK, len(row))
@@ -79,7 +89,7 @@ def _runs(row, shortest):
 
 
 @functools.cache
-def _exchanges():
+def _exchanges() -> tuple[NDArray[Any], NDArray[np.float64]]:
     """All orders of the six limb leads (720, 6), and for each the four laws (720, 4, 6): what must be zero."""
     laws = np.zeros((len(DERIVED), len(_LIMB)))
     for i, (name, factors) in enumerate(DERIVED.items()):
@@ -89,7 +99,7 @@ def _exchanges():
     return orders, np.stack([laws[:, np.argsort(order)] for order in orders])
 
 
-def _swapped(signal, leads):
+def _swapped(signal: NDArray[Any], leads: Sequence[str]) -> list[str]:
     """The two limb leads whose names are exchanged, or none."""
     if not set(_LIMB) <= set(leads):
         return []
@@ -113,7 +123,7 @@ def _swapped(signal, leads):
     return moved if certain and len(moved) == 2 else []
 
 
-def describe(found):
+def describe(found: Mapping[str, Any]) -> str:
     """A `quality` as one line of text, empty if nothing was found."""
     parts = [f"{key}: {' '.join(found[key])}" for key in ("flat", "clipped", "swapped") if key in found]
     if "nan" in found:

@@ -1,4 +1,4 @@
-"""What may be done to a segment when it is read: some of its leads, a filter, a mean and a deviation for each lead."""
+"""Which leads of a segment are taken when it is read, and a mean and a deviation for each of the 12."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._text import shown
-from ...errors import ConfigError, FormatError, LeadError, MissingExtraError
+from ...errors import ConfigError, FormatError, LeadError
 from ...signal.leads import LEADS, canonical_lead
 from ...storage.inputs import read_input
 from ...validation import refuse_masked
 
-__all__ = ["clean", "lead_numbers", "lead_values"]
+__all__ = ["lead_numbers", "lead_values"]
 
-_POWERLINE = 50  # Hz
 _MOST_BYTES = 1 << 16  # of a file with a number for each lead
 
 
@@ -91,39 +90,3 @@ def lead_values(values: Any, field: str, leads: Sequence[int]) -> NDArray[np.flo
         what = "finite and positive" if field == "std_path" else "finite"
         raise ConfigError(f"a number is not {what}", path=path, field=field)
     return found[:, None]
-
-
-def clean(x: NDArray[Any], sample_rate: float) -> NDArray[np.float32]:
-    """Take out slow drift and mains hum: what NeuroKit's ``ecg_clean`` does by default.
-
-    A Butterworth high-pass of order 5 at 0.5 Hz, then a moving average over one period of 50 Hz, each forward and
-    backward.
-
-    Parameters
-    ----------
-    x : ndarray
-        (leads, samples).
-    sample_rate : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray
-        (leads, samples) float32.
-
-    Raises
-    ------
-    MissingExtraError
-        If scipy is not installed.
-    """
-    try:
-        from scipy import signal
-    except ImportError:
-        raise MissingExtraError(
-            "scipy is not installed", field="filter", remedy="Install it with: pip install 'ecgfm[io]'"
-        ) from None
-    sos = signal.butter(5, 0.5, btype="highpass", output="sos", fs=sample_rate)
-    high = signal.sosfiltfilt(sos, np.asarray(x, np.float64), axis=1)
-    width = int(sample_rate / _POWERLINE) if sample_rate >= 100 else 2
-    smooth = signal.filtfilt(np.ones(width), [width], high, axis=1, method="pad")
-    return np.asarray(smooth, np.float32)

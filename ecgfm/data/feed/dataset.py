@@ -7,11 +7,12 @@ import numpy as np
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError, LabelError, LeadError, SignalError
+from ...signal.filters import clean
 from ...signal.leads import LEADS
 from ...storage.npy import map_array
 from ...validation import Seed, Whole, checked, refuse_masked
 from ..stores.segments import SegmentArrays, open_segments, some
-from .conditioning import clean, lead_numbers, lead_values
+from .conditioning import lead_numbers, lead_values
 
 __all__ = ["Batch", "Dataset"]
 
@@ -81,7 +82,7 @@ class Dataset:
     pad_leads : bool
         Put the leads that are taken into their rows of 12, the others being 0.
     filter : bool
-        Take out drift and mains hum: `ecgfm.data.feed.conditioning.clean`.
+        Take out drift and mains hum: `ecgfm.signal.filters.clean`.
     normalize : bool
         Subtract `mean_path` and divide by `std_path`: text files with a number for each of the 12 leads in a line, or
         arrays.
