@@ -3,46 +3,46 @@
 A schedule is called with the number of updates that are finished (0 for the first one) and the epoch (1, 2, ...).
 """
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from .._text import shown
 from ..errors import ConfigError
-from ..validation import is_finite
+from ..validation import Number, Rule, Settings, check_known, number, numbers
 
 __all__ = ["Fixed", "Step", "TriStage", "learning_rate", "make_schedule"]
 
 
-def _numbers(lr):
-    """The learning rates as a tuple; a single number counts as a list of one."""
-    try:
-        values = tuple(float(value) for value in (lr if isinstance(lr, (list, tuple)) else [lr]))
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{shown(lr)} is not a number or a list of numbers", field="lr") from None
-    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
-        raise ConfigError(f"{shown(lr)} has a value that is not finite or is negative", field="lr")
-    return values
-
-
-def _one(lr, name):
-    values = _numbers(lr)
-    if len(values) != 1:
-        raise ConfigError(f"{name} takes one learning rate, not {len(values)}", field="lr")
-    return values[0]
-
-
-def _not_negative(**values):
-    for name, value in values.items():
-        if not (_is_number(value) and value >= 0):
-            raise ConfigError(f"{shown(value)} is not a number from 0 up", field=name)
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and is_finite(value)
-
-
 @dataclass(frozen=True)
-class Fixed:
+class _Rates(Rule):
+    """Learning rates from 0 up as a tuple, of which a single number is one; or exactly one, as a float."""
+
+    one: bool = False
+
+    def check(self, value: object, field: str) -> Any:
+        given = value if isinstance(value, (list, tuple)) else [value]
+        try:
+            found = tuple(Number(0).check(float(rate), field) for rate in given)
+        except (TypeError, ValueError, OverflowError):  # a ConfigError is a ValueError, too
+            found = ()
+        if not found:
+            text = f"{shown(value)} is not a number from 0 up, or a list of such numbers"
+            raise ConfigError(text, field=field)
+        if self.one and len(found) != 1:
+            raise ConfigError(f"this schedule takes one learning rate, not {len(found)}", field=field)
+        return found[0] if self.one else found
+
+
+def _rates(*, one: bool = False) -> Any:
+    return field(default=5e-5, metadata={"rule": _Rates(one)})
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(Settings):
     """A rate for each epoch, with a linear warm-up.
 
     Parameters
@@ -50,24 +50,19 @@ class Fixed:
     lr : float or list of float
         Of epoch 1, 2, ...; the last one stays.
     warmup_updates : int
-        Over so many updates the rate rises from 1 / warmup_updates of itself.
+        Over this many updates the rate rises from 1 / warmup_updates of itself.
     force_anneal : int or None
         From this epoch on the last rate is multiplied by ``lr_shrink`` in each epoch.
     lr_shrink : float
     """
 
-    lr: object = 5e-5
-    warmup_updates: int = 0
-    force_anneal: int = None
-    lr_shrink: float = 0.1
+    lr: Any = _rates()
+    warmup_updates: float = number(0, at_least=0)
+    force_anneal: float | None = number(None, at_least=0)
+    lr_shrink: float = number(0.1, at_least=0)
 
-    def __post_init__(self):
-        object.__setattr__(self, "lr", _numbers(self.lr))
-        _not_negative(warmup_updates=self.warmup_updates, lr_shrink=self.lr_shrink)
-        if self.force_anneal is not None:
-            _not_negative(force_anneal=self.force_anneal)
-
-    def __call__(self, updates, epoch=1):
+    def __call__(self, updates: int, epoch: int = 1) -> float:
+        base: float
         if self.force_anneal is None or epoch < self.force_anneal:
             base = self.lr[min(epoch, len(self.lr)) - 1]
         else:
@@ -75,8 +70,8 @@ class Fixed:
         return base * (updates + 1) / self.warmup_updates if updates < self.warmup_updates else base
 
 
-@dataclass(frozen=True)
-class TriStage:
+@dataclass(frozen=True, slots=True)
+class TriStage(Settings):
     """Linear rise, plateau, exponential fall.
 
     Parameters
@@ -92,52 +87,40 @@ class TriStage:
     max_update : int
     """
 
-    lr: object = 5e-5
-    warmup_steps: int = 0
-    hold_steps: int = 0
-    decay_steps: int = 0
-    phase_ratio: tuple = None
-    init_lr_scale: float = 0.01
-    final_lr_scale: float = 0.01
-    max_update: int = 0
+    lr: Any = _rates(one=True)
+    warmup_steps: float = number(0, at_least=0)
+    hold_steps: float = number(0, at_least=0)
+    decay_steps: float = number(0, at_least=0)
+    phase_ratio: tuple[float, ...] | None = numbers(3, None, at_least=0)
+    init_lr_scale: float = number(0.01, at_least=0)
+    final_lr_scale: float = number(0.01, above=0)
+    max_update: float = number(0)
 
-    def __post_init__(self):
-        object.__setattr__(self, "lr", _one(self.lr, "tri_stage"))
-        _not_negative(
-            warmup_steps=self.warmup_steps,
-            hold_steps=self.hold_steps,
-            decay_steps=self.decay_steps,
-            init_lr_scale=self.init_lr_scale,
-        )
-        if not (_is_number(self.final_lr_scale) and self.final_lr_scale > 0):
-            raise ConfigError(f"{shown(self.final_lr_scale)} is not above 0", field="final_lr_scale")
+    def agree(self) -> None:
         if self.phase_ratio is None:
             return
-        try:
-            ratio = tuple(float(share) for share in self.phase_ratio)
-        except (TypeError, ValueError, OverflowError):
-            ratio = ()
-        if len(ratio) != 3 or abs(sum(ratio) - 1) > 1e-9 or min(ratio) < 0:
+        if abs(sum(self.phase_ratio) - 1) > 1e-9:
             raise ConfigError(f"{shown(self.phase_ratio)} are not three shares that sum to 1", field="phase_ratio")
-        if not (_is_number(self.max_update) and self.max_update > 0):
+        if self.max_update <= 0:
             raise ConfigError("phase_ratio needs max_update above 0", field="max_update")
-        for name, share in zip(("warmup_steps", "hold_steps", "decay_steps"), ratio):
+        for name, share in zip(("warmup_steps", "hold_steps", "decay_steps"), self.phase_ratio):
             object.__setattr__(self, name, int(self.max_update * share))
 
-    def __call__(self, updates, epoch=1):
-        start, end = self.init_lr_scale * self.lr, self.final_lr_scale * self.lr
+    def __call__(self, updates: int, epoch: int = 1) -> float:
+        lr: float = self.lr
+        start, end = self.init_lr_scale * lr, self.final_lr_scale * lr
         hold, decay = self.warmup_steps, self.warmup_steps + self.hold_steps
         if updates < hold:
-            return start + (self.lr - start) * updates / self.warmup_steps
+            return start + (lr - start) * updates / self.warmup_steps
         if updates < decay:
-            return self.lr
+            return lr
         if self.decay_steps and updates <= decay + self.decay_steps:
-            return self.lr * math.exp(math.log(self.final_lr_scale) * (updates - decay) / self.decay_steps)
+            return lr * math.exp(math.log(self.final_lr_scale) * (updates - decay) / self.decay_steps)
         return end
 
 
-@dataclass(frozen=True)
-class Step:
+@dataclass(frozen=True, slots=True)
+class Step(Settings):
     """Linear warm-up, then a fall by a factor after each period.
 
     Parameters
@@ -154,40 +137,34 @@ class Step:
         Updates between two falls; the original's spelling.
     """
 
-    lr: object = 5e-5
-    warmup_updates: int = 0
-    warmup_init_lr: float = -1
-    min_lr: float = 0.0
-    lr_decay: float = 1.0
-    lr_deacy_period: int = 25000
+    lr: Any = _rates(one=True)
+    warmup_updates: float = number(0, at_least=0)
+    warmup_init_lr: float = number(-1)
+    min_lr: float = number(0.0, at_least=0)
+    lr_decay: float = number(1.0, above=0, at_most=1)
+    lr_deacy_period: float = number(25000, at_least=1)
 
-    def __post_init__(self):
-        object.__setattr__(self, "lr", _one(self.lr, "step"))
-        _not_negative(warmup_updates=self.warmup_updates, min_lr=self.min_lr)
-        if not _is_number(self.warmup_init_lr):
-            raise ConfigError(f"{shown(self.warmup_init_lr)} is not a number", field="warmup_init_lr")
+    def agree(self) -> None:
         if not self.lr > self.min_lr:
             raise ConfigError(f"{self.lr} is not above min_lr {self.min_lr}", field="lr")
-        if not (_is_number(self.lr_decay) and 0 < self.lr_decay <= 1):
-            raise ConfigError(f"{shown(self.lr_decay)} is not above 0 and at most 1", field="lr_decay")
-        if not (_is_number(self.lr_deacy_period) and self.lr_deacy_period >= 1):
-            raise ConfigError(f"{shown(self.lr_deacy_period)} is not at least 1", field="lr_deacy_period")
 
-    def __call__(self, updates, epoch=1):
+    def __call__(self, updates: int, epoch: int = 1) -> float:
+        lr: float = self.lr
         if updates < self.warmup_updates:
             start = self.warmup_init_lr if self.warmup_init_lr >= 0 else self.min_lr
-            return start + updates * (self.lr - start) / self.warmup_updates
+            return start + updates * (lr - start) / self.warmup_updates
         falls = (updates - self.warmup_updates) // self.lr_deacy_period
-        return max(self.lr * self.lr_decay**falls, self.min_lr)
+        return max(lr * float(self.lr_decay**falls), self.min_lr)
 
 
-_BY_NAME = {"fixed": Fixed, "tri_stage": TriStage, "step": Step}
+_BY_NAME: dict[str, type[Fixed | TriStage | Step]] = {"fixed": Fixed, "tri_stage": TriStage, "step": Step}
 
 
-def make_schedule(value):
+def make_schedule(value: Any) -> Callable[[int, int], float]:
     """A schedule from a number, a list of numbers, a dict with ``_name`` and the schedule's keys, or a callable."""
     if callable(value):
-        return value
+        made: Callable[[int, int], float] = value
+        return made
     if not isinstance(value, dict):
         return Fixed(value)
     settings = dict(value)
@@ -197,13 +174,11 @@ def make_schedule(value):
             f"there is no schedule {shown(name)}", field="lr_scheduler", remedy=f"Choose from {', '.join(_BY_NAME)}"
         )
     kind = _BY_NAME[name]
-    unknown = sorted(map(str, set(settings) - set(kind.__dataclass_fields__)))
-    if unknown:
-        raise ConfigError(f"{name} has no such setting", field=f"lr_scheduler.{unknown[0]}")
+    check_known(settings, kind.__dataclass_fields__, prefix="lr_scheduler.")
     return kind(**settings)
 
 
-def learning_rate(schedule, updates, epoch):
+def learning_rate(schedule: Callable[[int, int], float], updates: int, epoch: int) -> float:
     """What a schedule gives, if it is a rate."""
     try:
         lr = float(schedule(updates, epoch))
