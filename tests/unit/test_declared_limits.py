@@ -4,6 +4,7 @@ A call with right arguments says which parameters are held against which rules; 
 rules do not allow. Nothing has to be listed but one right call of each function.
 """
 
+import ast
 import importlib
 import inspect
 import math
@@ -20,9 +21,11 @@ from made_segments import make_split
 import ecgfm
 from ecgfm import validation
 from ecgfm.data import Dataset, Loader, assign_splits, batches
+from ecgfm.data.sources import find_source
 from ecgfm.data.tables.subset import subset_manifest
-from ecgfm.ecg import augment, simulate
-from ecgfm.training.masks import compute_mask_indices
+from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
+from ecgfm.training import compute_mask_indices
+from ecgfm.training.noise import draws
 from ecgfm.validation import MISSING, Choice, Flag, Number, Numbers, Settings, Whole
 
 PACKAGE = Path(ecgfm.__file__).parent
@@ -140,6 +143,24 @@ def cases(folder):
             lambda **named: [*ecgfm.labeler.load().stream(["Sinus rhythm."], **named)], (),
             {"mode": "documented", "chunk_size": 1, "processes": 1},
         ),
+        "simulate": (
+            simulate, (),
+            {"duration_s": 2, "sampling_rate": 500, "heart_rate": 60, "variability": 0.1, "mains_hz": 50,
+             "noise_mv": 0.1},
+        ),
+        "simulate_cohort": (simulate_cohort, (), {"patients": 1, "recordings": 1, "seed": 1, "duration_s": 1}),
+        "SimulatedPatient": (SimulatedPatient, (1,), {"spread": 0.5, "axis_deg": 30, "amplitude": 1}),
+        "powerline_noise": (
+            augment.powerline_noise, (x,), {"p": 1, "max_amplitude": 0.1, "min_amplitude": 0, "freq": 500, "rng": rng},
+        ),
+        "baseline_shift": (augment.baseline_shift, (x,), {"shift_ratio": 0.1, "num_segment": 1, "rng": rng}),
+        "baseline_wander": (augment.baseline_wander, (x,), {"k": 2, "max_freq": 0.2, "min_freq": 0.1, "rng": rng}),
+        "find_source": (lambda source: find_source(source), (), {"source": "files"}),
+        "Source": (draws.Source, (), {"seed": 1, "update": 0, "rank": 0}),
+        "negatives": (
+            draws.negatives, (draws.Source(1), [0], 9), {"num_negatives": 2, "cross_sample_negatives": 0},
+        ),
+        "Trainer": (ecgfm.Trainer, (model,), {"num_labels": 2, "seed": 1}),
         "finetune": (
             ecgfm.finetune, (model, segments, y),
             {"epochs": 1, "batch_size": 4, "update_freq": 1, "patience": 1, "valid": (segments, y), "seed": 1,
@@ -148,24 +169,21 @@ def cases(folder):
     }  # fmt: skip
 
 
-CASES = ("Dataset", "Loader", "assign_splits", "batches", "embedding_map", "evaluate", "finetune")
-CASES += (
-    "labeler",
-    "subset_manifest",
-    "masks",
-    "model",
-    "plot",
-    "predict",
-    "predict_to",
-    "random_leads_masking",
-    "saliency",
-)
+CASES = ("Dataset", "Loader", "SimulatedPatient", "Source", "Trainer", "assign_splits", "baseline_shift")
+CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
+CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
+CASES += ("simulate", "simulate_cohort", "subset_manifest")
 
 
 def default_of(function, name):
     """The default of a parameter; what is handed on to another function has none."""
     found = inspect.signature(function).parameters.get(name)
     return None if found is None else found.default
+
+
+SEEN = set()  # (module, field) of all cases so far
+#: Checked in what commands alone call, or by a class of settings too.
+ELSEWHERE = {"ecgfm.cli", "ecgfm.training.engine", "ecgfm.training.arguments"}
 
 
 def watched(call, monkeypatch):
@@ -189,9 +207,11 @@ def watched(call, monkeypatch):
 def test_functions_hold_their_limits(name, split, monkeypatch):
     function, given, named = cases(split)[name]
     found = watched(lambda: function(*given, **named), monkeypatch)
-    rules = {field: rule for (_, field), rule in found.items()}
+    rules = {field: rule for (_, field), rule in reversed(found.items())}  # of the first one that looked at it
     alias = {"grouped_temporal_filter_strategy": "filter_strategy"}
     tried = {alias.get(field, field): rule for field, rule in rules.items() if alias.get(field, field) in named}
+    SEEN.update(found)
+    assert set(cases(split)) == set(CASES)
     assert tried, rules
     for parameter, rule in tried.items():
         optional = default_of(function, parameter) is None
@@ -202,3 +222,17 @@ def test_functions_hold_their_limits(name, split, monkeypatch):
                 function(*given, **named | {parameter: value})
             assert len(str(error.value)) < 1000, parameter
             assert error.value.field in (parameter, "grouped_temporal_filter_strategy"), (parameter, value)
+
+
+def test_every_function_that_declares_a_limit_is_tried():
+    if len({module for module, _ in SEEN}) < 15:
+        pytest.skip("the cases were not run")
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "checked":
+                field = node.args[-1]
+                if isinstance(field, ast.Constant) and not any(module.startswith(one) for one in ELSEWHERE):
+                    found.add((module, field.value))
+    assert found <= SEEN, f"give a right call of what checks {sorted(found - SEEN)} in cases()"
