@@ -1,11 +1,16 @@
 """Work in several processes, one piece at a time each; a process that dies costs its piece and nothing else."""
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import signal
 import warnings
 from collections import deque
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import Any, cast
 
 from .errors import carried
 
@@ -21,15 +26,15 @@ class Crashed:
         Its exit status; below zero a signal's number.
     """
 
-    def __init__(self, status):
+    def __init__(self, status: int) -> None:
         self.status = status
 
-    def __str__(self):
+    def __str__(self) -> str:
         how = f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
         return f"the process that worked on it ended ({how})"
 
 
-def in_processes(work, pieces, count):
+def in_processes(work: Callable[[Any], Any], pieces: Iterable[Any], count: int) -> Iterator[tuple[Any, Any]]:
     """Iterate over (piece, result), as they come.
 
     An exception in `work` ends it all. When the iteration ends, however it does, so do the processes; and they end by
@@ -55,12 +60,13 @@ def in_processes(work, pieces, count):
 
 
 class _Crew:
-    def __init__(self, work, count):
+    def __init__(self, work: Callable[[Any], Any], count: int) -> None:
         self.context = multiprocessing.get_context("fork")  # what work refers to need not be picklable
-        self.work, self.ends, self.all = work, {}, []
+        self.work, self.all = work, list[ForkProcess]()
+        self.ends: dict[Connection, ForkProcess] = {}
         self.idle = deque(self.start() for _ in range(count))
 
-    def start(self):
+    def start(self) -> Connection:
         """A new process; returns this side's end of the pipe to it."""
         ours, theirs = self.context.Pipe()
         others = [ours, *self.ends]
@@ -73,8 +79,8 @@ class _Crew:
         self.all.append(process)
         return ours
 
-    def run(self, pieces):
-        busy = {}
+    def run(self, pieces: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        busy: dict[Connection, Any] = {}
         while True:
             while self.idle:
                 piece = next(pieces, None)
@@ -88,7 +94,7 @@ class _Crew:
                     pass  # it has died: found below
             if not busy:
                 return
-            for end in wait(list(busy)):
+            for end in cast(list[Connection], wait(list(busy))):
                 piece = busy.pop(end)
                 try:
                     failed, result = end.recv()
@@ -97,14 +103,14 @@ class _Crew:
                     end.close()
                     process.join()
                     self.idle.append(self.start())
-                    yield piece, Crashed(process.exitcode)
+                    yield piece, Crashed(process.exitcode or 0)
                     continue
                 if failed:
                     raise result
                 self.idle.append(end)
                 yield piece, result
 
-    def end(self):
+    def end(self) -> None:
         for end in self.ends:
             end.close()
         for process in self.all:
@@ -113,7 +119,7 @@ class _Crew:
             process.join()
 
 
-def _serve(work, end, others):
+def _serve(work: Callable[[Any], Any], end: Connection, others: list[Connection]) -> None:
     """A process of the crew, until the other side of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process answers it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -134,7 +140,7 @@ def _serve(work, end, others):
             os._exit(0)
 
 
-def in_ranks(work, pieces, ranks):
+def in_ranks(work: Callable[[Any], Any], pieces: Iterable[Any], ranks: Any) -> Iterator[tuple[Any, Any]]:
     """As `in_processes`, on the ranks of MPI but the first, which run `serve_work`; a rank that dies ends all.
 
     Parameters
@@ -172,7 +178,7 @@ def in_ranks(work, pieces, ranks):
             ranks.send(None, rank)
 
 
-def serve_work(ranks):
+def serve_work(ranks: Any) -> None:
     """On all ranks but the first: do what `in_ranks` sends, until ``ranks.broadcast(None)`` on the first ends it."""
     while (work := ranks.broadcast(None)) is not None:
         while (task := ranks.receive(0)[1]) is not None:
