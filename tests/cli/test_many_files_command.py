@@ -102,14 +102,14 @@ def test_saliency_draws(run, recordings, tmp_path):
     "command, argv, words",
     [
         ("embed", ["--out", "e.csv"], "--out: the name must end in .npy"),
-        ("embed", ["--out", "e.npy", "--layer", "9"], "there is no layer 9"),
+        ("embed", ["--out", "e.npy", "--layer", "9"], "layer: 9 is not an integer from 0 to 2"),
         ("embed", ["--out", "e.npy", "--tokens", "--per", "record"], "--per: tokens are those of a segment"),
         ("embed", [], "the following arguments are required: --out"),
-        ("saliency", ["--out", "s.npy", "--layer", "-1"], "there is no layer -1"),
+        ("saliency", ["--out", "s.npy", "--layer", "-1"], "layer: -1 is not"),
         ("saliency", ["--out", "s.npy", "--plot", "/dev/null/x"], "--plot: the directory can't be made"),
         ("saliency", ["--out", "s.npy", "--reduction", "mean"], "invalid choice"),
         ("embed", ["--out", "e.npy", "--overlap", "5"], "overlap_s: 5.0 is not a number from 0 to 4.9"),
-        ("embed", ["--out", "e.npy", "--readers", "-1"], "readers: -1 is no number of threads"),
+        ("embed", ["--out", "e.npy", "--readers", "-1"], "readers: -1 is not an integer"),
     ],
 )
 def test_wrong_options(run, recordings, tmp_path, monkeypatch, command, argv, words):

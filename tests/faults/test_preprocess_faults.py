@@ -317,7 +317,7 @@ def test_what_is_refused_before_anything_is_written(raw, tmp_path):
             preprocess(*args, **options)
 
     out = tmp_path / "out"
-    refused("'nothing' is not known", "nothing", out, raw)
+    refused("'nothing' is not one of", "nothing", out, raw)
     refused("there is no such directory", "files", out, tmp_path / "gone")
     refused("raw_root: it is not given", "files", out)
     refused("is where the recordings lie", "files", raw, raw)
