@@ -95,17 +95,8 @@ def prepare_labels(
     if len(labels.unlabeled):
         rows = max(rows, int(labels.unlabeled.max()) + 1)
     _check_rows(max(rows, int(labels.idx.max()) + 1 if len(labels.idx) else 0), labels)
-    never = write_label_files(
-        output_dir,
-        labels.idx,
-        labels.y,
-        labels.names,
-        splits=splits,
-        settings=settings,
-        labels=False,
-        rows=rows,
-        infinite=infinite,
-    )
+    options: dict[str, Any] = {"settings": settings, "labels": False, "rows": rows, "infinite": infinite}
+    never = write_label_files(output_dir, labels.idx, labels.y, labels.names, splits=splits, **options)
     called = {number: name for number, (_, name) in of.items()} | labels.save_file
     known = {number: called.get(number) for number in labels.idx.tolist()}
     for table, path in (

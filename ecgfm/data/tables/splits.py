@@ -85,27 +85,19 @@ def make_splits(
     extra = [] if keep_cols is None else split_list(keep_cols, "keep_cols")
     filters = [] if filter_cols is None else split_list(filter_cols, "filter_cols")
     subset = None if dataset_subset is None else split_list(dataset_subset, "dataset_subset")
-    asked = [*(name for name in (group_col, date_col) if name), *extra, *filters, *["dataset"] * (subset is not None)]
+    asked = [*filter(None, (group_col, date_col)), *extra, *filters, *["dataset"] * (subset is not None)]
     tables = _Tables(os.fsdecode(processed_root), meta_file, segmented_file, asked)
     keep, dropped = tables.wanted(filters, subset)
-    done = assign_splits(
-        len(keep),
-        strategy,
-        fractions=fractions,
-        split_labels=split_labels,
-        seed=seed,
-        groups=None if group_col is None else [tables.meta[group_col][row] for row in keep],
-        dates=None if date_col is None else [tables.meta[date_col][row] for row in keep],
-        filter_strategy=grouped_temporal_filter_strategy,
-    )
-    rows = keep[done.rows]
-    if not len(rows):
+    names = (("groups", group_col), ("dates", date_col))
+    of_rows = {name: [tables.meta[column][row] for row in keep] for name, column in names if column is not None}
+    options: dict[str, Any] = {"filter_strategy": grouped_temporal_filter_strategy, **of_rows}
+    done = assign_splits(len(keep), strategy, fractions=fractions, split_labels=split_labels, seed=seed, **options)
+    if not len(done.rows):
         raise FormatError("no record is left to be split", path=tables.path)
     grouped = done.group_split is not None and grouped_temporal_filter_strategy is not True
     of_group = f"{group_col}_split" if grouped else None
-    columns = [*tables.keys, "split", *(name for name in (group_col, of_group, date_col) if name), *extra]
-    columns = list(dict.fromkeys(columns))
-    records = tables.records(rows, done, columns, of_group)
+    columns = list(dict.fromkeys([*tables.keys, "split", *filter(None, (group_col, of_group, date_col)), *extra]))
+    records = tables.records(keep[done.rows], done, columns, of_group)
     paths, counts, of_segments = tables.write(
         records, columns, split_list(split_labels, "split_labels"), save_files_suffix
     )
