@@ -1,22 +1,29 @@
 """What `finetune` trains and validates on: segments, labels and groups, from whatever a user gives."""
 
-import warnings
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..data.feed.dataset import Dataset
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order
-from ..errors import ConfigError, InputWarning, LabelError, SignalError
+from ..errors import ConfigError, LabelError, SignalError
 from ..inference.truth_table import label_file_beside
 from ..model.segments import zeros_under_mask
 from ..validation import bool_array, real_array
-from .feed import InMemory, Some, is_source, open_source, streamed
+from .feed import InMemory, Some, Streamed, is_source, open_source, streamed
 from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels
 from .objectives.classification import BinaryCrossEntropy
+from .warned import level_of_user, warn
 
 __all__ = ["Wanted"]
+
+#: What to train on, what to validate on or None, the names of the outputs or None, and their number.
+Parts = tuple[InMemory | Streamed, InMemory | Streamed | None, "tuple[str, ...] | None", int]
 
 
 class Wanted:
@@ -30,21 +37,21 @@ class Wanted:
         As of `finetune`.
     """
 
-    def __init__(self, labels, batch_size, seed, max_bad_segments):
+    def __init__(self, labels: Any, batch_size: int, seed: int, max_bad_segments: float) -> None:
         self.labels, self.batch_size, self.seed, self.max_bad = labels, batch_size, seed, max_bad_segments
 
-    def parts(self, x, y, padding_mask, groups, valid):
+    def parts(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
         """What to train on, what to validate on or None, the names of the outputs or None, and their number."""
         return (self._streamed if is_source(x) else self._in_memory)(x, y, padding_mask, groups, valid)
 
-    def _chosen(self, found):
+    def _chosen(self, found: Labels) -> tuple[tuple[str, ...] | None, NDArray[Any]]:
         """Names of the outputs, and the labels' values in their order."""
         names, self._columns = chosen_names(self.labels, found)
         return names, found.arranged(self._columns)
 
     # ---- arrays -----------------------------------------------------------------------------------
 
-    def _in_memory(self, x, y, padding_mask, groups, valid):
+    def _in_memory(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
         if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
             raise ConfigError("is no array, the training data are", field="valid")
         x, found, padding_mask, own, counts = _arrays(x, y, padding_mask, "x")
@@ -72,7 +79,7 @@ class Wanted:
         parts = (None if part is None else InMemory(part, self.batch_size, self.seed) for part in (train, held))
         return *parts, names, y.shape[1]
 
-    def _fitting(self, found, count):
+    def _fitting(self, found: Labels, count: int) -> NDArray[Any]:
         """Labels of the validation, in the order of those of the training."""
         values = found.arranged(self._columns)
         if values.shape[1] != count:
@@ -81,7 +88,7 @@ class Wanted:
 
     # ---- data sets --------------------------------------------------------------------------------
 
-    def _streamed(self, x, y, padding_mask, groups, valid):
+    def _streamed(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
         if padding_mask is not None:
             raise ConfigError("comes with the data set", field="padding_mask")
         found = _found(x, y)
@@ -107,7 +114,7 @@ class Wanted:
         held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
         return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, train.num_labels
 
-    def _validation(self, valid):
+    def _validation(self, valid: Any) -> Dataset:
         """The data set that is given for validation."""
         x, y = (valid, None) if isinstance(valid, Dataset) else valid if _is_pair(valid) else (None, None)
         if not is_source(x):
@@ -120,23 +127,21 @@ class Wanted:
         return held
 
 
-def _is_pair(valid):
+def _is_pair(valid: object) -> bool:
     return isinstance(valid, (tuple, list)) and len(valid) == 2
 
 
-def _say_ungrouped(share):
-    warnings.warn(
+def _say_ungrouped(share: object) -> None:
+    warn(
         f"valid={share} holds single segments back: those of one recording or patient may be on both sides, and then "
-        "the validation looks better than it is. Give groups=, the patient of each segment",
-        InputWarning,
-        stacklevel=5,
+        "the validation looks better than it is. Give groups=, the patient of each segment"
     )
 
 
 # ---- segments in memory -------------------------------------------------------------------------------
 
 
-def _arrays(x, y, padding_mask, name):
+def _arrays(x: Any, y: Any, padding_mask: Any, name: str) -> tuple[NDArray[Any], Labels, Any, Any, Any]:
     """(x (n, L, N), Labels, padding mask or None, groups or None, segments of each part or None) of what is given."""
     parts = [x] if isinstance(x, Segments) else x
     groups = counts = None
@@ -164,17 +169,17 @@ def _arrays(x, y, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and (mask.ndim < 2 or len(mask) != len(x)):
         raise SignalError(f"the shape {mask.shape} does not fit {len(x)} segments", field="padding_mask")
-    return zeros_under_mask(x, mask, stacklevel=5), found, mask, groups, counts
+    return zeros_under_mask(x, mask, stacklevel=level_of_user()), found, mask, groups, counts
 
 
-def _joined(parts, name):
+def _joined(parts: Any, name: str) -> tuple[NDArray[Any], Any, NDArray[np.int64], NDArray[np.int64]]:
     """The segments of several recordings: x, padding mask or None, the recording of each, and how many each has."""
     arrays = [real_array(part, name) for part in parts]
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         raise SignalError(f"segments of different shapes: {sorted(shapes)[:5]}", field=name)
     counts = np.array([len(array) for array in arrays])
-    numbers = {}
+    numbers: dict[Any, int] = {}
     keys = [(part.source,) if part.source is not None else i for i, part in enumerate(parts)]
     groups = np.repeat([numbers.setdefault(key, len(numbers)) for key in keys], counts).astype(np.int64)
     mask = None
@@ -189,7 +194,7 @@ def _joined(parts, name):
 # ---- data sets ------------------------------------------------------------------------------------------
 
 
-def _found(x, y):
+def _found(x: Any, y: Any) -> Labels | None:
     """The `Labels` of a data set; None if they stand in its files, or there are none."""
     if isinstance(x, Dataset):
         values, path = getattr(x, "_y", None), getattr(x, "_y_path", None)
@@ -201,7 +206,7 @@ def _found(x, y):
     return read_labels(y, indexed=True)
 
 
-def _for_data_set(x, found, values):
+def _for_data_set(x: Any, found: Labels, values: NDArray[Any]) -> Any:
     """What a data set gets as labels: the file where its columns are in order."""
     if not isinstance(x, Dataset):
         return found.path if found.path is not None and values is found.values else values
@@ -215,7 +220,7 @@ def _for_data_set(x, found, values):
     return None
 
 
-def _opened(source, labels, training, seed, field):
+def _opened(source: Any, labels: Any, training: bool, seed: int, field: str) -> Dataset:
     data = open_source(source, pairs=False, training=training, seed=seed, labels=labels, field=field)
     if data.num_labels is None:
         raise LabelError(
@@ -224,7 +229,7 @@ def _opened(source, labels, training, seed, field):
     return data
 
 
-def _check_rows(data, found):
+def _check_rows(data: Dataset, found: Labels | None) -> None:
     """Refuse labels that evidently have a row per segment: they would be read by the index of the record."""
     if found is None or found.by_idx or len(found.values) != len(data.segments):
         return

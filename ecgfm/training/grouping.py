@@ -1,9 +1,13 @@
 """Which segments belong together: groups that a user gives, recordings that segments and manifests name themselves."""
 
+from __future__ import annotations
+
 import os
 import re
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
 from ..data.tables.groups import same_groups
@@ -16,7 +20,7 @@ _PAIRS = 4  # that are read
 _NUMBERED = re.compile(r"^(.*)_\d+(\.[^.]*)?$")
 
 
-def group_numbers(values, count, field, error=SignalError):
+def group_numbers(values: Any, count: int, field: str, error: type[Error] = SignalError) -> NDArray[np.int64]:
     """Integers or text as int64 from 0 up, equal where they are one group: also if it is written in several ways.
 
     Parameters
@@ -50,7 +54,7 @@ def group_numbers(values, count, field, error=SignalError):
     return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _key(value, row, field, error):
+def _key(value: object, row: int, field: str, error: type[Error]) -> str:
     """A value as text."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
@@ -63,7 +67,7 @@ def _key(value, row, field, error):
     raise error(f"row {row} says no group: it is neither an integer nor text", field=field)
 
 
-def recordings_of(segments):
+def recordings_of(segments: Any) -> NDArray[np.int64]:
     """Numbers of the recordings that the items of a data set are of.
 
     Parameters
@@ -86,9 +90,10 @@ def recordings_of(segments):
     return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _one_index_each(segments, stems):
+def _one_index_each(segments: Any, stems: list[str]) -> bool:
     """Whether, of a few names that differ in a number only, both files of a pair have one index."""
-    seen, looked_at = {}, 0
+    seen: dict[str, int | None] = {}
+    looked_at = 0
     for item, stem in enumerate(stems):
         other = seen.setdefault(stem, item)
         if other == item or other is None:
@@ -105,26 +110,26 @@ def _one_index_each(segments, stems):
     return True
 
 
-def _with_indices(segments, stems):
+def _with_indices(segments: Any, stems: list[str]) -> list[str]:
     """The names with the index of each file; those that have none, or can't be read, keep the name's."""
     found = [_index(segments, item) for item in range(len(stems))]
     return [stem if idx is None else f"{stem}\0{idx}" for stem, idx in zip(stems, found)]
 
 
-def _index(segments, item):
+def _index(segments: Any, item: int) -> Any:
     try:
         return segments.read(int(segments.starts[item])).idx
     except Error:
         return None
 
 
-def _stem(name):
+def _stem(name: str) -> str:
     folder, base = os.path.split(name)
     found = _NUMBERED.match(base)
     return os.path.join(folder, found.group(1) if found else base)
 
 
-def held_out(groups, share, seed, what="groups"):
+def held_out(groups: NDArray[np.int64], share: Any, seed: int, what: str = "groups") -> NDArray[np.bool_]:
     """Which rows a share of the groups, drawn at random, has.
 
     Parameters

@@ -1,9 +1,14 @@
 """The output layer: its rows go with the names of the labels."""
 
+from __future__ import annotations
+
 import math
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import printable
 
@@ -12,7 +17,9 @@ __all__ = ["about", "fill", "kept_rows", "listed"]
 _NAMED = 20
 
 
-def kept_rows(names, labels, count, found, given):
+def kept_rows(
+    names: Sequence[str] | None, labels: Sequence[str] | None, count: int, found: int | None, given: bool
+) -> list[int | None]:
     """Of each output its row in the model's output layer, None if it is made anew.
 
     Parameters
@@ -38,10 +45,12 @@ def kept_rows(names, labels, count, found, given):
     if not given:
         return list(range(count))
     places = {name: row for row, name in enumerate(names or ())}
-    return [places.get(label) for label in labels]
+    return [places.get(label) for label in labels or ()]
 
 
-def fill(values, name, seed, kept, tensor):
+def fill(
+    values: NDArray[np.float32], name: str, seed: int, kept: Sequence[int | None], tensor: Callable[[str], Any]
+) -> None:
     """Fill ``proj.weight`` (Y, C) or ``proj.bias`` (Y,): rows that are kept, and new ones (Xavier uniform, bias 0)."""
     if None in kept:
         values[...] = _initial(name, values.shape, seed)
@@ -50,14 +59,14 @@ def fill(values, name, seed, kept, tensor):
         values[there] = np.asarray(tensor(name))[[kept[row] for row in there]]
 
 
-def _initial(name, shape, seed):
+def _initial(name: str, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
     if len(shape) == 1:
         return np.zeros(shape, np.float32)
     bound = math.sqrt(6 / sum(shape))
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
 
 
-def about(kept, labels, found, names):
+def about(kept: Sequence[int | None], labels: Sequence[str] | None, found: int, names: Sequence[str] | None) -> str:
     """What to say of an output layer that is made anew, or some rows of it."""
     new = [row for row, old in enumerate(kept) if old is None]
     what = "the output layer is" if len(new) == len(kept) else f"{len(new)} of {len(kept)} rows of the output layer are"
@@ -66,6 +75,6 @@ def about(kept, labels, found, names):
     return printable(f"{what} made anew, for {wanted}; the model has {found} outputs{theirs}")
 
 
-def listed(names):
+def listed(names: Sequence[str]) -> str:
     """The first names, as text."""
     return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

@@ -1,16 +1,21 @@
 """Labels to train on: their values, and the names of their columns."""
 
+from __future__ import annotations
+
 import os
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import printable, shown
 from ..checkpoint.labels import check_labels, read_label_file
-from ..errors import InputWarning, LabelError
+from ..errors import LabelError
 from ..inference.truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
 from ..validation import real_array
+from .warned import warn
 
 __all__ = ["Labels", "chosen_names", "read_labels"]
 
@@ -33,12 +38,12 @@ class Labels:
         Whether a column ``idx`` says that the rows are the records' indices.
     """
 
-    values: np.ndarray
-    names: tuple = None
-    path: str = None
+    values: NDArray[Any]
+    names: tuple[str, ...] | None = None
+    path: str | None = None
     by_idx: bool = False
 
-    def arranged(self, columns):
+    def arranged(self, columns: tuple[str, ...] | None) -> NDArray[Any]:
         """The values with these columns in this order; as they are where one or the other has no names."""
         if columns is None or self.names is None or columns == self.names:
             return self.values
@@ -54,7 +59,7 @@ class Labels:
         return np.ascontiguousarray(self.values[:, [places[name] for name in columns]])
 
 
-def read_labels(y, *, field="y", indexed=False):
+def read_labels(y: Any, *, field: str = "y", indexed: bool = False) -> Labels:
     """The `Labels` in what a user gives.
 
     Parameters
@@ -86,7 +91,7 @@ def read_labels(y, *, field="y", indexed=False):
     return Labels(values)
 
 
-def _of_table(names, columns, field, indexed, path=None):
+def _of_table(names: Any, columns: Mapping[str, Any], field: str, indexed: bool, path: str | None = None) -> Labels:
     keys = [key for key in KEYS if key in columns]
     if keys and not (indexed and "idx" in keys):
         raise LabelError(
@@ -110,7 +115,7 @@ def _of_table(names, columns, field, indexed, path=None):
     return Labels(values, named, None, "idx" in keys)
 
 
-def _numbers(column, name, path):
+def _numbers(column: Any, name: str, path: str | None) -> NDArray[np.float64]:
     try:
         return np.array([float(value) for value in column], dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -122,7 +127,7 @@ def _numbers(column, name, path):
             raise LabelError(f"{shown(value)} in row {row} is not a number", path=path, field=name) from None
 
 
-def _by_idx(keys, values, path):
+def _by_idx(keys: Any, values: NDArray[np.float64], path: str | None) -> NDArray[np.float64]:
     """Rows by index; NaN for an index that the table lacks."""
     try:
         numbers = [float(key) for key in keys]
@@ -140,7 +145,7 @@ def _by_idx(keys, values, path):
     return made
 
 
-def chosen_names(labels, found):
+def chosen_names(labels: Any, found: Labels) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """Names of the outputs, and the columns of the labels that are theirs.
 
     Parameters
@@ -163,9 +168,5 @@ def chosen_names(labels, found):
         if found.names is not None:
             found.arranged(names)
         return names, names
-    warnings.warn(
-        printable(f"labels gives the columns of y other names, in their order: {', '.join(found.names[:5])}, ..."),
-        InputWarning,
-        stacklevel=6,
-    )
+    warn(printable(f"labels gives the columns of y other names, in their order: {', '.join(found.names[:5])}, ..."))
     return names, found.names

@@ -16,7 +16,7 @@ from .history import check_feed, check_loop, checked_monitor, run_epochs
 from .objectives.contrastive import Contrastive
 from .objectives.pairs import numbered
 from .pretrain_trainer import PretrainingTrainer
-from .warned import warn
+from .warned import level_of_user, warn
 
 __all__ = ["Pretrained", "pretrain"]
 
@@ -188,7 +188,7 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     mask = None if padding_mask is None else bool_array(padding_mask, "padding_mask")
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
-    pairs = zeros_under_mask(pairs, mask, stacklevel=4)
+    pairs = zeros_under_mask(pairs, mask, stacklevel=level_of_user())
     return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
 
 

@@ -102,7 +102,7 @@ class Trainer:
     last_logits : ndarray or None
         (B, Y) float32, of the last batch that was accumulated, with the dropout of training; None of pretraining.
     last_sums : dict
-        What the last update reported was calculated from these.
+        Of the last update.
 
     Raises
     ------
@@ -153,7 +153,7 @@ class Trainer:
 
     @property
     def labels_assumed(self) -> bool:
-        """bool: whether the names are those of the published model, taken because the checkpoint names none."""
+        """bool: as of `Model`."""
         return "assumed" in (self.labels_source or "")
 
     # ---- a step -------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Trainer:
         ids: Any = None,
         noise: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """One update from one batch: `accumulate` and `update`.
+        """`accumulate` and `update`.
 
         Returns
         -------
@@ -354,9 +354,13 @@ class Trainer:
 
     def losses(self, logits: ArrayLike, y: Any) -> dict[str, float]:
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
-        outputs = self._outputs()
         logits = real_array(logits, "logits")
-        return loss_and_shares(bce_sums(logits, outputs.checked_labels(y, len(logits)), outputs.pos_weight))
+        return loss_and_shares(bce_sums(logits, self.checked_labels(y, len(logits)), self._outputs().pos_weight))
+
+    def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
+        """Labels (rows, Y) as contiguous float32; a `LabelError` says what doesn't fit."""
+        found: NDArray[np.float32] = self._outputs().checked_labels(y, rows)
+        return found
 
     # ---- what it holds ------------------------------------------------------------------------------
 
@@ -418,7 +422,7 @@ class Trainer:
     ) -> list[Path]:
         """Write a checkpoint: ``NAME.pt``, ``NAME.safetensors`` or a model directory.
 
-        `ecgfm.load`, `ecgfm.finetune` and this trainer start from it, and fairseq-signals from a ``.pt``.
+        `ecgfm.load`, `ecgfm.finetune` and trainers start from it, and fairseq-signals from a ``.pt``.
 
         Parameters
         ----------

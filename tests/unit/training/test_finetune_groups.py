@@ -13,6 +13,7 @@ from made_segments import make_split, write_segment
 import ecgfm
 from ecgfm.data import Dataset, Labels, assign_splits, condition, cut, reorder_leads
 from ecgfm.inference import aggregate
+from ecgfm.training.engine import Engine
 from ecgfm.training.grouping import recordings_of
 
 N = 400
@@ -44,9 +45,9 @@ def texts_of(call):
 def held(monkeypatch):
     """The first samples of the segments that the trainer sees without training on them."""
     seen = []
-    logits = ecgfm.Trainer.logits
+    logits = Engine.logits
     monkeypatch.setattr(
-        ecgfm.Trainer, "logits", lambda self, x, mask=None: (seen.extend(x[:, 0, 0].tolist()), logits(self, x, mask))[1]
+        Engine, "logits", lambda self, x, valid: (seen.extend(x[:, 0, 0].tolist()), logits(self, x, valid))[1]
     )
     return seen
 
@@ -377,6 +378,6 @@ def test_ctrl_c_comes_through_between_layers(monkeypatch, interruptible):
     monkeypatch.setattr(ecgfm.Trainer, "accumulate", interrupted)
     with pytest.warns(UserWarning, match="interrupted in epoch 1 of 1000, after 0 updates"):
         found = ecgfm.finetune(model, x, y, **OPTIONS | {"epochs": 1000, "batch_size": 400})
-    assert not hasattr(found.trainer, "last_logits")  # the step did not come to its end
+    assert found.trainer.last_logits is None  # the step did not come to its end
     for name, values in model.state_dict().items():
         np.testing.assert_array_equal(values, before[name], err_msg=name)

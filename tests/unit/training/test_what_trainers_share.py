@@ -122,6 +122,9 @@ class OfMine(ecgfm.Trainer):
         lambda model, x, y: ecgfm.finetune(model, x, y, labels=["a", "c"], epochs=1, progress=False),
         lambda model, x, y: ecgfm.Trainer(model).step(x, y),
         lambda model, x, y: ecgfm.Trainer(model).logits(x),
+        lambda model, x, y: ecgfm.finetune(
+            model, x, y, padding_mask=np.arange(N) > np.full((4, 1), 300), epochs=1, progress=False
+        ),
         lambda model, x, y: pretraining().evaluate(x.reshape(2, 2, 12, N)),
         lambda model, x, y: ecgfm.finetune(model, x, y, valid=0.5, epochs=1, progress=False),
         lambda model, x, y: ecgfm.pretrain(
