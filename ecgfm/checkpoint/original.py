@@ -40,12 +40,12 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "pretraining": {
         "task": ("ecg_pretraining",),
         "model": ("wav2vec2_cmsc", "wav2vec2"),
-        "criterion": ("wav2vec2_with_cmsc", "wav2vec2", "cmsc"),
+        "criterion": ("wav2vec2_with_cmsc", "wav2vec2", "cmsc", "simclr"),
     },
     "encoder": {
         "task": ("ecg_pretraining",),
         "model": ("ecg_transformer",),
-        "criterion": ("wav2vec2_with_cmsc", "wav2vec2", "cmsc"),
+        "criterion": ("wav2vec2_with_cmsc", "wav2vec2", "cmsc", "simclr"),
     },
 }
 #: Criterion -> the name of its class, which the original compares when it goes on with a run.
@@ -54,6 +54,7 @@ CRITERIA = {
     "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
     "wav2vec2": "Wav2Vec2Criterion",
     "cmsc": "CMSCCriterion",
+    "simclr": "SimCLRCriterion",
 }
 
 

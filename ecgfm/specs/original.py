@@ -244,6 +244,7 @@ NAMED_GROUPS: Final[Mapping[str, dict[str, dict[str, Any]]]] = {
             "log_keys": ["prob_perplexity", "code_perplexity", "temp"],
         },
         "cmsc": {"temp": 0.1, "eps": 1e-8, "all_gather": False},
+        "simclr": {"temp": 0.1, "eps": 1e-8, "all_gather": False},
         "binary_cross_entropy_with_logits": {
             "weight": None,
             "threshold": 0.5,

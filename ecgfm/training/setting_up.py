@@ -48,7 +48,7 @@ def load_dataset(feeding: Feeding, subset: str, *, training: bool) -> Dataset:
     FormatError, LabelError, ConfigError
         If its manifest is missing or damaged, or the labels don't fit.
     """
-    perturbation = feeding.perturbation if training else None
+    perturbation = feeding.perturbation if training and not feeding.views else None
     return Dataset(
         os.path.join(feeding.data, subset),
         pairs=feeding.pairs,
@@ -120,11 +120,14 @@ def make_trainer(settings: RunSettings, dataset: Dataset, ranks: Alone | Ranks, 
 
 
 def pretraining_trainer(work: Work, **options: Any) -> Any:
-    """A trainer of new weights; data sets perturb what it is fed."""
+    """A trainer of new weights; data sets perturb what it is fed, unless it makes views of its own."""
+    views = work.feeding.perturbation if work.feeding.views else None
+    perturbed = {} if views is None else {"p": views.p, **views.options}
     return Trainer(
         dict(work.start.architecture),
         loss=work.objective,
-        perturbation_mode=None,
+        perturbation_mode=None if views is None else views.perturbation_mode,
+        **perturbed,
         **asdict(work.method),
         **options,
     )

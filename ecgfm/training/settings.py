@@ -234,7 +234,8 @@ class Scoring(Settings):
 class Feeding(Settings):
     """Which segments there are, how they are read, and how many make a batch.
 
-    ``label_file`` "file": labels are in the files of the segments.
+    ``label_file`` "file": labels are in the files of the segments. ``views``: the objective makes perturbed views of
+    what it is fed, and the data set perturbs nothing.
     """
 
     data: str = ""
@@ -254,6 +255,7 @@ class Feeding(Settings):
     max_sample_size: int | None = None
     min_sample_size: int | None = None
     perturbation: Perturbation | None = None
+    views: bool = flag(False)
     batch_size: int | None = whole(None, at_least=1)
     max_tokens: int | None = whole(None, at_least=1)
     batch_size_valid: int | None = whole(None, at_least=1)

@@ -713,3 +713,18 @@ def test_a_folder_that_is_read_only(data, capsys):
     (data / "run").mkdir(mode=0o500)
     assert train(finetuning()) == 2
     assert "save_dir" in capsys.readouterr().err
+
+
+def test_simclr(data, capsys):
+    """Views of segments that stand alone: an objective that the commands know by its name."""
+    drops = ["~criterion.infonce", "~criterion.log_keys", "~criterion.loss_weights"]
+    asked = ["criterion._name=simclr", "task.data=data", "dataset.batch_size=4", *drops]
+    noise = ["task.perturbation_mode=[random_leads_masking,emg_noise]", "task.p=[1.0,0.5]"]
+    assert train(pretraining(*asked, *noise)) == 0, capsys.readouterr()
+    lines = rows("run/train.csv")
+    assert len(lines) == 3 and all(0 < float(line["loss"]) < 10 for line in lines)
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+        assert found.kind == "pretraining"
+    assert ecgfm.load("run/checkpoint_last.pt").kind == "encoder"
+    assert train(pretraining(*asked, "task.perturbation_mode=null", folder="none")) == 2
+    assert "perturbation_mode: without one both views" in capsys.readouterr().err

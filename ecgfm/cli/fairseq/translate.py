@@ -111,7 +111,7 @@ def method(run: Run) -> Settings:
     given = {name: model[name] for name in UNABLE if name in model and name != "apply_mask"}
     if not model["apply_mask"]:
         given["apply_mask"] = False
-    kind = CMSCAlone if loss == "cmsc" else Pretraining
+    kind = CMSCAlone if loss in ("cmsc", "simclr") else Pretraining
     given |= {
         name: values[name] for values in (model, criterion) for name in kind.__dataclass_fields__ if name in values
     }
@@ -180,6 +180,7 @@ def feeding(run: Run, subsets: tuple[str, ...], *, labelled: bool) -> Feeding:
         "pairs": loss in ("wav2vec2_with_cmsc", "cmsc"),
         "label_file": _label_file(run) if labelled else None,
         "perturbation": None if loss == CLASSIFICATION else _perturbation(run),
+        "views": loss == "simclr",
         "max_bad_segments": run["ecgfm"]["max_bad_segments"],
         "seed": run["common"]["seed"],
     }
