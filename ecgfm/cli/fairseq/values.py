@@ -6,164 +6,131 @@ import ast
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..._text import shown
 from ...errors import ConfigError
 from ...specs.blocks import conv_feature_layers
+from ...validation import Choice, Number, Rule, Share, Whole
 from .keys import MISSING
 
 __all__ = ["checked", "is_placeholder", "numbers", "settings_of_text"]
 
-Kind = Callable[[Any], Any]
+#: Gives the value to use of (value, field), or refuses it.
+Kind = Callable[[Any, str], Any]
 
 MAX_TEXT = 20_000  # characters of a value
 _LARGEST = 1 << 53
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-class _Wrong(Exception):
-    """Says what a value should be."""
-
-
 # ---- kinds ----------------------------------------------------------------------------------------------------------
 
 
-def _flag(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _WORDS:
-        return _WORDS[value.lower()]
-    raise _Wrong("true or false")
+def _held(rule: Rule) -> Kind:
+    """What a rule allows, also as text."""
+    return lambda value, field: rule.check(_plain(value), field)
 
 
-def _real(value: Any) -> Any:
-    """A finite float of a number, or of the text of one."""
+def _plain(value: Any) -> Any:
+    """The number that a text is of; all else as it is."""
     if isinstance(value, str) and len(value) <= 100:
-        try:
-            value = int(value)
-        except ValueError:
+        for number in (int, float):
             try:
-                value = float(value)
+                return number(value)
             except ValueError:
                 pass
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
-        raise _Wrong("a number")
     return value
+
+
+def _where(words: str, right: Callable[[Any], bool]) -> Kind:
+    """What a function says is right; it stays as it is written."""
+
+    def kind(value: Any, field: str) -> Any:
+        if not right(value):
+            raise ConfigError(f"{shown(value)} is not {words}", field=field)
+        return value
+
+    return kind
+
+
+def _flag(value: Any, field: str) -> bool:
+    found: bool = Choice((True, False)).check(_WORDS.get(value.lower()) if isinstance(value, str) else value, field)
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and "\0" not in value
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_lead(value: Any) -> bool:
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 12
+    return number or (isinstance(value, str) and len(value) <= 900)
+
+
+def _read(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function makes of a value; None if it refuses it."""
+    try:
+        return function(*arguments)
+    except ConfigError:
+        return None
+
+
+def _listed(count: int | None = None, least: float = -math.inf) -> Kind:
+    """Numbers as `numbers` takes them."""
+
+    def right(value: Any) -> bool:
+        found = _read(numbers, value, "")
+        return bool(found) and count in (None, len(found)) and all(least <= one <= math.inf for one in found)
+
+    words = "a list of numbers" if count is None else f"a list of {count} numbers"
+    return _where(words if least < 0 else f"{words} from {least} up", right)
+
+
+_TEXT = _where("text (a number that is meant as text needs quotes) of a usable length", _is_text)
+_NAME = _where("a name without slashes", lambda value: _is_text(value) and "/" not in value)
+_TEXTS = _where("text or a list of texts", lambda value: all(map(_is_text, _each(value))))
+_LEADS = _where("a list of names or numbers of leads", lambda value: all(map(_is_lead, _each(value))))
+_LAYERS = _where(
+    'a list of (width, kernel, stride), such as "[(256, 2, 2)] * 4"',
+    lambda value: _read(conv_feature_layers, value) is not None,
+)
+_SETTINGS = _where("a group of settings or the text of one", lambda value: isinstance(value, dict) or _is_text(value))
+_ANY = _where("anything", lambda value: True)
+_RATES = _where(
+    "a list of numbers from 0 up",
+    lambda value: all(0 <= one < math.inf for one in _read(numbers, value, "") or [-1]),
+)
+
+
+@dataclass(frozen=True)
+class _Integer(Whole):
+    """An integer, also as 2.0; limits that are not the user's concern are not named."""
+
+    def allowed(self) -> str:
+        if self.at_least == -_LARGEST:
+            return "an integer"
+        return f"an integer from {self.at_least} " + ("up" if self.at_most == _LARGEST else f"to {self.at_most}")
 
 
 def _whole(low: int = -_LARGEST, high: int = _LARGEST) -> Kind:
-    def kind(value: Any) -> int:
-        wanted = "a whole number" if low == -_LARGEST else f"a whole number from {low} up"
-        wanted = wanted if high == _LARGEST else f"a whole number from {low} to {high}"
-        try:
-            value = _real(value)
-        except _Wrong:
-            raise _Wrong(wanted) from None
-        if value != int(value) or not low <= value <= high:
-            raise _Wrong(wanted)
-        return int(value)
-
-    return kind
+    return _held(_Integer(low, high, floats=True))
 
 
-def _number(low: float = -math.inf, high: float = math.inf) -> Kind:
-    def kind(value: Any) -> float:
-        wanted = "a number" if low == -math.inf else f"a number from {low} up"
-        wanted = wanted if high == math.inf else f"a number from {low} to {high}"
-        try:
-            found = float(_real(value))
-        except _Wrong:
-            raise _Wrong(wanted) from None
-        if not low <= found <= high:
-            raise _Wrong(wanted)
-        return found
-
-    return kind
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise _Wrong("text (a number that is meant as text needs quotes)")
-    if len(value) > MAX_TEXT or "\0" in value:
-        raise _Wrong("text of a usable length without NUL characters")
-    return value
-
-
-def _name(value: Any) -> Any:
-    """Text that becomes part of a file name."""
-    if "/" in _text(value):
-        raise _Wrong("a name without slashes")
-    return value
-
-
-def _texts(value: Any) -> Any:
-    """Text, or a list of texts."""
-    for one in value if isinstance(value, list) else [value]:
-        _text(one)
-    return value
-
-
-def _leads(value: Any) -> Any:
-    for one in value if isinstance(value, list) else [value]:
-        number = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 12
-        if not number and not (isinstance(one, str) and len(one) <= 900):
-            raise _Wrong("a list of names or numbers of leads")
-    return value
-
-
-def _numbers(count: int | None = None) -> Kind:
-    """Numbers as `numbers` takes them; the value stays as it is written."""
-
-    def kind(value: Any) -> Any:
-        wanted = "a list of numbers" if count is None else f"a list of {count} numbers"
-        try:
-            found = numbers(value, "")
-        except ConfigError:
-            raise _Wrong(wanted) from None
-        if not found or count not in (None, len(found)) or any(one != one for one in found):
-            raise _Wrong(wanted)
-        return value
-
-    return kind
-
-
-def _rates(value: Any) -> Any:
-    """Learning rates."""
-    for one in numbers(_numbers()(value), ""):
-        if not 0 <= one < math.inf:
-            raise _Wrong("a list of numbers from 0 up")
-    return value
-
-
-def _layers(value: Any) -> Any:
-    try:
-        conv_feature_layers(value)
-    except ConfigError:
-        raise _Wrong('a list of (width, kernel, stride), such as "[(256, 2, 2)] * 4"') from None
-    return value
-
-
-def _settings(value: Any) -> Any:
-    """A group of settings, or the text of one."""
-    if not isinstance(value, dict):
-        _text(value)
-    return value
-
-
-def _any(value: Any) -> Any:
-    return value
-
-
-_COUNT, _SIZE, _SHARE, _POSITIVE = _whole(0), _whole(1), _number(0, 1), _number(0)
+_COUNT, _SIZE, _SHARE, _POSITIVE = _whole(0), _whole(1), _held(Share()), _held(Number(at_least=0))
 #: ``group.key``, ``_name.key`` or key -> kind, where the type of the default does not say it.
 _KINDS: dict[str, Kind] = {
     "common.seed": _whole(0, (1 << 32) - 1),
     "common.log_interval": _COUNT,
     "common.fp16_scale_window": _SIZE,
-    "common.threshold_loss_scale": _number(),
-    "common_eval.model_overrides": _settings,
-    "common_eval.extract": _texts,
+    "common.threshold_loss_scale": _held(Number()),
+    "common_eval.model_overrides": _SETTINGS,
+    "common_eval.extract": _TEXTS,
     "dataset.num_workers": _COUNT,
     "dataset.max_tokens": _SIZE,
     "dataset.batch_size": _SIZE,
@@ -171,43 +138,43 @@ _KINDS: dict[str, Kind] = {
     "dataset.batch_size_valid": _SIZE,
     "dataset.required_batch_size_multiple": _SIZE,
     "dataset.data_buffer_size": _COUNT,
-    "dataset.combine_valid_subsets": _any,
+    "dataset.combine_valid_subsets": _ANY,
     "dataset.fixed_validation_seed": _whole(),
     "dataset.max_valid_steps": _COUNT,
     "dataset.curriculum": _COUNT,
-    "dataset.valid_subset": _name,
-    "optimization.lr": _rates,
-    "optimizer.lr": _rates,
-    "lr_scheduler.lr": _rates,
-    "checkpoint.checkpoint_suffix": _name,
-    "checkpoint.optimizer_overrides": _settings,
-    "task.leads_to_load": _leads,
-    "task.leads_bucket": _leads,
+    "dataset.valid_subset": _NAME,
+    "optimization.lr": _RATES,
+    "optimizer.lr": _RATES,
+    "lr_scheduler.lr": _RATES,
+    "checkpoint.checkpoint_suffix": _NAME,
+    "checkpoint.optimizer_overrides": _SETTINGS,
+    "task.leads_to_load": _LEADS,
+    "task.leads_bucket": _LEADS,
     "task.sample_rate": _SIZE,
     "task.max_sample_size": _SIZE,
     "task.min_sample_size": _COUNT,
-    "task.perturbation_mode": _texts,
-    "task.mask_leads_condition": _numbers(2),
+    "task.perturbation_mode": _TEXTS,
+    "task.mask_leads_condition": _listed(2),
     "task.mask_leads_prob": _SHARE,
-    "task.inferred_w2v_config": _any,
-    "task.inferred_3kg_config": _any,
-    "model.args": _any,
-    "model.conv_feature_layers": _layers,
+    "task.inferred_w2v_config": _ANY,
+    "task.inferred_3kg_config": _ANY,
+    "model.args": _ANY,
+    "model.conv_feature_layers": _LAYERS,
     "model.num_labels": _whole(1, 1 << 20),
-    "model.latent_temp": _numbers(3),
+    "model.latent_temp": _listed(3),
     "model.num_negatives": _whole(0, 1 << 16),
     "model.cross_sample_negatives": _whole(0, 1 << 16),
     "model.codebook_negatives": _whole(0, 1 << 16),
     "model.freeze_finetune_updates": _COUNT,
-    "criterion.weight": _any,
-    "criterion.loss_weights": _numbers(2),
-    "criterion.log_keys": _texts,
+    "criterion.weight": _ANY,
+    "criterion.loss_weights": _listed(2),
+    "criterion.log_keys": _TEXTS,
     "criterion.cmsc_weights": _POSITIVE,
     "criterion.threshold": _SHARE,
-    "criterion.pos_weight": _numbers(),
-    "criterion.per_log_keys": _texts,
-    "optimizer.adam_betas": _numbers(2),
-    "lr_scheduler.phase_ratio": _numbers(3),
+    "criterion.pos_weight": _listed(),
+    "criterion.per_log_keys": _TEXTS,
+    "optimizer.adam_betas": _listed(2),
+    "lr_scheduler.phase_ratio": _listed(3),
     "lr_scheduler.force_anneal": _whole(),
     "ecgfm.max_bad_segments": _SHARE,
     "ecgfm.threads": _whole(1, 4096),
@@ -241,17 +208,8 @@ _NULLABLE = {
 
 
 def _kind(field: str, default: object) -> Kind:
-    if field in _KINDS:
-        return _KINDS[field]
-    if isinstance(default, bool):
-        return _flag
-    if isinstance(default, int):
-        return _whole()
-    if isinstance(default, float):
-        return _number()
-    if isinstance(default, list):
-        return _numbers()
-    return _text  # paths and names
+    of_types = {bool: _flag, int: _whole(), float: _held(Number()), list: _listed()}
+    return _KINDS.get(field) or of_types.get(type(default), _TEXT)  # paths and names
 
 
 def checked(field: str, value: Any, default: object) -> Any:
@@ -275,13 +233,10 @@ def checked(field: str, value: Any, default: object) -> Any:
     if value is None and (default is None or default == MISSING or field in _NULLABLE):
         return None
     if isinstance(value, str) and value == MISSING:
-        if kind in (_text, _any) or default == MISSING or field in _NULLABLE:
+        if kind in (_TEXT, _ANY) or default == MISSING or field in _NULLABLE:
             return MISSING  # an error where the run needs it
         raise ConfigError("it is not given", field=field, remedy=f"Say {field}=...")
-    try:
-        return kind(value)
-    except _Wrong as wanted:
-        raise ConfigError(f"{shown(value)} is not {wanted}", field=field) from None
+    return kind(value, field)
 
 
 def is_placeholder(value: object) -> bool:
