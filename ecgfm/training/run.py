@@ -15,6 +15,7 @@ from .feed import Streamed
 from .keeping import Keeping
 from .logs import Log
 from .loop import fit
+from .objectives import OBJECTIVES
 from .policies import Due, Limited, Patience, PutOff, Signals
 from .reporting import Reporting
 from .resuming import resume
@@ -103,10 +104,10 @@ class Prepared:
         self.log.say(f"damaged segment skipped: {name}: {error}")
 
     def _describe(self, started: Started | None) -> None:
-        folder, kind = self.settings.keep.save_dir, "classifier" if self.settings.classifies else "pretraining"
+        folder = self.settings.keep.save_dir
         with writing(folder):
             if started is not None:
-                started(folder, kind, self.trainer.config)
+                started(folder, self.settings.kind, self.trainer.config)
             copy_label_names(self.settings.feeding, folder)
 
     def train(self) -> int:
@@ -122,7 +123,7 @@ class Prepared:
         reporting = Reporting(settings, self.objective, self.standing, self.log, self.ranks)
         fit(
             trainer,
-            Streamed(self.loader, self._taken),
+            Streamed(self.loader, OBJECTIVES[settings.objective].take),
             {name: partial(self._score, name, reporting) for name in self.valid},
             settings.loop,
             self._callbacks(reporting, signals),
@@ -145,12 +146,6 @@ class Prepared:
             signals,
             PutOff(standing, limited, say),
         ]
-
-    def _taken(self, batch: Any) -> tuple[Any, ...]:
-        """What the trainer takes of a batch."""
-        if self.settings.classifies:
-            return batch.x, batch.y, batch.padding_mask
-        return batch.x, None if batch.segment is None else batch.idx, batch.padding_mask
 
     def _score(self, name: str, reporting: Reporting) -> dict[str, float]:
         """Validate on a subset."""

@@ -46,8 +46,7 @@ def content(
         What only this package knows.
     """
     state = trainer.state()
-    kind = "classifier" if settings.classifies else "pretraining"
-    model = saved_settings(kind, trainer.config, settings.start.settings) | {"args": None}
+    model = saved_settings(settings.kind, trainer.config, settings.start.settings) | {"args": None}
     cfg = {**settings.cargo, "model": model, "job_logging_cfg": _JOB_LOGGING}
     lr = float(trainer.schedule(max(trainer.num_updates - 1, 0), trainer.epoch))
     history = {

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "CLASSIFICATION",
     "FORMATS",
-    "LOG_KEYS",
     "CMSCAlone",
     "Dropout",
     "EvaluationSettings",
@@ -45,8 +43,6 @@ __all__ = [
     "Work",
 ]
 
-CLASSIFICATION = "binary_cross_entropy_with_logits"
-LOG_KEYS = ("prob_perplexity", "code_perplexity", "temp")
 #: What a log can look like.
 FORMATS = ("json", "simple", "csv", "tqdm", "none")
 SELECTIONS = ("static", "uniform", "normal", "poisson")
@@ -227,7 +223,7 @@ class Scoring(Settings):
     threshold: float = number(0.5, above=0, below=1)
     report_auc: bool = flag(True)
     weights_file: str | None = None
-    log_keys: tuple[str, ...] = LOG_KEYS
+    log_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -361,6 +357,8 @@ class Work:
     ----------
     objective : str
         The criterion's name.
+    kind : {"classifier", "pretraining"}
+        Of the network.
     method : Settings
         What the objective takes: `Finetuning`, `Pretraining`.
     notices : tuple of str
@@ -368,6 +366,7 @@ class Work:
     """
 
     objective: str
+    kind: str
     start: Start
     feeding: Feeding
     scoring: Scoring
@@ -380,7 +379,7 @@ class Work:
     @property
     def classifies(self) -> bool:
         """Whether a classifier is trained or evaluated; else a model is pretrained."""
-        return self.objective == CLASSIFICATION
+        return self.kind == "classifier"
 
 
 @dataclass(frozen=True, kw_only=True)

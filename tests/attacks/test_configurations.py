@@ -172,7 +172,7 @@ def test_files_that_a_run_reads(tmp_path, what):
             path.write_bytes(b"\xff\xfe\x00" * 100 if what == "damaged" else b"step,a\n" + b"1," * 200_000)
     code = """
 from ecgfm.training.logs import CsvLog
-from ecgfm.training.objectives import ChallengeScore
+from ecgfm.metrics.challenge import ChallengeScore
 for read in (lambda: ChallengeScore('weights.csv'), lambda: CsvLog('.').write('valid', 1, {'a': 1})):
     try: read()
     except ecgfm.Error as error: assert '.csv' in str(error)

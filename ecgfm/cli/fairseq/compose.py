@@ -10,7 +10,7 @@ from typing import Any
 from ..._text import shown
 from ...errors import ConfigError
 from .files import composed
-from .keys import CONFIG_GROUPS, MISSING, NAMED_GROUPS, NO_MEANING, OURS, REFUSED
+from .keys import CONFIG_GROUPS, MISSING, NAMED_GROUPS, NO_MEANING, OURS, REFUSED, named
 from .values import checked, is_placeholder
 
 __all__ = ["CONFIGS", "Run", "compose"]
@@ -168,7 +168,7 @@ def _defaults(group: str, values: Mapping[str, Any]) -> tuple[str | None, Mappin
         if name is not None:
             raise ConfigError(f"{shown(name)} is not null", field=f"{group}._name", remedy="Leave it out")
         return None, CONFIG_GROUPS[group]
-    names = NAMED_GROUPS[group]
+    names = named(group)
     remedy = f"Known are {', '.join(names)}"
     if name is None or name == MISSING:
         raise ConfigError("it is not given", field=f"{group}._name", remedy=remedy)

@@ -12,11 +12,12 @@ from typing import Any
 from ..._text import shown
 from ...checkpoint import Checkpoint
 from ...errors import CheckpointError, ConfigError, Error
-from ...training.settings import CLASSIFICATION, EvaluationSettings, Scoring, Start
+from ...training.objectives import OBJECTIVES
+from ...training.settings import EvaluationSettings, Scoring, Start
 from ...training.subsets import EXTRACT
 from . import translate
 from .compose import Run
-from .keys import NAMED_GROUPS
+from .keys import named
 from .values import checked, settings_of_text
 
 __all__ = ["of_checkpoint"]
@@ -45,7 +46,9 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         If a key that is needed is not given, keys don't fit each other, or the checkpoint's own are not those of a run.
     """
     overrides = _overrides(run)
-    classifies = translate.objective(run) == CLASSIFICATION
+    loss = translate.objective(run)
+    kind = OBJECTIVES[loss].kind
+    classifies = kind == "classifier"
     extract = _extract(run, labelled, classifies)
     results = _results(run) if extract else None
     if classifies and found.kind != "classifier" and (labelled or "output" in extract):
@@ -64,7 +67,8 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         run["common"]["log_format"] = "simple"  # there is no directory for files
     weights = translate.pos_weight(run) if labelled else None
     return EvaluationSettings(
-        objective=translate.objective(run),
+        objective=loss,
+        kind=kind,
         start=Start(pos_weight=weights) if classifies else translate.start(run),
         feeding=translate.feeding(run, subsets, labelled=labelled),
         scoring=translate.scoring(run) if labelled or not classifies else Scoring(),
@@ -119,12 +123,12 @@ class _Merging:
         if not values or values.get("_name") not in (None, name):
             return {}
         found = {key: values[key] for key in keys or values if key in values}
-        return found if keys else {**NAMED_GROUPS[group][name], **found}  # the whole group is the checkpoint's
+        return found if keys else {**named(group)[name], **found}  # the whole group is the checkpoint's
 
     def value_of(self, group: str, key: str, value: object) -> Any:
         """A value of the checkpoint's own run, if it is one that a run can have."""
         try:
-            return checked(f"{group}.{key}", value, NAMED_GROUPS[group][self.run[group]["_name"]][key])
+            return checked(f"{group}.{key}", value, named(group)[self.run[group]["_name"]][key])
         except ConfigError as error:
             raise CheckpointError(error.message, path=self.found.path, field=f"cfg.{group}.{key}") from None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ...specs.original import GROUPS, MISSING
 from ...specs.original import NAMED_GROUPS as ORIGINAL
+from ...training.objectives import OBJECTIVES, Objective
 
-__all__ = ["CONFIG_GROUPS", "MISSING", "NAMED_GROUPS", "NO_MEANING", "OURS", "REFUSED"]
+__all__ = ["CONFIG_GROUPS", "MISSING", "NAMED_GROUPS", "NO_MEANING", "OURS", "REFUSED", "named"]
 
 _OURS: dict[str, dict[str, Any]] = {
     "common": {"tensorboard_logdir": None},
@@ -31,6 +33,21 @@ NAMED_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     group: {name: keys for name, keys in names.items() if name != "ecg_transformer"}  # which no run makes
     for group, names in ORIGINAL.items()
 }
+
+
+def named(group: str) -> dict[str, dict[str, Any]]:
+    """``_name`` -> key -> default of a group, with the objectives that the original does not know."""
+    if group != "criterion":
+        return NAMED_GROUPS[group]
+    known = NAMED_GROUPS[group]
+    return known | {name: _keys_of(each) for name, each in OBJECTIVES.items() if name not in known}
+
+
+def _keys_of(objective: type[Objective]) -> dict[str, Any]:
+    """Settings that are not the model's."""
+    model = NAMED_GROUPS["model"]["wav2vec2_cmsc"]
+    return {one.name: one.default for one in fields(objective.settings_type) if one.name not in model}
+
 
 _FLOAT32 = "numbers are float32"
 _NO_GPU = "there is no GPU"

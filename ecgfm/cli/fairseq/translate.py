@@ -11,14 +11,12 @@ from ...ecg.augment import PERTURBATIONS
 from ...errors import ConfigError
 from ...specs.architecture import architecture_keys
 from ...storage.json import plain_json
+from ...training.objectives import OBJECTIVES
+from ...training.objectives.reports import LOG_KEYS
 from ...training.settings import (
-    CLASSIFICATION,
-    LOG_KEYS,
     UNABLE,
-    CMSCAlone,
     Every,
     Feeding,
-    Finetuning,
     Keep,
     Limits,
     Loop,
@@ -38,7 +36,11 @@ from .values import numbers
 __all__ = ["feeding", "method", "objective", "report", "scoring", "settings_of", "start"]
 
 Made = TypeVar("Made", bound=Settings)
-_NAMES = {"task": "ecg_classification", "model": "ecg_transformer_classifier", "criterion": CLASSIFICATION}
+_NAMES = {
+    "task": "ecg_classification",
+    "model": "ecg_transformer_classifier",
+    "criterion": "binary_cross_entropy_with_logits",
+}
 _PATHS = ("mean_path", "std_path")
 
 
@@ -51,9 +53,11 @@ def settings_of(run: Run) -> RunSettings:
         If a key that training needs is not given, or keys don't fit each other.
     """
     loss, ecgfm, keep, loop = objective(run), run["ecgfm"], _keep(run), _loop(run)
-    classifies = loss == CLASSIFICATION
+    kind = OBJECTIVES[loss].kind
+    classifies = kind == "classifier"
     found = RunSettings(
         objective=loss,
+        kind=kind,
         scoring=scoring(run),
         report=report(run),
         feeding=feeding(run, _subsets(run), labelled=classifies),
@@ -105,13 +109,10 @@ def objective(run: Run) -> str:
 
 def method(run: Run) -> Settings:
     """What the objective takes."""
-    model, criterion, loss = run["model"], run["criterion"], objective(run)
-    if loss == CLASSIFICATION:
-        return _of(Finetuning, model, "")
-    given = {name: model[name] for name in UNABLE if name in model and name != "apply_mask"}
-    if not model["apply_mask"]:
-        given["apply_mask"] = False
-    kind = CMSCAlone if loss in ("cmsc", "simclr") else Pretraining
+    model, criterion, kind = run["model"], run["criterion"], OBJECTIVES[objective(run)].settings_type
+    given: dict[str, Any] = {}
+    if issubclass(kind, Pretraining):
+        given = {name: model[name] for name in UNABLE if name in model and (name != "apply_mask" or not model[name])}
     given |= {
         name: values[name] for values in (model, criterion) for name in kind.__dataclass_fields__ if name in values
     }
@@ -177,10 +178,10 @@ def feeding(run: Run, subsets: tuple[str, ...], *, labelled: bool) -> Feeding:
     values |= {
         "data": run.need("task.data"),
         "valid_subsets": subsets,
-        "pairs": loss in ("wav2vec2_with_cmsc", "cmsc"),
+        "pairs": OBJECTIVES[loss].pairs,
         "label_file": _label_file(run) if labelled else None,
-        "perturbation": None if loss == CLASSIFICATION else _perturbation(run),
-        "views": loss == "simclr",
+        "perturbation": None if OBJECTIVES[loss].kind == "classifier" else _perturbation(run),
+        "views": OBJECTIVES[loss].perturbs,
         "max_bad_segments": run["ecgfm"]["max_bad_segments"],
         "seed": run["common"]["seed"],
     }
@@ -300,7 +301,7 @@ def report(run: Run) -> Report:
 def scoring(run: Run) -> Scoring:
     """Which numbers are reported."""
     values = run["criterion"]
-    if values["_name"] != CLASSIFICATION:
+    if OBJECTIVES[values["_name"]].kind != "classifier":
         return Scoring(log_keys=_log_keys(values.get("log_keys")))
     if values["weight"] is not None:
         raise ConfigError(

@@ -70,6 +70,10 @@ class Objective(ABC):
         What is reported of an epoch beside them.
     perturbs : bool
         Whether it needs the perturbation of segments for itself; else a data set can perturb them as well.
+    settings_type : type
+        Of `settings`; fields that are not the model's are keys of the criterion in YAML files.
+    pairs : bool
+        Whether segments come in pairs.
     optimizer : mapping
         Where the defaults of Adam differ from those of finetuning.
     settings : Settings
@@ -84,6 +88,8 @@ class Objective(ABC):
     head: ClassVar[str]
     criterion: ClassVar[str]
     perturbs: ClassVar[bool] = False
+    settings_type: ClassVar[type[Settings]]
+    pairs: ClassVar[bool] = False
     optimizer: ClassVar[Mapping[str, Any]] = {}
     columns: tuple[str, ...] = ("loss",)
     averaged: tuple[str, ...] = ()

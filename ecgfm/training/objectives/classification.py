@@ -41,6 +41,7 @@ class BinaryCrossEntropy(Objective):
     kind = "classifier"
     head = "accumulate"
     criterion = "BinaryCrossEntropyWithLogitsCriterion"
+    settings_type = Finetuning
     columns = ("loss", "accuracy", "em_accuracy", "precision", "recall")
     settings: Finetuning
 

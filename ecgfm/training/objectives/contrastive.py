@@ -41,8 +41,6 @@ class Contrastive(Objective):
         How many of the `PARTS` the loss reports.
     masks : bool
         Whether steps are masked and told apart.
-    pairs : bool
-        Whether segments come in pairs.
     """
 
     kind = "pretraining"
@@ -52,7 +50,7 @@ class Contrastive(Objective):
     parts: ClassVar[int]
     masks: ClassVar[bool] = True
     pairs: ClassVar[bool] = True
-    settings_type: ClassVar[type[Pretraining]] = Pretraining
+    settings_type = Pretraining
     settings: Pretraining
 
     def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:

@@ -13,7 +13,8 @@ from ecgfm.cli.fairseq.evaluation import of_checkpoint
 from ecgfm.cli.fairseq.keys import CONFIG_GROUPS, NAMED_GROUPS, NO_MEANING, REFUSED
 from ecgfm.ecg.augment import PERTURBATIONS
 from ecgfm.errors import ConfigError
-from ecgfm.training.settings import Finetuning, Pretraining
+from ecgfm.training.settings import Dropout, Finetuning, Pretraining
+from ecgfm.validation import number
 
 PACKAGE = Path(ecgfm.__file__).parent
 GROUPS = {*CONFIG_GROUPS, *NAMED_GROUPS}
@@ -207,3 +208,28 @@ def test_what_the_kernels_have_fixed_is_refused():
     with pytest.raises(ConfigError, match=r"criterion.eps: 0.1 is not supported"):
         compose("w2v_cmsc_rlm", ["criterion.eps=0.1"])
     compose("w2v_cmsc_rlm", ["criterion.eps='1e-8'"])
+
+
+def test_a_registered_objective_can_be_named(monkeypatch):
+    """With the settings that are not the model's as keys of the criterion; all other names are refused."""
+    pytest.importorskip("hydra", reason="needs the extra [train]")
+    from ecgfm.cli.fairseq.compose import compose
+    from ecgfm.training.objectives import OBJECTIVES, WCR
+
+    @dataclasses.dataclass(frozen=True)
+    class Own(Dropout):
+        sharpness: float = number(0.5, above=0)
+
+    class Mine(WCR):
+        loss, settings_type, pairs = "mine", Own, False
+
+    words = ["criterion._name=mine", "task.data=.", "dataset.batch_size=2"]
+    words += [f"~criterion.{key}" for key in ("infonce", "log_keys", "loss_weights")]
+    with pytest.raises(ConfigError, match="criterion._name: 'mine' is not of ECG-FM's methods"):
+        compose("w2v_cmsc_rlm", words)
+    monkeypatch.setitem(OBJECTIVES, "mine", Mine)
+    settings = translate.settings_of(compose("w2v_cmsc_rlm", [*words, "+criterion.sharpness=0.25"]))
+    assert settings.objective == "mine" and settings.kind == "pretraining" and not settings.feeding.pairs
+    assert isinstance(settings.method, Own) and settings.method.sharpness == 0.25 and settings.method.dropout == 0.1
+    with pytest.raises(ConfigError, match="criterion.temp: there is no such key"):
+        compose("w2v_cmsc_rlm", [*words, "+criterion.temp=0.25"])
