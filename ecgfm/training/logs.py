@@ -1,15 +1,21 @@
 """The log of a run: lines for people or programs, CSV files in the run's directory, and what plugs into them."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import stat
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TextIO
 
 from .._text import printable, short
 from ..errors import ConfigError, MissingExtraError
 from ..storage.rows import AppendedRows
+from .settings import Report
 
 __all__ = ["CsvLog", "Log"]
 
@@ -29,19 +35,19 @@ class Log:
         Say nothing: for all ranks but the first.
     """
 
-    def __init__(self, report, folder, *, quiet=False):
+    def __init__(self, report: Report, folder: str | None, *, quiet: bool = False) -> None:
         self.format = report.log_format
         if self.format == "tqdm" and (report.no_progress_bar or not _terminal()):
             self.format = "simple"
         self.quiet = quiet
-        self._csv = CsvLog(folder) if self.format == "csv" and not quiet else None
+        self._csv = CsvLog(folder) if self.format == "csv" and folder is not None and not quiet else None
         self._file = _opened(report.log_file) if report.log_file and not quiet else None
         self._bar = False
         self._others = [] if quiet else self._make_others(report)
 
-    def _make_others(self, report):
+    def _make_others(self, report: Report) -> list[Any]:
         """Functions of (tag, step, stats) for what else records a run."""
-        found = []
+        found: list[Any] = []
         if report.tensorboard_logdir:
             found.append(_Tensorboard(report.tensorboard_logdir))
         if report.wandb_project:
@@ -51,7 +57,7 @@ class Log:
                 self.say("wandb is not installed: common.wandb_project is not used; pip install wandb")
         return found
 
-    def say(self, text, tag="ecgfm"):
+    def say(self, text: str, tag: str = "ecgfm") -> None:
         """One line."""
         if self.quiet:
             return
@@ -62,13 +68,13 @@ class Log:
         if self._file is not None:
             print(line, file=self._file, flush=True)
 
-    def inner(self, stats, epoch, done, updates):
+    def inner(self, stats: Mapping[str, Any], epoch: int, done: int, updates: int) -> None:
         """What the last updates gave. ``done`` of the epoch's ``updates`` are done."""
         if self.quiet:
             return
         if self.format == "json":
-            told = {"epoch": epoch, "update": round(epoch - 1 + done / max(updates, 1), 3), **_texts(stats)}
-            self.say(json.dumps(told), "train_inner")
+            said = {"epoch": epoch, "update": round(epoch - 1 + done / max(updates, 1), 3), **_texts(stats)}
+            self.say(json.dumps(said), "train_inner")
         elif self.format == "tqdm":
             self._bar = True
             text = f"epoch {epoch:03d}: {done}/{updates} loss={_text(stats['loss'])} lr={_text(stats['lr'])}"
@@ -77,7 +83,7 @@ class Log:
             self.say(f"epoch {epoch:03d}: {done:6d} / {updates} {_joined(stats)}", "train_inner")
         self._record("train_inner", stats)
 
-    def total(self, tag, stats, epoch):
+    def total(self, tag: str, stats: Mapping[str, Any], epoch: int) -> None:
         """What an epoch or a validation gave."""
         if self.quiet:
             return
@@ -89,7 +95,7 @@ class Log:
             self.say(f"epoch {epoch:03d} | {_joined(stats)}", tag)
         self._record(tag, stats)
 
-    def labels(self, tag, step, rows):
+    def labels(self, tag: str, step: int, rows: Iterable[tuple[Any, ...]]) -> None:
         """AUROC and average precision of each label in a validation: ``<tag>_labels.csv``."""
         if self._csv is None:
             return
@@ -98,8 +104,8 @@ class Log:
                 f"{tag}_labels", step, {"label": name, "positives": positives, "auroc": auroc, "auprc": auprc}
             )
 
-    def _record(self, tag, stats):
-        stats = dict(stats)
+    def _record(self, tag: str, given: Mapping[str, Any]) -> None:
+        stats = dict(given)
         step = stats.pop("num_updates")
         if self._csv is not None:
             kept = {name for name in stats if not name.endswith("_macro") or f"best_{name}" in stats}
@@ -107,12 +113,12 @@ class Log:
         for other in self._others:
             other(tag, step, stats)
 
-    def _clear(self):
+    def _clear(self) -> None:
         if self._bar:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._bar = False
 
-    def close(self):
+    def close(self) -> None:
         """Close the files."""
         self._clear()
         if self._file is not None:
@@ -128,19 +134,20 @@ class CsvLog:
     A run that goes on after an earlier one takes the rows of later steps out: they are of updates that were lost.
     """
 
-    def __init__(self, folder):
-        self._folder, self._files = folder, {}
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._files: dict[str, AppendedRows] = {}
 
-    def path(self, tag):
+    def path(self, tag: str) -> str:
         return os.path.join(self._folder, f"{tag}.csv")
 
-    def write(self, tag, step, values):
+    def write(self, tag: str, step: int, values: Mapping[str, Any]) -> None:
         """Append a row; a value that the file has no column for is added as a new one."""
         if tag not in self._files:
             self._files[tag] = AppendedRows(self.path(tag))
         self._files[tag].append({"step": step, **{name: _cell(value) for name, value in values.items()}})
 
-    def forget_after(self, step, again=()):
+    def forget_after(self, step: int, again: Sequence[str] = ()) -> None:
         """Drop all rows of later steps, and a line that was cut off in the middle.
 
         Parameters
@@ -155,40 +162,41 @@ class CsvLog:
                 continue
             file, last = AppendedRows(self.path(tag)), step - 1 if tag in again else step
             if file.columns[:1] == ["step"]:
-                file.keep(lambda row, last=last: _step(row) is not None and _step(row) <= last)
+                file.keep(partial(_until, last))
 
 
-def _step(row):
+def _until(last: int, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a step up to that one."""
     try:
-        return int(row["step"])
+        return int(row["step"]) <= last
     except (TypeError, ValueError):
-        return None
+        return False
 
 
-def _cell(value):
+def _cell(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
-def _text(value):
+def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _texts(stats):
+def _texts(stats: Mapping[str, Any]) -> dict[str, str]:
     return {name: _text(value) for name, value in stats.items()}
 
 
-def _joined(stats):
+def _joined(stats: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_text(value)}" for name, value in stats.items())
 
 
-def _terminal():
+def _terminal() -> bool:
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):
         return False
 
 
-def _opened(path):
+def _opened(path: str) -> TextIO:
     try:
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ConfigError("not a regular file", path=path, field="common.log_file")
@@ -198,16 +206,17 @@ def _opened(path):
 
 
 class _Tensorboard:
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
             raise MissingExtraError(
                 "tensorboardX is not installed", field="common.tensorboard_logdir", remedy="pip install tensorboardX"
             ) from None
-        self._make, self._folder, self._writers = SummaryWriter, folder, {}
+        self._make, self._folder = SummaryWriter, folder
+        self._writers: dict[str, Any] = {}
 
-    def __call__(self, tag, step, stats):
+    def __call__(self, tag: str, step: int, stats: Mapping[str, Any]) -> None:
         if tag not in self._writers:
             self._writers[tag] = self._make(os.path.join(self._folder, tag))
         for name, value in stats.items():
@@ -215,13 +224,13 @@ class _Tensorboard:
                 self._writers[tag].add_scalar(name, value, step)
         self._writers[tag].flush()
 
-    def close(self):
+    def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
 
 
 class _Wandb:
-    def __init__(self, report):
+    def __init__(self, report: Report) -> None:
         import wandb
 
         self._wandb = wandb
@@ -229,8 +238,8 @@ class _Wandb:
             project=report.wandb_project, entity=report.wandb_entity, config=dict(report.wandb_config), reinit=False
         )
 
-    def __call__(self, tag, step, stats):
+    def __call__(self, tag: str, step: int, stats: Mapping[str, Any]) -> None:
         self._wandb.log({f"{tag}/{name}": value for name, value in stats.items()}, step=step)
 
-    def close(self):
+    def close(self) -> None:
         self._wandb.finish()

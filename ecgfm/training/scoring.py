@@ -48,7 +48,8 @@ def validate(
             ids = None if batch.segment is None else batch.idx
             mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))
     parts = ranks.gather(mine)
-    found = [part[step] for step in range(max(map(len, parts))) for part in parts if part[step] is not None]
+    steps = (part[step] for step in range(max(map(len, parts))) for part in parts)
+    found = [each for each in steps if each is not None]
     if not found:
         raise ConfigError("the subset has no segments", path=loader.dataset.path, field="dataset.valid_subset")
     meters = Meters()

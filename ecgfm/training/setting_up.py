@@ -135,7 +135,7 @@ def pretraining_trainer(work: Work, **options: Any) -> Any:
 
 def _classifier(settings: RunSettings, dataset: Dataset, common: Mapping[str, Any], say: Callable[[str], None]) -> Any:
     start, feeding = settings.start, settings.feeding
-    count = start.num_labels
+    count = start.num_labels or 0
     if dataset.num_labels != count:
         raise LabelError(
             f"the data have {dataset.num_labels} labels, model.num_labels is {count}",
