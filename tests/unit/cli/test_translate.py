@@ -10,7 +10,7 @@ import ecgfm
 from ecgfm.cli.fairseq import translate
 from ecgfm.cli.fairseq.compose import Run
 from ecgfm.cli.fairseq.evaluation import of_checkpoint
-from ecgfm.cli.fairseq.keys import CONFIG_GROUPS, NAMED_GROUPS, NO_MEANING, REFUSED
+from ecgfm.cli.fairseq.keys import CONFIG_GROUPS, NAMED_GROUPS, NO_MEANING, REFUSED, named
 from ecgfm.ecg.augment import PERTURBATIONS
 from ecgfm.errors import ConfigError
 from ecgfm.training.settings import Dropout, Finetuning, Pretraining
@@ -29,6 +29,7 @@ METHODS = {
     "w2v and cmsc": ("ecg_pretraining", "wav2vec2_cmsc", "wav2vec2_with_cmsc"),
     "w2v": ("ecg_pretraining", "wav2vec2", "wav2vec2"),
     "cmsc": ("ecg_pretraining", "wav2vec2_cmsc", "cmsc"),
+    "simclr": ("ecg_pretraining", "wav2vec2_cmsc", "simclr"),
 }
 #: Finetuning masks nothing and perturbs nothing; of pretraining nothing is stored.
 IDLE_IN_FINETUNING = {
@@ -100,7 +101,7 @@ def run_of(method):
     names |= {"optimizer": "adam", "lr_scheduler": "tri_stage"}
     run = Run()
     for group in GROUPS:
-        defaults = CONFIG_GROUPS.get(group) or NAMED_GROUPS[group][names[group]]
+        defaults = CONFIG_GROUPS.get(group) or named(group)[names[group]]
         given = {key: value for key, value in GIVEN.get(group, {}).items() if key in defaults}
         run[group] = {"_name": names.get(group), **defaults, **given}
     return run, names
