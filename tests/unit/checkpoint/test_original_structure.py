@@ -143,7 +143,7 @@ def test_defaults_are_those_of_the_commands():
 def test_what_was_another_method_s_becomes_this_one_s(tmp_path):
     """An encoder that a run of another name left: the name is the one that builds these tensors."""
     value, storages = files.content(weights.SMALL, "pretraining")
-    value["cfg"] = value["cfg"] | {"criterion": {"_name": "simclr", "temp": 0.7, "strange": 1}, "task": "nothing"}
+    value["cfg"] = value["cfg"] | {"criterion": {"_name": "3kg", "temp": 0.7, "strange": 1}, "task": "nothing"}
     (tmp_path / "a.pt").write_bytes(files.zip_bytes(files.zip_members(value, storages.raw)))
     checkpoint.convert(tmp_path / "a.pt", tmp_path / "b.pt")
     found, _ = content(tmp_path / "b.pt")
