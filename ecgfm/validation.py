@@ -83,6 +83,10 @@ class Rule:
             raise ConfigError(f"{shown(value)} is not {allowed}", field=field, remedy=self.remedy(value))
         return found
 
+    def allows(self, value: object) -> bool:
+        """Whether `check` would take the value: for what stands in a file."""
+        return (value is None and self.none) or self.take(value) is not _REFUSED
+
     def take(self, value: object) -> Any:
         """The value in the type of the rule, or `_REFUSED`."""
         raise NotImplementedError

@@ -18,9 +18,9 @@ from . import labels as labelling
 from .archive import Archive, read_zip
 from .directory import WEIGHTS, description_of
 from .legacy import read_legacy
-from .plain import TooDeep, plain
 from .safetensors import check_hash, read_tensors
 from .storage import File, Tensor
+from .walk import TooDeep, plain
 
 __all__ = ["Checkpoint", "read"]
 

@@ -77,7 +77,7 @@ def loads(
     Returns
     -------
     value : object
-        As built: still to be made plain with `plain.plain`.
+        As built: still to be made plain with `walk.plain`.
     end : int
         Where the byte after the pickle stands.
 

@@ -83,6 +83,13 @@ def _add_shared(parser: ArgumentParser) -> None:
         help="stages that are written (default: all, or none with --packed); "
         "--stages segmented goes straight to segments",
     )
+    _add_packing(parser)
+    add("--no_parallel", action="store_true", help="work in one process")
+    add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
+
+
+def _add_packing(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add("--packed", action="store_true", help="write the segments to one file, packed/all.npy")
     add(
         "--packed_splits",
@@ -106,8 +113,6 @@ def _add_shared(parser: ArgumentParser) -> None:
         metavar="N",
         help="of the splits that are drawn, all else is without chance (default 1)",
     )
-    add("--no_parallel", action="store_true", help="work in one process")
-    add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
 
 
 def run(args: Namespace) -> int:

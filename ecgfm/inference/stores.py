@@ -10,8 +10,8 @@ import pickle
 import numpy as np
 
 from .._text import shown
-from ..checkpoint.plain import TooDeep, plain
 from ..checkpoint.unpickle import loads
+from ..checkpoint.walk import TooDeep, plain
 from ..errors import CheckpointError, Error, FormatError
 from ..storage.atomic import committing, remove, unwritable, writing
 from ..storage.growing_files import open_part

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from .._text import shown, table_cell
 from .._types import StrPath
 from ..errors import ConfigError
+from ..validation import Share
 from .graph import find_cycle, paths_up
 from .json_files import kind_of, read_json, write_json
 
@@ -198,14 +199,11 @@ class Definitions:
                 f"{len(items):,} items, more than the {most:,} that are read", path=self._file(section), field=section
             )
         for i, item in enumerate(items):
-            if not isinstance(item, dict):
-                raise ConfigError(
-                    f"the item is {kind_of(item)}, not an object", path=self._file(section), field=f"item {i}"
-                )
-            if not isinstance(item.get(key), str) or not item[key]:
-                raise ConfigError(
-                    f"{key!r} must be a text that is not empty", path=self._file(section), field=f"item {i}"
-                )
+            what = None if isinstance(item, dict) else f"the item is {kind_of(item)}, not an object"
+            if what is None and (not isinstance(item.get(key), str) or not item[key]):
+                what = f"{key!r} must be a text that is not empty"
+            if what is not None:
+                raise ConfigError(what, path=self._file(section), field=f"item {i}")
         return items
 
     def _map(self, content: Any) -> dict[str, float]:
@@ -214,11 +212,9 @@ class Definitions:
         if not isinstance(content, dict):
             raise ConfigError(f"the file holds {kind_of(content)}, not an object", path=self._file(MAP), field=MAP)
         for name, value in content.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= 1:
-                raise ConfigError(
-                    f"{shown(value)} is not a probability between 0 and 1", path=self._file(MAP), field=name
-                )
+            if not Share().allows(value):
+                what = f"{shown(value)} is not a probability between 0 and 1"
+                raise ConfigError(what, path=self._file(MAP), field=name)
         return {name: float(value) for name, value in content.items()}
 
     def _names(self, section: str, i: int, key: str) -> tuple[str, ...]:

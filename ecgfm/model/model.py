@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..kernels import core
 from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
 from ..validation import Whole, checked, refuse_masked
+from .output import Output
 from .segments import checked_segments
 
 __all__ = ["Model", "Output", "load"]
@@ -33,51 +33,6 @@ _CAVEATS = {
 }
 # Parts of a pretraining model that an encoder does without.
 _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
-
-
-@dataclass(eq=False)
-class Output:
-    """What the model says of B segments.
-
-    Attributes
-    ----------
-    logits : ndarray or None
-        (B, Y) float32; None for an encoder, which has no labels.
-    embedding : ndarray
-        (B, C) float32: the tokens' mean over time. As in the original, a token whose value in a channel is exactly
-        zero (padding is) does not count in that channel's mean.
-    tokens : ndarray
-        (B, T, C) float32, of the encoder's output or of the layer asked for; padded tokens are 0.
-    attention : ndarray or None
-        (B, layers, T, T) float32: attention weights averaged over heads, rows are queries and sum to 1. None unless
-        asked for.
-    labels : tuple of str or None
-        The name of each column of `logits`, as the model has them.
-    """
-
-    logits: NDArray[np.float32] | None
-    embedding: NDArray[np.float32]
-    tokens: NDArray[np.float32]
-    attention: NDArray[np.float32] | None = None
-    labels: tuple[str, ...] | None = field(default=None, repr=False)
-
-    @property
-    def probabilities(self) -> NDArray[np.float32] | None:
-        """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent."""
-        return None if self.logits is None else _probabilities(self.logits)
-
-    def __len__(self) -> int:
-        return len(self.embedding)
-
-    def __repr__(self) -> str:
-        shapes = ((name, getattr(self, name)) for name in ("logits", "embedding", "tokens", "attention"))
-        return f"Output({', '.join(f'{name}={value.shape}' for name, value in shapes if value is not None)})"
-
-
-def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        found: NDArray[np.float32] = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
-    return found
 
 
 class Model:
@@ -339,7 +294,7 @@ class Model:
             counts = np.array([self.tokens(n) for n in valid])
             trace["padding_mask_out"] = np.arange(self.tokens(segments.shape[2])) >= counts[:, None]
         if out.logits is not None:
-            trace |= {"logits": out.logits, "probs": _probabilities(out.logits)}
+            trace |= {"logits": out.logits, "probs": np.asarray(out.probabilities)}
         return trace
 
     def _not_finite(self, x: NDArray[np.float32]) -> Error:

@@ -13,8 +13,9 @@ from checkpoint_files import Call, Global, Persistent, Raw
 
 from ecgfm import CheckpointError, checkpoint
 from ecgfm.checkpoint.opcodes import TABLE
-from ecgfm.checkpoint.plain import BUILDERS, Refused, Storage, TooDeep, plain
+from ecgfm.checkpoint.plain import BUILDERS, Refused, Storage
 from ecgfm.checkpoint.unpickle import loads
+from ecgfm.checkpoint.walk import TooDeep, plain
 
 SECONDS = 20  # of the processor, for what takes less than two
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgfm.checkpoint.plain import Refused, plain
+from ecgfm.checkpoint.plain import Refused
 from ecgfm.checkpoint.unpickle import loads
+from ecgfm.checkpoint.walk import plain
 
 
 def read(raw, refused=None):

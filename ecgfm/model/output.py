@@ -1,0 +1,53 @@
+"""What the model says of segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Output"]
+
+
+@dataclass(eq=False)
+class Output:
+    """What the model says of B segments.
+
+    Attributes
+    ----------
+    logits : ndarray or None
+        (B, Y) float32; None for an encoder, which has no labels.
+    embedding : ndarray
+        (B, C) float32: the tokens' mean over time. As in the original, a token whose value in a channel is exactly
+        zero (padding is) does not count in that channel's mean.
+    tokens : ndarray
+        (B, T, C) float32, of the encoder's output or of the layer asked for; padded tokens are 0.
+    attention : ndarray or None
+        (B, layers, T, T) float32: attention weights averaged over heads, rows are queries and sum to 1. None unless
+        asked for.
+    labels : tuple of str or None
+        The name of each column of `logits`, as the model has them.
+    """
+
+    logits: NDArray[np.float32] | None
+    embedding: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+    attention: NDArray[np.float32] | None = None
+    labels: tuple[str, ...] | None = field(default=None, repr=False)
+
+    @property
+    def probabilities(self) -> NDArray[np.float32] | None:
+        """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent."""
+        if self.logits is None:
+            return None
+        with np.errstate(over="ignore"):
+            found: NDArray[np.float32] = (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def __repr__(self) -> str:
+        shapes = ((name, getattr(self, name)) for name in ("logits", "embedding", "tokens", "attention"))
+        return f"Output({', '.join(f'{name}={value.shape}' for name, value in shapes if value is not None)})"
