@@ -30,6 +30,8 @@ class Recording:
         Name of a further table -> rows of it (dicts), such as one per heart beat.
     derived : sequence of str
         Leads that were calculated by the reader.
+    standardised : bool
+        True if each lead was standardised over the whole recording already: then no lead can be calculated from others.
     """
 
     feats: np.ndarray
@@ -38,6 +40,7 @@ class Recording:
     meta: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
     derived: tuple = ()
+    standardised: bool = False
 
 
 class Source(ABC):

@@ -128,7 +128,14 @@ class Files(Source):
             found = self.reader({name: value for name, value in row.items() if not name.startswith("_")})
         if isinstance(found, Record):
             meta = {"notes": "; ".join(found.notes) or None}
-            return Recording(found.signal, found.sampling_rate, found.leads, meta, derived=found.derived)
+            return Recording(
+                found.signal,
+                found.sampling_rate,
+                found.leads,
+                meta,
+                derived=found.derived,
+                standardised=found.standardised,
+            )
         try:
             if isinstance(found, Recording):
                 return _as_given(found)
@@ -143,9 +150,8 @@ class Files(Source):
 def _as_given(found):
     """A user's `Recording`, if its parts are of their types."""
     tables = {str(name): [dict(row) for row in rows] for name, rows in found.tables.items()}
-    return Recording(
-        np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables, tuple(found.derived)
-    )
+    parts = np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables
+    return Recording(*parts, tuple(found.derived), bool(found.standardised))
 
 
 def load_function(text):
