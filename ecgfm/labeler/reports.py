@@ -134,7 +134,7 @@ class Reports:
                     path=self.path,
                     remedy="Write it to a file and name that",
                 )
-            file = io.BytesIO(content)
+            file: BinaryIO = io.BytesIO(content)
         else:
             file = open_input(self.path)
         with file:

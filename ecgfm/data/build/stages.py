@@ -224,7 +224,7 @@ class Stages:
         feats = fields["feats"]
         if len(feats) not in (count, len(LEADS)):
             raise SignalError(f"{len(feats)} leads, {count} are wanted", path=path, field="feats")
-        names = self.options.lead_names if len(feats) == count else LEADS
+        names: Any = self.options.lead_names if len(feats) == count else LEADS
         return feats, number(fields, "curr_sample_rate", path), names
 
     def _stored(self, name: str, idx: int) -> tuple[dict[str, Any], NDArray[np.float64]]:
