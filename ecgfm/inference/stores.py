@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..checkpoint.unpickle import loads
 from ..checkpoint.walk import TooDeep, plain
 from ..errors import CheckpointError, Error, FormatError

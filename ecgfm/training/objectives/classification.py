@@ -14,7 +14,7 @@ from ...errors import ConfigError, LabelError
 from ...metrics.challenge import ChallengeScore
 from ...metrics.counts import bce_sums, loss_and_shares
 from ...metrics.ranking import ranking
-from ...model.model import probabilities
+from ...model.output import probabilities
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
 from ...validation import Whole, checked, real_array
