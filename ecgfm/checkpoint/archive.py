@@ -1,7 +1,7 @@
 """The zip container of a .pt file, read strictly.
 
-torch writes its members uncompressed and aligned, so that a storage can be mapped. Everything that the directory of the
-archive says is checked against the local headers and the size of the file before it is used. Only what torch or an
+torch writes its members uncompressed, so that a storage is read when it is asked for. Everything that the directory of
+the archive says is checked against the local headers and the size of the file before it is used. Only what torch or an
 ordinary zip program writes is accepted: one disk, stored or deflated members, no encryption.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..storage.inputs import check_inflation
 from .plain import Refused, Storage, StorageType
-from .storage import DTYPES, Deflated, File, Mapped
+from .storage import DTYPES, Deflated, File, Stored
 from .unpickle import MAX_PICKLE, loads
 
 __all__ = ["Archive", "read_zip"]
@@ -23,10 +23,12 @@ MAX_MEMBERS = 200_000
 MAX_NAME = 1024
 MAX_INFLATED = 4 << 30
 MAX_SMALL = 4096
+MAX_DIRECTORY = 64 << 20
 
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _STORED, _DEFLATED = 0, 8
-_PIECE = 1 << 24
+_PIECE = 1 << 22
+_TAIL = 65557 + 20  # the longest end of an archive, and the 64-bit locator before it
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
@@ -64,33 +66,36 @@ class Archive:
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Where the central directory stands, its size and number of entries."""
-        data, size = self.file.data, self.file.size
-        end = data.rfind(_END, max(0, size - 65557))
-        if end < 0 or end + 22 > size:
+        before = max(0, self.file.size - _TAIL)
+        data = self.file[before:]
+        end = data.rfind(_END, max(0, len(data) - 65557))
+        if end < 0 or end + 22 > len(data):
             raise CheckpointError(
                 "the archive has no directory at its end: the file is truncated or still being written",
                 path=self.path,
                 remedy="Copy or download it again",
             )
         disk, start_disk, here, count, length, start, comment = struct.unpack_from("<4H2LH", data, end + 4)
-        if end + 22 + comment != size:
+        if end + 22 + comment != len(data):
             raise self._error("there is something behind the end of the archive")
+        limit = before + end
         if end >= 20 and data[end - 20 : end - 16] == _LOCATOR64:
             _, end64, disks = struct.unpack_from("<LQL", data, end - 16)
-            if disks != 1 or end64 > end - 76 or data[end64 : end64 + 4] != _END64:
+            wide = self.file[end64 : end64 + 56] if end64 <= limit - 76 else b""
+            if disks != 1 or wide[:4] != _END64:
                 raise self._error("the archive's 64-bit directory is damaged")
-            here, count, length, start = struct.unpack_from("<4Q", data, end64 + 24)
+            here, count, length, start = struct.unpack_from("<4Q", wide, 24)
             limit = end64
-        else:
-            limit = end
         if here != count or (disk, start_disk) not in ((0, 0), (0xFFFF, 0xFFFF)):
             raise self._error("the archive is one of several parts")
         if start > limit or length > limit - start or count * 46 > length:
             raise self._error("the archive's directory lies outside of the file")
+        if length > MAX_DIRECTORY:
+            raise self._error(f"the archive's directory takes {length} bytes, at most {MAX_DIRECTORY} are read")
         return start, length, count
 
     def _read_directory(self, at: int, size: int, count: int) -> None:
-        data, stop = self.file.data, at + size
+        data, at, stop = self.file[at : at + size], 0, size
         for _ in range(count):
             if stop - at < 46 or data[at : at + 4] != _CENTRAL:
                 raise self._error("the archive's directory is damaged")
@@ -148,22 +153,24 @@ class Archive:
 
     def _check_places(self, directory: int) -> None:
         """Find where the bytes of each member stand: inside of the file, and no two at the same place."""
-        data, before = self.file.data, 0
+        before = 0
         for member in sorted(self.members.values(), key=lambda m: m.header):
             at = member.header
             if at < before:
                 raise self._error("the member overlaps another one", member.name)
-            if at + 30 > directory or data[at : at + 4] != _LOCAL:
+            name = member.name.encode()
+            head = self.file[at : at + 30 + len(name)] if at + 30 <= directory else b""
+            if head[:4] != _LOCAL or len(head) < 30:
                 raise self._error("the member's header is not where the directory says", member.name)
-            flags, method = struct.unpack_from("<2H", data, at + 6)
-            n, m = struct.unpack_from("<2H", data, at + 26)
+            flags, method = struct.unpack_from("<2H", head, 6)
+            n, m = struct.unpack_from("<2H", head, 26)
             member.start = at + 30 + n + m
             before = member.start + member.packed
             if before > directory:
                 raise self._error("the member reaches beyond the end of the file", member.name)
             if method != member.method or flags & _ENCRYPTED:
                 raise self._error("the member's header contradicts the directory", member.name)
-            if data[at + 30 : at + 30 + n] != member.name.encode():
+            if n != len(name) or head[30:] != name:
                 raise self._error("the member's header has another name than the directory", member.name)
 
     def _check_sizes(self) -> None:
@@ -173,14 +180,15 @@ class Archive:
         if size > MAX_INFLATED:
             raise self._error(f"the archive would inflate to {size} bytes, at most {MAX_INFLATED} are read")
         for m in deflated:
-            check_inflation(m.packed, m.size, path=self.path, field=m.name, error=CheckpointError)
-        check_inflation(packed, size, path=self.path, field="all members together", error=CheckpointError)
+            check_inflation(m.packed, m.size, path=self.path, field=m.name, error=CheckpointError, held=True)
+        field = "all members together"
+        check_inflation(packed, size, path=self.path, field=field, error=CheckpointError, held=True)
 
-    def source(self, name: str) -> Mapped | Deflated:
-        """The bytes of a member, mapped or inflated on demand."""
+    def source(self, name: str) -> Stored | Deflated:
+        """The bytes of a member, read or inflated on demand."""
         member = self.members[name]
         if member.method == _STORED:
-            return Mapped(self.file, member.start, member.size)
+            return Stored(self.file, member.start, member.size)
         return Deflated(self.file, member.start, member.packed, member.size, member.crc, name)
 
     def read(self, name: str, limit: int) -> bytes:
@@ -188,7 +196,7 @@ class Archive:
         member = self.members[name]
         if member.size > limit:
             raise self._error(f"the member has {member.size} bytes, at most {limit} are read", name)
-        found = bytes(self.source(name).view())
+        found = self.source(name).view().tobytes()
         if member.crc and zlib.crc32(found) != member.crc:
             raise self._error("the checksum is wrong: the file is damaged", name)
         return found
@@ -204,10 +212,8 @@ class Archive:
         for name, member in self.members.items():
             if member.method == _STORED and member.crc:
                 source, crc = self.source(name), 0
-                with source.view() as view:
-                    for at in range(0, member.size, _PIECE):
-                        crc = zlib.crc32(view[at : at + _PIECE], crc)
-                        source.release(at, min(_PIECE, member.size - at))
+                for at in range(0, member.size, _PIECE):
+                    crc = zlib.crc32(source.view(at, min(_PIECE, member.size - at)), crc)
                 if crc != member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .plain import Refused, Storage, StorageType
-from .storage import DTYPES, File, Mapped
-from .unpickle import Budget, loads
+from .storage import DTYPES, File, Stored
+from .unpickle import MAX_PICKLE, Budget, loads
 
 __all__ = ["MAGIC", "read_legacy"]
 
@@ -32,7 +32,7 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
     def error(message: str, field: str | None = None) -> CheckpointError:
         return CheckpointError(message, path=file.path, field=field)
 
-    budget = Budget()
+    budget, head = Budget(), file[:MAX_PICKLE]
 
     def pickle(
         name: str, at: int, persistent_load: Callable[[Any], Any] | None = None, budget: Budget = budget
@@ -41,10 +41,10 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
             "refused": refused,
             "path": file.path,
             "name": name,
-            "size": file.size,
+            "size": len(head),
             "budget": budget,
         }
-        return loads(file.data, at, persistent_load=persistent_load, **options)
+        return loads(head, at, persistent_load=persistent_load, **options)
 
     magic, at = pickle("magic number", 0, budget=Budget(_NUMBER_STEPS))
     version, at = pickle("version", at, budget=Budget(_NUMBER_STEPS))
@@ -66,7 +66,7 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
             raise error("a storage whose description is not that of a storage", "object")
         if name not in storages:
             # Where it stands is known once the object has been read.
-            storages[name] = (kind.kind, count, Mapped(file, None, count * DTYPES[kind.kind][1]))
+            storages[name] = (kind.kind, count, Stored(file, None, count * DTYPES[kind.kind][1]))
         known, total, source = storages[name]
         if (known, total) != (kind.kind, count):
             raise error(f"storage {name[:50]} is described in two ways", "object")
@@ -89,7 +89,7 @@ def _find_storages(
     file: File,
     at: int,
     keys: list[str],
-    storages: dict[str, tuple[str, int, Mapped]],
+    storages: dict[str, tuple[str, int, Stored]],
     error: Callable[..., CheckpointError],
 ) -> None:
     """Say of each storage where it stands in the file."""
@@ -100,7 +100,7 @@ def _find_storages(
         _, total, source = storages[key]
         if file.size - at < 8 + source.length:
             raise error(f"the file ends before the {source.length} bytes of this storage: it is truncated", field)
-        count = int.from_bytes(file.data[at : at + 8], "little")
+        count = int.from_bytes(file[at : at + 8], "little")
         if count != total:
             raise error(f"the storage has {count} elements, its tensors claim {total}", field)
         source.start = at + 8

@@ -13,7 +13,7 @@ import numpy as np
 from .storage import Tensor
 
 if TYPE_CHECKING:
-    from .storage import Deflated, Mapped
+    from .storage import Deflated, Stored
     from .unpickle import Machine
 
 __all__ = ["BUILDERS", "INERT", "MAX_REFUSED", "Built", "Refused", "StorageType"]
@@ -254,7 +254,7 @@ class Storage:
 
     Parameters
     ----------
-    source : Mapped or Deflated
+    source : Stored or Deflated
     kind : str
         A key of `storage.DTYPES`.
     count : int
@@ -264,7 +264,7 @@ class Storage:
     """
 
     def __init__(
-        self, source: Mapped | Deflated, kind: str, count: int, key: str, big_endian: bool = False, first: int = 0
+        self, source: Stored | Deflated, kind: str, count: int, key: str, big_endian: bool = False, first: int = 0
     ) -> None:
         self.source, self.kind, self.count, self.key = source, kind, count, key
         self.big_endian, self.first = big_endian, first

@@ -154,8 +154,7 @@ def read(
 ) -> Checkpoint:
     """Open a checkpoint. No code in the file is run.
 
-    Weights stay in the file, which is mapped into memory, until they are asked for: while a checkpoint is open its file
-    may be replaced or deleted, but not cut short.
+    Weights stay in the file until they are asked for: while a checkpoint is open its file may be replaced or deleted.
 
     Parameters
     ----------
@@ -217,7 +216,7 @@ def _read_safetensors(file: File, config: dict[str, Any] | None) -> Checkpoint:
 
 
 def _read_file(file: File, config: dict[str, Any] | None) -> Checkpoint:
-    head = bytes(file.data[:16])
+    head = file[:16]
     refused: dict[str, None] = {}
     archive = None
     if head.startswith(b"PK"):

@@ -15,7 +15,7 @@ from .._types import StrPath
 from ..errors import CheckpointError
 from ..storage.atomic import writing
 from ..storage.json import json_bytes, parse_json
-from .storage import File, Mapped, Tensor, raw_values
+from .storage import File, Stored, Tensor, raw_values
 
 __all__ = ["check_hash", "read_tensors", "write_tensors"]
 
@@ -51,12 +51,10 @@ def read_tensors(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
     def error(message: str, field: str = "header") -> CheckpointError:
         return CheckpointError(message, path=file.path, field=field)
 
-    length = int.from_bytes(file.data[:8], "little")
+    length = int.from_bytes(file[:8], "little")
     if file.size < 8 or length > min(MAX_HEADER, file.size - 8):
         raise error(f"the header claims {length} bytes in a file of {file.size}")
-    header = parse_json(
-        file.data[8 : 8 + length], path=file.path, field="header", most=MAX_VALUES, error=CheckpointError
-    )
+    header = parse_json(file[8 : 8 + length], path=file.path, field="header", most=MAX_VALUES, error=CheckpointError)
     if not isinstance(header, dict):
         raise error("the header is not an object")
     metadata = header.pop("__metadata__", {})
@@ -82,7 +80,7 @@ def read_tensors(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             raise error("the values overlap those of another tensor, or leave a hole before them", name[:200])
         if last > file.size - start:
             raise error("the values reach beyond the end of the file: it is truncated", name[:200])
-        source = Mapped(file, start + first, last - first)
+        source = Stored(file, start + first, last - first)
         tensors[name] = Tensor(source, _KINDS[code], shape, path=file.path, name=name[:200])
         at = last
     if start + at != file.size:
@@ -150,11 +148,9 @@ def check_hash(file: File, sha256: str | None) -> bool:
     """Whether a file has a SHA-256 of its values; raises CheckpointError unless it is that of the values."""
     if sha256 in (None, _NO_HASH.decode()):
         return False
-    at, found = 8 + int.from_bytes(file.data[:8], "little"), hashlib.sha256()
+    at, found = 8 + int.from_bytes(file[:8], "little"), hashlib.sha256()
     for first in range(at, file.size, _PIECE):
-        with memoryview(file.data) as whole, whole[first : first + _PIECE] as piece:
-            found.update(piece)
-        file.release(first, _PIECE)
+        found.update(file.read(first, min(_PIECE, file.size - first)))
     if found.hexdigest() != sha256:
         what = "the values are not those that were saved: the file is damaged"
         raise CheckpointError(what, path=file.path, field="sha256")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from .._types import StrPath
 from ..errors import CheckpointError
 from ..storage.inputs import open_input
 
-__all__ = ["DTYPES", "Deflated", "File", "Mapped", "Tensor", "raw_values"]
+__all__ = ["DTYPES", "Deflated", "File", "Stored", "Tensor", "raw_values"]
 
 # Name -> (NumPy type that holds the raw values, bytes). bfloat16 has no NumPy type: its raw values are the upper halves
 # of float32 numbers.
@@ -40,7 +39,7 @@ _PIECE = 1 << 20
 
 
 class File:
-    """A file mapped into memory, read-only.
+    """An open file, of which bytes are read when they are asked for: it may be cut short meanwhile.
 
     Parameters
     ----------
@@ -55,54 +54,57 @@ class File:
 
     def __init__(self, path: StrPath) -> None:
         self.path = path
-        self._data: mmap.mmap | None
-        with open_input(path, error=CheckpointError) as file:
-            self.size = os.fstat(file.fileno()).st_size
-            if self.size == 0:
-                raise CheckpointError("the file is empty", path=path)
-            try:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError, OverflowError) as error:
-                raise CheckpointError(f"cannot be mapped into memory: {error}", path=path) from None
+        self._file: BinaryIO | None = open_input(path, error=CheckpointError)
+        self.size: int = os.fstat(self._file.fileno()).st_size
+        if self.size == 0:
+            self.close()
+            raise CheckpointError("the file is empty", path=path)
 
-    @property
-    def data(self) -> mmap.mmap:
-        """mmap: the bytes; an error once the file has been closed."""
-        if self._data is None:
+    def read(self, start: int, length: int) -> NDArray[np.uint8]:
+        """The bytes of a place in the file, all of them.
+
+        Raises
+        ------
+        CheckpointError
+            If the file was closed, or has become shorter.
+        """
+        if self._file is None:
             raise CheckpointError("the file has been closed", path=self.path)
-        return self._data
+        found, filled = np.empty(length, np.uint8), 0
+        while filled < length:  # one call reads at most 2 GB
+            try:
+                held = os.preadv(self._file.fileno(), [found[filled:]], start + filled)
+            except OSError as error:
+                raise CheckpointError(f"can't be read: {error.strerror}", path=self.path) from None
+            if not held:
+                raise CheckpointError("the file was cut short while it was read", path=self.path)
+            filled += held
+        return found
 
-    def release(self, start: int, length: int) -> None:
-        """Give the memory of these bytes back; they are read again from the file when they are next used."""
-        if self._data is None or length <= 0:
-            return
-        first = start - start % mmap.PAGESIZE
-        try:
-            self._data.madvise(mmap.MADV_DONTNEED, first, min(start + length, self.size) - first)
-        except (AttributeError, OSError, ValueError):
-            pass  # only a hint
+    def __getitem__(self, part: slice) -> bytes:
+        """A slice of the bytes of the file, as of `bytes`: what lies beyond its end is left out."""
+        start, stop, _ = part.indices(self.size)
+        return self.read(start, max(stop - start, 0)).tobytes()
 
     def close(self) -> None:
-        data, self._data = self._data, None
-        try:
-            if data is not None:
-                data.close()
-        except BufferError:
-            pass  # arrays still look at it; it is closed when the last of them goes
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
-class Mapped:
+class Stored:
     """Bytes that stand as they are in the file."""
 
     def __init__(self, file: File, start: int | None, length: int) -> None:
         self.file, self.length = file, length
         self.start: int = -1 if start is None else start
 
-    def view(self) -> memoryview:
-        return memoryview(self.file.data)[self.start : self.start + self.length]
+    def view(self, first: int = 0, length: int | None = None) -> NDArray[np.uint8]:
+        """ndarray: some of the bytes, read anew each time."""
+        return self.file.read(self.start + first, self.length - first if length is None else length)
 
     def release(self, first: int = 0, length: int | None = None) -> None:
-        self.file.release(self.start + first, self.length if length is None else length)
+        """Nothing is kept."""
 
 
 class Deflated:
@@ -112,10 +114,11 @@ class Deflated:
         self.file, self.start, self.packed, self.length, self.crc, self.name = file, start, packed, length, crc, name
         self._bytes: bytearray | None = None
 
-    def view(self) -> memoryview:
+    def view(self, first: int = 0, length: int | None = None) -> NDArray[np.uint8]:
+        """ndarray: some of the bytes."""
         if self._bytes is None:
             self._bytes = self._inflate()
-        return memoryview(self._bytes)
+        return np.frombuffer(self._bytes, np.uint8)[first : None if length is None else first + length]
 
     def check(self) -> None:
         """Inflate it piece by piece and raise CheckpointError if it is damaged; nothing is kept."""
@@ -138,7 +141,7 @@ class Deflated:
         try:
             while not inflater.eof and made <= self.length and (pending or at < stop):
                 if not pending:
-                    pending = self.file.data[at : min(at + _PIECE, stop)]
+                    pending = self.file[at : min(at + _PIECE, stop)]
                     at += len(pending)
                 piece = inflater.decompress(pending, _PIECE)
                 pending, made = inflater.unconsumed_tail, made + len(piece)
@@ -169,8 +172,8 @@ class Deflated:
 class Tensor:
     """One tensor of a file. ``np.asarray(tensor)`` gives its values as float32.
 
-    A float32 tensor that the file holds uncompressed, aligned and in this machine's byte order becomes a read-only
-    view of the mapped file, without a copy. float16 and bfloat16 are widened exactly; float64 is rounded.
+    The values are read, or inflated, when they are asked for. float16 and bfloat16 are widened exactly; float64 is
+    rounded.
 
     Attributes
     ----------
@@ -185,7 +188,7 @@ class Tensor:
 
     def __init__(
         self,
-        source: Mapped | Deflated,
+        source: Stored | Deflated,
         kind: str,
         shape: Sequence[int],
         *,
@@ -258,12 +261,10 @@ class Tensor:
         return f"Tensor({self.name!r}, shape={self.shape}, dtype={self.kind})"
 
     def raw(self) -> NDArray[Any]:
-        """The values as they stand in the file, a read-only view; bfloat16 as uint16."""
+        """The values as they stand in the file, read-only; bfloat16 as uint16."""
         if self.size == 0:
             return np.empty(self.shape, self._raw)
-        whole = np.frombuffer(self.source.view(), np.uint8)
-        first, span = self._extent()
-        flat = whole[first : first + span].view(self._raw)
+        flat = self.source.view(*self._extent()).view(self._raw)
         strides = tuple(step * self._itemsize for step in self._strides)
         return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
 
@@ -285,7 +286,7 @@ class Tensor:
         return values.copy() if copy and values is raw else values
 
     def release(self) -> None:
-        """Give the memory of the values back; asking for them again reads the file again."""
+        """Give back the memory of what was inflated; asking for the values again inflates it again."""
         self.source.release(*self._extent())
 
 

@@ -1,6 +1,6 @@
 """Probabilities of each label for recordings: per 5 s segment and per recording.
 
-Recordings are files (.npy, .npz, CSV, and with the extra [io] WFDB, DICOM, MUSE XML, HL7 aECG, SCP-ECG, EDF, HDF5 and
+Recordings are files (.npy, .npz, CSV, DICOM, EDF, and with the extra [io] WFDB, MUSE XML, HL7 aECG, SCP-ECG, HDF5 and
 the .mat stages of ECG-FM's preprocessing), directories of them, or manifests. A recording that can't be read is
 reported and skipped; the exit status is then 1.
 """
@@ -92,7 +92,7 @@ class Kept:
 
     def __call__(self, outcome: Outcome) -> None:
         if self.limit is None or len(self.done) < self.limit:
-            outcome.embeddings = None if outcome.embeddings is None else outcome.embeddings[:, :0]
+            outcome.embeddings = outcome.embeddings[:, :0]
             self.done.append(outcome)
 
     def show(self, model: Any, written: Written, work: Work, method: str, *, as_json: bool) -> None:

@@ -1,7 +1,5 @@
 """Recordings: read them, prepare them for the model, simulate them."""
 
-from typing import TYPE_CHECKING
-
 from ..signal.conditioning import resample
 from ..signal.leads import LEADS, canonical_lead, canonical_leads
 from ..specs.inputs import SAMPLES, SAMPLING_RATE
@@ -35,16 +33,13 @@ __all__ = [
 ]
 
 
-if TYPE_CHECKING:
-    from ..io import read as read
-else:
+def __getattr__(name: str) -> object:
+    if name == "read":  # of the floor above
+        from ..io import read
 
-    def __getattr__(name: str) -> object:
-        if name == "read":  # of the floor above
-            from ..io import read
+        return read
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-            return read
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def __dir__() -> list[str]:
-        return sorted({*globals(), "read"})
+def __dir__() -> list[str]:
+    return sorted({*globals(), "read"})

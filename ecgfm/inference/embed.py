@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import StrPath
 from ..errors import SignalError
 from ..io.inputs import expand
 from ..storage.npy import write_npy
@@ -46,22 +45,22 @@ class Embeddings:
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
     """
 
-    embeddings: NDArray[np.float32]
-    tokens: NDArray[np.float32] | None
+    embeddings: np.ndarray
+    tokens: np.ndarray
     segments: Table
     records: Table
-    layer: int | None
+    layer: int
     errors: Table
-    model: dict[str, Any]
-    provenance: list[dict[str, Any]]
+    model: dict
+    provenance: list
 
-    def per_record(self) -> Table:
+    def per_record(self):
         """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
         counts = self.records["segments"]
         sums = np.add.reduceat(self.embeddings, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
         return (sums / counts[:, None]).astype(np.float32)
 
-    def to_npy(self, path: StrPath) -> tuple[str, str]:
+    def to_npy(self, path):
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.
 
         ``emb.npy`` gets ``emb.csv``: row i of the one says what row i of the other is. Returns both paths.
@@ -75,20 +74,20 @@ class Embeddings:
         write_npy(path, self.embeddings if self.tokens is None else self.tokens)
         return path, beside
 
-    def to_table(self) -> Table:
+    def to_table(self):
         """Table: the rows of `segments` with the columns ``e0``, ``e1``, ... of `embeddings`."""
         columns = {name: self.segments[name] for name in self.segments.columns}
         return Table(columns | {f"e{i}": column for i, column in enumerate(self.embeddings.T)})
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.embeddings)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype=None, copy=None):
         if copy is False and dtype is not None and np.dtype(dtype) != self.embeddings.dtype:
             raise ValueError(f"embeddings are float32; as {np.dtype(dtype)} they must be copied")
         return np.array(self.embeddings, dtype=dtype) if copy else np.asarray(self.embeddings, dtype=dtype)
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return (
             f"Embeddings({len(self.records)} records, {len(self)} segments, width {self.embeddings.shape[1]},"
             f" {len(self.errors)} errors)"
@@ -189,14 +188,14 @@ def embedded(
     return stream(forward, expand(inputs, ignored), reading, select)
 
 
-def embedding_tables(done: Sequence[Any]) -> tuple[Table, Table]:
+def embedding_tables(done):
     """The tables per segment and per recording of several `Done`."""
     counts = np.array([len(each.start_s) for each in done])
     records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
     return segment_table(done), Table(records)
 
 
-def _joined_tokens(done: Sequence[Any]) -> NDArray[np.float32]:
+def _joined_tokens(done):
     lengths = {each.outputs["tokens"].shape[1] for each in done}
     if len(lengths) > 1:
         raise SignalError(

@@ -1,11 +1,7 @@
 """Which recordings an evaluation has, which row of the truth belongs to each, and which of them are one."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +12,6 @@ from ..io.ignored import nothing_said
 from ..io.inputs import expand, manifest_files
 from ..io.segment_files import numbered_names, recording_names
 from ..validation import real_array
-from .evaluate_truth import Truth
-from .matching import Names
 
 __all__ = ["Plan"]
 
@@ -41,10 +35,8 @@ class Plan:
         Recordings without a row.
     """
 
-    def __init__(self, inputs: Any, truth: Truth, groups: Sequence[Any] | None, sampling_rate: float | None) -> None:
-        self.truth, self.groups = truth, groups
-        self.unlabelled: list[str] = []
-        self.taken: deque[tuple[Any, Any, str]] = deque()
+    def __init__(self, inputs, truth, groups, sampling_rate):
+        self.truth, self.groups, self.unlabelled, self.taken = truth, groups, [], deque()
         self._whole = None  # of a manifest's files: the recordings that they are of
         if isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv"):
             manifest, inputs = os.fsdecode(inputs), manifest_files(inputs)
@@ -53,14 +45,13 @@ class Plan:
         elif _is_batch(inputs) and sampling_rate is None:
             inputs = _prepared(inputs)
         self.inputs = inputs
-        self._claims: dict[int, tuple[int, Any, str]] = {}
-        self._rows: list[tuple[int | None, str]] | None = None
+        self._claims, self._rows = {}, None
         if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
             files = [(file, one) for file, one in expand(inputs, nothing_said)]
             self._check_count(len(files))
             self._match_all([file for file, one in files])
 
-    def select(self, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    def select(self, pairs):
         """Those of the (name, recording) that have a row, which is put into `taken`."""
         count = labelled = 0
         for count, (file, one) in enumerate(pairs, 1):
@@ -83,7 +74,7 @@ class Plan:
                 remedy=self._remedy(),
             )
 
-    def _remedy(self) -> str:
+    def _remedy(self):
         if not self.truth.by_idx:
             return "Name the recordings as their files are called"
         if self.truth.whole:
@@ -95,7 +86,7 @@ class Plan:
 
     # ---- rows -------------------------------------------------------------------------------------
 
-    def _row_of(self, position: int, file: str, one: Any) -> tuple[int | None, str]:
+    def _row_of(self, position, file, one):
         """(row or None, name of the recording that it is of)."""
         if self.truth.in_order or self.truth.by_idx:
             whole = file if self._whole is None else self._whole[position]
@@ -105,25 +96,23 @@ class Plan:
         row, common, whole = self._found(position, file)
         return (row if self._claim(position, row, common, whole) else None), whole
 
-    def _found(self, position: int, file: str) -> tuple[int | None, int, str]:
+    def _found(self, position, file):
         """(row or None, parts of the path that agree, name of the recording) by the file's name."""
-        names = self.truth.names
-        assert isinstance(names, Names)
-        found = names.find(file)
+        found = self.truth.names.find(file)
         if found is None and self._whole is not None:
             for whole in (self._whole[position], self._by_name[position]):  # a row of the latter bears it out
-                found = None if whole == file else names.find(whole)
+                found = None if whole == file else self.truth.names.find(whole)
                 if found is not None:
                     return *found, whole
             return None, 0, self._whole[position]
         return *(found or (None, 0)), file
 
-    def _match_all(self, files: Sequence[str]) -> None:
+    def _match_all(self, files):
         """Match all recordings with rows before any is read."""
         if self.truth.in_order or self.truth.by_idx:
             return
         found = [self._found(position, file) for position, file in enumerate(files)]
-        best: dict[int | None, int] = {}
+        best = {}
         for row, common, _ in found:
             best[row] = max(common, best.get(row, 0))
         self._rows = []
@@ -131,7 +120,7 @@ class Plan:
             fits = row is not None and common == best[row] and self._claim(position, row, common, whole)
             self._rows.append((row if fits else None, whole))
 
-    def _claim(self, position: int, row: int | None, common: int, whole: str) -> bool:
+    def _claim(self, position, row, common, whole):
         """Whether the row is this recording's, and not one's whose path has more in common with the row's name.
 
         Raises
@@ -154,7 +143,7 @@ class Plan:
             remedy="Name recordings with as much of their path as tells them apart, or give groups",
         )
 
-    def _group_of(self, position: int, row: int | None, whole: str) -> Any:
+    def _group_of(self, position, row, whole):
         if self.groups is not None:
             return self.groups[position]
         if self.truth.by_idx:
@@ -165,13 +154,13 @@ class Plan:
 
     # ---- counts -----------------------------------------------------------------------------------
 
-    def _check_count(self, count: int) -> None:
+    def _check_count(self, count):
         if self.truth.in_order and count != len(self.truth):
             raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
         if self.groups is not None and count != len(self.groups):
             raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
 
-    def _check_rows(self, files: int, recordings: int) -> None:
+    def _check_rows(self, files, recordings):
         """Refuse a label file that evidently has a row per segment: it would be read by the recordings' numbers."""
         truth = self.truth
         if truth.by_idx and truth.whole and recordings < files == len(truth):
@@ -184,11 +173,11 @@ class Plan:
             )
 
 
-def _is_batch(inputs: Any) -> bool:
+def _is_batch(inputs):
     return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
 
 
-def _prepared(x: Any) -> list[Segments]:
+def _prepared(x):
     """The rows of prepared segments (n, 12, N), each a recording."""
     x = real_array(x, "x")
     warn_unprepared(x, what="evaluate", stacklevel=5)

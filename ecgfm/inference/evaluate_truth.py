@@ -1,14 +1,9 @@
 """The true labels of an evaluation: arrays, tables, label files; and which row belongs to which recording."""
 
-from __future__ import annotations
-
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._text import printable, shown
 from ..errors import FormatError, InputWarning, LabelError
@@ -44,32 +39,24 @@ class Truth:
         Whether it is an array that has a row for each number ``idx`` from 0 on.
     """
 
-    def __init__(
-        self,
-        values: NDArray[np.float64],
-        names: Names | dict[str, int] | None = None,
-        source: str | None = None,
-        unused: Collection[str] = (),
-        lacking: Collection[str] = (),
-        whole: bool = False,
-    ) -> None:
+    def __init__(self, values, names=None, source=None, unused=(), lacking=(), whole=False):
         self.values, self.names, self.source, self.whole = values, names, source, whole
         self.unused, self.lacking = tuple(unused), tuple(lacking)
 
     @property
-    def by_idx(self) -> bool:
+    def by_idx(self):
         """bool: whether rows are found by the numbers ``idx`` in the ``.mat`` files of ECG-FM's preprocessing."""
         return isinstance(self.names, dict)
 
     @property
-    def in_order(self) -> bool:
+    def in_order(self):
         """bool: whether the rows are in the order of the recordings."""
         return self.names is None
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.values)
 
-    def row_of(self, position: int, file: str, one: object) -> int | None:
+    def row_of(self, position, file, one):
         """The row of a recording, or None if there is none.
 
         Parameters
@@ -88,13 +75,12 @@ class Truth:
         """
         if self.in_order:
             return position if position < len(self.values) else None
-        if isinstance(self.names, Names):
-            return self.names.row(file)
-        found = _idx_of(one) if isinstance(one, str) else None
-        return None if found is None or self.names is None else self.names.get(found)
+        if self.by_idx:
+            return None if not isinstance(one, str) else self.names.get(_idx_of(one))
+        return self.names.row(file)
 
 
-def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
+def read_truth(y, labels, *, named=True):
     """The `Truth` in what a user gives.
 
     Parameters
@@ -138,12 +124,10 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
     return truth
 
 
-def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
+def _of_npy(path, labels, named):
     array = load_npy(path)
     names = label_file_beside(path, array.shape[1])
-    order: list[int | None] | None = None
-    unused: Sequence[str] = ()
-    lacking: Sequence[str] = ()
+    order, unused, lacking = None, (), ()
     if names is not None and names != labels:
         if named:
             order, unused, lacking = _order(names, labels, path)
@@ -158,16 +142,14 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
         values = _checked_values(array, labels, path)
     else:
         values = np.full((len(array), len(labels)), np.nan)
-        there = {i: column for i, column in enumerate(order) if column is not None}
-        values[:, list(there)] = _checked_values(array[:, list(there.values())], [labels[i] for i in there], path)
+        there = [i for i, column in enumerate(order) if column is not None]
+        values[:, there] = _checked_values(array[:, [order[i] for i in there]], [labels[i] for i in there], path)
     truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
     _say_columns(truth)
     return truth
 
 
-def _order(
-    names: Sequence[str], labels: Sequence[str], path: str | None
-) -> tuple[list[int | None], list[str], list[str]]:
+def _order(names, labels, path):
     """Of each label its column or None; columns without a label; labels without a column."""
     places = {name: i for i, name in enumerate(names)}
     lacking = [name for name in labels if name not in places]
@@ -177,19 +159,13 @@ def _order(
     return [places.get(name) for name in labels], [name for name in names if name not in known], lacking
 
 
-def _no_label(labels: Sequence[str], path: str | None) -> LabelError:
+def _no_label(labels, path):
     return LabelError(
         f"none of the model's labels is a column; they are {', '.join(labels[:20])}", path=path, field="labels"
     )
 
 
-def _of_columns(
-    names: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
-    labels: Sequence[str],
-    path: str | None = None,
-    in_order: bool = False,
-) -> Truth:
+def _of_columns(names, columns, labels, path=None, in_order=False):
     key = next((key for key in KEYS if key in columns), None)
     if key is None and not in_order:
         raise LabelError(
@@ -215,7 +191,7 @@ def _of_columns(
     return Truth(values, rows if key == "idx" else Names(rows, path), path, unused, lacking)
 
 
-def _say_columns(truth: Truth) -> None:
+def _say_columns(truth):
     said = []
     if truth.unused:
         said.append(f"columns that are none of the model's labels: {_listed(truth.unused)}")
@@ -226,15 +202,15 @@ def _say_columns(truth: Truth) -> None:
         warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)
 
 
-def _listed(names: Sequence[str], most: int = 10) -> str:
+def _listed(names, most=10):
     return ", ".join(printable(name[:60]) for name in names[:most]) + f", and {len(names) - most} more" * (
         len(names) > most
     )
 
 
-def _rows(keys: Sequence[str], values: NDArray[np.float64], path: str | None) -> dict[str, int]:
+def _rows(keys, values, path):
     """Name -> row; a name that stands twice must say the same both times."""
-    places: dict[str, int] = {}
+    places = {}
     for row, key in enumerate(keys):
         if key in places and not np.array_equal(values[places[key]], values[row], equal_nan=True):
             raise LabelError("the recording stands in the table twice, with different labels", path=path, field=key)
@@ -242,7 +218,7 @@ def _rows(keys: Sequence[str], values: NDArray[np.float64], path: str | None) ->
     return places
 
 
-def _key(value: Any) -> str:
+def _key(value):
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
     if isinstance(value, os.PathLike):
@@ -251,7 +227,7 @@ def _key(value: Any) -> str:
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
-def _value(value: Any, row: int, name: str, path: str | None) -> float:
+def _value(value, row, name, path):
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         if value in (0, 1) or value != value:
             return float(value)
@@ -263,7 +239,7 @@ def _value(value: Any, row: int, name: str, path: str | None) -> float:
     raise LabelError(f"{shown(value)} in row {row} is neither 0 nor 1", path=path, field=name)
 
 
-def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None) -> NDArray[np.float64]:
+def _checked_values(array, labels, path):
     if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != len(labels):
         raise LabelError(
             f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)",
@@ -280,7 +256,7 @@ def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None
     return values
 
 
-def _idx_of(path: str) -> str | None:
+def _idx_of(path):
     """The number ``idx`` in a ``.mat`` file as text; None if it has none."""
     try:
         with MatFile(path) as file:

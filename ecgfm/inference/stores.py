@@ -2,20 +2,14 @@
 pickles ``{"shape": ..., "dtype": ...}``. The header is read as data; no code in it is run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
 import pickle
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from .._text import shown
-from .._types import StrPath
 from ..checkpoint.unpickle import loads
 from ..checkpoint.walk import TooDeep, plain
 from ..errors import CheckpointError, Error, FormatError
@@ -32,7 +26,7 @@ _DTYPES = ("float16", "float32", "float64", "bool", "uint8", "int8", "int16", "i
 _NPY = b"\x93NUMPY"
 
 
-def header_path(path: StrPath) -> str:
+def header_path(path):
     """The header of a store: ``X_header.pkl`` beside ``X.npy``."""
     path = os.fspath(path)
     if not path.lower().endswith(".npy"):
@@ -40,7 +34,7 @@ def header_path(path: StrPath) -> str:
     return f"{path[:-4]}_header.pkl"
 
 
-def open_store(path: StrPath, header: StrPath | None = None) -> NDArray[Any]:
+def open_store(path, header=None):
     """Open a store.
 
     Parameters
@@ -66,7 +60,7 @@ def open_store(path: StrPath, header: StrPath | None = None) -> NDArray[Any]:
     """
     path = os.fspath(path)
     header = header_path(path) if header is None else os.fspath(header)
-    with open_input(path) as file:
+    with open_input(path, sparse=True) as file:
         start, size = file.read(len(_NPY)), os.fstat(file.fileno()).st_size
     if not os.path.lexists(header):
         if start == _NPY:
@@ -81,16 +75,15 @@ def open_store(path: StrPath, header: StrPath | None = None) -> NDArray[Any]:
     if size != wanted:
         raise FormatError(f"the file has {size} bytes, its header asks for {wanted}", path=path)
     if 0 in shape:
-        return np.empty(shape, dtype, "F" if order == "F" else "C")
-    with open_input(path) as file:
+        return np.empty(shape, dtype, order)
+    with open_input(path, sparse=True) as file:
         try:
-            mapped: NDArray[Any] = np.memmap(file, dtype, "r", offset, shape, "F" if order == "F" else "C")
-            return mapped
+            return np.memmap(file, dtype, "r", offset, shape, order)
         except (OSError, ValueError, OverflowError) as error:  # it has become shorter since
             raise unreadable(path, error) from None
 
 
-def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, str]:
+def _read_header(path):
     """Shape, dtype, offset and order."""
     raw = read_input(path, most=MAX_HEADER)
     try:
@@ -103,8 +96,8 @@ def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, st
     if not isinstance(value, dict):
         raise FormatError("not a dictionary with shape and dtype", path=path)
     shape, dtype = value.get("shape"), value.get("dtype")
-    sizes: Any = shape if isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS else [None]
-    if not all(type(n) is int and 0 <= n < 1 << 48 for n in sizes):
+    whole = isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS
+    if not whole or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
         raise FormatError(f"{shown(shape)} is not a shape", path=path, field="shape")
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(f"{shown(dtype)} is not a number type of a store", path=path, field="dtype")
@@ -116,8 +109,8 @@ def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, st
     unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
     if unknown:
         raise FormatError("no such key is known", path=path, field=shown(unknown[0]))
-    check_size(sizes, np.dtype(dtype).itemsize, path=path, field="shape", most=None)
-    return tuple(sizes), np.dtype(dtype).newbyteorder("<"), offset, order
+    check_size(shape, np.dtype(dtype).itemsize, path=path, field="shape", most=None)
+    return tuple(shape), np.dtype(dtype).newbyteorder("<"), offset, order
 
 
 class Stores:
@@ -141,24 +134,22 @@ class Stores:
         If a file can't be written.
     """
 
-    def __init__(self, folder: StrPath, subset: str, arrays: Mapping[str, tuple[Sequence[int], str]]) -> None:
+    def __init__(self, folder, subset, arrays):
         self._folder, self._subset = os.fspath(folder), subset
-        self._arrays: dict[str, Any] = {
-            name: (tuple(int(n) for n in shape), dtype) for name, (shape, dtype) in arrays.items()
-        }
+        self._arrays = {name: (tuple(int(n) for n in shape), dtype) for name, (shape, dtype) in arrays.items()}
         self._rows = dict.fromkeys(self._arrays, 0)
-        self._files: dict[str, Any] = {}
+        self._files = {}
 
-    def path(self, name: str) -> str:
+    def path(self, name):
         """Of the array of that name."""
         return os.path.join(self._folder, f"{name}_{self._subset}.npy")
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self):
         """list of str: of all arrays that are kept."""
         return [self.path(name) for name, kept in self._arrays.items() if kept is not None]
 
-    def __enter__(self) -> Stores:
+    def __enter__(self):
         try:
             for name in self._arrays:
                 self._files[name] = open_part(f"{self.path(name)}.part")
@@ -171,7 +162,7 @@ class Stores:
             raise unwritable(error.filename, error) from None
         return self
 
-    def write(self, name: str, values: ArrayLike) -> None:
+    def write(self, name, values):
         """Append rows.
 
         Raises
@@ -191,13 +182,13 @@ class Stores:
             raise unwritable(self.path(name), error) from None
         self._rows[name] += len(values)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name):
         """Write no store of that name, and take an earlier one away when the others are put in place."""
         self._files.pop(name).close()
         os.unlink(f"{self.path(name)}.part")
         self._arrays[name] = None
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind, error, trace):
         if kind is not None:
             self._discard()
             return
@@ -210,7 +201,7 @@ class Stores:
             self._discard()
             raise
 
-    def _finish(self) -> None:
+    def _finish(self):
         for name, file in self._files.items():
             rows = self._arrays[name][0][0]
             if self._rows[name] != rows:
@@ -225,7 +216,7 @@ class Stores:
                 with writing(headers[name]) as file:
                     file.write(pickle.dumps({"shape": kept[0], "dtype": kept[1]}, protocol=4))
 
-    def _discard(self) -> None:
+    def _discard(self):
         for name, file in self._files.items():
             with contextlib.suppress(OSError):  # what could not be flushed
                 file.close()

@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from .._text import shown
 from ..ecg.choices import Choices
 from ..ecg.expected import prepared_here
 from ..errors import ConfigError, Error, SignalError, kept
+from ..io import kept_open
 from ..io.inputs import segments_of
 from ..specs.inputs import LEADS, SAMPLING_RATE
 from ..validation import whole
@@ -156,8 +158,8 @@ def collect(
 def _stream(forward: Forward, pairs: Iterable[Pair], reading: Reading) -> Iterator[Done]:
     waiting: deque[_Waiting] = deque()
     ready = 0  # recordings in order, the first of them not done; segments that wait for a batch
-    batch_size, prepared = reading.batch_size, _prepared(pairs, reading)
-    try:
+    batch_size = reading.batch_size
+    with kept_open(), closing(_prepared(pairs, reading)) as prepared:
         for each in prepared:
             waiting.append(each)
             ready += each.left
@@ -169,8 +171,6 @@ def _stream(forward: Forward, pairs: Iterable[Pair], reading: Reading) -> Iterat
         while waiting:
             _run_batch(forward, waiting, batch_size)
             yield from _finished(waiting)
-    finally:
-        prepared.close()
 
 
 def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, None, None]:
@@ -181,8 +181,7 @@ def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, No
             yield _Waiting(file, one, reading)
         return
     pool = ThreadPoolExecutor(readers, thread_name_prefix="ecgfm-reader")
-    ahead: deque[Any] = deque()  # (future, bytes of its file)
-    size = 0
+    ahead, size = deque(), 0  # (future, bytes of its file)
     try:
         for file, one in pairs:
             if not isinstance(one, str):

@@ -1,16 +1,10 @@
 """Tables of labels: CSV files, mappings, DataFrames; which columns there are and which says what a row is of."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._text import plain_cell, shown
-from .._types import StrPath
 from ..errors import FormatError, LabelError
 from ..storage.inputs import open_input, open_text
 from ..storage.npy import map_array
@@ -25,9 +19,7 @@ MAX_BYTES = 1 << 28
 MAX_ROWS = 1 << 22
 
 
-def csv_columns(
-    path: StrPath, wanted: Collection[str] | None = None, *, field: str = "y"
-) -> tuple[list[str], dict[str, list[str]]]:
+def csv_columns(path, wanted=None, *, field="y"):
     """The columns of a CSV file, read row by row.
 
     Parameters
@@ -56,7 +48,7 @@ def csv_columns(
         rows = filter(None, csv_rows(file, path, error=LabelError, field=field))
         names = [plain_cell(name.strip()) for name in next(rows, [])]
         kept = _kept(names, wanted, path)
-        cells: dict[int, list[str]] = {i: [] for i in kept}
+        cells = {i: [] for i in kept}
         for number, row in enumerate(rows, 1):
             if len(row) != len(names):
                 raise LabelError(f"row {number} has {len(row)} cells, the header {len(names)}", path=path)
@@ -69,7 +61,7 @@ def csv_columns(
     return names, {names[i]: column for i, column in cells.items()}
 
 
-def _kept(names: Sequence[str], wanted: Collection[str] | None, path: StrPath | None) -> list[int]:
+def _kept(names, wanted, path):
     """Places of the columns that are wanted."""
     wanted = set(names) if wanted is None else {*wanted, *KEYS}
     places = {}
@@ -82,9 +74,7 @@ def _kept(names: Sequence[str], wanted: Collection[str] | None, path: StrPath | 
     return list(places.values())
 
 
-def mapping_columns(
-    y: Any, *, indexed: bool = True, nameless: str = "label_0"
-) -> tuple[list[str], dict[str, list[Any]]]:
+def mapping_columns(y, *, indexed=True, nameless="label_0"):
     """(names, columns) of a mapping, a Table or a DataFrame; of a Series one, `nameless` if it has no name.
 
     With `indexed` a DataFrame's index becomes the column ``idx`` or ``file`` where no column says what a row is of,
@@ -113,17 +103,16 @@ def mapping_columns(
     return list(columns), columns
 
 
-def single_column(values: Any, name: str) -> list[Any]:
+def single_column(values, name):
     """The values of a column as a list."""
     refuse_masked(values, name, LabelError)
     array = np.asarray(values)
     if array.ndim != 1:
         raise LabelError(f"a column has one dimension, this one has {array.ndim}", field=name)
-    found: list[Any] = array.tolist()
-    return found
+    return array.tolist()
 
 
-def load_npy(path: StrPath, *, field: str = "y") -> NDArray[Any]:
+def load_npy(path, *, field="y"):
     """The array of a ``.npy`` file of labels, mapped from the disk."""
     path = os.fspath(path)
     try:
@@ -141,12 +130,12 @@ def load_npy(path: StrPath, *, field: str = "y") -> NDArray[Any]:
     return array
 
 
-def _is_npy(path: StrPath) -> bool:
+def _is_npy(path):
     with open_input(path) as file:
-        return bytes(file.read(6)) == b"\x93NUMPY"
+        return file.read(6) == b"\x93NUMPY"
 
 
-def label_file_beside(path: StrPath, columns: int) -> tuple[str, ...] | None:
+def label_file_beside(path, columns):
     """Names of the columns of ``y.npy`` from the ``label_def.csv`` beside it; None if there is none.
 
     Raises

@@ -3,22 +3,26 @@
 A format is one module with a `Format` in it; a new one is added to `FORMATS` and to nothing else.
 """
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from .._types import StrPath
 from ..ecg.named import columns_of
-from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import open_input, unreadable
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
-from .common import Format
+from .hdf5 import kept_open
 
-__all__ = ["FORMATS", "PART", "find_format", "is_recording", "left_out", "members", "read", "with_ending"]
+__all__ = [
+    "FORMATS",
+    "PART",
+    "find_format",
+    "is_recording",
+    "kept_open",
+    "left_out",
+    "members",
+    "read",
+    "with_ending",
+]
 
 #: Formats in the order in which a file's content is shown to them: those with a signature come before text.
 FORMATS = (
@@ -53,9 +57,7 @@ _MEMBER = "::"  # between a file and one of the recordings in it
 _HEAD_BYTES = 4096  # what a format sees of a file to recognise it
 
 
-def read(
-    path: StrPath, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, unit: str | None = None
-) -> Record:
+def read(path, sampling_rate=None, leads=None, unit=None):
     """Read a recording from a file.
 
     The format is recognised by the file's content, and by its name where the content says nothing:
@@ -70,7 +72,7 @@ def read(
     - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
-    WFDB in part, XML, SCP-ECG, EDF and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
+    WFDB in part, XML, SCP-ECG and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
     no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
     otherwise, which is noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other
     four are calculated from I and II.
@@ -113,7 +115,7 @@ def read(
 
 
 @contextmanager
-def _reading(path: StrPath, form: Format) -> Iterator[None]:
+def _reading(path, form):
     """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause."""
     try:
         yield
@@ -129,7 +131,7 @@ def _reading(path: StrPath, form: Format) -> Iterator[None]:
         ) from error
 
 
-def _text(path: Any) -> str:
+def _text(path):
     """A path as text."""
     try:
         return os.fsdecode(path)
@@ -140,12 +142,12 @@ def _text(path: Any) -> str:
         raise FormatError(f"not a path but {kind}", field="path", remedy=remedy) from None
 
 
-def with_ending(path: str) -> str:
+def with_ending(path):
     """The path of a WFDB record that is named without its ending, as PhysioNet does, with it; any other as it is."""
     return f"{path}.hea" if not os.path.isfile(path) and os.path.isfile(f"{path}.hea") else path
 
 
-def members(path: StrPath) -> Iterator[str]:
+def members(path):
     """Iterate over the names of the recordings in a file: its own, or ``path::member`` where it holds several.
 
     Only files that are named as those of such a format are opened.
@@ -157,10 +159,10 @@ def members(path: StrPath) -> Iterator[str]:
     """
     path = _text(path)
     suffix = os.path.splitext(path)[1].lower()
-    if any(form.members is not None and suffix in form.suffixes for form in FORMATS):
+    if any(form.members and suffix in form.suffixes for form in FORMATS):
         found = find_format(path)
         with _reading(path, found):
-            names = found.members(path) if found.members is not None else ()
+            names = found.members(path) if found.members else ()
             several = len(names) > 1
         if several:
             yield from (f"{path}{_MEMBER}{name}" for name in names)
@@ -168,13 +170,13 @@ def members(path: StrPath) -> Iterator[str]:
     yield path
 
 
-def _split(path: str) -> tuple[str, str | None]:
+def _split(path):
     """A file's path and the name of the recording in it, or None."""
     file, mark, member = path.rpartition(_MEMBER)
     return (file, member) if mark and not os.path.exists(path) and os.path.exists(file) else (path, None)
 
 
-def find_format(path: StrPath) -> Format:
+def find_format(path):
     """The `Format` of a file.
 
     Raises
@@ -197,12 +199,12 @@ def find_format(path: StrPath) -> Format:
     return found
 
 
-def is_recording(path: StrPath) -> bool:
+def is_recording(path):
     """Whether a file found in a directory is a recording; see `left_out`."""
     return left_out(path) is None
 
 
-def left_out(path: StrPath) -> str | None:
+def left_out(path):
     """Why a file found in a directory is no recording; None if it is one.
 
     It is one if its name ends as one and its content agrees. A file that can't be read counts as one, so that it is
@@ -238,11 +240,11 @@ def left_out(path: StrPath) -> str | None:
     return (found.unlike or f"its content is not {found.name}") if found.side_files else None
 
 
-def _suffix(path: StrPath) -> str:
+def _suffix(path):
     return os.path.splitext(path)[1].lower()
 
 
-def _match(head: bytes, path: StrPath) -> Format | None:
+def _match(head, path):
     for form in FORMATS:
         with _reading(path, form):
             if form.matches(head):
@@ -250,7 +252,7 @@ def _match(head: bytes, path: StrPath) -> Format | None:
     return next((form for form in FORMATS if _suffix(path) in form.suffixes), None)
 
 
-def _head(path: StrPath) -> bytes:
+def _head(path):
     with open_input(path) as file:
         try:
             head = file.read(_HEAD_BYTES)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
@@ -69,12 +68,12 @@ class Format:
     """
 
     name: str
-    suffixes: tuple[str, ...]
-    matches: Callable[..., bool]
-    read: Callable[..., Any]
+    suffixes: tuple
+    matches: Callable
+    read: Callable
     side_files: bool = False
     unlike: str = ""
-    members: Callable[..., Any] | None = None
+    members: Callable = None
 
 
 def optional(module, path, what):

@@ -73,13 +73,13 @@ class _Group:
                 f"no channel is one of the 12 leads: {', '.join(self.leads) or 'none'}", path=self.path, field="leads"
             )
         raw = self._samples(content)
-        missing = self._missing(raw)
+        padding, padded = self._padding(raw)
         signal = np.empty(raw.shape[::-1], np.float32)
         for i, (name, channel) in enumerate(zip(self.leads, self.channels)):
             factor, baseline = self._scale(name, channel)
             row = raw[:, i].astype(np.float64)
-            if missing is not None:
-                row[missing[i]] = np.nan
+            if i in padded:
+                row[raw[:, i] == padding] = np.nan
             row *= factor
             row += baseline
             with np.errstate(over="ignore"):
@@ -114,24 +114,19 @@ class _Group:
         dtype = np.dtype(item.order + _SAMPLES[kind])
         return np.frombuffer(content, dtype, shape[0] * shape[1], start).reshape(shape)
 
-    def _missing(self, raw):
-        """Which samples, (leads, samples), are padding; None if there is none."""
+    def _padding(self, raw):
+        """The value of what is no sample, and the numbers of the leads in which it stands for that."""
         value = self.item.bytes(_PADDING, raw.itemsize)
         if len(value) < raw.itemsize:
-            return None
+            return None, ()
         padding = np.frombuffer(value, raw.dtype)[0]
-        missing = raw.T == padding
-        if not missing.any():
-            return None
-        others = [row[~hit] for row, hit in zip(raw.T, missing)]
-        known = [row for row in others if len(row)]
-        low, high = (min(map(np.min, known)), max(map(np.max, known))) if known else (padding, padding)
-        for hit, row in zip(missing, others):
-            if hit.any() and not _cannot_be_a_sample(padding, *((row.min(), row.max()) if len(row) else (low, high))):
-                hit[:] = False
-                self.notes.append(f"samples of the padding value {padding} are kept: they can't be told from others")
-        self.notes = list(dict.fromkeys(self.notes))
-        return missing
+        ranges = [_range(row, padding) for row in raw.T]
+        known = [found for found, _ in ranges if found]
+        whole = (min(low for low, _ in known), max(high for _, high in known)) if known else (padding, padding)
+        leads = [i for i, (found, hit) in enumerate(ranges) if hit and _cannot_be_a_sample(padding, *(found or whole))]
+        if len(leads) < sum(hit for _, hit in ranges):
+            self.notes.append(f"samples of the padding value {padding} are kept: they can't be told from others")
+        return padding, leads
 
     def _scale(self, name, channel):
         """The factor and the offset to millivolts."""
@@ -147,6 +142,15 @@ class _Group:
         correction = channel.number(_CORRECTION, f"lead {name}: ChannelSensitivityCorrectionFactor")
         baseline = channel.number(_BASELINE, f"lead {name}: ChannelBaseline")
         return sensitivity * (1.0 if correction is None else correction) * millivolts, (baseline or 0.0) * millivolts
+
+
+def _range(row, padding):
+    """The lowest and the highest of the samples that are no padding, None if there are none, and whether some are."""
+    hit = row == padding
+    if hit.any():
+        row = row[~hit]
+        return (row.min(), row.max()) if len(row) else None, True
+    return (row.min(), row.max()), False
 
 
 def _cannot_be_a_sample(padding, low, high):

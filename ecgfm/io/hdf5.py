@@ -4,7 +4,8 @@ Such a file holds thousands of recordings; one is named ``exams_part0.hdf5::<exa
 """
 
 import os
-from contextlib import contextmanager
+import threading
+from contextlib import closing, contextmanager
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..storage.inputs import open_input
 from .common import Format, check_size, make_record, optional, parsing
 from .hdf5_values import Values, contents
 
-__all__ = ["FORMAT", "opened", "without_padding"]
+__all__ = ["FORMAT", "kept_open", "opened", "without_padding"]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
@@ -34,9 +35,8 @@ def _members(path):
 
 
 def _read(path, *, sampling_rate, leads, member=None):
-    with opened(path) as (tracings, ids):
-        row = _row(ids, member, path)
-        signal = tracings[row].T
+    with _exams(path) as exams:
+        signal = exams.tracings[_row(exams, member, path)].T
     signal, cut = without_padding(signal)
     return make_record(
         signal,
@@ -52,18 +52,18 @@ def _read(path, *, sampling_rate, leads, member=None):
     )
 
 
-def _row(ids, member, path):
+def _row(exams, member, path):
     if member is None:
-        rows = np.flatnonzero(ids)
+        rows = np.flatnonzero(exams.numbers)
         if len(rows) == 1:
             return int(rows[0])
         raise SignalError(
             f"the file holds {len(rows):,} recordings",
             path=path,
             field="exam_id",
-            remedy=f"Name one, such as {path}::{ids[rows[0]]}" if len(rows) else None,
+            remedy=f"Name one, such as {path}::{exams.numbers[rows[0]]}" if len(rows) else None,
         )
-    rows = np.flatnonzero(ids == int(member)) if member.isdecimal() and len(member) < 19 else ()
+    rows = exams.rows(int(member)) if member.isdecimal() and len(member) < 19 else ()
     if len(rows) != 1 or not int(member):
         raise SignalError(f"{len(rows)} recordings are called {shown(member)}", path=path, field="exam_id")
     return int(rows[0])
@@ -79,28 +79,95 @@ def without_padding(signal):
     return kept, signal.shape[1] - kept.shape[1]
 
 
+class _Exams:
+    """A file that is open, and whose claims were checked: its tracings, and the numbers of its exams, (exams,)."""
+
+    def __init__(self, path):
+        library = optional("h5py", path, "HDF5 files")
+        size = _size(path)
+        self._file = file = library.File(path, "r")
+        try:
+            if file.get("tracings", getlink=True) is None:
+                raise _other(library, file, path)
+            self.tracings = Values(library, file, "tracings", path)
+            shape = self.tracings.shape
+            if len(shape) != 3 or shape[2] != len(LEADS):
+                what = f"{self.tracings.dtype} of shape {shape}, not numbers of shape (exams, samples, 12)"
+                raise FormatError(what, path=path, field="tracings")
+            check_size(shape[1:], max(self.tracings.dtype.itemsize, 8), path=path, field="tracings")
+            if not 1 <= shape[0] <= min(_MAX_EXAMS, size):
+                what = f"{shape[0]:,} exams in {size:,} bytes; 1 to {_MAX_EXAMS:,} are read"
+                raise FormatError(what, path=path, field="tracings")
+            self.numbers = _numbers(library, file, shape[0], path)
+        except BaseException:
+            file.close()
+            raise
+        self._order = self._sorted = None
+
+    def rows(self, number):
+        """ndarray: the rows in which a number stands."""
+        if self._sorted is None:
+            self._order = np.argsort(self.numbers, kind="stable")
+            self._sorted = self.numbers[self._order]
+        first, last = (np.searchsorted(self._sorted, number, side) for side in ("left", "right"))
+        return self._order[first:last]
+
+    def close(self):
+        self._file.close()
+
+
 @contextmanager
 def opened(path):
     """The tracings and the exam numbers of a file, whose claims were checked."""
-    library = optional("h5py", path, "HDF5 files")
-    size = _size(path)
-    with parsing(path, "HDF5"), library.File(path, "r") as file:
-        if file.get("tracings", getlink=True) is None:
-            raise _other(library, file, path)
-        tracings = Values(library, file, "tracings", path)
-        shape = tracings.shape
-        if len(shape) != 3 or shape[2] != len(LEADS):
-            raise FormatError(
-                f"{tracings.dtype} of shape {shape}, not numbers of shape (exams, samples, 12)",
-                path=path,
-                field="tracings",
-            )
-        check_size(shape[1:], max(tracings.dtype.itemsize, 8), path=path, field="tracings")
-        if not 1 <= shape[0] <= min(_MAX_EXAMS, size):
-            raise FormatError(
-                f"{shape[0]:,} exams in {size:,} bytes; 1 to {_MAX_EXAMS:,} are read", path=path, field="tracings"
-            )
-        yield tracings, _numbers(library, file, shape[0], path)
+    with parsing(path, "HDF5"), closing(_Exams(path)) as exams:
+        yield exams.tracings, exams.numbers
+
+
+class _Kept:
+    """The file that was opened last, for the next of its exams: kept while someone asks for that."""
+
+    def __init__(self):
+        self.lock, self.users, self.identity, self.exams = threading.Lock(), 0, None, None
+
+    def get(self, path):
+        """The open file, if it still is what stands at the path, else anew. Others may go on with the one before."""
+        found = os.stat(path)
+        identity = path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        with self.lock:
+            if self.identity != identity:
+                self.exams = _Exams(path)
+                self.identity = identity
+            return self.exams
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def kept_open():
+    """While this lasts, the file whose exam was read last stays open, and in memory the chunk that the exam lies in.
+
+    So a file of 100,000 exams is opened, checked and inflated once.
+    """
+    with _kept.lock:
+        _kept.users += 1
+    try:
+        yield
+    finally:
+        with _kept.lock:
+            _kept.users -= 1
+            if not _kept.users:
+                _kept.identity = _kept.exams = None
+
+
+@contextmanager
+def _exams(path):
+    with parsing(path, "HDF5"):
+        if _kept.users:
+            yield _kept.get(path)  # it is closed when the last who reads from it lets it go
+        else:
+            with closing(_Exams(path)) as exams:
+                yield exams
 
 
 def _size(path):

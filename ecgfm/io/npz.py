@@ -5,14 +5,15 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
+from math import prod
 
 import numpy as np
 
 from .._text import shown
 from ..errors import FormatError
 from ..signal.leads import listed
-from ..storage.inputs import check_inflation, open_input
-from ..storage.npy import read_array
+from ..storage.inputs import FREE_BYTES, check_inflation, open_input
+from ..storage.npy import read_array, read_header
 from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
 
 __all__ = ["FORMAT"]
@@ -83,7 +84,12 @@ def _array(archive, info, size, path, key):
         )
     if info.flag_bits & 1:
         raise FormatError("the archive is encrypted", path=path, field=key)
-    check_inflation(min(info.compress_size, size), info.file_size, path=path, field=key)
+    about, packed = {"path": path, "field": key, "held": True}, min(info.compress_size, size)
+    check_inflation(packed, info.file_size, **about)
+    if info.compress_type != zipfile.ZIP_STORED and info.file_size > FREE_BYTES // 4:
+        with _unzipping(path), archive.open(info) as member:
+            shape, _, _ = read_header(member, path=path, field=key)
+        check_inflation(packed, 4 * prod(shape), **about)  # it becomes float32
     with _unzipping(path), archive.open(info) as member:
         return read_array(member, info.file_size, path=path, field=key)
 

@@ -6,6 +6,7 @@ Columns are parted by commas, semicolons, tabs or blanks; where commas don't par
 import csv
 import io
 import itertools
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +29,8 @@ _CLOCKS = ("timestamp", "datetime", "date_time", "date time")  # of a time only 
 _RATES, _UNITS = ("sampling_rate", "sample_rate", "fs"), ("unit", "units")
 _INDEX_NAMES = ("", "#", "index", "sample", "samples", "n", "unnamed: 0")
 _CLOSING = {")": "(", "]": "["}
+_ROWS = 1 << 15  # that become numbers at once
+_AT_ROW = re.compile(r" at row (\d{1,18})")
 
 
 def _matches(head):
@@ -75,8 +78,8 @@ def _check_quotes(path, text, before):
 class _Top:
     """What comments at the top say: sampling rate and unit, as text, or None."""
 
-    rate: str | None = None
-    unit: str | None = None
+    rate: str = None
+    unit: str = None
 
 
 def _top(text, path):
@@ -207,9 +210,10 @@ def _without_header(line, text, delimiter, path, top, given_rate, given):
             field="leads",
             remedy="Add a line I,II,III,..., or name the columns: leads='I,II,...' (--leads)",
         )
-    values = _values(itertools.chain([line], text), range(columns), columns, delimiter, path)
+    factors = [_factor(top.unit, path, "unit")] * columns
+    signal, _ = _values(itertools.chain([line], text), range(columns), columns, delimiter, path, factors)
     return make_record(
-        values.T * _factor(top.unit, path, "unit"),
+        signal,
         path,
         field="signal",
         rate=top.rate,
@@ -230,12 +234,11 @@ def _with_header(text, columns, delimiter, path, top, given_rate, given):
     factors = [_factor(unit, path, columns[i].name) for i, unit in zip(chosen, units)]
     times = _Times(columns, cells, delimiter, path, top.rate or given_rate)
     used = chosen + times.numeric
-    values = _values(times.watch(itertools.chain([first], text)), used, len(columns), delimiter, path).T
-    rate = top.rate if top.rate is not None else times.rate(values[len(chosen) :])
+    text = times.watch(itertools.chain([first], text))
+    signal, seconds = _values(text, used, len(columns), delimiter, path, factors)
+    rate = top.rate if top.rate is not None else times.rate(seconds)
     read = {*used, *times.clocks}
     ignored = [column.name for i, column in enumerate(columns) if i not in read and column.kind != "index"]
-    signal = values[: len(chosen)]
-    signal *= np.array(factors)[:, None]
     return make_record(
         signal,
         path,
@@ -346,23 +349,50 @@ class _Times:
         return None
 
 
-def _values(text, used, count, delimiter, path):
-    """The columns of all further lines, (rows, columns) float64; there are `count` columns in all."""
-    first = next((line for line in text if line.strip() and not line.startswith("#")), None)
-    if first is None:
-        raise FormatError("the table has no rows", path=path)
-    text = itertools.chain([first], text)
+def _values(text, used, count, delimiter, path, factors):
+    """The columns `used` of all further lines; there are `count` columns in all.
+
+    Returns
+    -------
+    tuple of ndarray
+        As many of them as there are factors, which they are multiplied by, (columns, rows) float32, and the other ones
+        in float64.
+    """
     if delimiter != ",":
         text = _with_points(text, None if len(used) == count else used, delimiter, path)
-    try:
-        return np.loadtxt(text, delimiter=delimiter, usecols=used, ndmin=2, quotechar='"')
-    except UnicodeDecodeError:
-        raise
-    except ValueError as error:
-        if isinstance(error, FormatError):
+    width, signal, others = len(factors), [], []
+    for block in _blocks(text, used, delimiter, path):
+        with np.errstate(over="ignore"):  # a value beyond float32 becomes inf, which prepare() names
+            signal.append((block[:, :width] * factors).astype(np.float32))
+        others.append(block[:, width:].copy())
+    if not signal:
+        raise FormatError("the table has no rows", path=path)
+    found, at = np.empty((width, sum(map(len, signal))), np.float32), 0
+    for i, block in enumerate(signal):
+        found[:, at : at + len(block)] = block.T
+        at += len(block)
+        signal[i] = None
+    return found, np.concatenate(others).T
+
+
+def _blocks(text, used, delimiter, path):
+    """Iterate over the numbers of some lines at a time, (rows, columns) float64."""
+    before = 0
+    while (first := next((line for line in text if line.strip() and not line.startswith("#")), None)) is not None:
+        lines = itertools.chain([first], text)
+        try:
+            block = np.loadtxt(lines, delimiter=delimiter, usecols=used, ndmin=2, quotechar='"', max_rows=_ROWS)
+        except UnicodeDecodeError:
             raise
-        reason = str(error)[:400].split(";")[0].splitlines()[0][:200]
-        raise FormatError(f"not a table of numbers: {reason}", path=path, field="signal") from None
+        except ValueError as error:
+            if isinstance(error, FormatError):
+                raise
+            reason = str(error)[:400].split(";")[0].splitlines()[0][:200]
+            if row := _AT_ROW.search(reason):
+                reason = f"{reason[: row.start(1)]}{int(row[1]) + before}{reason[row.end(1) :]}"
+            raise FormatError(f"not a table of numbers: {reason}", path=path, field="signal") from None
+        yield block
+        before += len(block)
 
 
 def _with_points(text, used, delimiter, path):

@@ -16,6 +16,7 @@ from ..signal.leads import LEADS, canonical_lead, listed
 from ..storage.inputs import check_inflation, read_input
 from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
 from .wfdb_plain import PlainRecord, read_plain
+from .wfdb_values import physical_blocks, signal_files
 
 __all__ = ["FORMAT", "header_beside", "is_part", "is_segment", "read_values"]
 
@@ -131,23 +132,30 @@ def _opened(path):
         samples = len(found.values)
         return found, samples, iter([(0, samples, found.values)])
     library = optional("wfdb", path, "WFDB records")
-    samples, says_so = _check_claims(library, path)
+    header, samples, says_so = _check_claims(library, path)
     stated = _states_rate(path)
+    files = None if hasattr(header, "seg_name") else signal_files(header, os.path.dirname(path))
+    if files and samples:
+        return _about(header, stated), samples, physical_blocks(files, samples, header.adc_gain, header.baseline)
     block = min(_BLOCK, samples) if says_so else samples  # the library can't take a part of what states no length
     with parsing(path, "WFDB"):
         first = library.rdrecord(_base(path), sampto=block if says_so else None)
         if getattr(first, "p_signal", None) is None or not len(first.sig_name) == len(first.units) > 0:
             raise FormatError("the header describes no signals", path=path)
-    about = PlainRecord(
-        first.fs if stated else None,
-        [name or f"signal {i}" for i, name in enumerate(first.sig_name)],
-        list(first.units),
+    return _about(first, stated), samples, _blocks(library, path, first, samples, block)
+
+
+def _about(record, states_rate):
+    """What the library's record says, without its values."""
+    return PlainRecord(
+        record.fs if states_rate else None,
+        [name or f"signal {i}" for i, name in enumerate(record.sig_name)],
+        list(record.units),
         None,
-        list(first.comments),
-        first.base_time,
-        first.base_date,
+        list(record.comments),
+        record.base_time,
+        record.base_date,
     )
-    return about, samples, _blocks(library, path, first, samples, block)
 
 
 def _blocks(library, path, first, samples, length):
@@ -191,12 +199,12 @@ def _check_claims(library, path):
     Returns
     -------
     tuple
-        Samples of the record, and whether the header says so.
+        The library's header, the samples of the record, and whether the header states them.
     """
     header = _header(library, path, path)
     segments = getattr(header, "seg_name", None)
     if segments is None:
-        return _check_files(header, path, path)[0], bool(header.sig_len)
+        return header, _check_files(header, path, path)[0], bool(header.sig_len)
     if not 1 <= len(segments) <= _MAX_SEGMENTS or len(segments) != header.n_seg:
         raise FormatError(f"{header.n_seg} segments, {len(segments)} described", path=path, field="segments")
     total, lengths, stored = 0, {}, 0
@@ -215,8 +223,8 @@ def _check_claims(library, path):
         raise FormatError(f"{header.sig_len:,} samples in segments of {total:,}", path=path, field="segments")
     check_size((header.n_sig, total), 8, path=path, field="number of samples")
     # Gaps, and segments that are named again and again, are nowhere stored.
-    check_inflation(stored, 4 * header.n_sig * total, path=path, field="segments")
-    return total, True
+    check_inflation(stored, 4 * header.n_sig * total, path=path, field="segments", held=True)
+    return header, total, True
 
 
 def _segment_length(library, name, path):
@@ -305,7 +313,7 @@ def _check_files(header, file, path):
         held.append(int(max(size - claim.start, 0) * 8 // claim.bits))
         expected = claim.bytes(samples)
         if claim.packed:
-            check_inflation(size, expected, path=path, field=field)
+            check_inflation(size, expected, path=path, field=field, held=True)
         elif expected > size:
             raise FormatError(
                 f"truncated: {samples:,} samples take {expected:,} bytes, the file has {size:,}",
@@ -316,7 +324,8 @@ def _check_files(header, file, path):
             raise FormatError(f"a signal lags by {claim.skew:,} samples, more than there are", path=path, field=field)
     samples = samples or min(held, default=0)
     check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
-    check_inflation(stored, 4 * header.n_sig * samples, path=path, field="number of samples")  # signals without a file
+    # Signals may have no file.
+    check_inflation(stored, 4 * header.n_sig * samples, path=path, field="number of samples", held=True)
     return samples, stored
 
 

@@ -52,12 +52,12 @@ class PlainRecord:
     """
 
     rate: float
-    names: list[str]
-    units: list[str]
+    names: list
+    units: list
     values: np.ndarray
-    comments: list[str]
-    base_time: datetime.time | None = None
-    base_date: datetime.date | None = None
+    comments: list
+    base_time: datetime.time = None
+    base_date: datetime.date = None
 
 
 def read_plain(path):

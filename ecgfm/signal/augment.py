@@ -5,14 +5,9 @@ generator each draws what the function of this name in fairseq-signals draws, in
 is a ConfigError, another shape a SignalError.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ConfigError, SignalError
 from ..validation import Number, Share, Whole, check_legacy, checked, real_array
@@ -31,15 +26,15 @@ _LIMB = 6  # leads I to aVF come first
 
 
 def random_leads_masking(
-    x: Any,
-    p: float = 1.0,
-    mask_leads_selection: str = "random",
-    mask_leads_prob: float = 0.5,
-    mask_leads_condition: tuple[int, int] = (4, 5),
+    x,
+    p=1.0,
+    mask_leads_selection="random",
+    mask_leads_prob=0.5,
+    mask_leads_condition=(4, 5),
     *,
-    keep_one_lead: bool = False,
-    rng: np.random.RandomState,
-) -> NDArray[np.float32]:
+    keep_one_lead=False,
+    rng,
+):
     """Zero some leads.
 
     Parameters
@@ -85,16 +80,7 @@ def random_leads_masking(
     return x
 
 
-def powerline_noise(
-    x: Any,
-    p: float = 1.0,
-    max_amplitude: float = 0.1,
-    min_amplitude: float = 0.0,
-    freq: float = 500,
-    dependency: bool = True,
-    *,
-    rng: np.random.RandomState,
-) -> NDArray[np.float32]:
+def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, dependency=True, *, rng):
     """Add mains hum of 50 or 60 Hz, the same on all leads.
 
     Parameters
@@ -128,15 +114,7 @@ def powerline_noise(
     return _rounded(x + amplitude * np.cos(2 * np.pi * mains * (t / freq) + phase), dependency)
 
 
-def emg_noise(
-    x: Any,
-    p: float = 1.0,
-    max_amplitude: float = 0.1,
-    min_amplitude: float = 0.0,
-    dependency: bool = True,
-    *,
-    rng: np.random.RandomState,
-) -> NDArray[np.float32]:
+def emg_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, dependency=True, *, rng):
     """Add white noise, of its own amplitude on each lead; parameters as of `powerline_noise`."""
     x = _checked(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
@@ -147,17 +125,17 @@ def emg_noise(
 
 
 def baseline_shift(
-    x: Any,
-    p: float = 1.0,
-    max_amplitude: float = 0.1,
-    min_amplitude: float = 0.0,
-    shift_ratio: float = 0.2,
-    num_segment: int = 1,
-    freq: float = 500,
-    dependency: bool = True,
+    x,
+    p=1.0,
+    max_amplitude=0.1,
+    min_amplitude=0.0,
+    shift_ratio=0.2,
+    num_segment=1,
+    freq=500,
+    dependency=True,
     *,
-    rng: np.random.RandomState,
-) -> NDArray[np.float32]:
+    rng,
+):
     """Shift the baseline of a part of the segment.
 
     A lead moves by its sign (+1 or -1, drawn) minus an amplitude: so in the original.
@@ -197,18 +175,18 @@ def baseline_shift(
 
 
 def baseline_wander(
-    x: Any,
-    p: float = 1.0,
-    max_amplitude: float = 0.1,
-    min_amplitude: float = 0.0,
-    max_freq: float = 0.2,
-    min_freq: float = 0.01,
-    k: int = 3,
-    freq: float = 500,
-    dependency: bool = True,
+    x,
+    p=1.0,
+    max_amplitude=0.1,
+    min_amplitude=0.0,
+    max_freq=0.2,
+    min_freq=0.01,
+    k=3,
+    freq=500,
+    dependency=True,
     *,
-    rng: np.random.RandomState,
-) -> NDArray[np.float32]:
+    rng,
+):
     """Add a slow wave, `k` cosines of drawn amplitude, frequency and phase, of its own size on each lead.
 
     Parameters
@@ -244,7 +222,7 @@ def baseline_wander(
 
 
 #: Name in ``task.perturbation_mode`` -> (function, its settings).
-PERTURBATIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+PERTURBATIONS = {
     "random_leads_masking": (
         random_leads_masking,
         ("mask_leads_selection", "mask_leads_prob", "mask_leads_condition", "keep_one_lead"),
@@ -262,9 +240,7 @@ PERTURBATIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 }
 
 
-def augmentation(
-    perturbation_mode: Sequence[str] | None, p: Sequence[float] | float | None = None, **settings: Any
-) -> Callable[..., NDArray[np.float32]] | None:
+def augmentation(perturbation_mode, p=None, **settings):
     """One function of several perturbations.
 
     Parameters
@@ -304,14 +280,14 @@ def augmentation(
         chances *= len(modes)
     if len(chances) != len(modes):
         raise ConfigError(f"{len(chances)} probabilities for {len(modes)} perturbations", field="p")
-    steps: list[Callable[..., Any]] = []
+    steps = []
     for mode, chance in zip(modes, chances):
         function, names = PERTURBATIONS[mode]
         steps.append(partial(function, p=chance, **{name: settings[name] for name in names if name in settings}))
     for step in steps:  # a wrong setting is found now
         step(np.zeros((12, 1), np.float32), rng=np.random.RandomState(0))
 
-    def augment(x: Any, rng: np.random.RandomState) -> NDArray[np.float32]:
+    def augment(x, rng):
         for step in steps:
             x = step(x, rng=rng)
         return x
@@ -319,7 +295,7 @@ def augmentation(
     return augment
 
 
-def _checked(x: Any, p: float, rng: np.random.RandomState):
+def _checked(x, p, rng):
     """A float32 copy of a segment, after the checks that all perturbations share."""
     x = real_array(x, "x")
     if x.ndim != 2 or len(x) != 12 or not x.size:
@@ -329,7 +305,7 @@ def _checked(x: Any, p: float, rng: np.random.RandomState):
     return np.array(x, dtype=np.float32)
 
 
-def _rounded(x: Any, dependency):
+def _rounded(x, dependency):
     """Float32, the limb leads made consistent first if so wished."""
     if dependency:
         first, second = x[0], x[1]
@@ -340,12 +316,12 @@ def _rounded(x: Any, dependency):
     return x.astype(np.float32)
 
 
-def _check_range(least, most, name) -> None:
+def _check_range(least, most, name):
     if checked(least, Number(0), f"min_{name}") > checked(most, Number(0), f"max_{name}"):
         raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
 
 
-def _check_rate(freq: float) -> None:
+def _check_rate(freq):
     if freq is None or checked(freq, Number(), "freq") <= 0:
         raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
 

@@ -8,6 +8,7 @@ an error, unless the caller asks for it to be filled.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -67,7 +68,12 @@ def canonical_lead(name: object) -> str:
     -------
     str
     """
-    text = short(printable(str(name).strip()[:_MOST_NAME]), _MOST_NAME)
+    return _canonical(str(name).strip()[:_MOST_NAME])
+
+
+@lru_cache(4096)
+def _canonical(name: str) -> str:
+    text = short(printable(name), _MOST_NAME)
     key = _PREFIX.sub("", _SUFFIX.sub("", text.lower()))
     return _SPELLINGS.get(re.sub(r"[ _]", "", key), text)
 
@@ -94,7 +100,7 @@ def canonical_leads(names: str | Iterable[object], *, path: str | None = None) -
 
 def check_named_once(names: Sequence[str], wanted: Iterable[str] = LEADS, *, path: str | None = None) -> None:
     """Refuse canonical names of which a wanted one stands twice."""
-    twice = [] if len(set(names)) == len(names) else [name for name in wanted if names.count(name) > 1]
+    twice = [name for name in wanted if names.count(name) > 1]
     if twice:
         raise LeadError(
             f"named more than once: {', '.join(twice)}", path=path, field="leads", remedy="Give each lead one name"
@@ -242,8 +248,7 @@ class Origins:
 
 def empty_leads(signal: NDArray[Any], names: Iterable[str]) -> list[str]:
     """The names of the rows of a recording (leads, samples) that hold nothing but NaN."""
-    begins = np.isnan(signal[:, 0]) if signal.shape[1] else ()
-    return [name for name, bad, row in zip(names, begins, signal) if bad and np.isnan(row).all()]
+    return [name for name, row in zip(names, signal) if len(row) and np.isnan(row[0]) and np.isnan(row).all()]
 
 
 def find_leads(

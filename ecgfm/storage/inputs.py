@@ -6,6 +6,7 @@ and no further.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import itertools
@@ -20,6 +21,8 @@ from ..errors import Error, FormatError
 
 __all__ = [
     "FREE_BYTES",
+    "LARGE_BYTES",
+    "LARGE_RATIO",
     "MAX_LINE",
     "MAX_RATIO",
     "check_inflation",
@@ -30,10 +33,12 @@ __all__ = [
     "unreadable",
 ]
 
-#: Compressed data may become this many times as large, ...
-MAX_RATIO = 200
-#: ... and whatever becomes no larger than this many bytes may do so from anything.
+#: What becomes no larger than this many bytes may do so from anything.
 FREE_BYTES = 1 << 24
+#: Beyond that, compressed data may become this many times as large, ...
+MAX_RATIO = 200
+#: ... and what is held in memory beyond this size only this many times: real signals hardly ever shrink so far.
+LARGE_BYTES, LARGE_RATIO = 1 << 26, 20
 #: The longest line of a text file, in characters.
 MAX_LINE = 1 << 22
 
@@ -41,7 +46,12 @@ _BLOCK = 1 << 18  # characters
 
 
 def open_input(
-    path: StrPath, *, most: int | None = None, error: type[Error] = FormatError, field: str | None = None
+    path: StrPath,
+    *,
+    most: int | None = None,
+    error: type[Error] = FormatError,
+    field: str | None = None,
+    sparse: bool = False,
 ) -> io.BufferedReader:
     """Open a file to be read as bytes.
 
@@ -54,6 +64,8 @@ def open_input(
         The `Error` that is raised.
     field : str, optional
         The argument or option that names the file.
+    sparse : bool
+        Whether nearly all of it may be holes, which take no place on the disk: of what is mapped and not read.
 
     Returns
     -------
@@ -62,8 +74,8 @@ def open_input(
     Raises
     ------
     Error
-        If there is no such file, it can't be opened, isn't a regular file (a directory, FIFO, device or socket), or is
-        larger than `most`.
+        If there is no such file, it can't be opened, isn't a regular file (a directory, FIFO, device or socket), is
+        larger than `most`, or has so few bytes on the disk that it inflates as no file may: the rest are holes.
     """
     try:
         path = os.fspath(path)
@@ -80,6 +92,8 @@ def open_input(
             raise error(
                 f"the file has {found.st_size:,} bytes, more than the {most:,} that are read", path=path, field=field
             )
+        if not sparse and _too_far(512 * found.st_blocks, found.st_size, held=True):
+            _check_written(descriptor, found.st_size, path, error, field)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -110,8 +124,8 @@ def open_text(
 ) -> TextIO:
     """Open a text file, which is inflated if its name ends in ``.gz``. Raises as `open_input` does.
 
-    While it is read, damaged or endlessly inflating compressed data raise `error`, as well; what isn't text raises
-    UnicodeDecodeError as usual.
+    While it is read, damaged compressed data, and those that inflate further than `check_inflation` allows, raise
+    `error`, as well; what isn't text raises UnicodeDecodeError as usual.
     """
     file: Any = open_input(path, most=most, error=error, field=field)
     try:
@@ -172,7 +186,13 @@ def _first_end(text: str) -> int:
 
 
 def check_inflation(
-    packed: int, size: int, *, path: StrPath, field: str | None = None, error: type[Error] = FormatError
+    packed: int,
+    size: int,
+    *,
+    path: StrPath,
+    field: str | None = None,
+    error: type[Error] = FormatError,
+    held: bool = False,
 ) -> None:
     """Refuse compressed data that are said to become, or have become, far more than they are.
 
@@ -180,18 +200,47 @@ def check_inflation(
     ----------
     packed, size : int
         Bytes before and after.
+    held : bool
+        Whether all of it is held in memory at once, and not handed on piece by piece.
 
     Raises
     ------
     Error
-        If `size` is above `FREE_BYTES` and above `MAX_RATIO` times `packed`.
+        If `size` is above `FREE_BYTES` and above `MAX_RATIO` times `packed`; of what is held also if it is above
+        `LARGE_BYTES` and `LARGE_RATIO` times `packed` together.
     """
-    if size > FREE_BYTES and size > MAX_RATIO * packed:
+    if _too_far(packed, size, held):
         raise error(
             f"{packed:,} bytes inflate to {size:,} or more",
             path=path,
             field=field,
             remedy="If the file is right, inflate it yourself first",
+        )
+
+
+def _too_far(packed: int, size: int, held: bool) -> bool:
+    most = min(MAX_RATIO * packed, LARGE_BYTES + LARGE_RATIO * packed) if held else MAX_RATIO * packed
+    return size > max(FREE_BYTES, most)
+
+
+def _check_written(descriptor: int, size: int, path: StrPath, error: type[Error], field: str | None) -> None:
+    """Refuse a file of which nearly all is holes. The file system is asked where: some count blocks late, or not."""
+    at = written = 0
+    try:
+        while at < size and _too_far(written, size, held=True):
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+            at = os.lseek(descriptor, start, os.SEEK_HOLE)
+            written += at - start
+    except OSError as reason:
+        if reason.errno != errno.ENXIO:  # which says that there is nothing but a hole up to the end
+            written = size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    if _too_far(written, size, held=True):
+        raise error(
+            f"only {written:,} of its {size:,} bytes were ever written, the others are holes",
+            path=path,
+            field=field,
+            remedy="If the file is right, fill them: cp --sparse=never",
         )
 
 

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -129,8 +130,8 @@ class MatFile:
             if total > MAX_BYTES:
                 raise self._wrong(f"arrays of more than {MAX_BYTES:,} bytes", field=name)
             if compressed:
-                packed, inflated = packed + length, inflated + size
-                check_inflation(packed, inflated, path=self._path, field=name)
+                packed, inflated = packed + length, inflated + max(size, 4 * prod(found.shape))  # as float32
+                check_inflation(packed, inflated, path=self._path, field=name, held=True)
             try:
                 arrays[name] = self._values(found)
             except OSError as reason:

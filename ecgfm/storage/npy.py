@@ -155,7 +155,7 @@ def map_array(path: StrPath, *, field: str | None = None, error: type[Error] = F
     FormatError
         If its header is damaged or its size isn't what the header says.
     """
-    with open_input(path, error=error, field=field) as file:
+    with open_input(path, error=error, field=field, sparse=True) as file:
         try:
             shape, fortran, dtype = read_header(file, path=path, field=field)
             start, size = file.tell(), os.fstat(file.fileno()).st_size

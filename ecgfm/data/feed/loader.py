@@ -1,20 +1,12 @@
 """Batches in the order of fairseq-signals, read ahead in threads."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...validation import Number, Share, Whole, checked
-from .dataset import Batch, Dataset
 from .order import batches, epoch_order
 
 __all__ = ["Loader"]
@@ -59,20 +51,20 @@ class Loader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset,
         *,
-        batch_size: int | None = None,
-        max_tokens: int | None = None,
-        required_batch_size_multiple: int = 1,
-        shuffle: bool = True,
-        curriculum: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-        threads: int = 1,
-        ahead: int | None = None,
-        max_bad_segments: float = 0.01,
-        report: Callable[..., Any] | None = None,
-    ) -> None:
+        batch_size=None,
+        max_tokens=None,
+        required_batch_size_multiple=1,
+        shuffle=True,
+        curriculum=0,
+        rank=0,
+        ranks=1,
+        threads=1,
+        ahead=None,
+        max_bad_segments=0.01,
+        report=None,
+    ):
         self.ranks = checked(ranks, Whole(1), "ranks")
         self.rank = checked(rank, Whole(0, self.ranks - 1), "rank")
         self.dataset, self.curriculum = dataset, checked(curriculum, Number(), "curriculum")
@@ -89,23 +81,23 @@ class Loader:
             shuffle=shuffle,
             path=dataset.path,
         )
-        self.bad: dict[str, Any] = {}
+        self.bad = {}
 
-    def __len__(self) -> int:
+    def __len__(self):
         """Steps of an epoch: the same on all ranks."""
         return math.ceil(len(self.batches) / self.ranks)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self):
         return self.epoch(1)
 
-    def order(self, epoch: int = 1) -> list[NDArray[np.int64]]:
+    def order(self, epoch=1):
         """The items of each of this rank's batches in an epoch; a list of arrays, empty where a step is missing."""
         shuffled = self.dataset.training and epoch > self.curriculum
         found = epoch_order(self.batches, seed=self.dataset.seed, epoch=epoch, shuffle=shuffled)
         found = found[self.rank :: self.ranks]
         return found + [found[0][:0] if found else self.batches[0][:0]] * (len(self) - len(found))
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch=1, *, start=0):
         """The batches of an epoch.
 
         Parameters
@@ -155,7 +147,7 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _count(self, name, error) -> None:
+    def _count(self, name, error):
         if name in self.bad:
             return
         self.bad[name] = error
@@ -171,6 +163,6 @@ class Loader:
             )
 
 
-def _warn(name, error) -> None:
+def _warn(name, error):
     text = str(error)
     warnings.warn(f"damaged segment skipped: {text if name in text else f'{name}: {text}'}", stacklevel=4)

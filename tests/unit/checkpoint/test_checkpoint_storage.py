@@ -35,7 +35,7 @@ def aligned(path):
     return [m.start % 4 == 0 for name, m in archive.members.items() if "/data/" in name]
 
 
-def test_float32_is_a_view_of_the_file(tmp_path):
+def test_values_are_read_when_they_are_asked_for(tmp_path):
     files.write(tmp_path / "a.pt")
     with checkpoint.read(tmp_path / "a.pt") as found:
         checkpoint.write_directory(tmp_path / "m", kind=found.kind, config=found.config, tensors=found.tensors)
@@ -43,8 +43,7 @@ def test_float32_is_a_view_of_the_file(tmp_path):
     for path in (tmp_path / "m", tmp_path / "b.pt"):
         found = checkpoint.read(path)
         array = np.asarray(found.tensors[NAME])
-        assert not array.flags.owndata and not array.flags.writeable and array.flags.aligned
-        assert np.shares_memory(array, np.asarray(found.tensors[NAME]))
+        assert not array.flags.writeable and array.flags.aligned
         copy = np.array(found.tensors[NAME])
         assert copy.flags.writeable and not np.shares_memory(copy, array)
         with pytest.raises(ValueError):
@@ -55,7 +54,7 @@ def test_float32_is_a_view_of_the_file(tmp_path):
         with pytest.raises(ValueError, match="without a copy"):
             found.tensors[NAME].__array__(np.float64, copy=False)
         found.close()
-        np.testing.assert_array_equal(array, VALUES)  # the view outlives the checkpoint
+        np.testing.assert_array_equal(array, VALUES)  # the array outlives the checkpoint
         with pytest.raises(CheckpointError, match="has been closed"):
             np.asarray(found.tensors[NAME])
 
@@ -212,23 +211,17 @@ with checkpoint.read(sys.argv[1]) as found:
     for tensor in found.tensors.values():
         np.asarray(tensor).sum()
         most = max(most, resident())
-        if sys.argv[2] == "release":
-            tensor.release()
 print(most - before)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_is_given_back(tmp_path):
+def test_one_tensor_at_a_time_is_in_memory(tmp_path):
     config = weights.SMALL | {"encoder_layers": 24, "encoder_embed_dim": 256, "encoder_ffn_embed_dim": 2048}
     shapes = weights.parameters(config)
     tensors = {name: np.ones(shape, np.float32) for name, shape in shapes}
     checkpoint.write_directory(tmp_path, kind="classifier", config=config, tensors=tensors)
     total, largest = (f(int(np.prod(shape)) * 4 for _, shape in shapes) for f in (sum, max))
-    grown = {}
-    for mode in ("release", "keep"):
-        run = [sys.executable, "-c", MEASURE, str(tmp_path), mode]
-        grown[mode] = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
-    # The kernel maps some pages around each that is touched, so "keep" must grow by about everything.
-    assert grown["keep"] > 0.8 * total
-    assert grown["release"] < largest + 8e6 < 0.3 * total
+    run = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    grown = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert grown < largest + 8e6 < 0.3 * total

@@ -111,11 +111,33 @@ def test_lines_are_bounded(tmp_path):
     assert caught.value.field == "line 3"
 
 
-def test_rule_of_inflation():
-    check_inflation(1, 1 << 24, path="a")
-    check_inflation(1 << 20, 200 << 20, path="a")
+@pytest.mark.parametrize(
+    "packed, most, held",
+    [(1, 1 << 24, False), (1 << 20, 200 << 20, False), (1, 1 << 24, True), (100_000, 20_000_000, True)]
+    + [(1 << 21, 104 << 20, True), (100 << 20, 2064 << 20, True)],
+)
+def test_rule_of_inflation(packed, most, held):
+    check_inflation(packed, most, path="a", held=held)
     with pytest.raises(FormatError, match="inflate"):
-        check_inflation(1 << 20, (200 << 20) + 1, path="a")
+        check_inflation(packed, most + 1, path="a", held=held)
+
+
+def test_holes_count_as_inflation(tmp_path):
+    path = tmp_path / "a"
+    for written, size in ((b"x" * 5000, 1 << 24), (b"x" * (1 << 20), 80 << 20), (b"", 100)):
+        with open(path, "wb") as file:
+            file.write(written)
+            file.truncate(size)
+        with open_input(path) as file:
+            assert file.read(5000) == (written + bytes(100))[: min(size, 5000)]
+    for written, size in ((b"x" * 5000, (1 << 24) + 1), (b"x" * (1 << 20), 90 << 20), (b"", 1 << 40)):
+        with open(path, "wb") as file:
+            file.seek(size - len(written))  # at the end, or the beginning
+            file.write(written)
+            file.truncate(size)
+        with pytest.raises(FormatError, match="the others are holes"):
+            open_input(path)
+        open_input(path, sparse=True).close()
 
 
 def test_mapped_arrays(tmp_path):
