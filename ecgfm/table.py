@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,6 +87,10 @@ class Table:
         """The rows as a list of dictionaries that ``json`` can write; a NaN or infinity becomes None."""
         return [{safe(name): json_value(value) for name, value in row.items()} for row in self.rows()]
 
+    @overload
+    def to_csv(self, path: None = None, *, float_format: str | None = ...) -> str: ...
+    @overload
+    def to_csv(self, path: StrPath, *, float_format: str | None = ...) -> None: ...
     def to_csv(self, path: StrPath | None = None, *, float_format: str | None = None) -> str | None:
         """Write the table as CSV, or return it as text when no path is given.
 
@@ -108,6 +112,10 @@ class Table:
         write_text(path, text)
         return None
 
+    @overload
+    def to_json(self, path: None = None) -> str: ...
+    @overload
+    def to_json(self, path: StrPath) -> None: ...
     def to_json(self, path: StrPath | None = None) -> str | None:
         """Write the rows as a JSON list of objects into a ``.json`` file, or return it as text; a NaN becomes null."""
         if path is not None:

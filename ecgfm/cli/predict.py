@@ -92,7 +92,7 @@ class Kept:
 
     def __call__(self, outcome: Outcome) -> None:
         if self.limit is None or len(self.done) < self.limit:
-            outcome.embeddings = outcome.embeddings[:, :0]
+            outcome.embeddings = None if outcome.embeddings is None else outcome.embeddings[:, :0]
             self.done.append(outcome)
 
     def show(self, model: Any, written: Written, work: Work, method: str, *, as_json: bool) -> None:

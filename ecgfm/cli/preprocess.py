@@ -118,7 +118,7 @@ def _add_packing(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from ..data.build.pipeline import preprocess
     from ..data.recording import Options
-    from ..ranks import communicator
+    from ..ranks import Ranks, communicator
     from ..workers import serve_work
 
     ranks = communicator()
@@ -153,7 +153,7 @@ def run(args: Namespace) -> int:
             manifest_file=args.manifest_file,
             results_suffix=args.results_suffix,
             workers=1 if args.no_parallel else args.nb_workers,
-            ranks=ranks,
+            ranks=ranks if isinstance(ranks, Ranks) else None,
             on_error=report.error,
             progress=report.progress,
             **source.own(args),

@@ -4,10 +4,15 @@ The bytes after the first 128 are those of ``scipy.io.savemat``. The header says
 gives the same file.
 """
 
+from __future__ import annotations
+
 import struct
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .._types import StrPath
 from ..errors import FormatError
 from ..storage.mat import MatFile
 
@@ -56,7 +61,7 @@ def _matrix(name, shape, kind, values, data):
     return [struct.pack("<II", _MATRIX, len(head) + size + len(padding)) + head, data, padding]
 
 
-def read_mat(path):
+def read_mat(path: StrPath) -> dict[str, NDArray[Any]]:
     """The arrays of numbers in a ``.mat`` file.
 
     Returns
@@ -73,7 +78,7 @@ def read_mat(path):
         return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in file.read().items()}
 
 
-def number(fields, name, path):
+def number(fields, name, path: StrPath):
     """One number of a file that `read_mat` has read."""
     value = fields.get(name)
     if value is None or value.size != 1:

@@ -270,7 +270,13 @@ def cut(feats: ArrayLike, samples: int) -> NDArray[np.float32]:
 
 
 def prepare_recording(
-    feats: ArrayLike, rate: float, names: Sequence[str], options: Options = Options(), *, path: str | None = None
+    feats: ArrayLike,
+    rate: float,
+    names: Sequence[str],
+    options: Options = Options(),
+    *,
+    path: str | None = None,
+    standardised: bool = False,
 ) -> Prepared:
     """All that is done to a recording before it is cut.
 
@@ -285,6 +291,8 @@ def prepare_recording(
     options : Options
     path : str, optional
         For messages.
+    standardised : bool
+        Whether each lead is standardised already: then none can be calculated from others.
 
     Returns
     -------
@@ -295,9 +303,14 @@ def prepare_recording(
     LeadError, SignalError
         If leads are missing or the recording is empty.
     """
-    missing = options.missing_leads
+    missing = "error" if options.missing_leads == "derive" else options.missing_leads
     org, available, derived = reorder_leads(
-        feats, names, options.lead_names, missing=missing, calculate=missing != "nan", path=path
+        feats,
+        names,
+        options.lead_names,
+        missing=missing,
+        calculate=missing != "nan" and not standardised,
+        path=path,
     )
     if org.shape[1] == 0:
         raise SignalError("the recording has no samples", path=path, field="signal")

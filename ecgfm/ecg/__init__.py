@@ -1,5 +1,7 @@
 """Recordings: read them, prepare them for the model, simulate them."""
 
+from typing import TYPE_CHECKING
+
 from ..signal.conditioning import resample
 from ..signal.leads import LEADS, canonical_lead, canonical_leads
 from ..specs.inputs import SAMPLES, SAMPLING_RATE
@@ -33,13 +35,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "read":  # of the floor above
-        from ..io import read
+if TYPE_CHECKING:
+    from ..io import read as read
+else:
 
-        return read
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "read":  # of the floor above
+            from ..io import read
 
+            return read
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), "read"})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "read"})

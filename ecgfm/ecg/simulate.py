@@ -3,6 +3,10 @@
 Where patients are wanted that differ, take `SimulatedPatient` and `simulate_cohort`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import ConfigError
@@ -18,6 +22,7 @@ from .simulation.patient import (
     POOR,
     SLOW,
     SimulatedPatient,
+    SimulatedRecord,
     checked_length,
 )
 from .simulation.rhythm import MARGIN_S, atrial_fibrillation, paced, sinus, sinus_intervals
@@ -26,20 +31,20 @@ __all__ = ["simulate"]
 
 
 def simulate(
-    duration_s=10.0,
-    sampling_rate=500.0,
+    duration_s: float = 10.0,
+    sampling_rate: float = 500.0,
     *,
-    labels=(),
-    heart_rate=None,
-    variability=0.04,
-    axis_deg=0.0,
-    amplitude=1.0,
-    noise_mv=0.01,
-    wander_mv=0.05,
-    mains_mv=0.0,
-    mains_hz=50.0,
-    seed=0,
-):
+    labels: Sequence[str] = (),
+    heart_rate: float | None = None,
+    variability: float = 0.04,
+    axis_deg: float = 0.0,
+    amplitude: float = 1.0,
+    noise_mv: float = 0.01,
+    wander_mv: float = 0.05,
+    mains_mv: float = 0.0,
+    mains_hz: float = 50.0,
+    seed: int = 0,
+) -> SimulatedRecord:
     """Simulate a 12-lead ECG of a heart in the middle of all.
 
     Parameters

@@ -1,6 +1,11 @@
 """From the segments of a recording to one prediction for it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LabelError
 from ..validation import Choice, checked, refuse_masked
@@ -23,7 +28,9 @@ TUTORIAL_MAX = frozenset(
 )
 
 
-def aggregate(probabilities, counts, labels, method="tutorial"):
+def aggregate(
+    probabilities: ArrayLike, counts: ArrayLike, labels: Sequence[str], method: str = "tutorial"
+) -> NDArray[np.float32]:
     """One probability per recording and label.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import StrPath
 from ..errors import SignalError
 from ..io.inputs import expand
 from ..storage.npy import write_npy
@@ -45,22 +46,22 @@ class Embeddings:
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
     """
 
-    embeddings: np.ndarray
-    tokens: np.ndarray
+    embeddings: NDArray[np.float32]
+    tokens: NDArray[np.float32] | None
     segments: Table
     records: Table
-    layer: int
+    layer: int | None
     errors: Table
-    model: dict
-    provenance: list
+    model: dict[str, Any]
+    provenance: list[dict[str, Any]]
 
-    def per_record(self):
+    def per_record(self) -> Table:
         """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
         counts = self.records["segments"]
         sums = np.add.reduceat(self.embeddings, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
         return (sums / counts[:, None]).astype(np.float32)
 
-    def to_npy(self, path):
+    def to_npy(self, path: StrPath) -> tuple[str, str]:
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.
 
         ``emb.npy`` gets ``emb.csv``: row i of the one says what row i of the other is. Returns both paths.
@@ -74,20 +75,20 @@ class Embeddings:
         write_npy(path, self.embeddings if self.tokens is None else self.tokens)
         return path, beside
 
-    def to_table(self):
+    def to_table(self) -> Table:
         """Table: the rows of `segments` with the columns ``e0``, ``e1``, ... of `embeddings`."""
         columns = {name: self.segments[name] for name in self.segments.columns}
         return Table(columns | {f"e{i}": column for i, column in enumerate(self.embeddings.T)})
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.embeddings)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.embeddings.dtype:
             raise ValueError(f"embeddings are float32; as {np.dtype(dtype)} they must be copied")
         return np.array(self.embeddings, dtype=dtype) if copy else np.asarray(self.embeddings, dtype=dtype)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Embeddings({len(self.records)} records, {len(self)} segments, width {self.embeddings.shape[1]},"
             f" {len(self.errors)} errors)"
@@ -188,14 +189,14 @@ def embedded(
     return stream(forward, expand(inputs, ignored), reading, select)
 
 
-def embedding_tables(done):
+def embedding_tables(done: Sequence[Any]) -> tuple[Table, Table]:
     """The tables per segment and per recording of several `Done`."""
     counts = np.array([len(each.start_s) for each in done])
     records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
     return segment_table(done), Table(records)
 
 
-def _joined_tokens(done):
+def _joined_tokens(done: Sequence[Any]) -> NDArray[np.float32]:
     lengths = {each.outputs["tokens"].shape[1] for each in done}
     if len(lengths) > 1:
         raise SignalError(

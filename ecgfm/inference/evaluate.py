@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import printable
+from .._types import StrPath
 from ..errors import ConfigError, LabelError
 from ..metrics.intervals import ranking_table
 from ..metrics.ranking import METRICS, scikit_learn
@@ -58,16 +60,20 @@ class Evaluation:
 
     records: Table
     segments: Table
-    one_class: tuple
+    one_class: tuple[str, ...]
     predictions: Table
-    unlabelled: tuple
+    unlabelled: tuple[str, ...]
     errors: Table
-    model: dict
-    settings: dict
-    not_in_model: tuple = ()
-    not_in_truth: tuple = ()
+    model: dict[str, Any]
+    settings: dict[str, Any]
+    not_in_model: tuple[str, ...] = ()
+    not_in_truth: tuple[str, ...] = ()
 
-    def to_csv(self, path=None):
+    @overload
+    def to_csv(self, path: None = None) -> str: ...
+    @overload
+    def to_csv(self, path: StrPath) -> None: ...
+    def to_csv(self, path: StrPath | None = None) -> str | None:
         """Both tables as one, with a column ``level`` (``record`` or ``segment``) in front.
 
         Where the names of the labels are assumed, a column ``labels_assumed`` says so.
@@ -76,9 +82,14 @@ class Evaluation:
         columns = {name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns}
         if self.model.get("labels_assumed"):
             columns["labels_assumed"] = np.repeat("yes", len(levels))
-        return Table({"level": levels, **columns}).to_csv(path)
+        table = Table({"level": levels, **columns})
+        return table.to_csv() if path is None else table.to_csv(path)
 
-    def to_json(self, path=None):
+    @overload
+    def to_json(self, path: None = None) -> str: ...
+    @overload
+    def to_json(self, path: StrPath) -> None: ...
+    def to_json(self, path: StrPath | None = None) -> str | None:
         """Everything but the predictions as a JSON object, as text or into a ``.json`` file; NaN becomes null."""
         if path is not None:
             check_ending(path, (".json",))
@@ -101,7 +112,7 @@ class Evaluation:
         write_text(path, text + "\n")
         return None
 
-    def to_text(self):
+    def to_text(self) -> str:
         """The tables as text."""
         share = f"{100 * self.settings['confidence']:g} % intervals of {self.settings['bootstrap']} resamples"
         lines = []
@@ -127,7 +138,7 @@ class Evaluation:
 
     __str__ = to_text
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         macro = float(self.records["auroc"][-2])
         return f"Evaluation({len(self.predictions)} records, macro AUROC {macro:.4f})"
 
@@ -234,14 +245,22 @@ class _Scored:
     """What became of one recording: its row of the truth, what it is of, and its probabilities (n, Y)."""
 
     file: str
-    error: Exception
+    error: Exception | None
     row: int
     group: object
     whole: str
-    probabilities: np.ndarray
+    probabilities: NDArray[np.float32] | None
 
 
-def _evaluation(model, labels, plan, done, failed, method, resampling):
+def _evaluation(
+    model: Any,
+    labels: tuple[str, ...],
+    plan: Plan,
+    done: Sequence[Any],
+    failed: Sequence[Any],
+    method: str,
+    resampling: tuple[int, float, int],
+) -> Evaluation:
     keys = list(dict.fromkeys(each.group for each in done))
     numbers = {key: i for i, key in enumerate(keys)}
     of_file = np.array([numbers[each.group] for each in done])
@@ -255,7 +274,7 @@ def _evaluation(model, labels, plan, done, failed, method, resampling):
     sizes = np.bincount(group)
     aggregated_scores = aggregated(scores, sizes, labels, method)
     bootstrap, confidence, seed = resampling
-    options = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
+    options: dict[str, Any] = {"bootstrap": bootstrap, "confidence": confidence, "seed": seed}
     records = ranking_table(aggregated_scores, truth, np.arange(len(keys)), labels, **options)
     segments = ranking_table(scores, truth[group], group, labels, **options)
     names = [done[i].file if files == 1 else keys[n] if isinstance(keys[n], str) else done[i].whole
@@ -279,7 +298,13 @@ def _evaluation(model, labels, plan, done, failed, method, resampling):
     )
 
 
-def _check_groups(values, done, of_file, truth, keys):
+def _check_groups(
+    values: NDArray[np.float64],
+    done: Sequence[Any],
+    of_file: NDArray[np.int64],
+    truth: NDArray[np.float64],
+    keys: Sequence[Any],
+) -> None:
     """All files of a recording must have the same labels."""
     rows = values[[each.row for each in done]]
     same = ((rows == truth[of_file]) | (np.isnan(rows) & np.isnan(truth[of_file]))).all(axis=1)
@@ -292,7 +317,7 @@ def _check_groups(values, done, of_file, truth, keys):
         )
 
 
-def _labels_of(model):
+def _labels_of(model: Any) -> tuple[str, ...]:
     labels = getattr(model, "labels", None)
     if labels:
         return tuple(labels)
@@ -307,7 +332,7 @@ def _labels_of(model):
     return tuple(f"label_{i}" for i in range(count))
 
 
-def _text_rows(table):
+def _text_rows(table: Table) -> Iterator[str]:
     """Lines of the table: label, numbers, and each metric with its interval."""
     width = max(len(printable(name)) for name in table["label"])
     yield f"{'label':<{width}}  {'n':>7}  {'positive':>8}  {'AUROC':<23}  AUPRC"
@@ -317,7 +342,7 @@ def _text_rows(table):
         yield f"{name:<{width}}  {row['n']:>7}  {row['positives']:>8}  {next(cells):<23}  {next(cells)}".rstrip()
 
 
-def _interval(row, metric):
+def _interval(row: Mapping[str, Any], metric: str) -> str:
     value, low, high = (row[name] for name in (metric, f"{metric}_low", f"{metric}_high"))
     if math.isnan(value):
         return "-"

@@ -1,7 +1,11 @@
 """Which recordings an evaluation has, which row of the truth belongs to each, and which of them are one."""
 
+from __future__ import annotations
+
 import os
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +16,8 @@ from ..io.ignored import nothing_said
 from ..io.inputs import expand, manifest_files
 from ..io.segment_files import numbered_names, recording_names
 from ..validation import real_array
+from .evaluate_truth import Truth
+from .matching import Names
 
 __all__ = ["Plan"]
 
@@ -35,8 +41,10 @@ class Plan:
         Recordings without a row.
     """
 
-    def __init__(self, inputs, truth, groups, sampling_rate):
-        self.truth, self.groups, self.unlabelled, self.taken = truth, groups, [], deque()
+    def __init__(self, inputs: Any, truth: Truth, groups: Sequence[Any] | None, sampling_rate: float | None) -> None:
+        self.truth, self.groups = truth, groups
+        self.unlabelled: list[str] = []
+        self.taken: deque[tuple[Any, Any, str]] = deque()
         self._whole = None  # of a manifest's files: the recordings that they are of
         if isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv"):
             manifest, inputs = os.fsdecode(inputs), manifest_files(inputs)
@@ -45,13 +53,14 @@ class Plan:
         elif _is_batch(inputs) and sampling_rate is None:
             inputs = _prepared(inputs)
         self.inputs = inputs
-        self._claims, self._rows = {}, None
+        self._claims: dict[int, tuple[int, Any, str]] = {}
+        self._rows: list[tuple[int | None, str]] | None = None
         if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
             files = [(file, one) for file, one in expand(inputs, nothing_said)]
             self._check_count(len(files))
             self._match_all([file for file, one in files])
 
-    def select(self, pairs):
+    def select(self, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         """Those of the (name, recording) that have a row, which is put into `taken`."""
         count = labelled = 0
         for count, (file, one) in enumerate(pairs, 1):
@@ -74,7 +83,7 @@ class Plan:
                 remedy=self._remedy(),
             )
 
-    def _remedy(self):
+    def _remedy(self) -> str:
         if not self.truth.by_idx:
             return "Name the recordings as their files are called"
         if self.truth.whole:
@@ -86,7 +95,7 @@ class Plan:
 
     # ---- rows -------------------------------------------------------------------------------------
 
-    def _row_of(self, position, file, one):
+    def _row_of(self, position: int, file: str, one: Any) -> tuple[int | None, str]:
         """(row or None, name of the recording that it is of)."""
         if self.truth.in_order or self.truth.by_idx:
             whole = file if self._whole is None else self._whole[position]
@@ -96,23 +105,25 @@ class Plan:
         row, common, whole = self._found(position, file)
         return (row if self._claim(position, row, common, whole) else None), whole
 
-    def _found(self, position, file):
+    def _found(self, position: int, file: str) -> tuple[int | None, int, str]:
         """(row or None, parts of the path that agree, name of the recording) by the file's name."""
-        found = self.truth.names.find(file)
+        names = self.truth.names
+        assert isinstance(names, Names)
+        found = names.find(file)
         if found is None and self._whole is not None:
             for whole in (self._whole[position], self._by_name[position]):  # a row of the latter bears it out
-                found = None if whole == file else self.truth.names.find(whole)
+                found = None if whole == file else names.find(whole)
                 if found is not None:
                     return *found, whole
             return None, 0, self._whole[position]
         return *(found or (None, 0)), file
 
-    def _match_all(self, files):
+    def _match_all(self, files: Sequence[str]) -> None:
         """Match all recordings with rows before any is read."""
         if self.truth.in_order or self.truth.by_idx:
             return
         found = [self._found(position, file) for position, file in enumerate(files)]
-        best = {}
+        best: dict[int | None, int] = {}
         for row, common, _ in found:
             best[row] = max(common, best.get(row, 0))
         self._rows = []
@@ -120,7 +131,7 @@ class Plan:
             fits = row is not None and common == best[row] and self._claim(position, row, common, whole)
             self._rows.append((row if fits else None, whole))
 
-    def _claim(self, position, row, common, whole):
+    def _claim(self, position: int, row: int | None, common: int, whole: str) -> bool:
         """Whether the row is this recording's, and not one's whose path has more in common with the row's name.
 
         Raises
@@ -143,7 +154,7 @@ class Plan:
             remedy="Name recordings with as much of their path as tells them apart, or give groups",
         )
 
-    def _group_of(self, position, row, whole):
+    def _group_of(self, position: int, row: int | None, whole: str) -> Any:
         if self.groups is not None:
             return self.groups[position]
         if self.truth.by_idx:
@@ -154,13 +165,13 @@ class Plan:
 
     # ---- counts -----------------------------------------------------------------------------------
 
-    def _check_count(self, count):
+    def _check_count(self, count: int) -> None:
         if self.truth.in_order and count != len(self.truth):
             raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
         if self.groups is not None and count != len(self.groups):
             raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
 
-    def _check_rows(self, files, recordings):
+    def _check_rows(self, files: int, recordings: int) -> None:
         """Refuse a label file that evidently has a row per segment: it would be read by the recordings' numbers."""
         truth = self.truth
         if truth.by_idx and truth.whole and recordings < files == len(truth):
@@ -173,11 +184,11 @@ class Plan:
             )
 
 
-def _is_batch(inputs):
+def _is_batch(inputs: Any) -> bool:
     return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
 
 
-def _prepared(x):
+def _prepared(x: Any) -> list[Segments]:
     """The rows of prepared segments (n, 12, N), each a recording."""
     x = real_array(x, "x")
     warn_unprepared(x, what="evaluate", stacklevel=5)

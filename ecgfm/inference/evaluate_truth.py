@@ -1,9 +1,14 @@
 """The true labels of an evaluation: arrays, tables, label files; and which row belongs to which recording."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import printable, shown
 from ..errors import FormatError, InputWarning, LabelError
@@ -39,24 +44,32 @@ class Truth:
         Whether it is an array that has a row for each number ``idx`` from 0 on.
     """
 
-    def __init__(self, values, names=None, source=None, unused=(), lacking=(), whole=False):
+    def __init__(
+        self,
+        values: NDArray[np.float64],
+        names: Names | dict[str, int] | None = None,
+        source: str | None = None,
+        unused: Collection[str] = (),
+        lacking: Collection[str] = (),
+        whole: bool = False,
+    ) -> None:
         self.values, self.names, self.source, self.whole = values, names, source, whole
         self.unused, self.lacking = tuple(unused), tuple(lacking)
 
     @property
-    def by_idx(self):
+    def by_idx(self) -> bool:
         """bool: whether rows are found by the numbers ``idx`` in the ``.mat`` files of ECG-FM's preprocessing."""
         return isinstance(self.names, dict)
 
     @property
-    def in_order(self):
+    def in_order(self) -> bool:
         """bool: whether the rows are in the order of the recordings."""
         return self.names is None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.values)
 
-    def row_of(self, position, file, one):
+    def row_of(self, position: int, file: str, one: object) -> int | None:
         """The row of a recording, or None if there is none.
 
         Parameters
@@ -75,12 +88,13 @@ class Truth:
         """
         if self.in_order:
             return position if position < len(self.values) else None
-        if self.by_idx:
-            return None if not isinstance(one, str) else self.names.get(_idx_of(one))
-        return self.names.row(file)
+        if isinstance(self.names, Names):
+            return self.names.row(file)
+        found = _idx_of(one) if isinstance(one, str) else None
+        return None if found is None or self.names is None else self.names.get(found)
 
 
-def read_truth(y, labels, *, named=True):
+def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
     """The `Truth` in what a user gives.
 
     Parameters
@@ -124,10 +138,12 @@ def read_truth(y, labels, *, named=True):
     return truth
 
 
-def _of_npy(path, labels, named):
+def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
     array = load_npy(path)
     names = label_file_beside(path, array.shape[1])
-    order, unused, lacking = None, (), ()
+    order: list[int | None] | None = None
+    unused: Sequence[str] = ()
+    lacking: Sequence[str] = ()
     if names is not None and names != labels:
         if named:
             order, unused, lacking = _order(names, labels, path)
@@ -142,14 +158,16 @@ def _of_npy(path, labels, named):
         values = _checked_values(array, labels, path)
     else:
         values = np.full((len(array), len(labels)), np.nan)
-        there = [i for i, column in enumerate(order) if column is not None]
-        values[:, there] = _checked_values(array[:, [order[i] for i in there]], [labels[i] for i in there], path)
+        there = {i: column for i, column in enumerate(order) if column is not None}
+        values[:, list(there)] = _checked_values(array[:, list(there.values())], [labels[i] for i in there], path)
     truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
     _say_columns(truth)
     return truth
 
 
-def _order(names, labels, path):
+def _order(
+    names: Sequence[str], labels: Sequence[str], path: str | None
+) -> tuple[list[int | None], list[str], list[str]]:
     """Of each label its column or None; columns without a label; labels without a column."""
     places = {name: i for i, name in enumerate(names)}
     lacking = [name for name in labels if name not in places]
@@ -159,13 +177,19 @@ def _order(names, labels, path):
     return [places.get(name) for name in labels], [name for name in names if name not in known], lacking
 
 
-def _no_label(labels, path):
+def _no_label(labels: Sequence[str], path: str | None) -> LabelError:
     return LabelError(
         f"none of the model's labels is a column; they are {', '.join(labels[:20])}", path=path, field="labels"
     )
 
 
-def _of_columns(names, columns, labels, path=None, in_order=False):
+def _of_columns(
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+    labels: Sequence[str],
+    path: str | None = None,
+    in_order: bool = False,
+) -> Truth:
     key = next((key for key in KEYS if key in columns), None)
     if key is None and not in_order:
         raise LabelError(
@@ -191,7 +215,7 @@ def _of_columns(names, columns, labels, path=None, in_order=False):
     return Truth(values, rows if key == "idx" else Names(rows, path), path, unused, lacking)
 
 
-def _say_columns(truth):
+def _say_columns(truth: Truth) -> None:
     said = []
     if truth.unused:
         said.append(f"columns that are none of the model's labels: {_listed(truth.unused)}")
@@ -202,15 +226,15 @@ def _say_columns(truth):
         warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)
 
 
-def _listed(names, most=10):
+def _listed(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(printable(name[:60]) for name in names[:most]) + f", and {len(names) - most} more" * (
         len(names) > most
     )
 
 
-def _rows(keys, values, path):
+def _rows(keys: Sequence[str], values: NDArray[np.float64], path: str | None) -> dict[str, int]:
     """Name -> row; a name that stands twice must say the same both times."""
-    places = {}
+    places: dict[str, int] = {}
     for row, key in enumerate(keys):
         if key in places and not np.array_equal(values[places[key]], values[row], equal_nan=True):
             raise LabelError("the recording stands in the table twice, with different labels", path=path, field=key)
@@ -218,7 +242,7 @@ def _rows(keys, values, path):
     return places
 
 
-def _key(value):
+def _key(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
     if isinstance(value, os.PathLike):
@@ -227,7 +251,7 @@ def _key(value):
     return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
-def _value(value, row, name, path):
+def _value(value: Any, row: int, name: str, path: str | None) -> float:
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         if value in (0, 1) or value != value:
             return float(value)
@@ -239,7 +263,7 @@ def _value(value, row, name, path):
     raise LabelError(f"{shown(value)} in row {row} is neither 0 nor 1", path=path, field=name)
 
 
-def _checked_values(array, labels, path):
+def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None) -> NDArray[np.float64]:
     if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != len(labels):
         raise LabelError(
             f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)",
@@ -256,7 +280,7 @@ def _checked_values(array, labels, path):
     return values
 
 
-def _idx_of(path):
+def _idx_of(path: str) -> str | None:
     """The number ``idx`` in a ``.mat`` file as text; None if it has none."""
     try:
         with MatFile(path) as file:

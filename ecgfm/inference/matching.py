@@ -1,7 +1,10 @@
 """Names of recordings in a table matched with paths: the longest tail that both have decides."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Mapping, Sequence
 
 from .._text import shown
 from ..errors import LabelError
@@ -23,16 +26,18 @@ class Names:
         The table, for messages.
     """
 
-    def __init__(self, rows, path=None):
+    def __init__(self, rows: Mapping[str, int], path: str | None = None) -> None:
         self._path, self._keys, self._row = path, list(rows), list(rows.values())
         self._parts = [_parts(name) for name in rows]
-        self._ending_with = {}  # a tail, its last part with or without the ending -> numbers of the keys
-        self._split = set()
+        self._ending_with: dict[
+            tuple[str, ...], list[int]
+        ] = {}  # a tail, its last part with or without the ending -> numbers of the keys
+        self._split: set[tuple[str, ...]] = set()
         for number, parts in enumerate(self._parts):
             for last in {parts[-1], _stem(parts[-1])} if parts else ():
                 self._ending_with.setdefault((last,), []).append(number)
 
-    def row(self, file):
+    def row(self, file: str) -> int | None:
         """The row of a recording, or None.
 
         Raises
@@ -43,12 +48,12 @@ class Names:
         found = self.find(file)
         return None if found is None else found[0]
 
-    def find(self, file):
+    def find(self, file: str) -> tuple[int, int] | None:
         """(row, how many parts of the path agree) of a recording, or None. Raises as `row` does."""
         wanted = _parts(_absolute(file))
         if not wanted:
             return None
-        tail = (_stem(wanted[-1]),)
+        tail: tuple[str, ...] = (_stem(wanted[-1]),)
         numbers = self._ending_with.get(tail)
         if numbers is None:
             return None
@@ -73,7 +78,7 @@ class Names:
             )
         return self._row[numbers[0]], _common(wanted, self._parts[numbers[0]])
 
-    def _divide(self, tail, numbers):
+    def _divide(self, tail: tuple[str, ...], numbers: Sequence[int]) -> None:
         """Sort the keys of a tail by the part before it, once."""
         if tail in self._split:
             return
@@ -84,21 +89,22 @@ class Names:
                 self._ending_with.setdefault((parts[-len(tail) - 1], *tail), []).append(number)
 
 
-def _parts(name):
+def _parts(name: str) -> list[str]:
     """The parts of a path, without those that only say where it begins."""
     return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
-def _absolute(file):
+def _absolute(file: str) -> str:
     """Relative names of files that are there count from the working directory."""
     return os.path.abspath(file) if os.path.exists(file) else file
 
 
-def _stem(base):
-    return base[: _ENDING.search(base).start()] or base
+def _stem(base: str) -> str:
+    found = _ENDING.search(base)
+    return (base[: found.start()] if found else base) or base
 
 
-def _common(first, second):
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
     """How many parts two paths have in common, from the end."""
     count = 1
     for one, other in zip(first[-2::-1], second[-2::-1]):

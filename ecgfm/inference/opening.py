@@ -1,13 +1,16 @@
 """The model that a user gives: one that is loaded, or where it lies."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 from ..errors import ConfigError
 
 __all__ = ["opened_model"]
 
 
-def opened_model(model, inputs=None):
+def opened_model(model: Any, inputs: Any = None) -> Any:
     """The model; a path or a name is loaded.
 
     Raises

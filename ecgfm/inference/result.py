@@ -1,12 +1,19 @@
 """What predict returns: a table per segment and a table per recording."""
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._text import printable
+from .._types import StrPath
+from ..errors import Error
 from ..signal.quality import describe
 from ..storage.atomic import write_text
 from ..table import Table, check_ending, json_value
@@ -37,7 +44,14 @@ class Predictions(Table):
         The parameters as given; the order of the labels is the model's.
     """
 
-    def __init__(self, before, labels, probabilities, start_s, after=()):
+    def __init__(
+        self,
+        before: Mapping[str, ArrayLike],
+        labels: Sequence[str],
+        probabilities: NDArray[np.float32],
+        start_s: NDArray[np.float64],
+        after: Mapping[str, ArrayLike] | Iterable[tuple[str, ArrayLike]] = (),
+    ) -> None:
         before, after = dict(before), dict(after)
         self.labels = tuple(labels)
         self.probabilities = probabilities
@@ -48,9 +62,10 @@ class Predictions(Table):
         super().__init__({**before, **columns, **after})
 
     @property
-    def files(self):
+    def files(self) -> list[str]:
         """list of str: the file of each row."""
-        return self["file"].tolist()
+        found: list[str] = self["file"].tolist()
+        return found
 
 
 @dataclass(eq=False)
@@ -82,15 +97,15 @@ class Result:
 
     segments: Predictions
     records: Predictions
-    logits: np.ndarray
-    embeddings: np.ndarray
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
     errors: Table
-    labels: tuple
-    model: dict
-    provenance: list
+    labels: tuple[str, ...]
+    model: dict[str, Any]
+    provenance: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, model, done, failed, method):
+    def of(cls, model: Any, done: Sequence[Any], failed: Sequence[Any], method: str) -> Result:
         """The result of several outcomes of one model; see `ecgfm.inference.predict.Outcome`."""
         logits, probabilities, embeddings, start_s = (
             np.concatenate([getattr(each, name) for each in done])
@@ -109,7 +124,7 @@ class Result:
         provenance = [each.provenance for each in done]
         return cls(segments, records, logits, embeddings, errors_table(failed), labels, about(model), provenance)
 
-    def to_csv(self, path):
+    def to_csv(self, path: StrPath) -> tuple[str, str]:
         """Write the records as CSV to `path`, and the segments beside it: ``p.csv`` and ``p.segments.csv``.
 
         Each file is replaced as a whole. Returns both paths. Raises ConfigError if the name doesn't end in ``.csv``.
@@ -122,7 +137,11 @@ class Result:
         self.records.to_csv(path)
         return path, beside
 
-    def to_json(self, path=None):
+    @overload
+    def to_json(self, path: None = None) -> str: ...
+    @overload
+    def to_json(self, path: StrPath) -> None: ...
+    def to_json(self, path: StrPath | None = None) -> str | None:
         """``{"model", "labels", "records", "segments", "errors"}`` as text, or into a file, which is replaced whole.
 
         Records, segments and errors are lists of objects with the keys of the tables' columns. Raises ConfigError if the
@@ -145,7 +164,7 @@ class Result:
         write_text(path, text + "\n")
         return None
 
-    def to_text(self, *, total=None):
+    def to_text(self, *, total: tuple[int, int] | None = None) -> str:
         """Both tables with labels downwards and recordings across, the files listed above.
 
         `total` says the recordings and segments in all, where these are some of them.
@@ -172,18 +191,18 @@ class Result:
 
     __str__ = to_text
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Result({len(self.records)} records, {len(self.segments)} segments, {len(self.labels)} labels,"
             f" {len(self.errors)} errors)"
         )
 
 
-def _counted(number, what):
+def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def _across(table, heads):
+def _across(table: Predictions, heads: Sequence[tuple[str, NDArray[Any]]]) -> list[str]:
     """Lines of a table turned round: a line per label, a column per row, a block of columns after the other."""
     names = [head for head, _ in heads] + [printable(name) for name in table.labels]
     width = max(len(name) for name in names)
@@ -202,7 +221,7 @@ def _across(table, heads):
     return lines
 
 
-def about(model):
+def about(model: Any) -> dict[str, Any]:
     """What a result says of the model that it comes from."""
     said = {"source": getattr(model, "source", None), "labels_assumed": bool(getattr(model, "labels_assumed", False))}
     training, caveat = getattr(model, "info", {}).get("training"), getattr(model, "caveat", None)
@@ -210,7 +229,7 @@ def about(model):
     return said | ({} if caveat is None else {"caveat": caveat})
 
 
-def segment_columns(done):
+def segment_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:
     """Columns that say what each segment is, of recordings as `Outcome` or `Done`."""
     counts = np.array([len(each.start_s) for each in done], dtype=np.int64)
     return {
@@ -221,14 +240,14 @@ def segment_columns(done):
     }
 
 
-def segment_table(done):
+def segment_table(done: Sequence[Any]) -> Table:
     """A row per segment: what it is, and what was done to its recording."""
     counts = [len(each.start_s) for each in done]
     columns = {name: np.repeat(column, counts) for name, column in provenance_columns(done).items()}
     return Table(segment_columns(done) | columns)
 
 
-def errors_table(failed):
+def errors_table(failed: Sequence[Any]) -> Table:
     """``file`` and ``error`` of recordings that were skipped."""
     return Table(
         {
@@ -238,17 +257,17 @@ def errors_table(failed):
     )
 
 
-def provenance_columns(done):
+def provenance_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:
     """Columns that say what was done to each recording."""
     provenance = [each.provenance for each in done]
 
-    def column(make, dtype=None):
+    def column(make: Callable[[dict[str, Any]], Any], dtype: Any = None) -> NDArray[Any]:
         return np.array([make(each) for each in provenance], dtype=dtype)
 
-    def number(name):
+    def number(name: str) -> NDArray[np.float64]:
         return column(lambda p: p.get(name, np.nan), np.float64)
 
-    def names(name):
+    def names(name: str) -> NDArray[Any]:
         return column(lambda p: " ".join(p.get(name, ())), str)
 
     return {
@@ -265,12 +284,12 @@ def provenance_columns(done):
     }
 
 
-def text_column(texts):
+def text_column(texts: Iterable[str]) -> NDArray[Any]:
     """A column of text; a fixed-width array would be as wide as the longest for each row."""
     return np.array(list(texts), dtype=object)
 
 
-def without_path(error):
+def without_path(error: Error) -> str:
     """The text of an error without the file, which has a column of its own."""
     where = f"{error.field}: " if error.field else ""
     remedy = f". {error.remedy}." if error.remedy else ""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .._types import StrPath
 from ..ecg.identity import segment_checksums
 from ..errors import SignalError
 from ..io.inputs import expand
@@ -63,19 +64,19 @@ class Saliency:
         (n,) uint32, CRC-32 of the float32 values that the model saw of each segment.
     """
 
-    samples: np.ndarray
-    tokens: np.ndarray
+    samples: NDArray[np.float32]
+    tokens: NDArray[np.float32]
     segments: Table
     records: Table
     layer: int
     reduction: str
     errors: Table
-    model: dict
-    provenance: list
-    recordings: list
-    checksums: np.ndarray
+    model: dict[str, Any]
+    provenance: list[dict[str, Any]]
+    recordings: list[str | None]
+    checksums: NDArray[np.uint32]
 
-    def to_npy(self, path, *, tokens=False):
+    def to_npy(self, path: StrPath, *, tokens: bool = False) -> tuple[str, str]:
         """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
 
         ``sal.npy`` gets ``sal.csv``: row i of the one says what row i of the other is. Returns both paths.
@@ -89,15 +90,15 @@ class Saliency:
         write_npy(path, self.tokens if tokens else self.samples)
         return path, beside
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.samples.dtype:
             raise ValueError(f"saliency is float32; as {np.dtype(dtype)} it must be copied")
         return np.array(self.samples, dtype=dtype) if copy else np.asarray(self.samples, dtype=dtype)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Saliency({len(self.records)} records, {len(self)} segments, layer {self.layer}, {self.reduction!r},"
             f" {len(self.errors)} errors)"
@@ -214,7 +215,7 @@ def salient(
     return stream(forward, expand(inputs, ignored), reading, select)
 
 
-def reduce_attention(attention, reduction="max"):
+def reduce_attention(attention: ArrayLike, reduction: str = "max") -> NDArray[np.float32]:
     """One value per token of attention weights.
 
     Parameters
@@ -229,15 +230,18 @@ def reduce_attention(attention, reduction="max"):
     ndarray
         (..., T) float32. Means are computed in float64.
     """
-    attention = np.asarray(attention)
+    weights = np.asarray(attention)
+    found: NDArray[Any]
     if reduction == "max":
-        return attention.max(axis=-1).astype(np.float32)
-    if reduction == "received_max":
-        return attention.max(axis=-2).astype(np.float32)
-    return attention.mean(axis=-2, dtype=np.float64).astype(np.float32)
+        found = weights.max(axis=-1)
+    elif reduction == "received_max":
+        found = weights.max(axis=-2)
+    else:
+        found = weights.mean(axis=-2, dtype=np.float64)
+    return found.astype(np.float32)
 
 
-def along_samples(values, count):
+def along_samples(values: ArrayLike, count: int) -> NDArray[np.float32]:
     """Values of tokens read at `count` points along the segment, each row scaled to [0, 1].
 
     Parameters
@@ -271,7 +275,7 @@ _POLE = np.sqrt(3.0) - 2.0
 _REACH = 30  # the pole's power below the resolution of float64
 
 
-def _spline(values, count):
+def _spline(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """(..., T) -> (..., count): the cubic spline through the values, at evenly spaced points from first to last."""
     length = values.shape[-1]
     if length == 1:
@@ -286,10 +290,13 @@ def _spline(values, count):
     left = np.minimum(position.astype(np.intp), length - 1)
     t = position - left
     parts = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    return sum(part * coefficients[..., left + i] for i, part in enumerate(parts)) / 6
+    found: NDArray[np.float64] = sum(part * coefficients[..., left + i] for i, part in enumerate(parts)) / 6
+    return found
 
 
-def _of_padded(model, weights, padding_mask, reduction):
+def _of_padded(
+    model: Any, weights: NDArray[np.float32], padding_mask: NDArray[np.bool_], reduction: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Tokens' and samples' values of segments that may be padded at the end: what is padded is 0."""
     tokens = np.zeros(weights.shape[:2], dtype=np.float32)
     samples = np.zeros(padding_mask.shape, dtype=np.float32)

@@ -2,14 +2,20 @@
 pickles ``{"shape": ..., "dtype": ...}``. The header is read as data; no code in it is run.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._text import shown
+from .._types import StrPath
 from ..checkpoint.unpickle import loads
 from ..checkpoint.walk import TooDeep, plain
 from ..errors import CheckpointError, Error, FormatError
@@ -26,7 +32,7 @@ _DTYPES = ("float16", "float32", "float64", "bool", "uint8", "int8", "int16", "i
 _NPY = b"\x93NUMPY"
 
 
-def header_path(path):
+def header_path(path: StrPath) -> str:
     """The header of a store: ``X_header.pkl`` beside ``X.npy``."""
     path = os.fspath(path)
     if not path.lower().endswith(".npy"):
@@ -34,7 +40,7 @@ def header_path(path):
     return f"{path[:-4]}_header.pkl"
 
 
-def open_store(path, header=None):
+def open_store(path: StrPath, header: StrPath | None = None) -> NDArray[Any]:
     """Open a store.
 
     Parameters
@@ -75,15 +81,16 @@ def open_store(path, header=None):
     if size != wanted:
         raise FormatError(f"the file has {size} bytes, its header asks for {wanted}", path=path)
     if 0 in shape:
-        return np.empty(shape, dtype, order)
+        return np.empty(shape, dtype, "F" if order == "F" else "C")
     with open_input(path, sparse=True) as file:
         try:
-            return np.memmap(file, dtype, "r", offset, shape, order)
+            mapped: NDArray[Any] = np.memmap(file, dtype, "r", offset, shape, "F" if order == "F" else "C")
+            return mapped
         except (OSError, ValueError, OverflowError) as error:  # it has become shorter since
             raise unreadable(path, error) from None
 
 
-def _read_header(path):
+def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, str]:
     """Shape, dtype, offset and order."""
     raw = read_input(path, most=MAX_HEADER)
     try:
@@ -96,8 +103,8 @@ def _read_header(path):
     if not isinstance(value, dict):
         raise FormatError("not a dictionary with shape and dtype", path=path)
     shape, dtype = value.get("shape"), value.get("dtype")
-    whole = isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS
-    if not whole or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+    sizes: Any = shape if isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS else [None]
+    if not all(type(n) is int and 0 <= n < 1 << 48 for n in sizes):
         raise FormatError(f"{shown(shape)} is not a shape", path=path, field="shape")
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(f"{shown(dtype)} is not a number type of a store", path=path, field="dtype")
@@ -109,8 +116,8 @@ def _read_header(path):
     unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
     if unknown:
         raise FormatError("no such key is known", path=path, field=shown(unknown[0]))
-    check_size(shape, np.dtype(dtype).itemsize, path=path, field="shape", most=None)
-    return tuple(shape), np.dtype(dtype).newbyteorder("<"), offset, order
+    check_size(sizes, np.dtype(dtype).itemsize, path=path, field="shape", most=None)
+    return tuple(sizes), np.dtype(dtype).newbyteorder("<"), offset, order
 
 
 class Stores:
@@ -134,22 +141,24 @@ class Stores:
         If a file can't be written.
     """
 
-    def __init__(self, folder, subset, arrays):
+    def __init__(self, folder: StrPath, subset: str, arrays: Mapping[str, tuple[Sequence[int], str]]) -> None:
         self._folder, self._subset = os.fspath(folder), subset
-        self._arrays = {name: (tuple(int(n) for n in shape), dtype) for name, (shape, dtype) in arrays.items()}
+        self._arrays: dict[str, Any] = {
+            name: (tuple(int(n) for n in shape), dtype) for name, (shape, dtype) in arrays.items()
+        }
         self._rows = dict.fromkeys(self._arrays, 0)
-        self._files = {}
+        self._files: dict[str, Any] = {}
 
-    def path(self, name):
+    def path(self, name: str) -> str:
         """Of the array of that name."""
         return os.path.join(self._folder, f"{name}_{self._subset}.npy")
 
     @property
-    def paths(self):
+    def paths(self) -> list[str]:
         """list of str: of all arrays that are kept."""
         return [self.path(name) for name, kept in self._arrays.items() if kept is not None]
 
-    def __enter__(self):
+    def __enter__(self) -> Stores:
         try:
             for name in self._arrays:
                 self._files[name] = open_part(f"{self.path(name)}.part")
@@ -162,7 +171,7 @@ class Stores:
             raise unwritable(error.filename, error) from None
         return self
 
-    def write(self, name, values):
+    def write(self, name: str, values: ArrayLike) -> None:
         """Append rows.
 
         Raises
@@ -182,13 +191,13 @@ class Stores:
             raise unwritable(self.path(name), error) from None
         self._rows[name] += len(values)
 
-    def drop(self, name):
+    def drop(self, name: str) -> None:
         """Write no store of that name, and take an earlier one away when the others are put in place."""
         self._files.pop(name).close()
         os.unlink(f"{self.path(name)}.part")
         self._arrays[name] = None
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
             self._discard()
             return
@@ -201,7 +210,7 @@ class Stores:
             self._discard()
             raise
 
-    def _finish(self):
+    def _finish(self) -> None:
         for name, file in self._files.items():
             rows = self._arrays[name][0][0]
             if self._rows[name] != rows:
@@ -216,7 +225,7 @@ class Stores:
                 with writing(headers[name]) as file:
                     file.write(pickle.dumps({"shape": kept[0], "dtype": kept[1]}, protocol=4))
 
-    def _discard(self):
+    def _discard(self) -> None:
         for name, file in self._files.items():
             with contextlib.suppress(OSError):  # what could not be flushed
                 file.close()

@@ -181,7 +181,8 @@ def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, No
             yield _Waiting(file, one, reading)
         return
     pool = ThreadPoolExecutor(readers, thread_name_prefix="ecgfm-reader")
-    ahead, size = deque(), 0  # (future, bytes of its file)
+    ahead: deque[Any] = deque()  # (future, bytes of its file)
+    size = 0
     try:
         for file, one in pairs:
             if not isinstance(one, str):

@@ -1,10 +1,16 @@
 """Tables of labels: CSV files, mappings, DataFrames; which columns there are and which says what a row is of."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import plain_cell, shown
+from .._types import StrPath
 from ..errors import FormatError, LabelError
 from ..storage.inputs import open_input, open_text
 from ..storage.npy import map_array
@@ -19,7 +25,9 @@ MAX_BYTES = 1 << 28
 MAX_ROWS = 1 << 22
 
 
-def csv_columns(path, wanted=None, *, field="y"):
+def csv_columns(
+    path: StrPath, wanted: Collection[str] | None = None, *, field: str = "y"
+) -> tuple[list[str], dict[str, list[str]]]:
     """The columns of a CSV file, read row by row.
 
     Parameters
@@ -48,7 +56,7 @@ def csv_columns(path, wanted=None, *, field="y"):
         rows = filter(None, csv_rows(file, path, error=LabelError, field=field))
         names = [plain_cell(name.strip()) for name in next(rows, [])]
         kept = _kept(names, wanted, path)
-        cells = {i: [] for i in kept}
+        cells: dict[int, list[str]] = {i: [] for i in kept}
         for number, row in enumerate(rows, 1):
             if len(row) != len(names):
                 raise LabelError(f"row {number} has {len(row)} cells, the header {len(names)}", path=path)
@@ -61,7 +69,7 @@ def csv_columns(path, wanted=None, *, field="y"):
     return names, {names[i]: column for i, column in cells.items()}
 
 
-def _kept(names, wanted, path):
+def _kept(names: Sequence[str], wanted: Collection[str] | None, path: StrPath | None) -> list[int]:
     """Places of the columns that are wanted."""
     wanted = set(names) if wanted is None else {*wanted, *KEYS}
     places = {}
@@ -74,7 +82,9 @@ def _kept(names, wanted, path):
     return list(places.values())
 
 
-def mapping_columns(y, *, indexed=True, nameless="label_0"):
+def mapping_columns(
+    y: Any, *, indexed: bool = True, nameless: str = "label_0"
+) -> tuple[list[str], dict[str, list[Any]]]:
     """(names, columns) of a mapping, a Table or a DataFrame; of a Series one, `nameless` if it has no name.
 
     With `indexed` a DataFrame's index becomes the column ``idx`` or ``file`` where no column says what a row is of,
@@ -103,16 +113,17 @@ def mapping_columns(y, *, indexed=True, nameless="label_0"):
     return list(columns), columns
 
 
-def single_column(values, name):
+def single_column(values: Any, name: str) -> list[Any]:
     """The values of a column as a list."""
     refuse_masked(values, name, LabelError)
     array = np.asarray(values)
     if array.ndim != 1:
         raise LabelError(f"a column has one dimension, this one has {array.ndim}", field=name)
-    return array.tolist()
+    found: list[Any] = array.tolist()
+    return found
 
 
-def load_npy(path, *, field="y"):
+def load_npy(path: StrPath, *, field: str = "y") -> NDArray[Any]:
     """The array of a ``.npy`` file of labels, mapped from the disk."""
     path = os.fspath(path)
     try:
@@ -130,12 +141,12 @@ def load_npy(path, *, field="y"):
     return array
 
 
-def _is_npy(path):
+def _is_npy(path: StrPath) -> bool:
     with open_input(path) as file:
-        return file.read(6) == b"\x93NUMPY"
+        return bytes(file.read(6)) == b"\x93NUMPY"
 
 
-def label_file_beside(path, columns):
+def label_file_beside(path: StrPath, columns: int) -> tuple[str, ...] | None:
     """Names of the columns of ``y.npy`` from the ``label_def.csv`` beside it; None if there is none.
 
     Raises

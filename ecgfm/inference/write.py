@@ -1,12 +1,18 @@
 """From many recordings straight into files: what predict, embed and saliency give, with bounded memory."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
+from .._types import StrPath
 from ..errors import ConfigError
 from ..io.ignored import Ignored
 from ..storage.growing import Growing
@@ -15,10 +21,12 @@ from ..validation import checked
 from .aggregate import METHOD
 from .embed import embedded
 from .opening import opened_model
-from .predict import predicted
+from .predict import Outcome, predicted
 from .result import Result, about, provenance_columns, segment_table, without_path
 from .saliency import salient
-from .stream import Reading
+from .stream import Done, Reading
+
+Found = Callable[..., Iterator[Any]]
 
 __all__ = ["Written", "embed_to", "predict_to", "saliency_to"]
 
@@ -41,7 +49,7 @@ class Written:
         How many recordings of an earlier run were left out, since they have changed or are not among the inputs.
     """
 
-    paths: tuple
+    paths: tuple[str, ...]
     records: int
     segments: int
     resumed: int
@@ -49,7 +57,16 @@ class Written:
     dropped: int = 0
 
 
-def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overwrite=False, **options):
+def predict_to(
+    model: Any,
+    inputs: Any,
+    path: StrPath,
+    *,
+    aggregate: str = "tutorial",
+    resume: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Written:
     """Write predictions into CSV files as they come, however many recordings there are.
 
     ``p.csv`` gets a row per recording, ``p.segments.csv`` a row per segment, both as of `Result.to_csv`;
@@ -93,7 +110,7 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
     check_ending(path, (".csv",))
     segments = "{}.segments{}".format(*os.path.splitext(path))
 
-    def rows(outcome):
+    def rows(outcome: Outcome) -> dict[str, Any]:
         result = Result.of(model, [outcome], [], aggregate)
         return {path: result.records, segments: result.segments}
 
@@ -102,8 +119,17 @@ def predict_to(model, inputs, path, *, aggregate="tutorial", resume=False, overw
 
 
 def embed_to(
-    model, inputs, path, *, layer=None, tokens=False, per_record=False, resume=False, overwrite=False, **options
-):
+    model: Any,
+    inputs: Any,
+    path: StrPath,
+    *,
+    layer: int | None = None,
+    tokens: bool = False,
+    per_record: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Written:
     """Write embeddings into a ``.npy`` file as they come, and what its rows are into a CSV file beside it.
 
     Parameters
@@ -132,10 +158,10 @@ def embed_to(
     if tokens and per_record:
         raise ConfigError("tokens are those of a segment", field="per_record", remedy="Take the one or the other")
 
-    def found(model, inputs, reading, **which):
+    def found(model: Any, inputs: Any, reading: Reading, **which: Any) -> Iterator[Done]:
         return embedded(model, inputs, reading, layer=layer, tokens=tokens, **which)
 
-    def values(done):
+    def values(done: Done) -> NDArray[Any]:
         if per_record:
             return done.outputs["embeddings"].mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
         return done.outputs["tokens" if tokens else "embeddings"]
@@ -145,8 +171,17 @@ def embed_to(
 
 
 def saliency_to(
-    model, inputs, path, *, layer=None, reduction="max", tokens=False, resume=False, overwrite=False, **options
-):
+    model: Any,
+    inputs: Any,
+    path: StrPath,
+    *,
+    layer: int | None = None,
+    reduction: str = "max",
+    tokens: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Written:
     """Write saliency into a ``.npy`` file as it comes, and what its rows are into a CSV file beside it.
 
     Parameters
@@ -173,22 +208,37 @@ def saliency_to(
     path = os.fspath(path)
     check_ending(path, (".npy",))
 
-    def found(model, inputs, reading, **which):
+    def found(model: Any, inputs: Any, reading: Reading, **which: Any) -> Iterator[Done]:
         return salient(model, inputs, reading, layer=layer, reduction=reduction, **which)
 
-    def values(done):
+    def values(done: Done) -> NDArray[Any]:
         return done.outputs["tokens" if tokens else "samples"]
 
     settings = {"layer": layer, "reduction": reduction, "tokens": bool(tokens)}
     return _write_npy(model, inputs, path, found, values, False, (resume, overwrite), settings, options)
 
 
-def _write_npy(model, inputs, path, found, values, per_record, again, settings, options):
+def _write_npy(
+    model: Any,
+    inputs: Any,
+    path: str,
+    found: Found,
+    values: Callable[[Done], NDArray[Any]],
+    per_record: bool,
+    again: tuple[bool, bool],
+    settings: dict[str, Any],
+    options: Mapping[str, Any],
+) -> Written:
     beside = os.path.splitext(path)[0] + ".csv"
 
-    def rows(done):
+    def rows(done: Done) -> dict[str, Any]:
         if per_record:
-            table = Table({"file": [done.file], "segments": [len(done.start_s)], **provenance_columns([done])})
+            columns: dict[str, Any] = {
+                "file": [done.file],
+                "segments": [len(done.start_s)],
+                **provenance_columns([done]),
+            }
+            table = Table(columns)
         else:
             table = segment_table([done])
         return {path: values(done), beside: table}
@@ -197,7 +247,17 @@ def _write_npy(model, inputs, path, found, values, per_record, again, settings, 
     return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, again, settings, options)
 
 
-def _write(model, inputs, path, found, outputs, rows, again, settings, options):
+def _write(
+    model: Any,
+    inputs: Any,
+    path: str,
+    found: Found,
+    outputs: Mapping[str, str],
+    rows: Callable[[Any], Mapping[str, Any]],
+    again: tuple[bool, bool],
+    settings: dict[str, Any],
+    options: Mapping[str, Any],
+) -> Written:
     """Run `inputs` through `found` and write `rows` of each into the `outputs`; `again` is (resume, overwrite)."""
     options = dict(options)
     on_error, progress, on_done = (options.pop(name, None) for name in ("on_error", "progress", "on_done"))
@@ -234,7 +294,7 @@ def _write(model, inputs, path, found, outputs, rows, again, settings, options):
     return Written(files.paths, files.records, files.segments, files.resumed, files.skipped, files.dropped)
 
 
-def _fingerprint(model):
+def _fingerprint(model: Any) -> dict[str, Any]:
     """What tells one model from another, as far as its file does."""
     said = about(model) | {"labels": None if model.labels is None else list(model.labels)}
     try:
@@ -244,5 +304,5 @@ def _fingerprint(model):
     return said | {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, set)) else value

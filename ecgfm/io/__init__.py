@@ -3,13 +3,20 @@
 A format is one module with a `Format` in it; a new one is added to `FORMATS` and to nothing else.
 """
 
-import os
-from contextlib import contextmanager
+from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .._types import StrPath
 from ..ecg.named import columns_of
+from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import open_input, unreadable
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
+from .common import Format
 from .hdf5 import kept_open
 
 __all__ = [
@@ -57,7 +64,9 @@ _MEMBER = "::"  # between a file and one of the recordings in it
 _HEAD_BYTES = 4096  # what a format sees of a file to recognise it
 
 
-def read(path, sampling_rate=None, leads=None, unit=None):
+def read(
+    path: StrPath, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, unit: str | None = None
+) -> Record:
     """Read a recording from a file.
 
     The format is recognised by the file's content, and by its name where the content says nothing:
@@ -115,7 +124,7 @@ def read(path, sampling_rate=None, leads=None, unit=None):
 
 
 @contextmanager
-def _reading(path, form):
+def _reading(path: StrPath, form: Format) -> Iterator[None]:
     """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause."""
     try:
         yield
@@ -131,7 +140,7 @@ def _reading(path, form):
         ) from error
 
 
-def _text(path):
+def _text(path: Any) -> str:
     """A path as text."""
     try:
         return os.fsdecode(path)
@@ -142,12 +151,12 @@ def _text(path):
         raise FormatError(f"not a path but {kind}", field="path", remedy=remedy) from None
 
 
-def with_ending(path):
+def with_ending(path: str) -> str:
     """The path of a WFDB record that is named without its ending, as PhysioNet does, with it; any other as it is."""
     return f"{path}.hea" if not os.path.isfile(path) and os.path.isfile(f"{path}.hea") else path
 
 
-def members(path):
+def members(path: StrPath) -> Iterator[str]:
     """Iterate over the names of the recordings in a file: its own, or ``path::member`` where it holds several.
 
     Only files that are named as those of such a format are opened.
@@ -159,10 +168,10 @@ def members(path):
     """
     path = _text(path)
     suffix = os.path.splitext(path)[1].lower()
-    if any(form.members and suffix in form.suffixes for form in FORMATS):
+    if any(form.members is not None and suffix in form.suffixes for form in FORMATS):
         found = find_format(path)
         with _reading(path, found):
-            names = found.members(path) if found.members else ()
+            names = found.members(path) if found.members is not None else ()
             several = len(names) > 1
         if several:
             yield from (f"{path}{_MEMBER}{name}" for name in names)
@@ -170,13 +179,13 @@ def members(path):
     yield path
 
 
-def _split(path):
+def _split(path: str) -> tuple[str, str | None]:
     """A file's path and the name of the recording in it, or None."""
     file, mark, member = path.rpartition(_MEMBER)
     return (file, member) if mark and not os.path.exists(path) and os.path.exists(file) else (path, None)
 
 
-def find_format(path):
+def find_format(path: StrPath) -> Format:
     """The `Format` of a file.
 
     Raises
@@ -199,12 +208,12 @@ def find_format(path):
     return found
 
 
-def is_recording(path):
+def is_recording(path: StrPath) -> bool:
     """Whether a file found in a directory is a recording; see `left_out`."""
     return left_out(path) is None
 
 
-def left_out(path):
+def left_out(path: StrPath) -> str | None:
     """Why a file found in a directory is no recording; None if it is one.
 
     It is one if its name ends as one and its content agrees. A file that can't be read counts as one, so that it is
@@ -240,11 +249,11 @@ def left_out(path):
     return (found.unlike or f"its content is not {found.name}") if found.side_files else None
 
 
-def _suffix(path):
+def _suffix(path: StrPath) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _match(head, path):
+def _match(head: bytes, path: StrPath) -> Format | None:
     for form in FORMATS:
         with _reading(path, form):
             if form.matches(head):
@@ -252,7 +261,7 @@ def _match(head, path):
     return next((form for form in FORMATS if _suffix(path) in form.suffixes), None)
 
 
-def _head(path):
+def _head(path: StrPath) -> bytes:
     with open_input(path) as file:
         try:
             head = file.read(_HEAD_BYTES)

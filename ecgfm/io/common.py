@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -68,12 +69,12 @@ class Format:
     """
 
     name: str
-    suffixes: tuple
-    matches: Callable
-    read: Callable
+    suffixes: tuple[str, ...]
+    matches: Callable[..., bool]
+    read: Callable[..., Any]
     side_files: bool = False
     unlike: str = ""
-    members: Callable = None
+    members: Callable[..., Any] | None = None
 
 
 def optional(module, path, what):

@@ -5,6 +5,8 @@ A plain manifest says the folder in its first line (after a tab) and ``name TAB 
 and ``stem_j.ext`` of one record.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +15,7 @@ from itertools import islice
 import numpy as np
 
 from .._text import shown
+from .._types import StrPath
 from ..errors import FormatError
 from ..storage.inputs import check_inflation, lines, open_text
 
@@ -48,11 +51,11 @@ class Manifest:
     starts: np.ndarray
     lines: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sizes)
 
 
-def read_manifest(path, *, pairs=False, min_sample_size=None):
+def read_manifest(path: StrPath, *, pairs: bool = False, min_sample_size: int | None = None) -> Manifest:
     """Read a manifest.
 
     Parameters
@@ -86,7 +89,7 @@ def read_manifest(path, *, pairs=False, min_sample_size=None):
     return Manifest(path, head[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64))
 
 
-def _lines(path):
+def _lines(path: StrPath):
     """The lines of the file, one at a time: the first that is wrong ends it."""
     try:
         with open_text(path, most=_MAX_SIZE, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
@@ -99,7 +102,7 @@ def _lines(path):
         raise
 
 
-def _plain(path, text, least):
+def _plain(path: StrPath, text, least):
     names, sizes, kept = [], [], []
     for number, line in enumerate(text):
         name, size = _fields(path, number + 2, line, 2)
@@ -110,7 +113,7 @@ def _plain(path, text, least):
     return names, [1] * len(names), sizes, kept
 
 
-def _pairs(path, text, least, extension):
+def _pairs(path: StrPath, text, least, extension):
     is_extension = "\t" not in extension
     extension = extension.strip()
     if not is_extension or not 0 < len(extension) <= _MAX_NAME:
@@ -135,7 +138,7 @@ def _pairs(path, text, least, extension):
     return names, counts, sizes, kept
 
 
-def _fields(path, number, line, count):
+def _fields(path: StrPath, number, line, count):
     parts = line.strip().split("\t")
     try:
         if len(parts) == count and 0 < len(parts[0]) <= _MAX_NAME and 0 < int(parts[1]) < 1 << 40:

@@ -78,8 +78,8 @@ def _check_quotes(path, text, before):
 class _Top:
     """What comments at the top say: sampling rate and unit, as text, or None."""
 
-    rate: str = None
-    unit: str = None
+    rate: str | None = None
+    unit: str | None = None
 
 
 def _top(text, path):

@@ -52,12 +52,12 @@ class PlainRecord:
     """
 
     rate: float
-    names: list
-    units: list
+    names: list[str]
+    units: list[str]
     values: np.ndarray
-    comments: list
-    base_time: datetime.time = None
-    base_date: datetime.date = None
+    comments: list[str]
+    base_time: datetime.time | None = None
+    base_date: datetime.date | None = None
 
 
 def read_plain(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -14,13 +13,13 @@ from .._text import shown
 from .._types import StrPath
 from ..errors import FormatError
 from ..storage.inputs import lines, open_input, open_text
+from ..storage.rows import csv_rows
 from .parquet import parquet_batches
 
-__all__ = ["FORMATS", "Reports", "table_rows"]
+__all__ = ["FORMATS", "Reports"]
 
 FORMATS = ("csv", "tsv", "parquet", "lines")
 MAX_CELL = 1 << 18  # characters of one cell, or of one line of text: the longest reports have a few thousand
-MAX_ROW = 1 << 22  # characters of one row
 MAX_STANDARD_INPUT = 256 << 20  # bytes of Parquet, which can't be read as they come
 GUESSES = ("text", "report", "machine_report", "reports", "report_text", "interpretation", "statement", "statements")
 PART = re.compile(r"report_([0-9]{1,9})")
@@ -115,7 +114,8 @@ class Reports:
 
     def _csv(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         with self._open() as stream:
-            rows = table_rows(stream, self.path, "\t" if self.format == "tsv" else ",")
+            delimiter = "\t" if self.format == "tsv" else ","
+            rows = csv_rows(stream, self.path, delimiter=delimiter, longest=MAX_CELL)
             header = next(rows, None)
             if header is None:
                 raise FormatError("the file is empty", path=self.path)
@@ -134,7 +134,7 @@ class Reports:
                     path=self.path,
                     remedy="Write it to a file and name that",
                 )
-            file = io.BytesIO(content)
+            file: BinaryIO = io.BytesIO(content)
         else:
             file = open_input(self.path)
         with file:
@@ -174,40 +174,6 @@ class Reports:
             known = ", ".join(map(shown, header[:30])) + (", ..." if len(header) > 30 else "")
             raise FormatError(what, path=self.path, field="column", remedy=f"Name one of {known}")
         return [place[name] for name in names], [place[name] for name in self._keep]
-
-
-def table_rows(stream: TextIO, path: StrPath, delimiter: str = ",") -> Iterator[list[str]]:
-    """The rows of a CSV table, each and its cells within the limits.
-
-    Raises
-    ------
-    FormatError
-        If a cell or row is too long, or the text is not CSV.
-    """
-    room = MAX_ROW
-
-    def bounded() -> Iterator[str]:
-        nonlocal room
-        for line in lines(stream, path, most=MAX_ROW):
-            room -= len(line)
-            if room < 0:
-                raise FormatError(
-                    f"more than {MAX_ROW:,} characters in a row", path=path, field=f"line {rows.line_num}"
-                )
-            yield line
-
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
-    rows = csv.reader(bounded(), delimiter=delimiter)
-    try:
-        for row in rows:
-            if MAX_ROW - room > MAX_CELL and max(map(len, row), default=0) > MAX_CELL:
-                raise FormatError(
-                    f"more than {MAX_CELL:,} characters in a cell", path=path, field=f"line {rows.line_num}"
-                )
-            room = MAX_ROW
-            yield row
-    except csv.Error as error:
-        raise FormatError(f"not a table: {error}", path=path, field=f"line {rows.line_num}") from None
 
 
 def join(parts: Iterable[Any]) -> Any:

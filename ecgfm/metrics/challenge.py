@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -12,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..storage.inputs import read_input
+from ..storage.inputs import open_text
+from ..storage.rows import csv_rows
 from .counts import share
 
 __all__ = ["ChallengeScore"]
@@ -52,11 +51,8 @@ class ChallengeScore:
         self._sinus = sinus[0]
 
     def _table(self) -> tuple[list[set[str]], NDArray[np.float64]]:
-        raw = read_input(self.path, most=_MOST_WEIGHTS, error=ConfigError, field=_FIELD)
-        try:
-            rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")) if row]
-        except (ValueError, csv.Error) as error:
-            self._refuse(f"not a table of weights: {error}")
+        with open_text(self.path, most=_MOST_WEIGHTS, error=ConfigError, field=_FIELD) as file:
+            rows = [row for row in csv_rows(file, self.path, error=ConfigError, field=_FIELD) if row]
         classes = [set(row[0].split("|")) for row in rows[1:]]
         count = len(classes)
         names = [set(name.split("|")) for name in rows[0][1:]] if rows else None

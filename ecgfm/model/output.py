@@ -39,11 +39,7 @@ class Output:
     @property
     def probabilities(self) -> NDArray[np.float32] | None:
         """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent."""
-        if self.logits is None:
-            return None
-        with np.errstate(over="ignore"):
-            found: NDArray[np.float32] = (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
-        return found
+        return None if self.logits is None else probabilities(self.logits)
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -51,3 +47,10 @@ class Output:
     def __repr__(self) -> str:
         shapes = ((name, getattr(self, name)) for name in ("logits", "embedding", "tokens", "attention"))
         return f"Output({', '.join(f'{name}={value.shape}' for name, value in shapes if value is not None)})"
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logistic function of each logit, computed in float64."""
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float32] = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+    return found

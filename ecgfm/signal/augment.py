@@ -5,9 +5,14 @@ generator each draws what the function of this name in fairseq-signals draws, in
 is a ConfigError, another shape a SignalError.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError, SignalError
 from ..validation import Number, Share, Whole, check_legacy, checked, real_array
@@ -26,15 +31,15 @@ _LIMB = 6  # leads I to aVF come first
 
 
 def random_leads_masking(
-    x,
-    p=1.0,
-    mask_leads_selection="random",
-    mask_leads_prob=0.5,
-    mask_leads_condition=(4, 5),
+    x: Any,
+    p: float = 1.0,
+    mask_leads_selection: str = "random",
+    mask_leads_prob: float = 0.5,
+    mask_leads_condition: tuple[int, int] = (4, 5),
     *,
-    keep_one_lead=False,
-    rng,
-):
+    keep_one_lead: bool = False,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Zero some leads.
 
     Parameters
@@ -80,7 +85,16 @@ def random_leads_masking(
     return x
 
 
-def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, dependency=True, *, rng):
+def powerline_noise(
+    x: Any,
+    p: float = 1.0,
+    max_amplitude: float = 0.1,
+    min_amplitude: float = 0.0,
+    freq: float = 500,
+    dependency: bool = True,
+    *,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Add mains hum of 50 or 60 Hz, the same on all leads.
 
     Parameters
@@ -114,7 +128,15 @@ def powerline_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, freq=500, de
     return _rounded(x + amplitude * np.cos(2 * np.pi * mains * (t / freq) + phase), dependency)
 
 
-def emg_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, dependency=True, *, rng):
+def emg_noise(
+    x: Any,
+    p: float = 1.0,
+    max_amplitude: float = 0.1,
+    min_amplitude: float = 0.0,
+    dependency: bool = True,
+    *,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Add white noise, of its own amplitude on each lead; parameters as of `powerline_noise`."""
     x = _checked(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
@@ -125,17 +147,17 @@ def emg_noise(x, p=1.0, max_amplitude=0.1, min_amplitude=0.0, dependency=True, *
 
 
 def baseline_shift(
-    x,
-    p=1.0,
-    max_amplitude=0.1,
-    min_amplitude=0.0,
-    shift_ratio=0.2,
-    num_segment=1,
-    freq=500,
-    dependency=True,
+    x: Any,
+    p: float = 1.0,
+    max_amplitude: float = 0.1,
+    min_amplitude: float = 0.0,
+    shift_ratio: float = 0.2,
+    num_segment: int = 1,
+    freq: float = 500,
+    dependency: bool = True,
     *,
-    rng,
-):
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Shift the baseline of a part of the segment.
 
     A lead moves by its sign (+1 or -1, drawn) minus an amplitude: so in the original.
@@ -175,18 +197,18 @@ def baseline_shift(
 
 
 def baseline_wander(
-    x,
-    p=1.0,
-    max_amplitude=0.1,
-    min_amplitude=0.0,
-    max_freq=0.2,
-    min_freq=0.01,
-    k=3,
-    freq=500,
-    dependency=True,
+    x: Any,
+    p: float = 1.0,
+    max_amplitude: float = 0.1,
+    min_amplitude: float = 0.0,
+    max_freq: float = 0.2,
+    min_freq: float = 0.01,
+    k: int = 3,
+    freq: float = 500,
+    dependency: bool = True,
     *,
-    rng,
-):
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Add a slow wave, `k` cosines of drawn amplitude, frequency and phase, of its own size on each lead.
 
     Parameters
@@ -222,7 +244,7 @@ def baseline_wander(
 
 
 #: Name in ``task.perturbation_mode`` -> (function, its settings).
-PERTURBATIONS = {
+PERTURBATIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "random_leads_masking": (
         random_leads_masking,
         ("mask_leads_selection", "mask_leads_prob", "mask_leads_condition", "keep_one_lead"),
@@ -240,7 +262,9 @@ PERTURBATIONS = {
 }
 
 
-def augmentation(perturbation_mode, p=None, **settings):
+def augmentation(
+    perturbation_mode: Sequence[str] | None, p: Sequence[float] | float | None = None, **settings: Any
+) -> Callable[..., NDArray[np.float32]] | None:
     """One function of several perturbations.
 
     Parameters
@@ -280,14 +304,14 @@ def augmentation(perturbation_mode, p=None, **settings):
         chances *= len(modes)
     if len(chances) != len(modes):
         raise ConfigError(f"{len(chances)} probabilities for {len(modes)} perturbations", field="p")
-    steps = []
+    steps: list[Callable[..., Any]] = []
     for mode, chance in zip(modes, chances):
         function, names = PERTURBATIONS[mode]
         steps.append(partial(function, p=chance, **{name: settings[name] for name in names if name in settings}))
     for step in steps:  # a wrong setting is found now
         step(np.zeros((12, 1), np.float32), rng=np.random.RandomState(0))
 
-    def augment(x, rng):
+    def augment(x: Any, rng: np.random.RandomState) -> NDArray[np.float32]:
         for step in steps:
             x = step(x, rng=rng)
         return x
@@ -295,7 +319,7 @@ def augmentation(perturbation_mode, p=None, **settings):
     return augment
 
 
-def _checked(x, p, rng):
+def _checked(x: Any, p: float, rng: np.random.RandomState):
     """A float32 copy of a segment, after the checks that all perturbations share."""
     x = real_array(x, "x")
     if x.ndim != 2 or len(x) != 12 or not x.size:
@@ -305,7 +329,7 @@ def _checked(x, p, rng):
     return np.array(x, dtype=np.float32)
 
 
-def _rounded(x, dependency):
+def _rounded(x: Any, dependency):
     """Float32, the limb leads made consistent first if so wished."""
     if dependency:
         first, second = x[0], x[1]
@@ -316,12 +340,12 @@ def _rounded(x, dependency):
     return x.astype(np.float32)
 
 
-def _check_range(least, most, name):
+def _check_range(least, most, name) -> None:
     if checked(least, Number(0), f"min_{name}") > checked(most, Number(0), f"max_{name}"):
         raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
 
 
-def _check_rate(freq):
+def _check_rate(freq: float) -> None:
     if freq is None or checked(freq, Number(), "freq") <= 0:
         raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
 

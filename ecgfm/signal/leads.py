@@ -100,7 +100,7 @@ def canonical_leads(names: str | Iterable[object], *, path: str | None = None) -
 
 def check_named_once(names: Sequence[str], wanted: Iterable[str] = LEADS, *, path: str | None = None) -> None:
     """Refuse canonical names of which a wanted one stands twice."""
-    twice = [name for name in wanted if names.count(name) > 1]
+    twice = [] if len(set(names)) == len(names) else [name for name in wanted if names.count(name) > 1]
     if twice:
         raise LeadError(
             f"named more than once: {', '.join(twice)}", path=path, field="leads", remedy="Give each lead one name"
@@ -248,7 +248,8 @@ class Origins:
 
 def empty_leads(signal: NDArray[Any], names: Iterable[str]) -> list[str]:
     """The names of the rows of a recording (leads, samples) that hold nothing but NaN."""
-    return [name for name, row in zip(names, signal) if len(row) and np.isnan(row[0]) and np.isnan(row).all()]
+    begins = np.isnan(signal[:, 0]) if signal.shape[1] else ()
+    return [name for name, bad, row in zip(names, begins, signal) if bad and np.isnan(row).all()]
 
 
 def find_leads(

@@ -33,7 +33,9 @@ def csv_blocks(
     stream: TextIO,
     path: StrPath,
     *,
+    delimiter: str = ",",
     most: int = MAX_LINE,
+    longest: int | None = None,
     error: type[Error] = FormatError,
     field: str | None = None,
     even: bool = False,
@@ -45,9 +47,12 @@ def csv_blocks(
     stream : file object
         Text.
     path, field
-        Where it comes from, for errors.
+        Where it comes from, for errors; without a field they name the line.
+    delimiter : str
     most : int
         The longest line, and about the longest row, in characters.
+    longest : int, optional
+        The longest cell.
     error : type
         The `Error` that is raised.
     even : bool
@@ -56,40 +61,52 @@ def csv_blocks(
     Raises
     ------
     Error
-        If a row is too long or has another number of fields, or it is not CSV text in UTF-8, or can't be read.
+        If a row or cell is too long, a row has another number of fields, or it is not CSV text in UTF-8, or can't be
+        read.
     """
     taken = 0  # characters since the last row
+
+    def refuse(what: str) -> Error:
+        return error(what, path=path, field=field or f"line {reader.line_num}")
 
     def count(text: str, _: int) -> None:
         nonlocal taken
         if taken > most:
-            raise error(f"more than {most:,} characters in a row", path=path, field=field)
+            raise refuse(f"more than {most:,} characters in a row")
         taken += len(text)
 
+    reader = csv.reader(lines(stream, path, most=most, error=error, check=count), delimiter=delimiter)
+    first: list[str] | None = None
+    block: list[list[str]] = []
+    problem: Error | None = None  # raised once the rows before it are handed on
     try:
-        reader = csv.reader(lines(stream, path, most=most, error=error, check=count))
-        first = next(reader, None)
-        if first is None:
-            return
-        yield [first]
-        block: list[list[str]] = []
         for row in reader:
             if taken or len(block) == _ROWS:  # no block has more than the text that was read at a time
                 taken = 0
                 if block:
                     yield block
                     block = []
-            if len(row) == len(first) or not even:
+            if longest is not None and max(map(len, row), default=0) > longest:
+                raise refuse(f"more than {longest:,} characters in a cell")
+            if first is None:
+                first = row
+                yield [row]
+            elif len(row) == len(first) or not even:
                 block.append(row)
             elif row:
-                what = f"{len(row)} fields for {len(first)} columns"
-                raise error(what, path=path, field=f"line {reader.line_num}")
-        if block:
-            yield block
-    except (UnicodeDecodeError, csv.Error) as reason:
-        raise error(f"not a CSV file: {reason}", path=path, field=field) from None
+                raise refuse(f"{len(row)} fields for {len(first)} columns")
+    except Error as reason:
+        problem = reason
+    except csv.Error as reason:
+        problem = refuse(f"not a CSV file: {reason}")
+    except UnicodeDecodeError as reason:
+        problem = error(f"not a CSV file: {reason}", path=path, field=field)
     except OSError as reason:
-        raise unreadable(path, reason, error=error, field=field) from None
+        problem = unreadable(path, reason, error=error, field=field)
+    if block:
+        yield block
+    if problem is not None:
+        raise problem
 
 
 def csv_rows(stream: TextIO, path: StrPath, **limits: Any) -> Iterator[list[str]]:

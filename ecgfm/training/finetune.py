@@ -1,6 +1,12 @@
 """Finetuning on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from .._text import printable
 from ..errors import ConfigError
@@ -15,6 +21,13 @@ from .history import check_feed, check_loop, checked_monitor, run_epochs
 from .objectives.classification import RANKING, BinaryCrossEntropy
 from .trainer import Trainer
 from .warned import warn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .._types import StrPath
+    from ..model import Model
+    from .keywords import LoopKeywords
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -45,25 +58,25 @@ class Finetuned:
 
 
 def finetune(
-    model,
-    x,
-    y=None,
+    model: Model | StrPath,
+    x: Any,
+    y: Any = None,
     *,
-    padding_mask=None,
-    groups=None,
-    ids=None,
-    valid=None,
-    epochs=10,
-    batch_size=16,
-    update_freq=1,
-    monitor=None,
-    patience=None,
-    seed=1,
-    max_bad_segments=0.01,
-    progress=None,
-    callback=None,
-    **settings,
-):
+    padding_mask: ArrayLike | None = None,
+    groups: Any = None,
+    ids: Any = None,
+    valid: Any = None,
+    epochs: int = 10,
+    batch_size: int = 16,
+    update_freq: int = 1,
+    monitor: str | None = None,
+    patience: int | None = None,
+    seed: int = 1,
+    max_bad_segments: float = 0.01,
+    progress: bool | None = None,
+    callback: Callable[[dict[str, Any]], object] | None = None,
+    **settings: Unpack[LoopKeywords],
+) -> Finetuned:
     """Finetune a model on arrays, on manifests or on packed splits.
 
     Parameters
@@ -132,10 +145,11 @@ def finetune(
         scikit_learn("monitor")
     seed = checked_seed(seed)
     groups = _one_of(groups, ids)
-    wanted = Wanted(settings.pop("labels", None), batch_size, seed, max_bad_segments)
+    given: dict[str, Any] = dict(settings)
+    wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments)
     train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid)
-    settings.setdefault("num_labels", num_labels)
-    trainer = Trainer(model, seed=seed, labels=names, **settings)
+    given.setdefault("num_labels", num_labels)
+    trainer = Trainer(model, seed=seed, labels=names, **given)
     if names is None:
         _say_nameless(trainer)
     for part in (train, held):
@@ -160,13 +174,13 @@ def finetune(
 # ---- arguments --------------------------------------------------------------------------------------
 
 
-def _one_of(groups, ids):
+def _one_of(groups: Any, ids: Any) -> Any:
     if groups is not None and ids is not None:
         raise ConfigError("groups and ids mean the same", field="ids", remedy="Give one of them")
     return ids if groups is None else groups
 
 
-def _say_nameless(trainer):
+def _say_nameless(trainer) -> None:
     """Warn of an output layer that is kept for columns of y that nothing names."""
     if None in trainer.objective.kept_rows:
         return

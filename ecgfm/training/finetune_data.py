@@ -62,7 +62,8 @@ class Wanted:
             groups = np.repeat(group_numbers(groups, len(counts), "groups"), counts)
         else:
             groups = group_numbers(groups, len(x), "groups")
-        train, held = (x, y, padding_mask), None
+        train: Any = (x, y, padding_mask)
+        held: Any = None
         if isinstance(valid, (tuple, list)):
             if len(valid) not in (2, 3):
                 raise ConfigError("give (x, y) or (x, y, padding_mask)", field="valid")
@@ -76,8 +77,9 @@ class Wanted:
             train, held = (
                 tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
             )
-        parts = (None if part is None else InMemory(part, self.batch_size, self.seed) for part in (train, held))
-        return *parts, names, y.shape[1]
+        feed = InMemory(train, self.batch_size, self.seed)
+        other = None if held is None else InMemory(held, self.batch_size, self.seed)
+        return feed, other, names, y.shape[1]
 
     def _fitting(self, found: Labels, count: int) -> NDArray[Any]:
         """Labels of the validation, in the order of those of the training."""
@@ -101,7 +103,7 @@ class Wanted:
         _check_rows(train, found)
         if groups is not None:
             groups = group_numbers(groups, len(train), "groups")
-        held = None
+        held: Any = None
         if isinstance(valid, float) and not isinstance(x, Dataset):
             groups = recordings_of(train.segments) if groups is None else groups
             chosen = held_out(groups, valid, self.seed, "recordings")
@@ -112,7 +114,7 @@ class Wanted:
             if held.num_labels != train.num_labels:
                 raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
         held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
-        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, train.num_labels
+        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, train.num_labels or 0
 
     def _validation(self, valid: Any) -> Dataset:
         """The data set that is given for validation."""

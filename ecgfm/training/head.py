@@ -56,7 +56,7 @@ def fill(
         values[...] = _initial(name, values.shape, seed)
     there = [row for row, old in enumerate(kept) if old is not None]
     if there:
-        values[there] = np.asarray(tensor(name))[[kept[row] for row in there]]
+        values[there] = np.asarray(tensor(name))[[old for old in kept if old is not None]]
 
 
 def _initial(name: str, shape: tuple[int, ...], seed: int) -> NDArray[Any]:

@@ -125,6 +125,7 @@ def _numbers(column: Any, name: str, path: str | None) -> NDArray[np.float64]:
             float(value)
         except (TypeError, ValueError, OverflowError):
             raise LabelError(f"{shown(value)} in row {row} is not a number", path=path, field=name) from None
+    raise LabelError("its values are not numbers", path=path, field=name)
 
 
 def _by_idx(keys: Any, values: NDArray[np.float64], path: str | None) -> NDArray[np.float64]:

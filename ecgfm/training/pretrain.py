@@ -1,9 +1,16 @@
 """Pretraining on arrays or data sets: the loop over epochs, with validation and early stopping."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .._types import StrPath
 from ..errors import ConfigError, SignalError
 from ..model.model import Model
 from ..model.segments import zeros_under_mask
@@ -17,6 +24,12 @@ from .objectives.contrastive import Contrastive
 from .objectives.pairs import numbered
 from .pretrain_trainer import PretrainingTrainer
 from .warned import level_of_user, warn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..model import Model
+    from .keywords import LoopKeywords
 
 __all__ = ["Pretrained", "pretrain"]
 
@@ -44,32 +57,32 @@ class Pretrained:
     history: Table
     best_epoch: int
     trainer: PretrainingTrainer = field(repr=False)
-    _weights: dict = field(repr=False)
+    _weights: Mapping[str, Any] = field(repr=False)
     interrupted: bool = False
 
-    def save(self, path, *, force=False):
+    def save(self, path: StrPath, *, force: bool = False) -> list[Path]:
         """Write the pretraining checkpoint of the best epoch, as `PretrainingTrainer.save` does."""
         return self.trainer.save(path, force=force, weights=self._weights)
 
 
 def pretrain(
-    pairs,
-    ids=None,
+    pairs: Any,
+    ids: Any = None,
     *,
-    config=None,
-    padding_mask=None,
-    valid=None,
-    epochs=10,
-    batch_size=16,
-    update_freq=1,
-    monitor=None,
-    patience=None,
-    seed=1,
-    max_bad_segments=0.01,
-    progress=None,
-    callback=None,
-    **settings,
-):
+    config: Mapping[str, Any] | Model | StrPath | None = None,
+    padding_mask: ArrayLike | None = None,
+    valid: Any = None,
+    epochs: int = 10,
+    batch_size: int = 16,
+    update_freq: int = 1,
+    monitor: str | None = None,
+    patience: int | None = None,
+    seed: int = 1,
+    max_bad_segments: float = 0.01,
+    progress: bool | None = None,
+    callback: Callable[[dict[str, Any]], object] | None = None,
+    **settings: Unpack[LoopKeywords],
+) -> Pretrained:
     """Pretrain a model on pairs of segments: arrays, manifests of pairs (CMSC) or packed splits.
 
     Parameters

@@ -24,7 +24,7 @@ class _Rates(Rule):
     one: bool = False
 
     def check(self, value: object, field: str) -> Any:
-        given = value if isinstance(value, (list, tuple)) else [value]
+        given: Any = value if isinstance(value, (list, tuple)) else [value]
         try:
             found = tuple(Number(0).check(float(rate), field) for rate in given)
         except (TypeError, ValueError, OverflowError):  # a ConfigError is a ValueError, too
@@ -67,7 +67,7 @@ class Fixed(Settings):
             base = self.lr[min(epoch, len(self.lr)) - 1]
         else:
             base = self.lr[-1] * self.lr_shrink ** (epoch + 1 - self.force_anneal)
-        return base * (updates + 1) / self.warmup_updates if updates < self.warmup_updates else base
+        return float(base * (updates + 1) / self.warmup_updates if updates < self.warmup_updates else base)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def _classifier(settings: RunSettings, dataset: Dataset, common: Mapping[str, An
     return Trainer(
         model,
         num_labels=count,
-        labels=None if named is None else check_labels(named, count),
+        labels=None if named is None else check_labels(named, count or 0),
         pos_weight=start.pos_weight,
         **common,
         **asdict(settings.method),

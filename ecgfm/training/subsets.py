@@ -160,8 +160,10 @@ class _Classifier(_Evaluation):
 
     def subset(self, name: str, log: Log) -> Any:
         data, results = self.subsets[name], self.settings.results_path
-        stores = Stores(results, name, self._shapes(data)) if self.extract else None
-        meters, logits, y = Meters(), [], []
+        stores = Stores(results or "", name, self._shapes(data)) if self.extract else None
+        meters = Meters()
+        logits: list[Any] = []
+        y: list[Any] = []
         with stores or nullcontext():
             padded = False
             for batch in self.loaders[name].epoch(1):

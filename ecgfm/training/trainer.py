@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,11 @@ from .objectives.base import added
 from .schedules import learning_rate, make_schedule
 from .start import opened
 from .warned import level_of_user
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .keywords import Schedule, SettingKeywords
 
 __all__ = ["Trainer"]
 
@@ -115,13 +120,13 @@ class Trainer:
         model: Any,
         *,
         loss: str = "binary_cross_entropy_with_logits",
-        schedule: Any = 5e-5,
+        schedule: Schedule = 5e-5,
         optimizer: Mapping[str, Any] | None = None,
         seed: int = 1,
         on_nonfinite: str = "error",
         recompute: bool = False,
         communicator: Alone | Ranks | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingKeywords],
     ) -> None:
         if not is_one_of(loss, OBJECTIVES):
             known = ", ".join(map(repr, OBJECTIVES))

@@ -249,7 +249,7 @@ def _record_of(array: Any, sampling_rate: float | None, unit: str | None) -> Rec
             remedy="Make one of it: ecgfm.Record(array, sampling_rate, leads)",
         )
     units = (None,) * len(array)
-    record = Record(array.astype(np.float32), sampling_rate, LEADS if names is None else names, units=units)
+    record = Record(array.astype(np.float32), sampling_rate, LEADS if names is None else tuple(names), units=units)
     record.set_unit(unit)
     return record
 

@@ -39,7 +39,6 @@ def pyright(scripts):
     return {(Path(each["file"]).name, each["range"]["start"]["line"] + 1) for each in errors}
 
 
-@pytest.mark.xfail(reason="not all faces are annotated yet", strict=False)
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_scripts(checker):
     if find_spec(checker.__name__) is None:

@@ -113,7 +113,7 @@ class SplitChoice:
     def _assign(self, count: int, groups: Sequence[str] | None) -> Any:
         strategy = "random" if groups is None else "grouped"
         return assign_splits(
-            count, strategy, fractions=self.fractions, split_labels=self.names, groups=groups, seed=self.seed
+            count, strategy, fractions=self.fractions or "", split_labels=self.names, groups=groups, seed=self.seed
         )
 
     def draw(self, names: Sequence[str], groups: Sequence[str], folder: str) -> None:

@@ -165,15 +165,16 @@ class Stages:
 
     def _org(self, row: Row, idx: int) -> tuple[dict[str, Any], Prepared, dict[str, str], dict[str, Any]]:
         """The fields of the org file without the signal, the `Prepared` recording, its meta and further tables."""
-        derived, extra, tables = (), {}, {}
+        derived, standardised, extra, tables = (), False, {}, {}
         if "org" in self.skipped:
             feats, rate, names = self._extracted(row["save_file"], idx)
         else:
             found = self._read(row)
             feats, rate, names, derived = found.feats, found.rate, found.names, found.derived
+            standardised = found.standardised
             extra, tables = found.meta, found.tables
         rate = int(rate) if float(rate).is_integer() else float(rate)
-        prepared = prepare_recording(feats, rate, names, self.options, path=row["path"])
+        prepared = prepare_recording(feats, rate, names, self.options, path=row["path"], standardised=standardised)
         size = len(prepared.org)
         leads = describe(prepared.org.T, self.options.lead_names)
         if not np.isfinite([leads[f"mean_{i}"] for i in range(prepared.org.shape[1])]).all():
@@ -223,7 +224,7 @@ class Stages:
         feats = fields["feats"]
         if len(feats) not in (count, len(LEADS)):
             raise SignalError(f"{len(feats)} leads, {count} are wanted", path=path, field="feats")
-        names = self.options.lead_names if len(feats) == count else LEADS
+        names: Any = self.options.lead_names if len(feats) == count else LEADS
         return feats, number(fields, "curr_sample_rate", path), names
 
     def _stored(self, name: str, idx: int) -> tuple[dict[str, Any], NDArray[np.float64]]:

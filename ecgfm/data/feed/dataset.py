@@ -1,11 +1,17 @@
 """A data set: the segments of a split with what is done to them on the way to the network, made into batches."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._text import shown
+from ..._types import StrPath
 from ...errors import ConfigError, FormatError, LabelError, LeadError, SignalError
 from ...signal.filters import clean
 from ...signal.leads import LEADS
@@ -53,7 +59,7 @@ class Batch:
     size: int
     skipped: list
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
 
@@ -111,25 +117,25 @@ class Dataset:
 
     def __init__(
         self,
-        source,
+        source: Any,
         *,
-        pairs=False,
-        training=False,
-        labels=None,
-        sample_rate=None,
-        leads_to_load=None,
-        leads_bucket=None,
-        pad_leads=False,
-        filter=False,
-        normalize=False,
-        mean_path=None,
-        std_path=None,
-        augment=None,
-        pad=True,
-        max_sample_size=None,
-        min_sample_size=None,
-        seed=1,
-    ):
+        pairs: bool = False,
+        training: bool = False,
+        labels: Any = None,
+        sample_rate: float | None = None,
+        leads_to_load: str | Sequence[Any] | None = None,
+        leads_bucket: str | Sequence[Any] | None = None,
+        pad_leads: bool = False,
+        filter: bool = False,
+        normalize: bool = False,
+        mean_path: StrPath | None = None,
+        std_path: StrPath | None = None,
+        augment: Callable[..., Any] | None = None,
+        pad: bool = True,
+        max_sample_size: int | None = None,
+        min_sample_size: int | None = None,
+        seed: int = 1,
+    ) -> None:
         self.max_sample_size = checked(max_sample_size, Whole(1, floats=True, none=True), "max_sample_size")
         min_sample_size = checked(min_sample_size, Whole(floats=True, none=True), "min_sample_size")
         self.training, self.pad, self.pairs, self.seed = (
@@ -155,7 +161,7 @@ class Dataset:
             self.sizes = np.minimum(self.sizes, self.max_sample_size)
         self._labels(labels)
 
-    def _leads(self, wanted, bucket, pad):
+    def _leads(self, wanted, bucket, pad) -> None:
         self._pad_leads = pad
         self._wanted = list(range(len(LEADS))) if wanted is None else lead_numbers(wanted)
         self._rows, self._bucket = self._wanted, None
@@ -169,7 +175,7 @@ class Dataset:
         self._plain = self._bucket is None and self._wanted == list(range(len(LEADS)))
         self.num_leads = len(LEADS) if pad else len(self._rows) + (bucket is not None)
 
-    def _labels(self, labels):
+    def _labels(self, labels) -> None:
         self._y, self._y_path, self._from_files = None, None, False
         self.num_labels = None
         if labels is None:
@@ -196,21 +202,23 @@ class Dataset:
             for idx in (self.segments.idx.min(), self.segments.idx.max()):
                 self._check_idx(int(idx), self.path)
 
-    def _labels_of_a_file(self):
+    def _labels_of_a_file(self) -> int:
         """How many labels stand in the first segment that can be read."""
-        damage = None
+        damage: Exception | None = None
         for i in some(len(self.segments)):
             try:
-                found = self.segments.read(i).label
+                label = self.segments.read(i).label
+                count = 0 if label is None else int(np.size(label))
             except _DAMAGE as error:
                 damage = damage or error
                 continue
-            if found is None or not len(found):
+            if not count:
                 raise LabelError("there are no labels in it", path=self.segments.name(i), field="label")
-            return len(found)
-        raise damage
+            return count
+        raise damage or LabelError("there are no segments", field="label")
 
-    def _check_idx(self, idx, name):
+    def _check_idx(self, idx: int | None, name: str) -> None:
+        assert self._y is not None
         if idx is None or not 0 <= idx < len(self._y):
             raise LabelError(
                 f"{name} is of record {'(no idx)' if idx is None else idx}, the labels are of 0 to {len(self._y) - 1}",
@@ -219,19 +227,19 @@ class Dataset:
                 remedy="Check that the labels belong to the same data",
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sizes)
 
     @property
-    def num_segments(self):
+    def num_segments(self) -> int:
         """int: segments of all items."""
         return len(self.segments)
 
-    def name(self, item):
+    def name(self, item: int) -> str:
         """str: what to call an item, in messages: its first segment."""
         return self.segments.name(int(self.segments.starts[item]))
 
-    def check(self, count=16):
+    def check(self, count: int = 16) -> None:
         """Read some items, spread over the whole, so that what is wrong with all of them is found before training.
 
         Raises
@@ -245,7 +253,7 @@ class Dataset:
         if all(found):
             raise found[0][0][1]
 
-    def batch(self, items, epoch=1):
+    def batch(self, items: Sequence[int] | NDArray[np.int64], epoch: int = 1) -> Batch:
         """Read items and put them together.
 
         Parameters
@@ -265,7 +273,8 @@ class Dataset:
         LabelError
             If a record has no labels.
         """
-        rows, skipped = [], []
+        rows: list[Any] = []
+        skipped: list[Any] = []
         for item in items:
             rows += self._item(int(item), epoch, skipped)
         return self._collated(rows, len(items), skipped, epoch)
@@ -289,7 +298,7 @@ class Dataset:
             rows.append((item, i, x, segment))
         return rows if len(rows) == self.segments.starts[item + 1] - self.segments.starts[item] else []
 
-    def _check_record(self, segment, i, rows):
+    def _check_record(self, segment, i, rows) -> None:
         """A pair is of one record, and it is known of which."""
         path = self.segments.name(i)
         if segment.idx is None:

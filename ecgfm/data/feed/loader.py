@@ -1,12 +1,20 @@
 """Batches in the order of fairseq-signals, read ahead in threads."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import FormatError
 from ...validation import Number, Share, Whole, checked
+from .dataset import Batch, Dataset
 from .order import batches, epoch_order
 
 __all__ = ["Loader"]
@@ -51,20 +59,20 @@ class Loader:
 
     def __init__(
         self,
-        dataset,
+        dataset: Dataset,
         *,
-        batch_size=None,
-        max_tokens=None,
-        required_batch_size_multiple=1,
-        shuffle=True,
-        curriculum=0,
-        rank=0,
-        ranks=1,
-        threads=1,
-        ahead=None,
-        max_bad_segments=0.01,
-        report=None,
-    ):
+        batch_size: int | None = None,
+        max_tokens: int | None = None,
+        required_batch_size_multiple: int = 1,
+        shuffle: bool = True,
+        curriculum: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        threads: int = 1,
+        ahead: int | None = None,
+        max_bad_segments: float = 0.01,
+        report: Callable[..., Any] | None = None,
+    ) -> None:
         self.ranks = checked(ranks, Whole(1), "ranks")
         self.rank = checked(rank, Whole(0, self.ranks - 1), "rank")
         self.dataset, self.curriculum = dataset, checked(curriculum, Number(), "curriculum")
@@ -81,23 +89,23 @@ class Loader:
             shuffle=shuffle,
             path=dataset.path,
         )
-        self.bad = {}
+        self.bad: dict[str, Any] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Steps of an epoch: the same on all ranks."""
         return math.ceil(len(self.batches) / self.ranks)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch(1)
 
-    def order(self, epoch=1):
+    def order(self, epoch: int = 1) -> list[NDArray[np.int64]]:
         """The items of each of this rank's batches in an epoch; a list of arrays, empty where a step is missing."""
         shuffled = self.dataset.training and epoch > self.curriculum
         found = epoch_order(self.batches, seed=self.dataset.seed, epoch=epoch, shuffle=shuffled)
         found = found[self.rank :: self.ranks]
         return found + [found[0][:0] if found else self.batches[0][:0]] * (len(self) - len(found))
 
-    def epoch(self, epoch=1, *, start=0):
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch.
 
         Parameters
@@ -147,7 +155,7 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _count(self, name, error):
+    def _count(self, name, error) -> None:
         if name in self.bad:
             return
         self.bad[name] = error
@@ -163,6 +171,6 @@ class Loader:
             )
 
 
-def _warn(name, error):
+def _warn(name, error) -> None:
     text = str(error)
     warnings.warn(f"damaged segment skipped: {text if name in text else f'{name}: {text}'}", stacklevel=4)

@@ -1,11 +1,18 @@
 """What a source of recordings is."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from ..._types import StrPath
 
 __all__ = ["Recording", "Source", "save_name"]
 
@@ -30,6 +37,8 @@ class Recording:
         Name of a further table -> rows of it (dicts), such as one per heart beat.
     derived : sequence of str
         Leads that were calculated by the reader.
+    standardised : bool
+        True if each lead was standardised over the whole recording already: then no lead can be calculated from others.
     """
 
     feats: np.ndarray
@@ -38,6 +47,7 @@ class Recording:
     meta: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
     derived: tuple = ()
+    standardised: bool = False
 
 
 class Source(ABC):
@@ -62,35 +72,35 @@ class Source(ABC):
     located_columns: tuple[str, ...] = ("path", "save_file", "source", "dataset")
     meta_columns: tuple[str, ...] = ()
 
-    def arguments(self, parser):
+    def arguments(self, parser: ArgumentParser) -> None:
         """Add options of this source's own to the command line."""
 
-    def configured(self, args):
+    def configured(self, args: Namespace) -> Source:
         """The source as these options want it."""
         return self
 
-    def own(self, args):
+    def own(self, args: Namespace) -> dict[str, Any]:
         """The values of these options that `records` takes, as keyword arguments."""
         return {}
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What must be the same when a run is continued, as JSON has it."""
         return {}
 
     @property
-    def ignored(self):
+    def ignored(self) -> Any:
         return self.__dict__.setdefault("_ignored", [])
 
-    def files(self, row):
+    def files(self, row: Mapping[str, Any]) -> Any:
         """The files that a located row is read from: when one has changed, the recording is done again."""
         return ()
 
     @abstractmethod
-    def records(self, raw_root, processed_root, **own):
+    def records(self, raw_root: StrPath | None, processed_root: StrPath, **own: Any) -> Any:
         """The table of recordings: (columns, iterator over rows as dicts). It is written to ``records.csv``."""
 
     @abstractmethod
-    def locate(self, raw_root, columns, *, reading=True):
+    def locate(self, raw_root: StrPath | None, columns: Any, *, reading: bool = True) -> Any:
         """A function that adds to a row of ``records.csv`` the columns path, save_file, source and dataset.
 
         It may give ``error``, text that says why the recording can't be read. With `reading` False the recordings
@@ -98,7 +108,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         """The `Recording` of a row that was located. Runs in a process of its own and may keep files open."""
 
 

@@ -1,10 +1,16 @@
 """Any folder of recordings in the formats that `ecgfm.read` knows, and one's own reader."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..._types import StrPath
 from ...ecg import Record
 from ...errors import ConfigError, Error, FormatError
 from ...io import PART, left_out, members, read
@@ -39,13 +45,21 @@ class Files(Source):
     meta_columns = ("notes",)
     relists = True
 
-    def __init__(self, table=None, reader=None, *, sampling_rate=None, leads=None, name="files"):
+    def __init__(
+        self,
+        table: StrPath | None = None,
+        reader: Callable[..., Any] | None = None,
+        *,
+        sampling_rate: float | None = None,
+        leads: Sequence[str] | str | None = None,
+        name: str = "files",
+    ) -> None:
         if not name or name != os.path.basename(name):
             raise ConfigError(f"{name!r} is no part of a file name", field="source_name")
         self.table, self.reader, self.name = table, reader, name
         self.sampling_rate, self.leads = sampling_rate, leads
 
-    def arguments(self, parser):
+    def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--table",
             metavar="CSV",
@@ -62,18 +76,18 @@ class Files(Source):
             "--source_name", default="files", metavar="NAME", help="for the column source (default files)"
         )
 
-    def configured(self, args):
+    def configured(self, args: Namespace) -> Files:
         reader = load_function(args.reader) if args.reader else None
         return type(self)(
             args.table, reader, sampling_rate=args.sampling_rate, leads=args.lead_names, name=args.source_name
         )
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         reader = None if self.reader is None else getattr(self.reader, "__qualname__", type(self.reader).__name__)
         leads = self.leads if self.leads is None or isinstance(self.leads, str) else ",".join(self.leads)
         return {"sampling_rate": self.sampling_rate, "lead_names": leads, "reader": reader}
 
-    def records(self, raw_root, processed_root, **own):
+    def records(self, raw_root: StrPath | None, processed_root: StrPath, **own: Any) -> Any:
         if self.table is not None:
             columns, rows = read_rows(self.table)
             path_column(columns, self.table)
@@ -96,13 +110,13 @@ class Files(Source):
             except Error:
                 yield relative  # reading it will say why
 
-    def _ignore(self, path, why):
+    def _ignore(self, path: StrPath, why) -> None:
         self.ignored.append((path, why))
 
-    def locate(self, raw_root, columns, *, reading=True):
-        where = path_column(columns, self.table or raw_root)
+    def locate(self, raw_root: StrPath | None, columns: Any, *, reading: bool = True) -> Any:
+        where = path_column(columns, self.table or raw_root or "")
 
-        def located(row):
+        def located(row: Mapping[str, Any]):
             file, mark, member = row[where].partition("::")
             stem = os.path.splitext(file.removeprefix("./"))[0].strip("/") + (f"_{member}" if mark else "")
             return {
@@ -114,21 +128,28 @@ class Files(Source):
 
         return located
 
-    def files(self, row):
+    def files(self, row: Mapping[str, Any]) -> Any:
         file = row["path"].partition("::")[0]
         stem, ending = os.path.splitext(file)
         if ending == ".hea":
             return wfdb_files(stem)
         return (file,) if ending else (file, *wfdb_files(file))
 
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         if self.reader is None:
             found = read(row["path"], sampling_rate=self.sampling_rate, leads=self.leads)
         else:
             found = self.reader({name: value for name, value in row.items() if not name.startswith("_")})
         if isinstance(found, Record):
             meta = {"notes": "; ".join(found.notes) or None}
-            return Recording(found.signal, found.sampling_rate, found.leads, meta, derived=found.derived)
+            return Recording(
+                found.signal,
+                found.sampling_rate,
+                found.leads,
+                meta,
+                derived=found.derived,
+                standardised=found.standardised,
+            )
         try:
             if isinstance(found, Recording):
                 return _as_given(found)
@@ -143,9 +164,8 @@ class Files(Source):
 def _as_given(found):
     """A user's `Recording`, if its parts are of their types."""
     tables = {str(name): [dict(row) for row in rows] for name, rows in found.tables.items()}
-    return Recording(
-        np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables, tuple(found.derived)
-    )
+    parts = np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables
+    return Recording(*parts, tuple(found.derived), bool(found.standardised))
 
 
 def load_function(text):
@@ -194,6 +214,6 @@ def walk(top, passed=None):
             yield os.path.relpath(os.path.join(folder, name), top)
 
 
-def _plain(path):
+def _plain(path: str) -> str:
     """A path as a cell that no spreadsheet takes for a formula."""
     return f"./{path}" if path[:1] in ("=", "+", "-", "@") else path

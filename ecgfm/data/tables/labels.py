@@ -271,7 +271,7 @@ def physionet2021_labels(meta: StrPath, weights: StrPath, abbreviations: StrPath
     header, _ = read_rows(meta)
     columns = read_columns(meta, ["idx", "diagnosis", *(["save_file"] if "save_file" in header else [])])
     idx = whole_numbers(columns["idx"], meta, "idx")
-    y = np.zeros((len(idx), len(labels)), bool)
+    y = np.zeros((len(idx), len(labels)), np.bool_)
     for row, text in enumerate(columns["diagnosis"]):
         for code in text.split(","):
             column = column_of.get(code.strip())

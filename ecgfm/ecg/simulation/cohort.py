@@ -1,12 +1,16 @@
 """Many simulated patients at once: arrays, labels, and WFDB records."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..._types import StrPath
 from ...errors import ConfigError
 from ...signal.leads import LEADS
 from ...storage.atomic import replacing, write_text
@@ -54,7 +58,7 @@ class Cohort:
     sampling_rate: float
     seed: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.signal)
 
     def names(self):
@@ -110,7 +114,15 @@ class Cohort:
         return paths
 
 
-def simulate_cohort(patients, recordings=1, duration_s=5.0, sampling_rate=float(SAMPLING_RATE), *, labels=None, seed=0):
+def simulate_cohort(
+    patients: int,
+    recordings: int = 1,
+    duration_s: float = 5.0,
+    sampling_rate: float = float(SAMPLING_RATE),
+    *,
+    labels: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Cohort:
     """Simulate patients, each with recordings of one morphology.
 
     Parameters
@@ -171,7 +183,7 @@ def patient_seeds(seed, patients):
     return np.random.default_rng([seed, 2]).integers(0, 1 << 62, patients).tolist()
 
 
-def write_wfdb(record, path, comments=()):
+def write_wfdb(record: Record, path: StrPath, comments: Sequence[str] = ()) -> None:
     """Write a recording as WFDB, format 16: a header and a signal file beside it.
 
     Recordings of the simulator are kept to the bit; others are rounded to 2^-10 mV.

@@ -1,8 +1,13 @@
 """A simulated patient: what is wrong, what the heart looks like, and any number of recordings of it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import LabelError
 from ...signal.checks import MAX_RATE, MIN_RATE
@@ -65,10 +70,10 @@ class SimulatedRecord(Record):
         Those whose QRS begins within the recording.
     """
 
-    labels: tuple = ()
-    patient: int = None
-    heart_rate: float = None
-    beats: Beats = field(default=None, repr=False)
+    labels: tuple[str, ...] = ()
+    patient: int | None = None
+    heart_rate: float | None = None
+    beats: Beats | None = field(default=None, repr=False)
 
 
 class SimulatedPatient:
@@ -101,7 +106,15 @@ class SimulatedPatient:
         If a label is not known, or two exclude each other.
     """
 
-    def __init__(self, seed, labels=None, *, spread=1.0, axis_deg=0.0, amplitude=1.0):
+    def __init__(
+        self,
+        seed: int,
+        labels: Sequence[str] | None = None,
+        *,
+        spread: float = 1.0,
+        axis_deg: float = 0.0,
+        amplitude: float = 1.0,
+    ) -> None:
         self.seed = checked(seed, SEED, "seed")
         checked(spread, Number(0, at_most=1), "spread")
         checked(axis_deg, Number(-360, at_most=360), "axis_deg")
@@ -133,10 +146,12 @@ class SimulatedPatient:
         self.variability = float(min(self.variability, 0.14))
         self.early_atrial = rng.random() < 0.12
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SimulatedPatient({self.seed}, {list(self.labels)})"
 
-    def record(self, duration_s=10.0, sampling_rate=500.0, index=0, *, clean=False):
+    def record(
+        self, duration_s: float = 10.0, sampling_rate: float = 500.0, index: int = 0, *, clean: bool = False
+    ) -> SimulatedRecord:
         """A recording of this patient.
 
         Parameters
@@ -180,7 +195,7 @@ class SimulatedPatient:
 
     # ---- the signal ---------------------------------------------------------------------------------
 
-    def drawn(self, beats, samples, rate, rng):
+    def drawn(self, beats: Any, samples: int, rate: float, rng: Any) -> Any:
         """(8, samples) mV: the leads I, II, V1-V6 without disturbance."""
         eight = np.zeros((8, samples))
         breath = rng.random()
@@ -196,7 +211,7 @@ class SimulatedPatient:
             eight += self.heart.f_waves @ waves
         return eight
 
-    def _disturb(self, rng, eight, rate):
+    def _disturb(self, rng, eight, rate) -> None:
         loud = np.exp(rng.normal(0.0, 0.5, 3))
         eight += disturb(
             rng,
@@ -212,7 +227,9 @@ class SimulatedPatient:
         if POOR in self.labels:
             faults(rng, eight, rate)
 
-    def recorded(self, eight, rate, beats, source, clean=False):
+    def recorded(
+        self, eight: NDArray[np.float64], rate: float, beats: Any, source: str, clean: bool = False
+    ) -> SimulatedRecord:
         """The record of a signal, with the labels that are true of it."""
         duration_s = eight.shape[1] / rate
         present = set(self.labels) - {EARLY, FAST, SLOW} - ({POOR} if clean else set())
@@ -243,7 +260,7 @@ class SimulatedPatient:
         )
 
 
-def _add(eight, wave, start, rate, turn=0.0):
+def _add(eight, wave, start, rate, turn: float = 0.0) -> None:
     """Adds the waves of a beat, in place."""
     first = max(0, int(np.ceil((start + (wave.centres - 4 * wave.widths).min()) * rate)))
     last = min(eight.shape[1], int((start + (wave.centres + 4 * wave.widths).max()) * rate) + 1)
@@ -254,7 +271,7 @@ def _add(eight, wave, start, rate, turn=0.0):
     eight[:, first:last] += (wave.seen + turn * wave.turned) @ shapes
 
 
-def _add_spike(eight, seen, start, rate):
+def _add_spike(eight, seen, start, rate) -> None:
     """A stimulus as an amplifier shows it: one or two samples, and a slow way back."""
     centre = start * rate
     at = np.arange(max(0, int(centre) - 3), min(eight.shape[1], int(centre) + 1 + int(0.02 * rate)))

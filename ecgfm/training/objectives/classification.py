@@ -14,7 +14,7 @@ from ...errors import ConfigError, LabelError
 from ...metrics.challenge import ChallengeScore
 from ...metrics.counts import bce_sums, loss_and_shares
 from ...metrics.ranking import ranking
-from ...model.model import Output
+from ...model.output import probabilities
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
 from ...validation import Whole, checked, real_array
@@ -78,7 +78,7 @@ class BinaryCrossEntropy(Objective):
             raise ConfigError(
                 "a pretrained model has no outputs yet", field="num_labels", remedy="Give the number of labels"
             )
-        count = found if num_labels is None else checked(num_labels, Whole(), "num_labels")
+        count = int(found or 0) if num_labels is None else int(checked(num_labels, Whole(), "num_labels"))
         if labels is not None:
             self.labels, self.labels_source = check_labels(labels, count), "the caller"
         elif start.labels and count == found:
@@ -192,7 +192,7 @@ class BinaryCrossEntropy(Objective):
 
     def ranking(self, sums: Sums) -> dict[str, float]:
         logits, y = sums["logits"], sums["y"]
-        (*_, macro, micro) = ranking(y > 0.5, Output(logits, None, None).probabilities).T
+        (*_, macro, micro) = ranking(y > 0.5, probabilities(logits)).T
         return {name: float(value) for name, value in zip(RANKING, (*micro, *macro))}
 
     @classmethod

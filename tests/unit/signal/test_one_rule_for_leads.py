@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ecgfm import LEADS, LeadError, Record, prepare
-from ecgfm.data import Options, prepare_recording, reorder_leads
+from ecgfm import LEADS, Error, LeadError, Record, prepare
+from ecgfm.data import Files, Options, prepare_recording, preprocess, reorder_leads
 from ecgfm.signal.leads import DERIVED, find_leads
 
 LIMB = list(DERIVED)
@@ -96,6 +96,25 @@ def test_the_scripts_own_way_looks_at_no_value():
 def test_a_standardised_recording_has_nothing_to_calculate_from():
     with pytest.raises(LeadError, match="leads missing: III"):
         find_leads(without("III"), can_derive=False)
+
+
+def test_nor_has_one_that_is_preprocessed(tmp_path):
+    """A file of the stage `preprocessed` that lacks a lead, as a recording of its own."""
+    names = without("aVL")
+    x = recording(names)
+    with pytest.raises(LeadError, match="leads missing: aVL"):
+        prepare(Record(x, 500, names, standardised=True))
+    with pytest.raises(LeadError, match="leads missing: aVL"):
+        prepare_recording(x, 500, names, standardised=True)
+
+    def reader(row):
+        return Record(x, 500, names, standardised=True)
+
+    (tmp_path / "a.npy").write_bytes(b"")
+    table = tmp_path / "t.csv"
+    table.write_text("path\na.npy\n")
+    with pytest.raises(Error, match="leads missing: aVL"):
+        preprocess(Files(table, reader), tmp_path / "out", tmp_path, workers=1)
 
 
 def test_the_leads_of_a_part():

@@ -7,7 +7,8 @@ import pytest
 
 from ecgfm.errors import FormatError
 from ecgfm.storage.columns import read_columns, whole_number, whole_numbers
-from ecgfm.storage.rows import AppendedRows, RowWriter, csv_text, read_blocks, read_rows, write_rows
+from ecgfm.storage.inputs import open_text
+from ecgfm.storage.rows import AppendedRows, RowWriter, csv_rows, csv_text, read_blocks, read_rows, write_rows
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 5000])
@@ -35,6 +36,20 @@ def test_rows_of_another_length(tmp_path, text, line):
         with pytest.raises(FormatError, match="fields for 2 columns") as caught:
             read()
         assert caught.value.field == f"line {line}"
+
+
+@pytest.mark.parametrize("bad", ["1,2,3\n", '"x\n', "1,\udcff\n", "1," + "x" * 3000 + "\n"])
+def test_rows_before_a_damaged_one_are_given(tmp_path, bad):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,2\n" * 700 + bad, encoding="utf-8", errors="surrogateescape")
+    found = []
+    with open_text(path) as file, pytest.raises(FormatError) as caught:
+        for row in csv_rows(file, path, even=True, longest=2000):
+            found.append(row)
+    if "\udcff" in bad:  # text is decoded before it is divided
+        assert "codec can't decode" in str(caught.value)
+    else:
+        assert len(found) == 701 and caught.value.field == "line 702"
 
 
 def test_a_row_without_end(tmp_path):
