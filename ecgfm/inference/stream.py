@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._text import shown
+from ..ecg import Segments
 from ..ecg.choices import Choices
 from ..ecg.expected import prepared_here
 from ..errors import ConfigError, Error, SignalError, kept
@@ -59,8 +60,8 @@ class Done:
 
     file: str
     error: Error | None = None
-    start_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    end_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    start_s: NDArray[np.float64] = None  # type: ignore[assignment]  # there unless there is an error
+    end_s: NDArray[np.float64] = None  # type: ignore[assignment]
     provenance: dict[str, Any] = field(default_factory=dict)
     outputs: Arrays = field(default_factory=dict)
     checksum: str | None = None
@@ -203,7 +204,7 @@ def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _size_of(path):
+def _size_of(path: str) -> int:
     try:
         return os.stat(path).st_size
     except (OSError, ValueError):  # reading it will say what is wrong
@@ -213,37 +214,40 @@ def _size_of(path):
 class _Waiting:
     """A recording on its way through the model."""
 
-    def __init__(self, file, one, reading):
-        self.file, self.error, self.segments = file, None, None
-        self.next, self.outputs = 0, []
+    def __init__(self, file: str, one: Any, reading: Reading) -> None:
+        self.file, self.next = file, 0
+        self.error: Error | None = None
+        self.segments: Any = None  # Segments, unless there is an error
+        self.outputs: list[Arrays] = []
         try:
             self.segments = segments_of(one, reading)
             _check_not_flat(self.segments, one)
         except Error as error:
             self.error, self.segments = kept(error), None
-        self._x, self._first = None if self.segments is None else self.segments.x, 0
+        self._x: Any = getattr(self.segments, "x", None)
+        self._first = 0
 
     @property
-    def left(self):
+    def left(self) -> int:
         """int: segments that have not been through the model."""
         return 0 if self.segments is None else len(self.segments.start_s) - self.next
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """tuple: of one segment."""
-        return self._x.shape[1:]
+        return tuple(self._x.shape[1:])
 
-    def take(self, rows):
+    def take(self, rows: slice) -> NDArray[np.float32]:
         """The segments of a slice."""
-        return self._x[rows.start - self._first : rows.stop - self._first]
+        return np.asarray(self._x[rows.start - self._first : rows.stop - self._first])
 
-    def let_go(self):
+    def let_go(self) -> None:
         """Of a long recording, whose segments are cut when they are due, keep those that are left, not the whole."""
         if self.error is None and not isinstance(self._x, np.ndarray):
             self._x, self._first = self._x[self.next - self._first :], self.next
             self.segments = replace(self.segments, x=None)
 
-    def done(self):
+    def done(self) -> Done:
         if self.error is not None:
             return Done(self.file, self.error)
         start_s = np.asarray(self.segments.start_s, dtype=np.float64)
@@ -260,7 +264,7 @@ class _Waiting:
         )
 
 
-def _check_not_flat(segments, one):
+def _check_not_flat(segments: Segments, one: Any) -> None:
     """Refuse a recording whose leads all hold one value each: it says nothing, and the model would say something."""
     flat, zero = (segments.provenance.get(name, ()) for name in ("constant_leads", "zero_leads"))
     if {*flat, *zero} >= set(LEADS):
@@ -271,18 +275,19 @@ def _check_not_flat(segments, one):
         )
 
 
-def _joined(parts):
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _finished(waiting):
+def _finished(waiting: deque[_Waiting]) -> Iterator[Done]:
     while waiting and not waiting[0].left:
         yield waiting.popleft().done()
 
 
-def _run_batch(forward, waiting, batch_size):
+def _run_batch(forward: Forward, waiting: deque[_Waiting], batch_size: int) -> int:
     """Send the next segments through the model, at most `batch_size` and all of one length; return how many."""
-    taken, room = [], batch_size
+    taken: list[tuple[_Waiting, slice]] = []
+    room = batch_size
     for each in waiting:
         if not each.left:
             continue
@@ -306,7 +311,7 @@ def _run_batch(forward, waiting, batch_size):
     return len(x)
 
 
-def _padding_mask(taken, shape):
+def _padding_mask(taken: list[tuple[_Waiting, slice]], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     if all(each.segments.padding_mask is None for each, _ in taken):
         return None
     mask = np.zeros((shape[0], shape[2]), dtype=bool)
