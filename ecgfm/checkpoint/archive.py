@@ -213,7 +213,7 @@ class Archive:
             if member.method == _STORED and member.crc:
                 source, crc = self.source(name), 0
                 for at in range(0, member.size, _PIECE):
-                    crc = zlib.crc32(source.view(at, min(_PIECE, member.size - at)), crc)
+                    crc = zlib.crc32(source.view(at, min(_PIECE, member.size - at)).data, crc)
                 if crc != member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
             elif member.method == _DEFLATED:

@@ -150,7 +150,7 @@ def check_hash(file: File, sha256: str | None) -> bool:
         return False
     at, found = 8 + int.from_bytes(file[:8], "little"), hashlib.sha256()
     for first in range(at, file.size, _PIECE):
-        found.update(file.read(first, min(_PIECE, file.size - first)))
+        found.update(file.read(first, min(_PIECE, file.size - first)).data)
     if found.hexdigest() != sha256:
         what = "the values are not those that were saved: the file is damaged"
         raise CheckpointError(what, path=file.path, field="sha256")

@@ -73,7 +73,7 @@ class File:
         found, filled = np.empty(length, np.uint8), 0
         while filled < length:  # one call reads at most 2 GB
             try:
-                held = os.preadv(self._file.fileno(), [found[filled:]], start + filled)
+                held = os.preadv(self._file.fileno(), [found.data[filled:]], start + filled)
             except OSError as error:
                 raise CheckpointError(f"can't be read: {error.strerror}", path=self.path) from None
             if not held:

@@ -109,7 +109,7 @@ class SignalFile:
             count = width * min(length, samples - first)
             groups, rest = divmod(count, form.samples)
             raw = np.zeros((groups + (rest > 0)) * form.bytes, np.uint8)
-            held = file.readinto(raw)
+            held = file.readinto(raw.data)
             if held < groups * form.bytes + (form.tail[rest] if rest else 0):
                 raise FormatError("it was cut short while it was read", path=self.path)
             values = form.decode(raw)[:count].reshape(-1, width)
