@@ -82,7 +82,7 @@ def _evaluate(name: str, args: argparse.Namespace, argv: list[str], alone: bool)
 def _world_size(run: Run) -> int:
     wanted = run["distributed_training"]["distributed_world_size"]
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < 1 << 20:
-        raise ConfigError(f"{wanted!r} is no number of ranks", field="distributed_training.distributed_world_size")
+        raise ConfigError(f"{wanted!r} is not a number of ranks", field="distributed_training.distributed_world_size")
     return max(wanted, 1)
 
 

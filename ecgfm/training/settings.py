@@ -104,7 +104,7 @@ class Masks(Settings):
 
 @dataclass(frozen=True)
 class Negatives(Settings):
-    """What each masked step is told apart from."""
+    """What each masked step is compared with, beside its target."""
 
     num_negatives: int = whole(100, floats=True)
     cross_sample_negatives: int = whole(0, floats=True)
@@ -286,7 +286,7 @@ class Loop(Settings):
 
 @dataclass(frozen=True)
 class Limits(Settings):
-    """What else ends a run; 0 is no limit. ``patience``: validations without a better score."""
+    """What else ends a run; 0: no limit. ``patience``: validations without a better score."""
 
     max_update: int = whole(0)
     stop_time_hours: float = number(0.0)
@@ -296,7 +296,7 @@ class Limits(Settings):
 
 @dataclass(frozen=True)
 class Every(Settings):
-    """When a run is validated: after so many epochs, so many updates (0: never), and not before so many."""
+    """When a run is validated: after how many epochs and updates (0: never), and the first update to validate after."""
 
     validate_interval: int = whole(1, at_least=1)
     validate_interval_updates: int = whole(0)

@@ -150,7 +150,7 @@ def test_a_file_of_labels_that_the_checkpoint_lacks(made, command, tmp_path):
         assert found.status == 0 and "y.npy is used" in found.out, found.err
         assert found.out[found.out.index("loss=") :].split(", num_updates")[0] in own.out
         missing = command("validate", path, "task.label_file='<REDACTED>'")
-        assert missing.status == 2 and "task.label_file: '<REDACTED>' stands in its place" in missing.err
+        assert missing.status == 2 and "task.label_file: '<REDACTED>' is a placeholder" in missing.err
         if label_file is not None:
             missing = command("validate", path)
             assert missing.status == 2 and "task.label_file: that of the checkpoint" in missing.err
@@ -188,7 +188,7 @@ def test_the_published_file(made, command, tmp_path):
             ),
             config="published",
         )
-        assert said.status == 2 and f"{name}: '<REDACTED>' stands in its place" in said.err, said.err
+        assert said.status == 2 and f"{name}: '<REDACTED>' is a placeholder" in said.err, said.err
 
 
 def test_an_older_name_for_extracting_the_output(command, tmp_path):
@@ -260,7 +260,7 @@ def test_tokens_of_a_pretrained_model(made, command, tmp_path):
         (["common_eval.extract=[output]"], "common_eval.results_path"),
         (["common_eval.extract=[output]", "common_eval.results_path=absent"], "no such directory"),
         (["common_eval.extract=[logits]"], "'logits' can't be extracted"),
-        (["distributed_training.distributed_world_size=-4"], "distributed_world_size: -4 is no number of ranks"),
+        (["distributed_training.distributed_world_size=-4"], "distributed_world_size: -4 is not a number of ranks"),
         (["common_eval.paht=x"], "Did you mean path?"),
         (["task._name=ecg_pretraining"], "task"),
         (["common_eval.model_overrides={dropout:0.1}"], "common_eval.model_overrides"),

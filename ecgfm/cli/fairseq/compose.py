@@ -66,7 +66,7 @@ class Run(dict[str, dict[str, Any]]):
         group, name = key.split(".")
         value = self[group].get(name)
         if is_placeholder(value):
-            raise ConfigError(f"{shown(value)} stands in its place", field=key, remedy=f"Say {key}=...")
+            raise ConfigError(f"{shown(value)} is a placeholder", field=key, remedy=f"Say {key}=...")
         return None if value == MISSING else value
 
     def of_fairseq_signals(self, *, changed: bool = False) -> dict[str, dict[str, Any]]:

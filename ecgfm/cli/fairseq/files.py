@@ -156,7 +156,7 @@ def _not_yaml(path: str, error: Exception) -> ConfigError:
 
 
 def _parsed(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """What hydra is to be told, and the keys that are to be taken out."""
+    """The overrides that hydra gets, and the keys that are to be taken out."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

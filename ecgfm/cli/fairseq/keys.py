@@ -106,7 +106,7 @@ NO_MEANING: dict[str, dict[str, str]] = {
     },
     "criterion": {
         "auc_average": "auroc and auprc are over all cells, auroc_macro and auprc_macro means over labels",
-        "per_log_keys": "values per label stand in <subset>_labels.csv",
+        "per_log_keys": "values per label are in <subset>_labels.csv",
     },
     "checkpoint": {
         "reset_lr_scheduler": "the learning rate follows from the epoch and the updates",

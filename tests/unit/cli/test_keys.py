@@ -113,7 +113,7 @@ def test_no_list_of_numbers(value):
 def test_a_placeholder_is_no_path():
     pytest.importorskip("hydra", reason="needs the extra [train]")
     run = compose("diagnosis", ["task.data='<REDACTED>'", "task.label_file=y.npy"])
-    with pytest.raises(ConfigError, match="task.data: '<REDACTED>' stands in its place. Say task.data=..."):
+    with pytest.raises(ConfigError, match="task.data: '<REDACTED>' is a placeholder. Say task.data=..."):
         run.need("task.data")
     assert run.path("task.label_file") == "y.npy"
     with pytest.raises(ConfigError, match="model.model_path: it is not given"):
