@@ -6,15 +6,20 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..._types import StrPath
 
-__all__ = ["Recording", "Source", "save_name"]
+__all__ = ["Located", "Recording", "Rows", "Source", "save_name"]
+
+#: The columns of a table and its rows.
+Rows: TypeAlias = "tuple[Sequence[str], Iterator[dict[str, Any]]]"
+#: Adds to a row where its recording lies.
+Located: TypeAlias = "Callable[[Mapping[str, Any]], dict[str, Any]]"
 
 _LONGEST = 200  # bytes of a name: a segment's number and the ending come after it
 
@@ -112,7 +117,7 @@ class Source(ABC):
         """The `Recording` of a row that was located. Runs in a process of its own and may keep files open."""
 
 
-def save_name(source, relative):
+def save_name(source: str, relative: str) -> str:
     """The name of a recording's ``.mat`` file: its path below the data set's folder in one word.
 
     ``a/b 1.hea`` of ``muse`` becomes ``muse_a_b_1.mat``. What can't be printed becomes ``_``, and of a name that is too

@@ -1,15 +1,21 @@
 """CODE-15%: ``exams.csv`` and ``exams_part0.hdf5`` ... with ``tracings`` (n, 4096, 12) and ``exam_id`` (n)."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._text import shown
 from ...errors import Error, FormatError, SignalError
 from ...io import hdf5
+from ...io.common import parsing
 from ...signal.leads import LEADS
 from ...storage.rows import read_rows
-from .base import Recording, Source
+from .base import Located, Recording, Rows, Source
 
 __all__ = ["Code15"]
 
@@ -23,19 +29,19 @@ class Code15(Source):
     name = "code_15"
     located_columns = (*Source.located_columns, "hdf_ind")
 
-    def __init__(self):
-        self._open = {}  # (process, path) -> the open file's tracings and exam numbers
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, str], Any] = {}  # (process, path) -> the open file's tracings and exam numbers
 
-    def records(self, raw_root, processed_root, **own):
+    def records(self, raw_root: Any, processed_root: Any, **own: Any) -> Rows:
         """The rows of ``exams.csv``."""
         return read_rows(os.path.join(raw_root, "exams.csv"), ("exam_id",))
 
-    def locate(self, raw_root, columns, *, reading=True):
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         if "exam_id" not in columns:
             raise FormatError("columns missing: exam_id", path=raw_root, field="records.csv")
         parts = _Parts(raw_root) if reading else None
 
-        def located(row):
+        def located(row: Mapping[str, Any]) -> dict[str, Any]:
             number = row["exam_id"]
             found = {
                 "path": number,
@@ -53,7 +59,7 @@ class Code15(Source):
 
         return located
 
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         path = row["file"]
         key = os.getpid(), path  # what a fork inherits is opened anew
         if key not in self._open:
@@ -63,7 +69,7 @@ class Code15(Source):
         at = int(row["hdf_ind"])
         if not 0 <= at < len(numbers) or str(numbers[at]) != row["exam_id"]:
             raise SignalError(f"row {at} is not exam {row['exam_id']}", path=path, field="exam_id")
-        with hdf5.parsing(path, "HDF5"):
+        with parsing(path, "HDF5"):
             signal = tracings[at].T
         signal, _ = hdf5.without_padding(signal)
         return Recording(signal, _RATE, LEADS)
@@ -72,10 +78,12 @@ class Code15(Source):
 class _Parts:
     """Where each exam lies."""
 
-    def __init__(self, folder):
-        self.folder, self.numbers, self.failed = folder, {}, {}
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.numbers: dict[str, NDArray[Any]] = {}
+        self.failed: dict[str, Error] = {}
 
-    def find(self, number, file):
+    def find(self, number: str, file: str | None) -> tuple[str, int]:
         """(name of the file, row in it) of an exam."""
         if not (number.isascii() and number.isdecimal() and len(number) < 19 and int(number)):
             raise SignalError(f"{shown(number)} is not an exam number", field="exam_id")
@@ -87,13 +95,13 @@ class _Parts:
                 return name, int(rows[0])
         raise SignalError(f"there is no exam {number}", path=self._path(file or ""), field="exam_id")
 
-    def _path(self, name):
+    def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
-    def _names(self):
+    def _names(self) -> list[str]:
         return sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
 
-    def _numbers(self, name):
+    def _numbers(self, name: str) -> NDArray[Any]:
         if name in self.failed:
             raise self.failed[name]
         if name not in self.numbers:

@@ -1,12 +1,17 @@
 """MIMIC-IV-ECG: ``record_list.csv``, ``machine_measurements.csv`` and WFDB records below ``files/``."""
 
+from __future__ import annotations
+
 import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from ..._text import shown
 from ...errors import ConfigError, FormatError
 from ...storage.rows import read_rows, write_rows
-from .base import Source, save_name
+from .base import Located, Recording, Rows, Source, save_name
 from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["MimicIvEcg"]
@@ -25,7 +30,7 @@ class MimicIvEcg(Source):
     name = "mimic_iv_ecg"
     meta_columns = ("units",)
 
-    def arguments(self, parser):
+    def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--mimic_iv_root",
             metavar="DIR",
@@ -33,10 +38,10 @@ class MimicIvEcg(Source):
             "(hosp/labevents.csv.gz)",
         )
 
-    def own(self, args):
+    def own(self, args: Namespace) -> dict[str, Any]:
         return {"mimic_iv_root": args.mimic_iv_root}
 
-    def records(self, raw_root, processed_root, mimic_iv_root=None, **own):
+    def records(self, raw_root: Any, processed_root: Any, mimic_iv_root: Any = None, **own: Any) -> Rows:
         """The rows of ``record_list.csv`` with ``machine_report``, joined by study; with MIMIC-IV also of the patient.
 
         With MIMIC-IV, ``patients.csv`` and ``cardiac_markers.csv`` are written beside it.
@@ -59,12 +64,12 @@ class MimicIvEcg(Source):
         columns = [*columns, *(_PATIENT if patients is not None else ()), "machine_report"]
         return columns, (_joined(row, reports, patients, raw_root) for row in rows)
 
-    def locate(self, raw_root, columns, *, reading=True):
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         if "path" not in columns:
             raise FormatError("columns missing: path", path=raw_root, field="records.csv")
         top = _top(raw_root) if raw_root is not None else ""
 
-        def located(row):
+        def located(row: Mapping[str, Any]) -> dict[str, Any]:
             return {
                 "path": os.path.join(top, row["path"]),
                 "save_file": save_name(self.name, row["path"].removeprefix("files/")),
@@ -74,23 +79,23 @@ class MimicIvEcg(Source):
 
         return located
 
-    def files(self, row):
+    def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return wfdb_files(row["path"])
 
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         return read_wfdb(row["path"])[0]
 
 
-def _top(raw_root):
+def _top(raw_root: Any) -> Any:
     inside = os.path.join(raw_root, _INSIDE)
     return inside if os.path.isdir(inside) else raw_root
 
 
-def _reports(path):
+def _reports(path: str) -> dict[str, str]:
     """Study -> its report: the texts of report_0 ... that are not empty, joined."""
     columns, rows = read_rows(path, ("study_id", "report_0"))
     texts = [name for name in columns if name.startswith("report_")]
-    found = {}
+    found: dict[str, str] = {}
     for row in rows:
         report = "; ".join(row[name].strip() for name in texts if row[name].strip())
         if found.setdefault(row["study_id"], report) != report:
@@ -98,28 +103,30 @@ def _reports(path):
     return found
 
 
-def _joined(row, reports, patients, path):
-    row = row | {"machine_report": reports.get(row["study_id"])}
+def _joined(
+    row: Mapping[str, Any], reports: Mapping[str, str], patients: Mapping[str, Mapping[str, Any]] | None, path: Any
+) -> dict[str, Any]:
+    found = {**row, "machine_report": reports.get(row["study_id"])}
     patient = patients.get(row["subject_id"]) if patients is not None else None
     if patient is None:
-        return row
+        return found
     try:
         time = datetime.fromisoformat(row["ecg_time"][:_LONGEST_TIME]) + _days(patient)
     except (ValueError, OverflowError) as error:
         raise FormatError(f"study {shown(row['study_id'])}: {error}", path=path, field="ecg_time") from None
     first = datetime.fromisoformat(patient["anchor_year_dt"])
     age = int(patient["anchor_age"]) + (time - first).days / 365.25
-    return row | patient | {"ecg_time": time.isoformat(sep=" "), "age": repr(age)}
+    return found | dict(patient) | {"ecg_time": time.isoformat(sep=" "), "age": repr(age)}
 
 
-def _days(patient):
+def _days(patient: Mapping[str, Any]) -> timedelta:
     return timedelta(days=int(patient["anchor_day_offset"].split()[0]))
 
 
-def _patients(path):
+def _patients(path: str) -> dict[str, dict[str, Any]]:
     """Subject -> sex, age and dates, moved from fictitious years to the middle of the patient's real group of years."""
     needed = ("subject_id", "gender", "anchor_age", "anchor_year", "anchor_year_group", "dod")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for row in read_rows(path, needed)[1]:
         try:
             first, last = (int(year) for year in row["anchor_year_group"].split("-"))
@@ -143,7 +150,7 @@ def _patients(path):
     return found
 
 
-def _markers(path):
+def _markers(path: str) -> tuple[list[str], Iterator[dict[str, str]]]:
     """The rows of ``labevents.csv.gz`` on troponin T and CK-MB: (columns, rows)."""
     columns, rows = read_rows(path, ("itemid",))
     return columns, (row for row in rows if row["itemid"] in _MARKERS)

@@ -1,14 +1,18 @@
 """GE MUSE's XML: the rhythm waveform, and what the file says of patient, test, measurements and diagnosis."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 from xml.etree import ElementTree
 
 from ...errors import FormatError
 from ...io import read
 from ...io.muse import muse_xml
-from .base import Recording, Source, save_name
+from .base import Located, Recording, Rows, Source, save_name
 from .files import walk
 
 __all__ = ["Muse"]
@@ -29,14 +33,14 @@ class Muse(Source):
     meta_columns = _DERIVED
     relists = True
 
-    def records(self, raw_root, processed_root, **own):
+    def records(self, raw_root: Any, processed_root: Any, **own: Any) -> Rows:
         """A row per ``.xml`` file below the folder: path."""
         return ["path"], ({"path": path} for path in self._files(raw_root))
 
-    def _files(self, top):
+    def _files(self, top: Any) -> Iterator[str]:
         self.ignored.clear()
 
-        def passed(path):
+        def passed(path: str) -> None:
             self.ignored.append((path, "a link to a folder that is listed elsewhere"))
 
         for path in walk(top, passed):
@@ -45,14 +49,14 @@ class Muse(Source):
             else:
                 self.ignored.append((os.path.join(top, path), "not an .xml file"))
 
-    def files(self, row):
+    def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return (row["path"],)
 
-    def locate(self, raw_root, columns, *, reading=True):
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         if "path" not in columns:
             raise FormatError("columns missing: path", path=raw_root, field="records.csv")
 
-        def located(row):
+        def located(row: Mapping[str, Any]) -> dict[str, Any]:
             stem, suffix = os.path.splitext(row["path"])
             if suffix.lower() != ".xml":  # the reference leaves it out
                 stem, suffix = row["path"], ".xml"
@@ -65,13 +69,13 @@ class Muse(Source):
 
         return located
 
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         record = read(row["path"])
         meta, tables = describe_muse(row["path"])
         return Recording(record.signal, record.sampling_rate, record.leads, meta, tables, record.derived)
 
 
-def describe_muse(path):
+def describe_muse(path: str) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """What a file says besides the signal.
 
     Returns
@@ -84,7 +88,8 @@ def describe_muse(path):
         ``lead_data`` (a row per stored lead of the rhythm waveform) and ``qrs_data`` (a row per beat).
     """
     root = ElementTree.fromstring(muse_xml(path))
-    meta, tables = {}, {}
+    meta: dict[str, Any] = {}
+    tables: dict[str, list[dict[str, Any]]] = {}
     for section in root:
         if section.tag in _SECTIONS:
             meta.update(_fields(section))
@@ -100,12 +105,12 @@ def describe_muse(path):
     return meta | _derived(meta), tables
 
 
-def _leaves(element, but=None):
+def _leaves(element: ElementTree.Element, but: str | None = None) -> dict[str, Any]:
     """Name -> text of the fields directly below an element."""
     return {child.tag: _text(child.text) for child in element if not len(child) and child.tag != but}
 
 
-def _fields(section):
+def _fields(section: ElementTree.Element) -> dict[str, Any]:
     found = {f"{section.tag}_{name}": text for name, text in _leaves(section).items()}
     statements = [_text(text.text) for text in section.iter("StmtText")]
     if statements:
@@ -113,18 +118,18 @@ def _fields(section):
     return found
 
 
-def _text(text):
+def _text(text: str | None) -> str | None:
     return re.sub(r"\s+", " ", text or "").strip() or None
 
 
-def _derived(meta):
-    found = dict.fromkeys(_DERIVED)
+def _derived(meta: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(_DERIVED)
     age, unit = meta.get("PatientDemographics_PatientAge"), meta.get("PatientDemographics_AgeUnits")
     try:
-        found["age"] = float(age) * _YEARS[unit]
+        found["age"] = float(age) * _YEARS[unit]  # type: ignore[arg-type, index]
     except (TypeError, ValueError, KeyError):
         pass
-    found["sex"] = _SEX.get(meta.get("PatientDemographics_Gender"))
+    found["sex"] = _SEX.get(str(meta.get("PatientDemographics_Gender")))
     number = meta.get("PatientDemographics_PatientID")
     found["patient_id"] = None if number is None or not number.strip("x") else number
     for name, day in (("acq", "Acquisition"), ("edit", "Edit")):
@@ -134,7 +139,7 @@ def _derived(meta):
     return found
 
 
-def _date(text, form):
+def _date(text: str | None, form: str) -> str | None:
     try:
         found = datetime.strptime(text or "", form)
     except ValueError:

@@ -1,12 +1,16 @@
 """PhysioNet/CinC Challenge 2021: ``training/<data set>/g1/<record>.hea`` and ``.mat``, ``RECORDS`` in the folders."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from ...errors import FormatError
 from ...storage import folders
 from ...storage.inputs import lines as text_lines
 from ...storage.inputs import open_text
-from .base import Source, save_name
+from .base import Located, Recording, Rows, Source, save_name
 from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["Physionet2021"]
@@ -23,21 +27,21 @@ class Physionet2021(Source):
     meta_columns = ("units", "base_date", "base_time", *_COMMENTS.values())
     relists = True
 
-    def records(self, raw_root, processed_root, **own):
+    def records(self, raw_root: Any, processed_root: Any, **own: Any) -> Rows:
         """A row per record that has a header or a signal file, or stands in ``RECORDS``: path, dataset."""
         self.ignored.clear()
         return ["path", "dataset"], _rows(_training(raw_root), self.ignored)
 
-    def files(self, row):
+    def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return wfdb_files(row["path"])
 
-    def locate(self, raw_root, columns, *, reading=True):
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         missing = [name for name in ("path", "dataset") if name not in columns]
         if missing:
             raise FormatError(f"columns missing: {', '.join(missing)}", path=raw_root, field="records.csv")
         top = _training(raw_root) if raw_root is not None else ""
 
-        def located(row):
+        def located(row: Mapping[str, Any]) -> dict[str, Any]:
             relative = row["path"].strip("/")
             return {
                 "path": os.path.join(top, relative),
@@ -48,36 +52,36 @@ class Physionet2021(Source):
 
         return located
 
-    def read(self, row):
+    def read(self, row: Mapping[str, Any]) -> Recording:
         found, about = read_wfdb(row["path"])
         found.meta |= {"base_date": about.base_date, "base_time": about.base_time, **comments(about.comments)}
         return found
 
 
-def comments(lines):
+def comments(lines: Iterable[str]) -> dict[str, str | None]:
     """age, sex (female 1, male 0), diagnosis (SNOMED CT codes with commas), Rx, Hx, Sx from a header's comments.
 
     What is unknown is None; a comment of another name is left out.
     """
-    found = dict.fromkeys(_COMMENTS.values())
+    found: dict[str, str | None] = dict.fromkeys(_COMMENTS.values())
     for line in lines:
-        name, _, value = line.partition(":")
-        name, value = _COMMENTS.get(name.strip().lower()), value.strip()
+        called, _, value = line.partition(":")
+        name, value = _COMMENTS.get(called.strip().lower()), value.strip()
         if name is None or value.lower() in _NOTHING:
             continue
         found[name] = _SEX.get(value.lower()) if name == "sex" else value
     return found
 
 
-def _training(raw_root):
+def _training(raw_root: Any) -> Any:
     inside = os.path.join(raw_root, "training")
     return inside if os.path.basename(os.path.normpath(raw_root)) != "training" and os.path.isdir(inside) else raw_root
 
 
-def _rows(top, ignored):
-    refused = []
+def _rows(top: Any, ignored: list[tuple[str, str]]) -> Iterator[dict[str, str]]:
+    refused: list[OSError] = []
 
-    def passed(path):
+    def passed(path: str) -> None:
         ignored.append((path, "a link to a folder that is listed elsewhere"))
 
     for folder, names in folders.walk(top, refused=refused.append, passed=passed):
@@ -97,7 +101,7 @@ def _rows(top, ignored):
         raise FormatError(f"the directory can't be listed: {refused[0].strerror}", path=refused[0].filename)
 
 
-def _listed(folder):
+def _listed(folder: str) -> set[str]:
     """The records that ``RECORDS`` names, and the subfolders (``data set/g1``) that it names and that are not there."""
     path = os.path.join(folder, "RECORDS")
     if not os.path.isfile(path):
