@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 static _Atomic int64_t allocations_until_failure;
@@ -59,6 +60,13 @@ ecg_status ecg_alloc(void **dst, size_t bytes)
         return ecg_fail(ECG_NO_MEMORY, "%zu bytes of memory could not be had", bytes);
     ((header *)memory)->mapped = whole >= MAPPED_BYTES ? whole : 0;
     *dst = (header *)memory + 1;
+    return ECG_OK;
+}
+
+ecg_status ecg_alloc_zeros(void **dst, int64_t count, size_t size)
+{
+    ECG_TRY(ecg_alloc(dst, (size_t)count * size));
+    memset(*dst, 0, (size_t)count * size);
     return ECG_OK;
 }
 

@@ -18,6 +18,9 @@ bool ecg_product(int64_t *dst, int n, const int64_t *factors);
 ecg_status ecg_alloc(void **dst, size_t bytes);
 void ecg_free(void *memory);
 
+/* `count` elements of `size` bytes, all 0. */
+ecg_status ecg_alloc_zeros(void **dst, int64_t count, size_t size);
+
 /* Whether so many bytes could be had at this moment; nothing is taken. For what is about to call a library that
  * ends the process, or stays broken, when its own allocations fail. */
 ecg_status ecg_expect_memory(size_t bytes);

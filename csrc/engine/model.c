@@ -22,13 +22,6 @@ static int64_t nominal_tokens(const ecg_config *config)
     return ecg_config_tokens(config, nominal_samples(config));
 }
 
-static ecg_status allocate(void **dst, int64_t count, size_t size)
-{
-    ECG_TRY(ecg_alloc(dst, (size_t)count * size));
-    memset(*dst, 0, (size_t)count * size);
-    return ECG_OK;
-}
-
 /* Gives what stays as it is stored its places in one block. */
 static ecg_status place_plain(ecg_model *model)
 {
@@ -50,10 +43,10 @@ ecg_status ecg_model_create(ecg_model *model, const ecg_config *config)
     model->head = ecg_head_of(config->kind);
     ECG_TRY(ecg_table_create(&model->table, config, ecg_rows_of(model->head)));
     int64_t count = model->table.count;
-    ECG_TRY_GOTO(allocate((void **)&model->offsets, count, sizeof *model->offsets));
-    ECG_TRY_GOTO(allocate((void **)&model->set, count, sizeof *model->set));
-    ECG_TRY_GOTO(allocate((void **)&model->staging, count, sizeof *model->staging));
-    ECG_TRY_GOTO(allocate((void **)&model->packed, count, sizeof *model->packed));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->offsets, count, sizeof *model->offsets));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->set, count, sizeof *model->set));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->staging, count, sizeof *model->staging));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->packed, count, sizeof *model->packed));
     ECG_TRY_GOTO(place_plain(model));
     ECG_TRY_GOTO(ecg_network_create(&model->network, config, ecg_rows_of(model->head)));
     for (int64_t i = 0; i < count; i++) {

@@ -7,13 +7,6 @@
 
 #define PIECE ((int64_t)1 << 16)
 
-static ecg_status allocate(void **dst, int64_t count, size_t size)
-{
-    ECG_TRY(ecg_alloc(dst, (size_t)count * size));
-    memset(*dst, 0, (size_t)count * size);
-    return ECG_OK;
-}
-
 /* Gives the tensors their places: those that are trained, then those that are not. */
 static void place(ecg_trainer *t)
 {
@@ -38,7 +31,7 @@ static ecg_status cut_into_pieces(ecg_trainer *t)
             }
         }
         if (pass == 0)
-            ECG_TRY(allocate((void **)&t->pieces, t->piece_count, sizeof *t->pieces));
+            ECG_TRY(ecg_alloc_zeros((void **)&t->pieces, t->piece_count, sizeof *t->pieces));
     }
     return ECG_OK;
 }
@@ -55,12 +48,12 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     t->feature_grad_mult = feature_grad_mult;
     t->training.frozen |= feature_grad_mult != 0 ? 0 : ECG_P_EXTRACTOR;
     int64_t count = t->table.count;
-    ECG_TRY_GOTO(allocate((void **)&t->offsets, count, sizeof *t->offsets));
-    ECG_TRY_GOTO(allocate((void **)&t->trained, count, sizeof *t->trained));
-    ECG_TRY_GOTO(allocate((void **)&t->steps, count, sizeof *t->steps));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->offsets, count, sizeof *t->offsets));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->trained, count, sizeof *t->trained));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->steps, count, sizeof *t->steps));
     place(t);
     for (int block = 0; block < ECG_BLOCKS; block++)
-        ECG_TRY_GOTO(allocate((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
+        ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
     ECG_TRY_GOTO(ecg_network_create(&t->parameters, config, ecg_rows_of(head)));
     ECG_TRY_GOTO(ecg_network_create(&t->gradients, config, ecg_rows_of(head)));
     for (int64_t i = 0; i < count; i++) {

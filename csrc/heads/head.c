@@ -29,8 +29,7 @@ ecg_status ecg_head_create(ecg_head *head, const ecg_head_type *type)
     memset(head, 0, sizeof *head);
     if (!type)
         return ECG_OK;
-    ECG_TRY(ecg_alloc(&head->state, type->size));
-    memset(head->state, 0, type->size);
+    ECG_TRY(ecg_alloc_zeros(&head->state, 1, type->size));
     head->type = type;
     if (type->at_seam)
         head->seams = (ecg_seams){head->state, type->at_seam, type->at_seam_backward};

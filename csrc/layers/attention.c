@@ -124,10 +124,8 @@ void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes)
 {
     const ecg_op *all[] = {&ops->scores,     &ops->context,    &ops->diff_weights,
                            &ops->diff_value, &ops->diff_query, &ops->diff_key};
-    for (int i = 0; i < 6; i++) {
-        if (all[i]->scratch_bytes > sizes->scratch)
-            sizes->scratch = all[i]->scratch_bytes;
-    }
+    for (int i = 0; i < 6; i++)
+        ecg_enlarge(sizes, 0, all[i]->scratch_bytes);
 }
 
 static float scale_of(const ecg_attention_ops *ops)

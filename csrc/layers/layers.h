@@ -49,6 +49,8 @@ typedef struct {
     size_t packed, scratch;
 } ecg_work_sizes;
 
+void ecg_enlarge(ecg_work_sizes *sizes, size_t packed, size_t scratch);
+
 /* ---- dropout.c ---- */
 
 /* Which entries are kept (1) or become 0, and what the kept ones are multiplied by; keep NULL where nothing

@@ -3,9 +3,10 @@
 #include "../base/kernel.h"
 #include "parallel.h"
 
-static size_t larger(size_t a, size_t b)
+void ecg_enlarge(ecg_work_sizes *sizes, size_t packed, size_t scratch)
 {
-    return a > b ? a : b;
+    sizes->packed = packed > sizes->packed ? packed : sizes->packed;
+    sizes->scratch = scratch > sizes->scratch ? scratch : sizes->scratch;
 }
 
 void ecg_linear_free(ecg_linear_ops *ops)
@@ -33,10 +34,11 @@ ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, const
 
 void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
 {
-    sizes->packed = larger(sizes->packed, larger(ops->forward.packed_bytes, ops->backward.packed_bytes));
-    sizes->scratch = larger(sizes->scratch, larger(ops->forward.run.scratch_bytes, ops->forward.scratch_bytes));
-    sizes->scratch = larger(sizes->scratch, larger(ops->backward.scratch_bytes, ops->gradient.scratch_bytes));
-    sizes->scratch = larger(sizes->scratch, ops->first.scratch_bytes);
+    ecg_enlarge(sizes, 0, ops->forward.run.scratch_bytes); /* of packed weights */
+    ecg_enlarge(sizes, ops->forward.packed_bytes, ops->forward.scratch_bytes);
+    ecg_enlarge(sizes, ops->backward.packed_bytes, ops->backward.scratch_bytes);
+    ecg_enlarge(sizes, 0, ops->gradient.scratch_bytes);
+    ecg_enlarge(sizes, 0, ops->first.scratch_bytes);
 }
 
 ecg_status ecg_linear_forward(float *dst, const float *src, const ecg_linear *weights, ecg_linear_ops *ops,

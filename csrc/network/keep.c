@@ -16,18 +16,15 @@ void ecg_make_mask(const ecg_dropout_mask *mask, const ecg_noise *noise, int64_t
 
 ecg_status ecg_keep_create(ecg_keep **dst, const ecg_config *config, const ecg_training *training)
 {
-    size_t layers = (size_t)config->layers;
     ecg_status status = ECG_OK;
     ecg_keep *keep;
     *dst = NULL;
-    ECG_TRY(ecg_alloc((void **)&keep, sizeof *keep));
-    memset(keep, 0, sizeof *keep);
+    ECG_TRY(ecg_alloc_zeros((void **)&keep, 1, sizeof *keep));
     keep->training = *training;
     keep->extractor = !(training->frozen & ECG_P_EXTRACTOR);
-    ECG_TRY_GOTO(ecg_alloc((void **)&keep->layers, layers * sizeof *keep->layers));
-    memset(keep->layers, 0, layers * sizeof *keep->layers);
-    ECG_TRY_GOTO(ecg_alloc((void **)&keep->runs, layers * sizeof *keep->runs));
-    ECG_TRY_GOTO(ecg_alloc((void **)&keep->layer_src, layers * sizeof *keep->layer_src));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&keep->layers, config->layers, sizeof *keep->layers));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&keep->runs, config->layers, sizeof *keep->runs));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&keep->layer_src, config->layers, sizeof *keep->layer_src));
     *dst = keep;
     return ECG_OK;
 fail:

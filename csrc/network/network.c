@@ -6,15 +6,11 @@
 
 ecg_status ecg_network_create(ecg_network *network, const ecg_config *config, const ecg_head_rows *head)
 {
-    size_t bytes = (size_t)config->layers * sizeof *network->layers;
     ecg_status status = ECG_OK;
     memset(network, 0, sizeof *network);
-    ECG_TRY_GOTO(ecg_alloc((void **)&network->layers, bytes));
-    memset(network->layers, 0, bytes);
-    if (head) {
-        ECG_TRY_GOTO(ecg_alloc(&network->head, head->weights));
-        memset(network->head, 0, head->weights);
-    }
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&network->layers, config->layers, sizeof *network->layers));
+    if (head)
+        ECG_TRY_GOTO(ecg_alloc_zeros(&network->head, 1, head->weights));
     return ECG_OK;
 fail:
     ecg_network_free(network);

@@ -1,7 +1,5 @@
 #include "plan.h"
 
-#include <string.h>
-
 #include "../base/threads.h"
 
 static void *take(ecg_plan *p, int64_t a, int64_t b, int64_t c)
@@ -96,11 +94,6 @@ static void lay_out(ecg_plan *p)
     }
 }
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 ecg_conv_spec ecg_block_spec(const ecg_config *c, int64_t i, int64_t B, int64_t steps)
 {
     return (ecg_conv_spec){.batch = B,
@@ -139,7 +132,7 @@ static ecg_status plan_conv(ecg_conv_ops *ops, const ecg_packed *packed, bool gr
 {
     if (packed) {
         ECG_TRY(ecg_op_conv(&ops->packed, packed, &ops->spec));
-        sizes->scratch = larger(sizes->scratch, ops->packed.scratch_bytes);
+        ecg_enlarge(sizes, 0, ops->packed.scratch_bytes);
         return ECG_OK;
     }
     ECG_TRY(ecg_fresh_conv(&ops->fresh, &ops->spec));
@@ -147,11 +140,9 @@ static ecg_status plan_conv(ecg_conv_ops *ops, const ecg_packed *packed, bool gr
         ECG_TRY(ecg_fresh_conv_gradient(&ops->gradient, &ops->spec, add));
     if (diff_src)
         ECG_TRY(ecg_fresh_conv_backward(&ops->backward, &ops->spec));
-    const ecg_fresh_op *all[3] = {&ops->fresh, &ops->backward, &ops->gradient};
-    for (int i = 0; i < 3; i++) {
-        sizes->packed = larger(sizes->packed, all[i]->packed_bytes);
-        sizes->scratch = larger(sizes->scratch, all[i]->scratch_bytes);
-    }
+    ecg_enlarge(sizes, ops->fresh.packed_bytes, ops->fresh.scratch_bytes);
+    ecg_enlarge(sizes, ops->backward.packed_bytes, ops->backward.scratch_bytes);
+    ecg_enlarge(sizes, ops->gradient.packed_bytes, ops->gradient.scratch_bytes);
     return ECG_OK;
 }
 
@@ -199,8 +190,7 @@ ecg_status ecg_plan_create(ecg_plan **dst, const ecg_config *c, const ecg_networ
     ecg_plan *p = NULL;
     *dst = NULL;
     ECG_TRY(check_batch(c, B, N));
-    ECG_TRY(ecg_alloc((void **)&p, sizeof *p));
-    memset(p, 0, sizeof *p);
+    ECG_TRY(ecg_alloc_zeros((void **)&p, 1, sizeof *p));
     p->config = *c;
     p->B = B, p->N = N, p->threads = threads;
     p->fresh = network->pos_packed == NULL;

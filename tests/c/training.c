@@ -8,6 +8,7 @@
 #include "../../csrc/layers/layers.h"
 #include "../../csrc/engine/trainer.h"
 #include "../../csrc/heads/classifier.h"
+#include "../../csrc/heads/contrastive.h"
 #include "../../csrc/losses/ntxent.h"
 #include "check.h"
 
@@ -520,9 +521,8 @@ static void free_batch(batch *b)
     free(b->valid), free(b->src), free(b->labels), free(b->pos_weight);
 }
 
-static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
+static void fill_trainer(ecg_trainer *t)
 {
-    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor));
     state = 4711;
     for (int64_t i = 0; i < t->table.count; i++) {
         const ecg_parameter *p = &t->table.parameters[i];
@@ -530,6 +530,12 @@ static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const e
         for (int64_t k = 0; k < p->count; k++)
             dst[k] = (p->init == ECG_INIT_ONES ? 1.f : 0.f) + 0.3f * uniform();
     }
+}
+
+static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
+{
+    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor));
+    fill_trainer(t);
     return ECG_OK;
 }
 
@@ -687,6 +693,64 @@ static void test_failing_allocations(void)
     ecg_trainer_free(&t);
 }
 
+/* Heads that compare rows, in one call and in two, and with every allocation failing once. */
+static void check_pairs(const ecg_head_type *head)
+{
+    ecg_config config = small_config();
+    config.kind = ECG_PRETRAINING, config.labels = 0;
+    config.latent_vars = 3, config.latent_groups = 2, config.final_dim = 6;
+    ecg_training training = {.rates = DROPOUT, .frozen = ECG_P_HEAD};
+    batch b = make_batch(&config, 4, 65, false);
+    const int64_t ids[4] = {3, 3, 8, 8};
+    const uint8_t second[4] = {0, 1, 0, 1};
+    ecg_pretrain_batch pairs = {.settings = {.cmsc = 1, .cmsc_temp = 0.1}, .ids = ids, .second = second};
+    ecg_pretrain_sums sums = {0}, halves = {0};
+    ecg_step step = {.B = b.B,
+                     .N = b.N,
+                     .src = b.src,
+                     .batch = &pairs,
+                     .sums = &sums,
+                     .threads = ecg_threads(),
+                     .noise = {.key = {.seed = 1}},
+                     .backward = true};
+    ecg_trainer t;
+    ecg_status status = ECG_NO_MEMORY;
+    const float *rows;
+    int k = 0;
+    CHECK(ecg_trainer_create(&t, &config, head, &training, 1) == ECG_OK, "%s", ecg_message());
+    fill_trainer(&t);
+    while (status != ECG_OK && k < 1000) {
+        sums = (ecg_pretrain_sums){0};
+        ecg_fail_allocation(++k);
+        status = ecg_trainer_run(&t, &step);
+        CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
+        CHECK(t.accumulating == (status == ECG_OK), "allocation %d", k);
+    }
+    ecg_fail_allocation(0);
+    CHECK(k > 5 && k < 1000 && sums.rows == 2 && sums.cmsc > 0, "%d allocations, a loss of %g", k, sums.cmsc);
+    float *whole = copy(t.blocks[ECG_GRADIENTS], t.sizes[ECG_GRADIENTS]);
+    t.accumulating = false, step.sums = &halves;
+    CHECK(ecg_trainer_run_forward(&t, &step, &rows) == ECG_OK && rows && ecg_trainer_waits(&t), "%s", ecg_message());
+    float *features = copy(rows, b.B * config.C);
+    ecg_company all = {.rows = b.B, .size = 2, .features = features, .ids = ids, .second = second};
+    CHECK(ecg_trainer_run_backward(&t, &all, &step.poll) == ECG_OK, "%s", ecg_message());
+    CHECK(halves.cmsc == sums.cmsc, "%g, not %g", halves.cmsc, sums.cmsc);
+    CHECK(memcmp(whole, t.blocks[ECG_GRADIENTS], (size_t)t.sizes[ECG_GRADIENTS] * sizeof *whole) == 0, "gradients");
+    CHECK(ecg_trainer_run_backward(&t, &all, &step.poll) == ECG_BAD_STATE, "twice");
+    CHECK(ecg_trainer_run_forward(&t, &step, &rows) == ECG_OK, "%s", ecg_message());
+    ecg_trainer_drop(&t);
+    CHECK(!ecg_trainer_waits(&t) && !t.accumulating, "dropped");
+    free(whole), free(features);
+    free_batch(&b);
+    ecg_trainer_free(&t);
+}
+
+static void test_pairs(void)
+{
+    check_pairs(&ecg_head_contrastive);
+    check_pairs(&ecg_head_simclr);
+}
+
 static ecg_status refuse(void *context)
 {
     return --*(int *)context < 0 ? ecg_fail(ECG_INTERRUPTED, "interrupted") : ECG_OK;
@@ -768,6 +832,7 @@ int main(void)
     test_trainers();
     test_updates();
     test_failing_allocations();
+    test_pairs();
     test_interruption();
     test_implementations();
     fprintf(stderr, "%d checks failed\n", failures);
