@@ -23,7 +23,7 @@ lint: ## layout and common mistakes
 
 types: ## annotations: strict for what users call, plain for the rest; the stub of the extension module
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy.stubtest ecgfm._core
+	$(PYTHON) scripts/check_stub.py
 
 test: ## everything that a clone can test
 	$(PYTHON) -m pytest

@@ -324,7 +324,7 @@ def print_memory(rows):
         print_table(title, ["", "size", "batch", "peak memory MB", "ecgfm takes of it"], body)
 
 
-def parse_options(arguments, description=__doc__.splitlines()[0], batch=(4, 16)):
+def parse_options(arguments, description=__doc__.splitlines()[0], batch=(4, 16)):  # noqa: B008
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", nargs="+", default=["base"], choices=["base", "large", "tiny"])
     parser.add_argument("--batch", nargs="+", type=int, default=list(batch))

@@ -2,8 +2,10 @@
 
     python benchmarks/ranks.py [--size base|large|tiny] [--batch 8] [--rounds 5] [--json FILE]
 
-Measures a step of finetuning (frozen extractor) of one process on one thread and on all, and of as many ranks as there are
-processors on one thread each, with the same segments in all, in turns; the time that the sum of the gradients takes; and
+Measures a step of finetuning (frozen extractor) of one process on one thread and on all, and of as many ranks as
+there are
+processors on one thread each, with the same segments in all, in turns; the time that the sum of the gradients takes;
+and
 the sum itself whole and in pieces. From these it calculates the efficiency of data-parallel training on 8, 64 and 512
 nodes. Needs the extra [mpi].
 """
@@ -48,7 +50,7 @@ def work(options):
         return values
 
     ranks.sum = timed
-    for turn in range(options.rounds + 1):
+    for _turn in range(options.rounds + 1):
         ranks.barrier()
         begun = time.perf_counter()
         trainer.step(x, y)
@@ -90,7 +92,8 @@ def started(options, ranks, threads):
 
 
 def efficiency(step, size, bandwidth, latency, nodes):
-    """Of a step on each node and a ring all-reduce of `size` bytes: 2 (n - 1) / n of them in and out, 2 (n - 1) messages
+    """Of a step on each node and a ring all-reduce of `size` bytes: 2 (n - 1) / n of them in and out, 2 (n - 1)
+    messages
     one after the other; nothing overlaps."""
     exchange = 2 * (nodes - 1) / nodes * size / (bandwidth * 1e9) + 2 * (nodes - 1) * latency
     return step / (step + exchange), exchange
@@ -109,7 +112,7 @@ def main(options):
     for name, each in found.items():
         total = f"{1e3 * statistics.median(each['sum']):.0f}" if each["sum"] else ""
         print(
-            f"| {name} | {1e3 * step[name]:.0f} | {1e3 * min(each['step']):.0f} | {slowest / step[name]:.2f} | {total} |"
+            f"| {name} | {1e3 * step[name]:.0f} | {1e3 * min(each['step']):.0f} | {slowest / step[name]:.2f} | {total} |"  # noqa: E501
         )
     together = found[f"{processors} ranks, 1 thread each"]
     size, local = together["bytes"], min(together["sum"])

@@ -1,4 +1,5 @@
-"""Does ecgfm/_core.pyi say what the extension module has? mypy's stubtest, with the extension loaded as ecgfm loads it."""
+"""Does ecgfm/_core.pyi say what the extension module has? mypy's stubtest, with the extension loaded as ecgfm loads
+it."""
 
 import sys
 

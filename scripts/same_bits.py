@@ -1,9 +1,11 @@
-"""Do two revisions give the same bits? Builds both, lets each do the same work on this machine, and compares every file.
+"""Do two revisions give the same bits? Builds both, lets each do the same work on this machine, and compares every
+file.
 
     python scripts/same_bits.py main                 # main against the working tree
     python scripts/same_bits.py v0.1.0 HEAD          # two revisions
 
-The work (`same_bits_work.py`): predictions, embeddings and saliency of simulated recordings into tables and growing files,
+The work (`same_bits_work.py`): predictions, embeddings and saliency of simulated recordings into tables and growing
+files,
 the stages of preprocessing, 20 updates of each objective with their checkpoints and logs, and a run that was broken off
 and resumed. Bits hold for one processor and one number of threads, so stored digests would not do.
 

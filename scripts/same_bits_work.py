@@ -71,7 +71,7 @@ def updates(name, trainer, arguments):
     sums = []
     for i in range(UPDATES):
         sums.append({key: value for key, value in trainer.step(*arguments(i)).items() if np.isscalar(value)})
-    np.savez(f"{name}.npz", **{key: value for key, value in trainer.state_dict().items()})
+    np.savez(f"{name}.npz", **dict(trainer.state_dict().items()))
     with open(f"{name}.json", "w", encoding="utf-8") as file:
         json.dump(sums, file, default=float, indent=1, sort_keys=True)
 

@@ -1,6 +1,8 @@
-"""Runs a line of Python on a hostile file in a process of its own, and says how it ended, what it took and what it said.
+"""Runs a line of Python on a hostile file in a process of its own, and says how it ended, what it took and what it
+said.
 
-Memory and processor time are bounded, ten times above what a right program takes; no test depends on the clock. A process
+Memory and processor time are bounded, ten times above what a right program takes; no test depends on the clock. A
+process
 that waits for something that never comes is ended after `PATIENCE_S`, which is far more than any machine needs.
 """
 

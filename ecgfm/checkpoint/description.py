@@ -41,7 +41,8 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     -------
     dict
         ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else is in the
+        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else is in
+        the
         file), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
     """
     profile, assumed = profile_of(found.info)

@@ -44,7 +44,8 @@ def predict(
     model : Model, or path-like
         A classifier, from `ecgfm.load`; or what that takes.
     inputs : path, Record, Segments, array_like, or an iterable of them
-        Files are read with `ecgfm.read`, directories, manifests (``.tsv``) and lists of files (``.txt``, ``.csv``) stand
+        Files are read with `ecgfm.read`, directories, manifests (``.tsv``) and lists of files (``.txt``, ``.csv``)
+        stand
         for the recordings in them, arrays are (leads, samples), and an array of three dimensions is several recordings.
         A DataFrame is one recording, whose leads it names, or has a column ``path``.
     batch_size : int

@@ -144,7 +144,8 @@ class Result:
     def to_json(self, path: StrPath | None = None) -> str | None:
         """``{"model", "labels", "records", "segments", "errors"}`` as text, or into a file, which is replaced whole.
 
-        Records, segments and errors are lists of objects with the keys of the tables' columns. Raises ConfigError if the
+        Records, segments and errors are lists of objects with the keys of the tables' columns. Raises ConfigError if
+        the
         name doesn't end in ``.json``.
         """
         if path is not None:

@@ -18,7 +18,8 @@ __all__ = ["SharedModel", "serve"]
 class SharedModel:
     """A model whose batches are divided among ranks; used like the model, on rank 0, while the others `serve`.
 
-    What it gives is what the model gives for each part. Rank 0 alone reads and writes, so that recordings, their order and
+    What it gives is what the model gives for each part. Rank 0 alone reads and writes, so that recordings, their
+    order and
     what happens to damaged ones are as without ranks. A context manager; at its end the other ranks are let go.
 
     Parameters

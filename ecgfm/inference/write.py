@@ -101,7 +101,8 @@ def predict_to(
     Error
         The first recording's, if none could be done; then nothing is written.
     ConfigError
-        If an argument is out of range, the model has no labels, the name doesn't end in ``.csv``, the run to be continued
+        If an argument is out of range, the model has no labels, the name doesn't end in ``.csv``, the run to be
+        continued
         was another, or one is there that was broken off and neither `resume` nor `overwrite` is said.
     """
     model = opened_model(model, inputs)

@@ -42,7 +42,8 @@ def expand(inputs, ignored=None):
     inputs : path, Record, Segments, array_like, or an iterable of them
     ignored : callable, optional
         Called as ``ignored(path, reason)`` for each file of a directory that was left out, and each link to a directory
-        that was looked into before. Hidden files, and what belongs to a recording beside it, are passed over. By default an
+        that was looked into before. Hidden files, and what belongs to a recording beside it, are passed over. By
+        default an
         `InputWarning` counts and names them in the end.
     """
     if ignored is not None:

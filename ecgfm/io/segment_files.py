@@ -1,7 +1,8 @@
 """Segments of recordings in files of their own, as ECG-FM's preprocessing writes them: which belong to one recording.
 
 A name does not say so: ``visit_1.mat`` and ``visit_2.mat`` may be two recordings. It is believed where the table
-``segmented.csv`` beside the folder of segments says so, or where the files themselves do: with one number ``idx``, and as
+``segmented.csv`` beside the folder of segments says so, or where the files themselves do: with one number ``idx``,
+and as
 ``segment_i`` the number in the name.
 """
 

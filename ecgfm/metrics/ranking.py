@@ -1,4 +1,5 @@
-"""AUROC and average precision, of scores as they are given: the one rule for finetuning, evaluation and the commands."""
+"""AUROC and average precision, of scores as they are given: the one rule for finetuning, evaluation and the
+commands."""
 
 from __future__ import annotations
 

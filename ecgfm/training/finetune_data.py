@@ -114,7 +114,8 @@ class Wanted:
             if held.num_labels != train.num_labels:
                 raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
         held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
-        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, train.num_labels or 0
+        count: Any = train.num_labels
+        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, count
 
     def _validation(self, valid: Any) -> Dataset:
         """The data set that is given for validation."""

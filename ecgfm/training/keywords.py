@@ -1,4 +1,5 @@
-"""The names that `ecgfm.Trainer`, `ecgfm.finetune` and `ecgfm.pretrain` take beside their own arguments, for type checkers.
+"""The names that `ecgfm.Trainer`, `ecgfm.finetune` and `ecgfm.pretrain` take beside their own arguments, for type
+checkers.
 
 Nothing here runs: the fields of `ecgfm.training.settings` decide what is taken, with which defaults and limits. A test
 holds the two equal.

@@ -1,4 +1,5 @@
-"""Tables, packed splits, labels, segments and the state of a preprocessing run that lie: refused by name, at little cost."""
+"""Tables, packed splits, labels, segments and the state of a preprocessing run that lie: refused by name, at little
+cost."""
 
 import gzip
 import json
@@ -224,7 +225,7 @@ def test_packed_splits_and_labels(tmp_path):
             "idx,save_file,segment_i,sample_rate,sample_size\n"
         )
     each(
-        "Dataset(np.zeros((2, 12, 100), 'f4')); Dataset(SegmentArrays(np.zeros((2, 12, 100), 'f4')), labels=path)".replace(
+        "Dataset(np.zeros((2, 12, 100), 'f4')); Dataset(SegmentArrays(np.zeros((2, 12, 100), 'f4')), labels=path)".replace(  # noqa: E501
             "SegmentArrays", "__import__('ecgfm.data.stores.segments', fromlist=['x']).SegmentArrays"
         ),
         tmp_path,

@@ -1,4 +1,5 @@
-"""A .npy header said to have 4 GB, an HDF5 index of chunks that goes round in a circle, exams that were never written."""
+"""A .npy header said to have 4 GB, an HDF5 index of chunks that goes round in a circle, exams that were never
+written."""
 
 import struct
 

@@ -197,7 +197,8 @@ def test_a_mistake_of_ours_is_named(folder):
 
 
 def test_a_row_of_many_lines(tmp_path):
-    """An unfinished table with a quotation mark and a million empty lines takes no time that grows with their square."""
+    """An unfinished table with a quotation mark and a million empty lines takes no time that grows with their
+    square."""
     (tmp_path / "a.csv.part").write_bytes(b'file,"' + b"\n" * 3_000_000)
     ended = attack("from ecgfm.storage.growing_files import open_growing; open_growing('a.csv', 1)", tmp_path)
     ended.refused("a.csv", mb=300, cpu_s=20)

@@ -157,7 +157,7 @@ def test_interrupted_and_terminated(raw, tmp_path):
         slow = tmp_path / "slow.py"
         begun = str(tmp_path / f"begun{status}")
         slow.write_text(
-            f"import os, time\ndef read(row):\n    open({begun!r} + str(os.getpid()), 'w').close()\n    time.sleep(600)\n"
+            f"import os, time\ndef read(row):\n    open({begun!r} + str(os.getpid()), 'w').close()\n    time.sleep(600)\n"  # noqa: E501
         )
         argv = [
             sys.executable,

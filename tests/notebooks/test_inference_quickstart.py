@@ -1,4 +1,5 @@
-"""The inference notebook: with nothing beside it, and on the reference's recordings against the reference's notebook."""
+"""The inference notebook: with nothing beside it, and on the reference's recordings against the reference's
+notebook."""
 
 import base64
 import csv

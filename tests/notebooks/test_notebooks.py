@@ -1,4 +1,5 @@
-"""The notebooks on finetuning, pretraining, data and the command line: run as they stand, and what they find looked at."""
+"""The notebooks on finetuning, pretraining, data and the command line: run as they stand, and what they find looked
+at."""
 
 import base64
 import os
@@ -67,7 +68,7 @@ def test_finetuning(tmp_path, monkeypatch):
         "held_accuracy": "held['accuracy']",
         "logged": "log['loss']",
         "labels": "best.labels",
-        "same": "[np.array_equal(values, best.state_dict()[name]) for name, values in tuned.model.state_dict().items()]",
+        "same": "[np.array_equal(values, best.state_dict()[name]) for name, values in tuned.model.state_dict().items()]",  # noqa: E501
     })  # fmt: skip
     assert ran.loss.shape == (4, 2) and ran.loss[-1, 0] < 0.2 * ran.loss[0, 0]  # it learns
     assert ran.loss[ran.best_epoch - 1, 1] < 0.6 * ran.frequencies
@@ -89,9 +90,9 @@ def test_data_preparation(tmp_path, monkeypatch):
         "skipped": "errors['error'][0]",
         "idx": "truth['idx']",
         "y": "np.load('labels/y.npy')",
-        "truth": "pd.read_csv('raw/labels.csv').set_index('file').loc[[os.path.basename(p) for p in meta['path']], labels]",
+        "truth": "pd.read_csv('raw/labels.csv').set_index('file').loc[[os.path.basename(p) for p in meta['path']], labels]",  # noqa: E501
         "patients": "[len(set(part['patient_id'])) for _, part in split.groupby('split')]",
-        "standard": "[np.concatenate([p['feats'] for p in pieces], axis=1).mean(), org['feats'].shape[1], pieces[0]['feats'].shape[1]]",
+        "standard": "[np.concatenate([p['feats'] for p in pieces], axis=1).mean(), org['feats'].shape[1], pieces[0]['feats'].shape[1]]",  # noqa: E501
         "batch": "batch.y - np.load('labels/y.npy')[batch.idx]",
         "pairs": "[len(ecgfm.data.Dataset('manifests/cmsc/' + s, pairs=True)) for s in ('train', 'valid', 'test')]",
         "auroc": "quality.records['auroc']",

@@ -1,4 +1,5 @@
-"""Finetuning against the reference data: gradients, runs of 20 updates, Adam, learning rates, order, learning itself."""
+"""Finetuning against the reference data: gradients, runs of 20 updates, Adam, learning rates, order, learning
+itself."""
 
 import math
 
@@ -10,8 +11,8 @@ from golden import VARIANT_TAGS, arrays, checkpoint, load_json
 
 import ecgfm
 from ecgfm.data.feed.order import batches, epoch_order
-from ecgfm.training.schedules import make_schedule
 from ecgfm.metrics.counts import bce_sums
+from ecgfm.training.schedules import make_schedule
 
 NO_DROPOUT = {"activation_dropout": 0.0}
 ATOL_ZERO = 1e-5  # of gradients that are 0 in exact arithmetic

@@ -130,7 +130,8 @@ def loss(config, params, source, noise, settings=SETTINGS, padding_mask=None, fi
     ----------
     config, params : of a pretraining model.  source : (B, L, N).  padding_mask : (B, L, N) bool or None.
     noise : "steps" (B, T) bool, as many in each row, "negatives" (R, n), and where wanted "gumbel" (R, G, V),
-        "codebook" (count, R), "channels" (B, C) bool, "ids" and "second" (B); factors of dropout "features" (R, K), "input" and
+        "codebook" (count, R), "channels" (B, C) bool, "ids" and "second" (B); factors of dropout "features" (R, K),
+        "input" and
         those of `network.forward`.  Without "steps" CMSC alone.
     settings : as `SETTINGS`; "binary" for the loss without infonce, "predicted_only" for steps that are not masked.
     fixed : dict that takes the constants, or brings them.

@@ -1,4 +1,5 @@
-"""The floors of the package: a module knows only those on its own floor's room and below, and no imports form a circle."""
+"""The floors of the package: a module knows only those on its own floor's room and below, and no imports form a
+circle."""
 
 import ast
 from functools import cache

@@ -404,7 +404,8 @@ import ecgfm
 from ecgfm.ranks import communicator
 
 folder, ranks = sys.argv[1], communicator()
-settings = dict(loss="cmsc", dropout=0.0, attention_dropout=0.0, dropout_input=0.0, perturbation_mode=None, schedule=1e-3)
+settings = dict(loss="cmsc", dropout=0.0, attention_dropout=0.0, dropout_input=0.0, perturbation_mode=None,
+schedule=1e-3)
 architecture = dict(encoder_layers=1, encoder_embed_dim=32, encoder_ffn_embed_dim=48, encoder_attention_heads=4,
                     conv_feature_layers="[(16,2,2)]*4", conv_pos=16, conv_pos_groups=4, final_dim=16, latent_vars=6)
 x = np.load(folder + "/pairs/train.npy").reshape(8, 2, 12, 500)

@@ -77,7 +77,7 @@ class Source(ABC):
     located_columns: tuple[str, ...] = ("path", "save_file", "source", "dataset")
     meta_columns: tuple[str, ...] = ()
 
-    def arguments(self, parser: ArgumentParser) -> None:
+    def arguments(self, parser: ArgumentParser) -> None:  # noqa: B027
         """Add options of this source's own to the command line."""
 
     def configured(self, args: Namespace) -> Source:

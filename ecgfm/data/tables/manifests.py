@@ -101,7 +101,7 @@ class _Records:
         first, of = self._of_number.setdefault(number, (record, table))
         if first != record:
             raise FormatError(
-                f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels"
+                f"line {line}: {shown(record[1])} is record {number}, as {shown(first[1])} of {os.fspath(of)} is: labels"  # noqa: E501
                 " of one would count for the other",
                 path=table,
                 field="idx",

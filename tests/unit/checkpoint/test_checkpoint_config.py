@@ -113,7 +113,11 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
         ("encoder_layers", "2", "cfg.model.encoder_layers: '2' is not an integer from 1 to 1000"),
         ("encoder_layers", True, "cfg.model.encoder_layers: True is not an integer from 1 to 1000"),
         ("encoder_layers", -1, "cfg.model.encoder_layers: -1 is not an integer from 1 to 1000"),
-        ("encoder_embed_dim", 10**30, "cfg.model.encoder_embed_dim: 1000000000000000000000000000000 is not an integer from 1 to 32768"),
+        (
+            "encoder_embed_dim",
+            10**30,
+            "cfg.model.encoder_embed_dim: 1000000000000000000000000000000 is not an integer from 1 to 32768",
+        ),
         ("layer_norm_first", "no", "cfg.model.layer_norm_first: 'no' is not True or False"),
         ("extractor_mode", "group", "cfg.model.extractor_mode: 'group' is not one of 'default', 'layer_norm'"),
         ("encoder_layers", 1, "encoder.encoder.layers.1.self_attn.k_proj.weight: the configuration has no such tensor"),

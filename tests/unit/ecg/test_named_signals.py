@@ -83,7 +83,7 @@ def test_leads_twice_missing_or_on_both_sides(pandas, frame):
 
 
 def test_other_tables():
-    polars_like = {name: row for name, row in zip(NAMES, X[list(ORDER)])}
+    polars_like = dict(zip(NAMES, X[list(ORDER)]))
     check(polars_like)
     check(ecgfm.Table(polars_like))
     pyarrow = pytest.importorskip("pyarrow")

@@ -1,4 +1,5 @@
-"""Files that an earlier version left in the middle of its work are gone on with, and come out byte for byte the same."""
+"""Files that an earlier version left in the middle of its work are gone on with, and come out byte for byte the
+same."""
 
 import json
 import os

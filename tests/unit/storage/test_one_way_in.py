@@ -1,4 +1,5 @@
-"""Every input is opened by `ecgfm.storage`, which waits for nothing and believes no claim: other ways are listed here."""
+"""Every input is opened by `ecgfm.storage`, which waits for nothing and believes no claim: other ways are listed
+here."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The folder of recordings: links, other files, names that clash, and what is new or changed when the command runs again."""
+"""The folder of recordings: links, other files, names that clash, and what is new or changed when the command runs
+again."""
 
 import os
 

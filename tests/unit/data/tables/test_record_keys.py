@@ -1,4 +1,5 @@
-"""Rows of labels, splits and manifests find their record by any key, and keys that contradict each other are refused."""
+"""Rows of labels, splits and manifests find their record by any key, and keys that contradict each other are
+refused."""
 
 import csv
 import json
