@@ -119,7 +119,7 @@ class InputWarning(UserWarning):
 def kept(error: E) -> E:
     """The error as it may be kept: without its traceback and what else holds the arrays that it arose from.
 
-    Of a mistake of ours that it was made of (its ``__cause__``, if that is no `Error`), the end of the traceback is
+    If it was made from a mistake of ours (its ``__cause__``, if that is not an `Error`), the end of the traceback is
     kept as text in ``error.debug``: one text for all errors that arose in the same way.
     """
     cause = error.__cause__

@@ -261,7 +261,7 @@ def launch(module: str, arguments: Sequence[str], size: int, *, replace: bool = 
 
 
 def _mpi_is_there() -> None:
-    """An error if mpi4py is not installed. It is not imported: that would start MPI in a process that is no rank."""
+    """An error if mpi4py is not installed. It is not imported: that would start MPI in a process that is not a rank."""
     from importlib.util import find_spec
 
     if find_spec("mpi4py") is None:

@@ -335,7 +335,7 @@ def again(written: Written) -> list[str]:
 
 
 class Work:
-    """The recordings that a command works on: says which are skipped, and how far it has come.
+    """The recordings that a command works on: prints which are skipped, and how far it has come.
 
     A context manager. If none could be done, the error of the only recording stays what it is; of several, one line for
     all is raised.
@@ -344,7 +344,7 @@ class Work:
     ----------
     files : sequence of str
     out : str, optional
-        A file that grows and can be continued; who breaks off the command is told so.
+        A file that grows and can be continued. A message says so when the command is broken off.
     debug : bool
         Of defects of ecgfm that recordings were skipped for, the traceback is shown.
     on_done : callable, optional

@@ -57,7 +57,7 @@ class Doubts:
             where = self._listed(self._counts[note], names)
             lines.append(f"{note[:1].upper()}{note[1:]}; in {where} (column notes).")
         if self._others:
-            lines.append(f"{self._others:,} other assumptions stand in the column notes.")
+            lines.append(f"{self._others:,} other assumptions are in the column notes.")
         return lines
 
     def _listed(self, count: int, names: list[str]) -> str:

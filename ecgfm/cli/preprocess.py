@@ -6,7 +6,7 @@
 
 The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat
 files, and the tables meta.csv, segmented.csv, manifest.csv, errors.csv and status.csv. A recording that can't be
-prepared stands in errors.csv with the reason; the exit status is then 1. status.csv has a row for each recording, and
+prepared is listed in errors.csv with the reason; the exit status is then 1. status.csv has a row for each recording, and
 for each file that is none and was ignored. The same command continues a run that was broken off, and does what is new
 or has changed since.
 """
@@ -210,7 +210,7 @@ class _Report:
             self._clear()
             print(f"ecgfm: skipped: {printable(path)}: {printable(why.removeprefix(f'{path}: '))}", file=sys.stderr)
         if self.errors == _SHOWN:
-            print("ecgfm: further ones stand in errors.csv alone", file=sys.stderr)
+            print("ecgfm: all others are in errors.csv", file=sys.stderr)
 
     def progress(self, done: int, total: int, path: str) -> None:
         if self.bar is not None:

@@ -38,7 +38,7 @@ def to_multilabel(
     Raises
     ------
     LabelError
-        If a sample lies outside 0 to n - 1 or a name stands twice in ``names``.
+        If a sample lies outside 0 to n - 1 or a name is in ``names`` twice.
     """
     samples, columns, probs, names = _columns(labels, n, names)
     y = np.zeros((n, len(names)), dtype=bool)
@@ -76,7 +76,7 @@ def labels_to_array(
     Raises
     ------
     LabelError
-        If a (sample, name) pair stands twice, a sample lies outside 0 to n - 1, or a name stands twice in
+        If a (sample, name) pair occurs twice, a sample lies outside 0 to n - 1, or a name occurs twice in
         ``label_order``.
     """
     samples, columns, probs, names = _columns(labels, n, label_order)

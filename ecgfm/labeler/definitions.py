@@ -47,7 +47,7 @@ MAX_PATTERNS = 500_000  # ... and of all together: each may be a state of the au
 MAX_PATHS = 2_000  # ways up from one entity: each is a row in the tables, ...
 MAX_STEPS = 1_000_000  # ... and the steps of all ways of all entities together
 MAX_LABELS = 500_000  # entities times descriptors: each pair is a possible label, ...
-MAX_LABEL_TEXT = 50_000_000  # ... and their names have so many characters together
+MAX_LABEL_TEXT = 50_000_000  # ... and all their names together have this many characters
 
 # Kinds of a pattern, as the tables name them.
 ENTITY, BEFORE, AFTER, BOTH, CONNECTIVE, BOUNDARY = "e", "b", "a", "ab", "c", "s"

@@ -19,7 +19,7 @@ __all__ = ["Engine", "MODES"]
 Flat: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]"  # samples, labels, probabilities
 
 MODES = ("documented", "reference")
-MANY = 64  # parts of a report, of which none has so many that differ
+MANY = 64  # parts of a report; no report has this many different ones
 
 
 class Engine:

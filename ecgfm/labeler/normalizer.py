@@ -319,7 +319,7 @@ class TooLong(Exception):
 def substitute(tokens: list[str], root: Trie, most: int) -> list[str]:
     """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase.
 
-    Raises :class:`TooLong` beyond ``most`` tokens, or if so many are looked at for phrases that are not there.
+    Raises :class:`TooLong` beyond ``most`` tokens, or if more are looked at for phrases that are not there.
     """
     made, looked = [], 0
     at, count = 0, len(tokens)

@@ -24,7 +24,7 @@ MAX_SEARCHED = 200  # texts to cut at, acronyms: each is tried at each place of 
 MAX_ACRONYMS = 1000  # characters of all acronyms
 MAX_PHRASES = 50_000  # from templates
 MAX_CHARACTERS = 3_000_000  # of a table, or of all phrases from templates
-MAX_GROWTH = 32  # a table's result may be so many times as long as what it replaces
+MAX_GROWTH = 32  # a table's result may be this many times as long as what it replaces
 
 
 class Wording:

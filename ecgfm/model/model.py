@@ -166,7 +166,7 @@ class Model:
         return int(self._core.min_samples())
 
     def tokens(self, samples: int = 2500) -> int:
-        """The number of tokens T that a segment of so many samples gives."""
+        """The number of tokens T that a segment of this many samples gives."""
         return int(self._core.tokens(int(samples)))
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:

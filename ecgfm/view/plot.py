@@ -85,7 +85,7 @@ def plot(
     SignalError
         If the saliency is of another recording, or nothing lies in the time asked for.
     ConfigError
-        If a time is no number.
+        If a time is not a number.
 
     Examples
     --------
