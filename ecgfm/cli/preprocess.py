@@ -6,7 +6,7 @@
 
 The folder gets records.csv (made from the data set if it isn't there), org/, preprocessed/ and segmented/ with .mat
 files, and the tables meta.csv, segmented.csv, manifest.csv, errors.csv and status.csv. A recording that can't be
-prepared is listed in errors.csv with the reason; the exit status is then 1. status.csv has a row for each recording, and
+prepared is in errors.csv with the reason; the exit status is then 1. status.csv has a row for each recording, and
 for each file that is none and was ignored. The same command continues a run that was broken off, and does what is new
 or has changed since.
 """
