@@ -226,12 +226,7 @@ class Trainer:
         return Key(self.seed, self.communicator.rank, self.num_updates + self.skipped, first_row)
 
     def update(self) -> dict[str, Any]:
-        """Apply the gradients of all batches since the last update.
-
-        Returns
-        -------
-        dict
-            As of `step`.
+        """Apply the gradients of all batches since the last update; returns what `step` does.
 
         Raises
         ------
