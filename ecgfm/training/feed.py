@@ -98,7 +98,7 @@ class Some:
 
     def name(self, i: int) -> str:
         """str: what to call a segment."""
-        return self._segments.name(int(self._numbers[i]))
+        return str(self._segments.name(int(self._numbers[i])))
 
     def read(self, i: int) -> Any:
         """Segment: read."""

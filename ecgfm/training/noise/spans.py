@@ -165,7 +165,7 @@ class Spans:
         if mask_type == "uniform" and checked(mask_other, _COUNT, "mask_other") > 2 * self.length:
             raise ConfigError(f"{shown(mask_other)} is above twice mask_length", field="mask_other")
         self.kind, self.no_overlap = mask_type, bool(no_overlap)
-        self.least = checked(min_masks, _COUNT, "min_masks")
+        self.least: int = checked(min_masks, _COUNT, "min_masks")
         self.space = checked(min_space, _COUNT, "min_space")
 
     def count(self, steps: int, chance: float) -> int:

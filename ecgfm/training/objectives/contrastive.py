@@ -95,7 +95,7 @@ class Contrastive(Objective):
         rng = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
         if distribution == "normal":
             return scale * rng.standard_normal(shape, dtype=np.float32)
-        drawn = rng.random(shape, dtype=np.float32)
+        drawn: NDArray[np.float32] = rng.random(shape, dtype=np.float32)
         return drawn if distribution == "unit" else scale * (2 * drawn - 1)
 
     def temperature(self, updates: int) -> float:
