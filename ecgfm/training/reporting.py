@@ -10,7 +10,6 @@ from typing import Any
 from ..ranks import Alone, Ranks
 from .callbacks import Callback, Course
 from .logs import Log
-from .objectives import Classification
 from .settings import RunSettings
 from .standing import Standing
 
@@ -23,7 +22,7 @@ class Reporting(Callback):
     Parameters
     ----------
     settings : RunSettings
-    objective : Classification or Pretraining
+    objective : Report
     standing : Standing
     log : Log
     ranks : Alone or Ranks
@@ -35,8 +34,7 @@ class Reporting(Callback):
         self._interval, self._clip_norm = settings.report.log_interval, settings.optimizer.clip_norm
         self._metric = settings.keep.best_checkpoint_metric
         self._objective, self._standing, self._log, self._ranks = objective, standing, log, ranks
-        self._cells = isinstance(objective, Classification)
-        self._needs_logits = self._cells and objective.needs_logits
+        self._needs_logits = objective.needs_logits
         self._lr, self._since = math.nan, 0.0
         self._counted: list[Mapping[str, float]] = []  # of the batches since the last update
         self.labels: dict[str, list[Any]] = {}  # subset -> the rows of its labels in the last validation
@@ -93,9 +91,7 @@ class Reporting(Callback):
 
     def _sums(self, result: Mapping[str, Any], trainer: Any) -> Mapping[str, Any]:
         """What the objective counts of an update, on all ranks."""
-        if not self._cells:
-            return result
-        sums: Mapping[str, Any] = trainer.last_sums
+        sums: Mapping[str, Any] = self._objective.counted(trainer, result)
         if self._needs_logits:
             parts = [part for each in self._ranks.gather(self._counted) for part in each]
             sums = {name: sum(part[name] for part in parts) for name in parts[0]} | {"loss": sums["loss"]}

@@ -5,13 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from ..data import Loader
 from ..errors import ConfigError
 from ..ranks import Alone, Ranks
 from .meters import Meters
-from .objectives import Classification
 
 __all__ = ["validate"]
 
@@ -36,17 +33,8 @@ def validate(
     rows : list of (str, int, float, float)
         Per label, of a classifier.
     """
-    is_classifier = isinstance(objective, Classification)
-    mine: list[tuple[Any, ...] | None] = []
-    for batch in islice(loader.epoch(1), limit):
-        if not len(batch):
-            mine.append(None)
-        elif is_classifier:
-            logits = trainer.logits(batch.x, batch.padding_mask)
-            mine.append((objective.sums(logits, batch.y, trainer.objective.pos_weight), logits, batch.y))
-        else:
-            ids = None if batch.segment is None else batch.idx
-            mine.append((trainer.evaluate(batch.x, ids, batch.padding_mask),))
+    batches = islice(loader.epoch(1), limit)
+    mine = [objective.evaluated(trainer, batch) if len(batch) else None for batch in batches]
     parts = ranks.gather(mine)
     steps = (part[step] for step in range(max(map(len, parts))) for part in parts)
     found = [each for each in steps if each is not None]
@@ -58,8 +46,5 @@ def validate(
     stats = objective.shown(meters)
     if all_signals:
         stats["nsignals"] = meters.sum("nsignals")
-    if not is_classifier:
-        return stats, []
-    logits, y = (np.concatenate([each[i] for each in found]) for i in (1, 2))
-    ranked: tuple[dict[str, float], list[Any]] = objective.ranking(stats, logits, y, trainer.labels)
+    ranked: tuple[dict[str, float], list[Any]] = objective.ranked(stats, found, trainer)
     return ranked

@@ -228,11 +228,8 @@ class Trainer:
     def update(self) -> dict[str, Any]:
         """Apply the gradients of all batches since the last update; returns what `step` does.
 
-        Raises
-        ------
-        Error
-            If nothing was accumulated, or the norm of the gradients is not finite and ``on_nonfinite`` is "error": the
-            weights are as before, the gradients are dropped.
+        An `Error` says that nothing was accumulated, or, with ``on_nonfinite`` "error", that the norm of the gradients
+        is not finite: the weights are as before then, and the gradients are dropped.
         """
         with self._lock:
             sums, lr = self._summed(), learning_rate(self.schedule, self.num_updates, self.epoch)

@@ -48,6 +48,18 @@ class Report:
         """The numbers of a line of the log, rounded."""
         raise NotImplementedError
 
+    def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `log` takes of an update."""
+        return result
+
+    def evaluated(self, trainer: Any, batch: Any) -> tuple[Any, ...]:
+        """What `log` takes of a batch of a validation, and what else `ranked` needs of it."""
+        return (trainer.evaluate(*trainer.objective.take(batch)),)
+
+    def ranked(self, stats: dict[str, float], parts: Sequence[Any], trainer: Any) -> tuple[dict[str, float], list[Any]]:
+        """The numbers of a whole subset, of what `evaluated` gave of its batches; and a row for each label."""
+        return stats, []
+
 
 class Classification(Report):
     """Of labels and logits."""
@@ -85,6 +97,18 @@ class Classification(Report):
         if self.challenge is not None:
             found |= self.challenge.sums(logits > cut_of(self.threshold), np.asarray(y) > 0.5)
         return found
+
+    def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = trainer.last_sums
+        return found
+
+    def evaluated(self, trainer: Any, batch: Any) -> tuple[Any, ...]:
+        logits = trainer.logits(batch.x, batch.padding_mask)
+        return self.sums(logits, batch.y, trainer.objective.pos_weight), logits, batch.y
+
+    def ranked(self, stats: dict[str, float], parts: Sequence[Any], trainer: Any) -> tuple[dict[str, float], list[Any]]:
+        logits, y = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+        return self.ranking(stats, logits, y, trainer.labels)
 
     def ranking(
         self, stats: Mapping[str, float], logits: NDArray[Any], y: NDArray[Any], labels: Sequence[str] | None
