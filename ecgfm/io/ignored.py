@@ -1,9 +1,13 @@
 """What was left out of a folder: counted, named, and said in one line."""
 
+from __future__ import annotations
+
 import os
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from .._text import short, short_path
 from ..errors import InputWarning
@@ -19,7 +23,7 @@ _BESIDE = re.compile(
 _KINDS, _NAMED = 4, 3  # endings that are counted in the line, and files that are named
 
 
-def nothing_said(path, reason):
+def nothing_said(path: str, reason: str) -> None:
     """To be given as `ignored` where another run through the same folders says it."""
 
 
@@ -32,10 +36,12 @@ class Ignored:
         Called as ``each(path, reason)`` for those that count.
     """
 
-    def __init__(self, each=None):
-        self._each, self._first, self._endings = each, [], Counter()
+    def __init__(self, each: Callable[[str, str], object] | None = None) -> None:
+        self._each = each
+        self._first: list[Any] = []
+        self._endings: Counter[str] = Counter()
 
-    def __call__(self, path, reason):
+    def __call__(self, path: str, reason: str) -> None:
         name = os.path.basename(path)
         if _BESIDE.fullmatch(name):
             return
@@ -45,7 +51,7 @@ class Ignored:
         if self._each is not None:
             self._each(path, reason)
 
-    def line(self):
+    def line(self) -> Any:
         """One line on all of them; empty if there are none."""
         count = sum(self._endings.values())
         if not count:
@@ -57,7 +63,7 @@ class Ignored:
         files = "1 file was" if count == 1 else f"{count:,} files were"
         return f"{files} left out, not read as recordings ({', '.join(text)}): {', '.join(self._first)}{more}"
 
-    def warn(self, stacklevel=2):
+    def warn(self, stacklevel: int = 2) -> None:
         """Say the line as an `InputWarning`, if there is one."""
         line = self.line()
         if line:

@@ -1,7 +1,11 @@
 """What people hand to predict: files, directories, lists of files, recordings, arrays; one after the other."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +30,7 @@ _HEAD_BYTES = 1 << 14
 _FILL = "Fill or cut them out first"
 
 
-def expand(inputs, ignored=None):
+def expand(inputs: Any, ignored: Callable[[str, str], object] | None = None) -> Iterator[tuple[str, Any]]:
     """Iterate over (name, input) of each single recording, in the order given.
 
     What has no name of its own is called record_0 and so on, by its place in `inputs`. A directory gives its recordings
@@ -54,7 +58,7 @@ def expand(inputs, ignored=None):
     ignored.warn(stacklevel=4)
 
 
-def _expanded(inputs, ignored):
+def _expanded(inputs: Any, ignored: Callable[[str, str], object]) -> Iterator[tuple[str, Any]]:
     try:
         iterator = iter(_several(inputs))
     except TypeError:
@@ -80,7 +84,7 @@ def _expanded(inputs, ignored):
             yield from _recordings(path)
 
 
-def _several(inputs):
+def _several(inputs: Any) -> Any:
     """The inputs as an iterable of single ones."""
     if isinstance(inputs, (str, os.PathLike, Record, Segments)):
         return [inputs]
@@ -97,7 +101,7 @@ def _several(inputs):
     return [array] if array.ndim <= 2 else array
 
 
-def _of_table(table, columns):
+def _of_table(table: Any, columns: Any) -> Any:
     """A table is a recording, whose leads it names, or has a column of paths."""
     paths = [name for name in PATH_COLUMNS if name in columns]
     name = next((name for name in paths if _first_is_there(table[name])), paths[0] if paths else None)
@@ -110,14 +114,15 @@ def _of_table(table, columns):
     return [table]
 
 
-def _first_is_there(column):
+def _first_is_there(column: Any) -> bool:
     """Whether the first cell of a column names a file; of PTB-XL's two columns often one is on the disk."""
     first = next((one for one in np.asarray(column, dtype=object).reshape(-1)[:1]), None)
     return isinstance(first, (str, os.PathLike)) and os.path.exists(with_ending(os.fsdecode(first)))
 
 
-def _directory(top, ignored):
-    refused, found, left = [], False, []
+def _directory(top: Any, ignored: Any) -> Iterator[tuple[str, Any]]:
+    refused: list[Any] = []
+    found, left = False, []
     others = Ignored(lambda path, reason: left.append((path, reason)))
     for path in _files(top, refused, others):
         reason = left_out(path)
@@ -136,9 +141,10 @@ def _directory(top, ignored):
         ignored(path, reason)
 
 
-def _files(top, refused, ignored):
+def _files(top: Any, refused: Any, ignored: Any) -> Iterator[Any]:
     """The paths of the files below a directory that are not hidden; links to directories are followed, once each."""
-    seen, waiting = set(), [top]  # not os.walk, which calls itself for each level
+    seen: set[Any] = set()
+    waiting = [top]  # not os.walk, which calls itself for each level
     while waiting:
         folder = waiting.pop()
         if not _is_first(folder, seen):
@@ -154,14 +160,14 @@ def _files(top, refused, ignored):
         waiting += [os.path.join(folder, name) for name, is_folder in reversed(kinds) if is_folder]
 
 
-def _is_folder(entry):
+def _is_folder(entry: Any) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
 
 
-def _is_first(folder, seen):
+def _is_first(folder: Any, seen: Any) -> bool:
     """Whether this directory is met for the first time, by whatever path."""
     try:
         found = os.stat(folder)
@@ -174,7 +180,7 @@ def _is_first(folder, seen):
     return True
 
 
-def _recordings(path):
+def _recordings(path: Any) -> Iterator[tuple[str, Any]]:
     """A file stands for itself, or for each of the recordings in it."""
     try:
         for name in members(path):
@@ -183,7 +189,7 @@ def _recordings(path):
         yield path, error
 
 
-def manifest_files(path):
+def manifest_files(path: Any) -> list[str]:
     """The files that a manifest of fairseq-signals lists.
 
     Parameters
@@ -219,7 +225,7 @@ def manifest_files(path):
     return [os.path.join(root, name) for name in manifest.names]
 
 
-def _is_manifest(path):
+def _is_manifest(path: Any) -> bool:
     if not path.lower().endswith(".tsv"):
         return False
     try:
@@ -229,7 +235,7 @@ def _is_manifest(path):
         return False
 
 
-def segments_of(one, choices=Choices()):
+def segments_of(one: Any, choices: Choices = Choices()) -> Segments:
     """The segments of one recording; `choices` are the options of `ecgfm.prepare`. Segments stay what they are.
 
     Of a long recording ``x`` is cut when a slice of it is asked for.

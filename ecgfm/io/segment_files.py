@@ -6,10 +6,14 @@ and as
 ``segment_i`` the number in the name.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +52,17 @@ class SegmentFiles(str):
         The parameters.
     """
 
-    def __new__(cls, files, numbers, name, notes=()):
+    segment_files: tuple[str, ...]
+    numbers: tuple[int, ...]
+    name: str
+    notes: tuple[str, ...]
+
+    def __new__(cls, files: Any, numbers: Any, name: str, notes: Any = ()) -> Any:
         made = super().__new__(cls, files[0])
         made.segment_files, made.numbers, made.name, made.notes = tuple(files), tuple(numbers), name, tuple(notes)
         return made
 
-    def segments(self, choices=Choices()):
+    def segments(self, choices: Any = Choices()) -> Segments:
         """All segments as those of one recording; `choices` are the options of `ecgfm.prepare`.
 
         Raises
@@ -82,12 +91,12 @@ class SegmentFiles(str):
             np.concatenate([part.start_s for part in parts]),
             None if masks is None else np.concatenate(masks),
             _merged(parts, self),
-            hashlib.blake2b("".join(part.checksum for part in parts).encode(), digest_size=8).hexdigest(),
+            hashlib.blake2b("".join(str(part.checksum) for part in parts).encode(), digest_size=8).hexdigest(),
             parts[0].profile if len({part.profile for part in parts}) == 1 else None,
         )
 
 
-def grouped(manifest, files, *, noted=False):
+def grouped(manifest, files: Sequence[str], *, noted: bool = False):
     """Iterate over (name, input) of the recordings that a manifest of segments, or another list of files, lists.
 
     Parameters
@@ -110,7 +119,7 @@ def grouped(manifest, files, *, noted=False):
             yield file, SegmentFiles([file], [number], file, (_OWN,)) if noted else file
 
 
-def recording_names(manifest, files):
+def recording_names(manifest: str, files: Sequence[str]) -> list[str]:
     """The recording that each file of a manifest is of: by the same rule as `grouped`; its own where nothing says so.
 
     Parameters
@@ -123,7 +132,7 @@ def recording_names(manifest, files):
     list of str
         Also of a recording that has one segment only: ``a.mat`` of ``a_0.mat``, if that says that it is a segment.
     """
-    names = {}
+    names: dict[str, str] = {}
     for name, certain, members in _same_name(manifest, files):
         if len(members) == 1:
             together = [each for each in members if certain or _origin(*each) is not None]
@@ -133,7 +142,7 @@ def recording_names(manifest, files):
     return [names.get(file, file) for file in files]
 
 
-def numbered_names(files):
+def numbered_names(files: Sequence[str]) -> list[str]:
     """Of each file what its name alone would say: ``a.mat`` of ``a_0.mat``, ``a_1.mat``, ... if the first is there."""
     matches = [_NAME.fullmatch(file) for file in files]
     first = {match[1] + match[3] for match in matches if match and match[2] == "0"}
@@ -141,12 +150,12 @@ def numbered_names(files):
     return [name if name in first else file for name, file in zip(whole, files)]
 
 
-def _same_name(manifest, files):
+def _same_name(manifest, files: Sequence[str]):
     """Files that their names, or the table of segments, put together: (name, whether it is the table, members)."""
     if not files:
         return
     said = _said_by_table(manifest, os.path.dirname(os.path.abspath(files[0])))
-    groups = {}  # in the order of their first
+    groups: dict[Any, Any] = {}  # in the order of their first
     for file in files:
         match = _NAME.fullmatch(file)
         origin = said.get(os.path.basename(file))

@@ -7,6 +7,7 @@ its lengths at their word, both are checked before.
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,27 +44,27 @@ def _matches(head):
     return bool(record and (_SEGMENT if record[1] else _SIGNAL).match(lines[1]))
 
 
-def header_beside(path):
+def header_beside(path: Any) -> Any:
     """The path of the header that lies beside a signal file and names it, or None."""
     header = os.path.splitext(path)[0] + ".hea"
     name = os.path.basename(path)
     return header if any(line.split()[:1] == [name] for line in _lines(header)[1:]) else None
 
 
-def is_part(path):
+def is_part(path: Any) -> bool:
     """Whether a file lies beside a header of its name, or one that names it: signals, annotations."""
     header = os.path.splitext(path)[0] + ".hea"
     return header != path and os.path.isfile(header)
 
 
-def is_segment(path):
+def is_segment(path: Any) -> bool:
     """Whether a header is that of a segment of the record beside it (``r_0001.hea`` and ``r_layout.hea`` of ``r``)."""
     master = re.sub(r"_(\d+|layout)\.hea$", ".hea", path)
     record = _RECORD.match((_lines(master) or [""])[0]) if master != path else None
     return bool(record and record[1])
 
 
-def _lines(path):
+def _lines(path: Any):
     try:
         lines = read_input(path, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()
     except FormatError:
@@ -71,7 +72,7 @@ def _lines(path):
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: Any, *, sampling_rate, leads):
     about, samples, blocks = _opened(path)
     names = about.names
     chosen = _voltages(names, about.units, path)
@@ -93,7 +94,7 @@ def _read(path, *, sampling_rate, leads):
     )
 
 
-def read_values(path):
+def read_values(path: Any):
     """A record with its values in float64, and all that its header says.
 
     Parameters
@@ -123,7 +124,7 @@ def read_values(path):
     return about
 
 
-def _opened(path):
+def _opened(path: Any):
     """What a header says (a `PlainRecord`), how many samples there are, and an iterator over (start, stop, values)."""
     if not path.endswith(".hea"):
         raise FormatError("a WFDB header by another name", path=path, remedy="Name it <record>.hea")
@@ -158,7 +159,7 @@ def _about(record, states_rate):
     )
 
 
-def _blocks(library, path, first, samples, length):
+def _blocks(library, path: Any, first, samples, length):
     """The values of a record in blocks, since the library takes several times the memory of what it reads.
 
     `first` is the library's record of the first block.
@@ -170,7 +171,7 @@ def _blocks(library, path, first, samples, length):
         yield start, stop, block.p_signal
 
 
-def _states_rate(path):
+def _states_rate(path: Any):
     """Whether the record line states a rate; the library takes 250 Hz where it doesn't, or what it can't read."""
     fields = _lines(path)[0].split()
     if len(fields) > 2 and not _RATE.match(fields[2]):
@@ -178,11 +179,11 @@ def _states_rate(path):
     return len(fields) > 2
 
 
-def _base(path):
+def _base(path: Any):
     return os.path.abspath(path)[: -len(".hea")]
 
 
-def _voltages(names, units, path):
+def _voltages(names, units, path: Any):
     """Numbers of the signals that are voltages."""
     chosen = [i for i, unit in enumerate(units) if millivolts_per(unit) is not None]
     for i, name in enumerate(names):
@@ -193,7 +194,7 @@ def _voltages(names, units, path):
     return chosen
 
 
-def _check_claims(library, path):
+def _check_claims(library, path: Any):
     """Hold what a header says, and what the headers of its segments say, against the files.
 
     Returns
@@ -227,7 +228,7 @@ def _check_claims(library, path):
     return header, total, True
 
 
-def _segment_length(library, name, path):
+def _segment_length(library, name, path: Any):
     """Samples of a segment, and the bytes that its signals take."""
     file = _beside(path, f"{name}.hea", "segments")
     try:
@@ -246,7 +247,7 @@ def _segment_length(library, name, path):
     return _check_files(segment, file, path)
 
 
-def _header(library, file, path):
+def _header(library, file, path: Any):
     """The library's header of a file whose text was looked at before."""
     _check_lines(file, path)
     with parsing(path, "WFDB"):
@@ -257,7 +258,7 @@ def _header(library, file, path):
     return header
 
 
-def _check_lines(file, path):
+def _check_lines(file, path: Any) -> None:
     """Refuse a header with longer lines, or more of them, than the library parses in reasonable time."""
     most, count = None, 0
     for number, line in enumerate(read_input(file, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()):
@@ -293,7 +294,7 @@ class _Claim:
         return self.start + int(samples * self.bits // 8)
 
 
-def _check_files(header, file, path):
+def _check_files(header, file, path: Any):
     """Each signal file must lie beside the header and hold what it says.
 
     Returns
@@ -329,14 +330,14 @@ def _check_files(header, file, path):
     return samples, stored
 
 
-def _claims(header, file, path):
+def _claims(header, file, path: Any):
     """Name of each signal file -> `_Claim`."""
     names = header.file_name or []
     if not names or header.fmt is None:
         raise FormatError("the header describes no signals", path=path, field=os.path.basename(file))
     if len(names) != header.n_sig:
         raise FormatError(f"{header.n_sig} signals, {len(names)} described", path=path, field=os.path.basename(file))
-    claims = {}
+    claims: dict[str, Any] = {}
     for i, (name, form) in enumerate(zip(names, header.fmt)):
         field = f"signal {i}"
         gain, baseline = header.adc_gain[i], header.baseline[i]
@@ -363,7 +364,7 @@ def _claims(header, file, path):
     return claims
 
 
-def _size_beside(file, name, path):
+def _size_beside(file, name, path: Any):
     """The size of a signal file."""
     found = _beside(file, name, "signal file")
     try:
@@ -374,7 +375,7 @@ def _size_beside(file, name, path):
         raise FormatError(error.message, path=path, field=f"signal file {name}") from None
 
 
-def _beside(path, name, field):
+def _beside(path: Any, name, field):
     """The path of a file that a header names; it must lie in the header's directory."""
     if not _PLAIN.match(name):
         raise FormatError(f"the name {shown(name)} is not that of a file beside the header", path=path, field=field)

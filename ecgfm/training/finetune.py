@@ -180,7 +180,7 @@ def _one_of(groups: Any, ids: Any) -> Any:
     return ids if groups is None else groups
 
 
-def _say_nameless(trainer) -> None:
+def _say_nameless(trainer: Any) -> None:
     """Warn of an output layer that is kept for columns of y that nothing names."""
     if None in trainer.objective.kept_rows:
         return

@@ -163,7 +163,9 @@ def pretrain(
 # ---- arguments --------------------------------------------------------------------------------------
 
 
-def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
+def _parts(
+    pairs: Any, ids: Any, padding_mask: Any, valid: Any, batch_size: int, seed: int, max_bad_segments: float
+) -> Any:
     """What to train on, and what to validate on or None."""
     if not is_source(pairs):
         if is_source(valid):
@@ -189,7 +191,7 @@ def _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments):
     )
 
 
-def _checked_pairs(pairs, ids, padding_mask, name):
+def _checked_pairs(pairs: Any, ids: Any, padding_mask: Any, name: str) -> Any:
     """(pairs (n, 2, L, N), ids (n,) int64, padding_mask or None)."""
     if padding_mask is None:
         padding_mask = getattr(pairs, "padding_mask", None)
@@ -205,13 +207,14 @@ def _checked_pairs(pairs, ids, padding_mask, name):
     return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
 
 
-def _split(train, valid, seed):
+def _split(train: Any, valid: Any, seed: int) -> Any:
     """(training part, validation part or None), each (pairs, ids, padding_mask); a patient is in one of them."""
     if valid is None:
         return train, None
     if isinstance(valid, (tuple, list)):
         if not 1 <= len(valid) <= 3:
             raise ConfigError("give (pairs, ids, padding_mask), the last two only if wanted", field="valid")
-        return train, _checked_pairs(valid[0], *[*valid[1:], None, None][:2], "valid")
+        ids, mask = [*valid[1:], None, None][:2]
+        return train, _checked_pairs(valid[0], ids, mask, "valid")
     chosen = held_out(train[1], valid, seed, "patients")
     return tuple(tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen))

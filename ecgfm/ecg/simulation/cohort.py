@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def simulate_cohort(
     return Cohort(signal, y, LABELS, *numbers, rate, float(sampling_rate), seed)
 
 
-def patient_seeds(seed, patients):
+def patient_seeds(seed: int, patients: int) -> Any:
     """Seeds of the patients of a cohort, a list of int."""
     seed = checked(seed, Seed(bits=128), "seed")
     return np.random.default_rng([seed, 2]).integers(0, 1 << 62, patients).tolist()

@@ -361,7 +361,7 @@ def _drawn_rate(rng, has):
 # ---- arguments --------------------------------------------------------------------------------------
 
 
-def checked_length(duration_s, sampling_rate):
+def checked_length(duration_s: Any, sampling_rate: Any) -> Any:
     """Number of samples of a recording."""
     checked(sampling_rate, Number(MIN_RATE, at_most=MAX_RATE), "sampling_rate")
     checked(duration_s, Number(1 / sampling_rate, at_most=_MAX_SAMPLES / sampling_rate), "duration_s")
