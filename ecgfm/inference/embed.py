@@ -55,11 +55,12 @@ class Embeddings:
     model: dict[str, Any]
     provenance: list[dict[str, Any]]
 
-    def per_record(self) -> Table:
+    def per_record(self) -> NDArray[np.float32]:
         """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
         counts = self.records["segments"]
         sums = np.add.reduceat(self.embeddings, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
-        return (sums / counts[:, None]).astype(np.float32)
+        means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
+        return means
 
     def to_npy(self, path: StrPath) -> tuple[str, str]:
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.

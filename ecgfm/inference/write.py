@@ -164,7 +164,8 @@ def embed_to(
 
     def values(done: Done) -> NDArray[Any]:
         if per_record:
-            return done.outputs["embeddings"].mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+            mean: NDArray[np.float64] = done.outputs["embeddings"].mean(axis=0, keepdims=True, dtype=np.float64)
+            return mean.astype(np.float32)
         return done.outputs["tokens" if tokens else "embeddings"]
 
     settings = {"layer": layer, "tokens": bool(tokens), "per_record": bool(per_record)}

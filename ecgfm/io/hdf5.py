@@ -5,6 +5,7 @@ Such a file holds thousands of recordings; one is named ``exams_part0.hdf5::<exa
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -144,7 +145,7 @@ _kept = _Kept()
 
 
 @contextmanager
-def kept_open():
+def kept_open() -> Iterator[None]:
     """While this lasts, the file whose exam was read last stays open, and in memory the chunk that the exam lies in.
 
     So a file of 100,000 exams is opened, checked and inflated once.

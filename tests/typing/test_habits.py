@@ -1,10 +1,12 @@
 """What CI holds every file to: one layout, no common mistakes, types, functions and files of a readable length."""
 
 import ast
+import inspect
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -90,6 +92,33 @@ def test_makefile_runs_what_is_tested():
     text = (ROOT / "Makefile").read_text("utf-8")
     for tool in ("ruff format --check", "ruff check", "clang-format --dry-run", "mypy", "scripts/check_stub.py"):
         assert tool in text
+
+
+def signatures(value):
+    """The functions of a class, or the function itself."""
+    if inspect.isfunction(value):
+        yield value
+        return
+    for name, each in vars(value).items() if inspect.isclass(value) else ():
+        each = each.fget if isinstance(each, property) else getattr(each, "__func__", each)
+        public = not name.startswith("_") or name in ("__init__", "__call__", "__iter__", "__getitem__", "__array__")
+        if public and inspect.isfunction(each) and (each.__module__ or "").startswith("ecgfm"):
+            yield each
+
+
+@pytest.mark.parametrize("face", ["", ".checkpoint", ".data", ".ecg", ".ecg.augment", ".inference", ".io", ".labeler",
+                                  ".model", ".ranks", ".training", ".view"])  # fmt: skip
+def test_public_names_are_annotated(face):
+    module = import_module("ecgfm" + face)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not getattr(value, "__module__", "").startswith("ecgfm"):
+            continue
+        for function in signatures(value):
+            signature = inspect.signature(function)
+            bare = [each for each in signature.parameters.values() if each.annotation is each.empty]
+            assert {each.name for each in bare} <= {"self", "cls"}, f"{function.__qualname__}: {bare}"
+            assert signature.return_annotation is not signature.empty, function.__qualname__
 
 
 def test_keywords_of_training():
