@@ -2,12 +2,15 @@
 it."""
 
 import sys
+from pathlib import Path
 
 from mypy.stubtest import main
 
 import ecgfm
 
+ROOT = Path(__file__).resolve().parents[1]
+
 if __name__ == "__main__":
     assert ecgfm._core  # loads oneDNN, which the extension by itself may not find
-    sys.argv[1:] = ["ecgfm._core"]
+    sys.argv[1:] = ["ecgfm._core", "--mypy-config-file", str(ROOT / "pyproject.toml")]
     sys.exit(main())

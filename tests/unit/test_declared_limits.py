@@ -105,6 +105,7 @@ def cases(folder):
     data = Dataset(folder / "train.tsv", training=True)
     config = weights.SMALL | {"num_labels": 2}
     model = ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)))
+    definitions = ecgfm.labeler.load().definitions  # a labeler keeps its engines: a new one is made of them
     segments, y = np.zeros((4, 12, 400), np.float32), np.eye(2)[[0, 1, 0, 1]]
     fake = FakeModel()
     dates, groups = [f"2020-01-0{i + 1}" for i in range(4)], ["a", "a", "b", "b"]
@@ -140,7 +141,7 @@ def cases(folder):
              "min_space": 0, "rng": rng},
         ),
         "labeler": (
-            lambda **named: [*ecgfm.labeler.load().stream(["Sinus rhythm."], **named)], (),
+            lambda **named: [*ecgfm.labeler.Labeler(definitions).stream(["Sinus rhythm."], **named)], (),
             {"mode": "documented", "chunk_size": 1, "processes": 1},
         ),
         "simulate": (
