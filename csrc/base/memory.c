@@ -27,6 +27,8 @@ void ecg_fail_allocation(int64_t k)
 /* Blocks of this size and more come from the system and go back to it, so that what loading a model needs for
  * a moment does not stay; and they may lie on huge pages, which spares the processor most address look-ups. */
 #define MAPPED_BYTES ((size_t)1 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define SMALL_PAGE ((size_t)4096)
 
 /* Stands before each block. */
 typedef union {
@@ -34,13 +36,23 @@ typedef union {
     unsigned char room[ECG_ALIGNMENT];
 } header;
 
+/* A mapping that starts where a huge page does: what lies before the first such place would be on small ones, of which
+ * each costs the system a fault when it is first used. */
 static void *map(size_t bytes)
 {
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t more;
+    if (__builtin_add_overflow(bytes, HUGE_PAGE, &more))
+        return NULL;
+    unsigned char *memory = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
-    madvise(memory, bytes, MADV_HUGEPAGE); /* a hint: where it is refused, the pages are small */
-    return memory;
+    size_t before = -(uintptr_t)memory % HUGE_PAGE, kept = (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
+    if (before)
+        munmap(memory, before);
+    if (more > before + kept)
+        munmap(memory + before + kept, more - before - kept);
+    madvise(memory + before, bytes, MADV_HUGEPAGE); /* a hint: where it is refused, the pages are small */
+    return memory + before;
 }
 
 ecg_status ecg_alloc(void **dst, size_t bytes)

@@ -75,6 +75,7 @@ void ecg_model_free(ecg_model *model)
     ecg_packed_free(&model->pos);
     ecg_network_free(&model->network);
     ecg_free(model->packed);
+    ecg_free(model->spare);
     ecg_free(model->staging);
     ecg_free(model->plain);
     ecg_free(model->offsets);
@@ -113,6 +114,17 @@ static bool others_set(const ecg_model *model, int64_t index)
     return true;
 }
 
+/* A stack of `count` elements: the one that the layer before left, if it is as large, for new memory has to be
+ * cleared by the system, which takes longer than all else that is done with it. */
+static ecg_status take_stack(ecg_model *model, float **stack, int64_t count)
+{
+    if (!model->spare || model->spare_count != count)
+        return ecg_alloc((void **)stack, (size_t)count * sizeof **stack);
+    *stack = model->spare;
+    model->spare = NULL;
+    return ECG_OK;
+}
+
 /* Puts one weight of a group into the stack and packs it when the others are there. */
 static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
 {
@@ -120,7 +132,7 @@ static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
     const ecg_packed *packed = &model->packed[p->first];
     float **stack = &model->staging[p->first];
     if (!*stack) {
-        ECG_TRY(ecg_alloc((void **)stack, (size_t)(p->parts * p->count) * sizeof **stack));
+        ECG_TRY(take_stack(model, stack, p->parts * p->count));
         if (packed->data)
             ECG_TRY(ecg_unpack(*stack, packed));
     }
@@ -128,7 +140,9 @@ static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
     if (!others_set(model, index))
         return ECG_OK;
     ECG_TRY(pack(model, p, *stack));
-    ecg_free(*stack);
+    ecg_free(model->spare);
+    model->spare = *stack;
+    model->spare_count = p->parts * p->count;
     *stack = NULL;
     return ECG_OK;
 }
@@ -178,6 +192,8 @@ ecg_status ecg_model_finish(ecg_model *model)
             return ecg_fail(ECG_BAD_STATE, "the parameter %s is not set", model->table.parameters[i].name);
     }
     float *weights = NULL;
+    ecg_free(model->spare);
+    model->spare = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
     ecg_conv_spec spec = ecg_positions_spec(c, ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));

@@ -18,6 +18,8 @@ typedef struct {
     /* Weights are packed when all of their group are there; `staging` collects query, key and value meanwhile. Both
      * have an entry a row, and use that of a group's first. */
     float **staging;
+    float *spare; /* a stack of spare_count elements that is not in use, or NULL */
+    int64_t spare_count;
     ecg_packed *packed;
     ecg_packed pos;      /* conv_pos's weights, made of g and v */
     ecg_network network; /* where all of this is */
