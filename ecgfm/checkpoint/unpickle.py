@@ -153,8 +153,8 @@ class Machine:
         self.at += n
         return found
 
-    def number(self, n: int) -> int:
-        return int.from_bytes(self.take(n), "little")
+    def number(self, n: int, signed: bool = False) -> int:
+        return int.from_bytes(self.take(n), "little", signed=signed)
 
     def line(self) -> bytes:
         stop = self.data.find(b"\n", self.at, min(self.end, self.at + MAX_LINE))
@@ -169,8 +169,17 @@ class Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def make(self, value: Any, size: int) -> None:
+        """Pay for a new object and push it."""
+        self.charge(size)
+        self.stack.append(value)
+
     def pop(self) -> Any:
         return self.stack.pop()
+
+    def top(self, count: int) -> list[Any]:
+        """The last objects, which it removes; the topmost is the last."""
+        return [self.stack.pop() for _ in range(count)][::-1]
 
     def items(self) -> list[Any]:
         """What stands above the last mark; removes both."""
@@ -195,24 +204,20 @@ class Machine:
             return found
         self.charge(OBJECT)
         full = f"{module[:200]}.{name[:200]}"[:200]
-        if (module, name) in INERT:
-            return Refused(full)
-        if len(self.refused) < MAX_REFUSED:
-            self.refused[full] = None
-        return Refused(full)
+        return Refused(full) if (module, name) in INERT else self.refuse(full)
 
     def construct(self, builder: Any, args: Any) -> Any:
         if isinstance(builder, Refused):
             return builder
         if not callable(getattr(builder, "build", None)):
-            raise self.error("a call of something that is no constructor")
+            raise self.error("a call of something that is not a constructor")
         if not isinstance(args, tuple):
             raise self.error("the arguments of a call are not a tuple: the file is damaged")
         self.charge(OBJECT)
         return builder.build(self, args)
 
     def refuse(self, name: str) -> Refused:
-        """An inert placeholder for a thing that a known constructor won't make; recorded."""
+        """An inert placeholder for what is not made; recorded."""
         if len(self.refused) < MAX_REFUSED:
             self.refused[name] = None
         return Refused(name)
@@ -229,7 +234,7 @@ class Machine:
             self.charge(ITEM * len(values))
             target.extend(values)
         elif not isinstance(target, Built):
-            raise self.error("items are added to something that is no list: the file is damaged")
+            raise self.error("items are added to something that is not a list: the file is damaged")
 
     def fill(self, target: Any, pairs: Sequence[Any]) -> None:
         if len(pairs) % 2:
@@ -237,7 +242,7 @@ class Machine:
         if isinstance(target, Refused):
             return
         if not isinstance(target, dict):
-            raise self.error("a key is set on something that is no dictionary: the file is damaged")
+            raise self.error("a key is set on something that is not a dictionary: the file is damaged")
         self.charge(ENTRY * len(pairs) // 2)
         for i in range(0, len(pairs), 2):
             if self.is_key(pairs[i]):
@@ -267,6 +272,12 @@ class Machine:
         """Text of bytes; Python keeps a text with one wide character in four bytes for each."""
         self.charge(len(raw) if raw.isascii() else 4 * len(raw))
         return raw.decode(encoding, errors)
+
+    def outside(self, key: Any) -> Any:
+        """What a persistent id stands for."""
+        if self.persistent_load is None:
+            raise self.error("a reference to data outside of the pickle, where there is none")
+        return self.persistent_load(key)
 
     def remember(self, key: int) -> None:
         self.charge(ENTRY)

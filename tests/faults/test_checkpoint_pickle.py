@@ -125,10 +125,10 @@ def test_the_constructors_are_these_and_no_others():
 
 
 def test_a_value_is_never_called():
-    """Text, numbers and results of constructors are no constructors."""
+    """Text, numbers and results of constructors are not constructors."""
     for target in (b"X\x02\x00\x00\x00os", b"K\x05", b"]", b"ccollections\nOrderedDict\n)R"):
-        fails(b"\x80\x02" + target + b")R.", "no constructor")
-    fails(b"\x80\x02ctorch\nFloatStorage\n)R.", "no constructor")
+        fails(b"\x80\x02" + target + b")R.", "not a constructor")
+    fails(b"\x80\x02ctorch\nFloatStorage\n)R.", "not a constructor")
 
 
 @pytest.mark.parametrize("code", [b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00"])

@@ -56,14 +56,29 @@ def test_layout_of_c():
     run(program, "--dry-run", "-Werror", *tracked("csrc/*.[ch]", "tests/c/*.[ch]"))
 
 
-def test_types():
-    module("mypy")
-
-
-def test_stub_of_the_extension():
+@pytest.fixture(scope="module")
+def checkers():
+    """The two that take long, started together; each test waits for its own."""
     if find_spec("mypy") is None:
         pytest.skip("mypy is not installed: pip install 'ecgfm[dev]'")
-    run(sys.executable, "scripts/check_stub.py")
+    commands = {"types": ["-m", "mypy"], "stub": ["scripts/check_stub.py"]}
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for name, command in commands.items()
+    }
+    yield started
+    for process in started.values():
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("name", ["types", "stub"])
+def test_types_and_stub_of_the_extension(name, checkers):
+    output, _ = checkers[name].communicate()
+    assert checkers[name].returncode == 0, output[-4000:]
 
 
 def length(node):
