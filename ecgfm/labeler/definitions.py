@@ -8,7 +8,8 @@ form that the other modules use is built beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
@@ -134,17 +135,18 @@ class Definitions:
                     field=name,
                     remedy="The sections are " + ", ".join([*SECTIONS, MAP]),
                 )
-        for name, (required, key) in SECTIONS.items():
-            items = sections.get(name)
-            if items is None and required:
+        items = {}
+        for name, (required, _) in SECTIONS.items():
+            if sections.get(name) is None and required:
                 raise ConfigError(f"{name}.json is required", path=self._file(name), field=name)
-            self.sections[name] = self._items(name, key, [] if items is None else items)
+            items[name] = self._items(name, () if sections.get(name) is None else sections[name])
+            self.sections[name] = [item.content for item in items[name]]
         self.uncertainty = self._map(sections.get(MAP))
         self.sections[MAP] = dict(self.uncertainty)
-        self._read_entities()
-        self._read_descriptors()
-        self._read_patterns()
-        self._read_rules()
+        self._read_entities(items)
+        self._read_descriptors(items)
+        self._read_patterns(items)
+        self._read_rules(items)
 
     # Reading and writing files.
 
@@ -176,39 +178,22 @@ class Definitions:
             elif file.exists():
                 file.unlink()
 
-    # Checks: each reads one section and says which item is at fault.
-
     def _file(self, section: str) -> str | Path:
         return f"{section}.json" if self.path is None else self.path / f"{section}.json"
 
-    def _fail(self, section: str, item: int, message: str, remedy: str | None = None) -> NoReturn:
-        key = SECTIONS[section][1]
-        where = f"item {item}"
-        content = self.sections.get(section) or []
-        if item < len(content) and isinstance(content[item], dict) and isinstance(content[item].get(key), str):
-            where += f" ({key} {shown(content[item][key])})"
-        raise ConfigError(message, path=self._file(section), field=where, remedy=remedy)
-
-    def _items(self, section: str, key: str, given: Any) -> list[dict[str, Any]]:
-        if not isinstance(given, (list, tuple)):
-            raise ConfigError(f"the file holds {kind_of(given)}, not a list", path=self._file(section), field=section)
-        items = list(given)
+    def _items(self, section: str, given: Any) -> list[_Item]:
         most = MAX_COMPOUNDS if section in ("compound_tem", "traveling_desc_tem") else MAX_ITEMS
-        if len(items) > most:
-            raise ConfigError(
-                f"{len(items):,} items, more than the {most:,} that are read", path=self._file(section), field=section
-            )
-        for i, item in enumerate(items):
-            what = None if isinstance(item, dict) else f"the item is {kind_of(item)}, not an object"
-            if what is None and (not isinstance(item.get(key), str) or not item[key]):
-                what = f"{key!r} must be a text that is not empty"
-            if what is not None:
-                raise ConfigError(what, path=self._file(section), field=f"item {i}")
-        return items
+        what = None
+        if not isinstance(given, (list, tuple)):
+            what = f"the file holds {kind_of(given)}, not a list"
+        elif len(given) > most:
+            what = f"{len(given):,} items, more than the {most:,} that are read"
+        if what is not None:
+            raise ConfigError(what, path=self._file(section), field=section)
+        return [_Item(self, section, number, content) for number, content in enumerate(given)]
 
     def _map(self, content: Any) -> dict[str, float]:
-        if content is None:
-            return {}
+        content = {} if content is None else content
         if not isinstance(content, dict):
             raise ConfigError(f"the file holds {kind_of(content)}, not an object", path=self._file(MAP), field=MAP)
         for name, value in content.items():
@@ -217,234 +202,192 @@ class Definitions:
                 raise ConfigError(what, path=self._file(MAP), field=name)
         return {name: float(value) for name, value in content.items()}
 
-    def _names(self, section: str, i: int, key: str) -> tuple[str, ...]:
-        """A list of texts under ``key`` of an item; absent or null is empty."""
-        value = self.sections[section][i].get(key)
-        if value is None:
-            return ()
-        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            self._fail(section, i, f"{key!r} must be a list of texts")
-        return tuple(self._bounded(section, i, key, value))
-
-    def _bounded(self, section: str, i: int, key: str, value: Sequence[Any]) -> Sequence[Any]:
-        if len(value) > MAX_NAMES:
-            self._fail(section, i, f"{key!r} has {len(value):,} entries, more than the {MAX_NAMES} that are read")
-        return value
-
-    def _name(self, section: str, i: int) -> str:
-        """The name of an item: short enough, and of characters that can be printed, for it stands in every output."""
-        name: str = self.sections[section][i]["name"]
-        if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
-            self._fail(
-                section,
-                i,
-                f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
-                "not begin as a formula of a spreadsheet does",
-            )
-        return name
-
-    def _boolean(self, section: str, i: int, key: str) -> bool:
-        value = self.sections[section][i].get(key)
-        if value is None:
-            return False
-        if not isinstance(value, bool):
-            self._fail(section, i, f"{key!r} must be true or false")
-        return value
-
-    def _list(self, section: str, i: int, key: str) -> Sequence[Any]:
-        value = self.sections[section][i].get(key)
-        if value is None:
-            return ()
-        if not isinstance(value, (list, tuple)):
-            self._fail(section, i, f"{key!r} must be a list")
-        return self._bounded(section, i, key, value)
-
-    def _reference(self, section: str, i: int, value: Any, known: Collection[str], what: str) -> Reference:
-        """A name, or ``{"tem": name, "descriptors": [...]}``; both become (name, descriptors)."""
-        descriptors = ()
-        if isinstance(value, dict):
-            descriptors = value.get("descriptors") or ()
-            if not isinstance(descriptors, (list, tuple)):
-                self._fail(section, i, "'descriptors' must be a list")
-            self._bounded(section, i, "descriptors", descriptors)
-            value = value.get("tem")
-        if not isinstance(value, str):
-            self._fail(section, i, f"an entry must be a name or an object with 'tem', not {kind_of(value)}")
-        if value not in known:
-            self._fail(section, i, f"there is no {what} {shown(value)}", f"Add it to {self._home(what)}")
-        return value, self._descriptor_names(section, i, descriptors)
-
-    def _descriptor_names(self, section: str, i: int, values: Sequence[Any]) -> tuple[str, ...]:
-        names: list[str] = []
-        for value in values:
-            if isinstance(value, dict):  # what is nested deeper has no effect in the original, nor here
-                value = value.get("tem")
-            if not isinstance(value, str):
-                self._fail(section, i, f"a descriptor must be a name or an object with 'tem', not {kind_of(value)}")
-            if value not in self.descriptors and value not in self._splits:
-                self._fail(
-                    section, i, f"there is no descriptor {shown(value)}", f"Add it to {self._home('descriptor')}"
-                )
-            names += self._splits.get(value, (value,))
-        return tuple(names)
-
-    def _home(self, what: str) -> str:
-        return f"{'entity_tem' if what == 'entity' else 'desc_tem'}.json"
-
     # The resolved form.
 
-    def _read_entities(self) -> None:
+    def _read_entities(self, items: dict[str, list[_Item]]) -> None:
         self.entities: dict[str, Entity] = {}
-        section = "entity_tem"
-        for i in range(len(self.sections[section])):
-            name = self._name(section, i)
-            if name in self.entities:
-                self._fail(section, i, "this entity name stands twice")
-            self.entities[name] = Entity(
-                name, self._names(section, i, "sup"), self._boolean(section, i, "require_descriptors")
-            )
-        for i, entity in enumerate(self.entities.values()):
-            for sup in entity.sup:
-                if sup not in self.entities:
-                    self._fail(section, i, f"its super-entity {shown(sup)} does not exist")
+        for item in items["entity_tem"]:
+            name = item.name(self.entities)
+            self.entities[name] = Entity(name, item.values("sup", str), item.boolean("require_descriptors"))
         supers = {name: entity.sup for name, entity in self.entities.items()}
+        for item, sups in zip(items["entity_tem"], supers.values()):
+            for sup in sups:
+                item.known(sup, self.entities, "entity")
         cycle = find_cycle(supers)
         if cycle:
-            i = list(self.entities).index(cycle[0])
             way = " -> ".join(map(shown, cycle[:8])) + (f" ... ({len(cycle) - 1:,} entities)" if len(cycle) > 8 else "")
-            self._fail(section, i, f"the super-entities go in a circle: {way}")
+            items["entity_tem"][list(supers).index(cycle[0])].fail(f"the super-entities go in a circle: {way}")
         together = 0
-        for i, (paths, steps) in enumerate(paths_up(supers)):
+        for item, (paths, steps) in zip(items["entity_tem"], paths_up(supers)):
             together += steps
             if paths > MAX_PATHS or together > MAX_STEPS:
-                self._fail(
-                    section,
-                    i,
+                item.fail(
                     f"more than {MAX_PATHS:,} paths lead up from this entity, or all paths have "
-                    f"more than {MAX_STEPS:,} steps",
+                    f"more than {MAX_STEPS:,} steps"
                 )
 
-    def _read_descriptors(self) -> None:
+    def _read_descriptors(self, items: dict[str, list[_Item]]) -> None:
         self.descriptors: dict[str, tuple[str, ...]] = {}
-        section = "desc_tem"
-        for i in range(len(self.sections[section])):
-            name = self._name(section, i)
-            if name in self.descriptors:
-                self._fail(section, i, "this descriptor name stands twice")
-            created = self._names(section, i, "create_entities")
-            for entity in created:
-                if entity not in self.entities:
-                    self._fail(section, i, f"there is no entity {shown(entity)} to create", "Add it to entity_tem.json")
-            self._names(section, i, "patterns")
-            self.descriptors[name] = created
+        self._splits: dict[str, tuple[str, ...]] = {}
+        self._described = ChainMap(self.descriptors, self._splits)
+        for item in items["desc_tem"]:
+            made = item.values("create_entities", str)
+            self.descriptors[item.name(self.descriptors)] = made
+            for entity in made:
+                item.known(entity, self.entities, "entity")
         entities, descriptors = len(self.entities), len(self.descriptors)
         text = sum(map(len, self.entities)) * descriptors + sum(map(len, self.descriptors)) * entities
         if entities * descriptors > MAX_LABELS or text > MAX_LABEL_TEXT:
             raise ConfigError(
                 f"{entities:,} entities and {descriptors:,} descriptors make more than "
                 f"{MAX_LABELS:,} labels, or {MAX_LABEL_TEXT:,} characters of labels",
-                path=self._file(section),
+                path=self._file("desc_tem"),
             )
-        self._splits: dict[str, tuple[str, ...]] = {}
-        section = "split_desc_tem"
-        for i in range(len(self.sections[section])):
-            name = self._name(section, i)
-            if name in self.descriptors or name in self._splits:
-                self._fail(section, i, "this descriptor name stands twice")
-            parts = self._names(section, i, "split")
+        for item in items["split_desc_tem"]:
+            parts = item.values("split", str)
+            self._splits[item.name(self._described)] = parts
             for part in parts:
-                if part not in self.descriptors:
-                    self._fail(
-                        section, i, f"there is no descriptor {shown(part)} to split into", "Add it to desc_tem.json"
-                    )
-            self._names(section, i, "patterns")
-            self._splits[name] = parts
+                item.known(part, self.descriptors, "descriptor")
         for name in self.uncertainty:
-            if name not in self.descriptors and name not in self._splits:
+            if name not in self._described:
                 raise ConfigError(
                     "there is no such descriptor", path=self._file(MAP), field=name, remedy="Add it to desc_tem.json"
                 )
 
-    def _read_patterns(self) -> None:
-        self.patterns: list[Pattern] = []
+    def _read_patterns(self, items: dict[str, list[_Item]]) -> None:
         seen: dict[str, Pattern] = {}
-        room = MAX_PATTERNS
+        characters = 0
+        for item, text, kind, early, use, carry in self._pattern_rows(items):
+            pattern = Pattern(text, kind, early, use, carry, item.section, item.number)
+            if not isinstance(text, str) or not 0 < len(text) <= MAX_PATTERN:
+                item.fail(f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
+            first = seen.setdefault(text, pattern)
+            if first is not pattern:
+                where = f"{first.section}.json, item {first.item}"
+                item.fail(f"the pattern {shown(text)} occurs twice; first in {where}")
+            characters += len(text)
+            if len(seen) > MAX_ITEMS or characters > MAX_PATTERNS:
+                item.fail(f"more than {MAX_ITEMS:,} patterns, or {MAX_PATTERNS:,} characters of patterns")
+        self.patterns = list(seen.values())
 
-        def add(
-            text: Any, kind: str, use: Any, section: str, i: int, early: bool = False, carry: tuple[str, ...] = ()
-        ) -> None:
-            nonlocal room
-            if not isinstance(text, str) or not text or len(text) > MAX_PATTERN:
-                self._fail(section, i, f"a pattern must be a text of 1 to {MAX_PATTERN} characters")
-            if text in seen:
-                first = seen[text]
-                self._fail(
-                    section,
-                    i,
-                    f"the pattern {shown(text)} stands twice; first in {first.section}.json, item {first.item}",
-                )
-            room -= len(text)
-            if room < 0 or len(self.patterns) >= MAX_ITEMS:
-                self._fail(section, i, f"more than {MAX_ITEMS:,} patterns, or {MAX_PATTERNS:,} characters of patterns")
-            seen[text] = Pattern(text, kind, early, use, carry, section, i)
-            self.patterns.append(seen[text])
-
-        for i, item in enumerate(self.sections["entity_pat"]):
-            entities = (
-                self._reference("entity_pat", i, value, self.entities, "entity")
-                for value in self._list("entity_pat", i, "entities")
-            )
-            add(item["pattern"], ENTITY, tuple(entities), "entity_pat", i)
-        section = "desc_pat"
-        for i, item in enumerate(self.sections[section]):
-            kind = item.get("before_after", BEFORE)
+    def _pattern_rows(self, items: dict[str, list[_Item]]) -> Iterator[tuple[_Item, Any, str, bool, Any, Any]]:
+        """For each pattern its item, text, kind, whether it goes before entities, its use, and what it carries."""
+        for item in items["entity_pat"]:
+            entities = tuple(map(item.reference, item.values("entities")))
+            yield item, item.content["pattern"], ENTITY, False, entities, ()
+        for item in items["desc_pat"]:
+            kind = item.content.get("before_after", BEFORE)
             if kind not in (BEFORE, AFTER, BOTH):
-                self._fail(section, i, f'\'before_after\' must be "b", "a" or "ab", not {shown(kind)}')
-            use = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
-            add(item["pattern"], kind, use, section, i, self._boolean(section, i, "parse_before_entities"))
-        for section in ("desc_tem", "split_desc_tem"):
-            for i, item in enumerate(self.sections[section]):
-                for text in self._names(section, i, "patterns"):
-                    add(text, BEFORE, self._splits.get(item["name"], (item["name"],)), section, i)
-        section = "connective"
-        for i, item in enumerate(self.sections[section]):
-            sides = self._list(section, i, "descriptors") or ((), ())
+                item.fail(f'\'before_after\' must be "b", "a" or "ab", not {shown(kind)}')
+            use = item.descriptors(item.values("descriptors"))
+            yield item, item.content["pattern"], kind, item.boolean("parse_before_entities"), use, ()
+        for item in items["desc_tem"] + items["split_desc_tem"]:
+            name = item.content["name"]
+            for text in item.values("patterns", str):
+                yield item, text, BEFORE, False, self._splits.get(name, (name,)), ()
+        for item in items["connective"]:
+            sides = item.values("descriptors") or ((), ())
             if len(sides) != 2 or not all(isinstance(side, (list, tuple)) for side in sides):
-                self._fail(section, i, "'descriptors' must be two lists: for the left and for the right")
-            left, right = (self._descriptor_names(section, i, side) for side in sides)
-            carry = self._descriptor_names(section, i, self._list(section, i, "carry"))
-            add(item["pattern"], CONNECTIVE, (left, right), section, i, carry=carry)
-        for i, item in enumerate(self.sections["boundary"]):
-            add(item["pattern"], BOUNDARY, (), "boundary", i)
+                item.fail("'descriptors' must be two lists: for the left and for the right")
+            both = tuple(map(item.descriptors, sides))
+            yield item, item.content["pattern"], CONNECTIVE, False, both, item.descriptors(item.values("carry"))
+        for item in items["boundary"]:
+            yield item, item.content["pattern"], BOUNDARY, False, (), ()
 
-    def _read_rules(self) -> None:
-        self.compounds: list[Compound] = []
-        self.attached: list[tuple[str, str, str]] = []
-        self.traveling: list[tuple[str, tuple[str, ...]]] = []
-        section = "compound_tem"
-        for i in range(len(self.sections[section])):
-            entity = self._known(section, i, "entity")
-            lists = [
-                tuple(
-                    self._reference(section, i, value, self.entities, "entity") for value in self._list(section, i, key)
-                )
-                for key in ("including", "excluding")
-            ]
-            if not lists[0]:
-                self._fail(section, i, "'including' must name at least one entity")
-            self.compounds.append(Compound(entity, *lists))
-        section = "attached_desc_tem"
-        for i in range(len(self.sections[section])):
-            result, entity = self._known(section, i, "resulting_entity"), self._known(section, i, "entity")
-            for descriptor in self._descriptor_names(section, i, [self.sections[section][i].get("descriptor")]):
-                self.attached.append((entity, descriptor, result))
-        section = "traveling_desc_tem"
-        for i in range(len(self.sections[section])):
-            names = self._descriptor_names(section, i, self._list(section, i, "descriptors"))
-            self.traveling.append((self._known(section, i, "entity"), names))
+    def _read_rules(self, items: dict[str, list[_Item]]) -> None:
+        self.compounds = [
+            Compound(
+                item.entity("entity"),
+                *(tuple(item.reference(value) for value in item.values(key)) for key in ("including", "excluding")),
+            )
+            for item in items["compound_tem"]
+        ]
+        for item, compound in zip(items["compound_tem"], self.compounds):
+            if not compound.including:
+                item.fail("'including' must name at least one entity")
+        self.attached = [
+            (item.entity("entity"), descriptor, item.entity("resulting_entity"))
+            for item in items["attached_desc_tem"]
+            for descriptor in item.descriptors([item.content.get("descriptor")])
+        ]
+        self.traveling = [
+            (item.entity("entity"), item.descriptors(item.values("descriptors")))
+            for item in items["traveling_desc_tem"]
+        ]
 
-    def _known(self, section: str, i: int, key: str) -> str:
-        value = self.sections[section][i].get(key)
-        if not isinstance(value, str) or value not in self.entities:
-            self._fail(section, i, f"{key!r}: there is no entity {shown(value)}", "Add it to entity_tem.json")
-        return value
+
+class _Item:
+    """An item of a section, with checks that say which one is at fault."""
+
+    def __init__(self, definitions: Definitions, section: str, number: int, content: Any) -> None:
+        self.definitions, self.section, self.number, self.content = definitions, section, number, content
+        self._key = SECTIONS[section][1]
+        if not isinstance(content, dict):
+            self.fail(f"the item is {kind_of(content)}, not an object")
+        if not isinstance(content.get(self._key), str) or not content[self._key]:
+            self.fail(f"{self._key!r} must be a text that is not empty")
+
+    def fail(self, message: str, remedy: str | None = None) -> NoReturn:
+        where = f"item {self.number}"
+        if isinstance(self.content, dict) and isinstance(self.content.get(self._key), str):
+            where += f" ({self._key} {shown(self.content[self._key])})"
+        raise ConfigError(message, path=self.definitions._file(self.section), field=where, remedy=remedy)
+
+    def name(self, taken: Collection[str]) -> str:
+        """Its name: a new one, short enough, and of characters that can be printed, for it is part of every output."""
+        name: str = self.content["name"]
+        if len(name) > MAX_NAME or not name.isprintable() or table_cell(name) != name:
+            self.fail(
+                f"a name must have at most {MAX_NAME} characters, none that can't be printed, and "
+                "not begin as a formula of a spreadsheet does"
+            )
+        if name in taken:
+            self.fail("this name occurs twice")
+        return name
+
+    def boolean(self, key: str) -> bool:
+        """Whether something applies; absent or null is no."""
+        value = self.content.get(key)
+        if not isinstance(value, (bool, type(None))):
+            self.fail(f"{key!r} must be true or false")
+        return bool(value)
+
+    def values(self, key: str, of: type = object, content: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+        """A list, of the item or of a part of it; absent or null is empty."""
+        found = (self.content if content is None else content).get(key)
+        if found is None:
+            return ()
+        if not isinstance(found, (list, tuple)) or not all(isinstance(value, of) for value in found):
+            self.fail(f"{key!r} must be a list" + (" of texts" if of is str else ""))
+        if len(found) > MAX_NAMES:
+            self.fail(f"{key!r} has {len(found):,} entries, more than the {MAX_NAMES} that are read")
+        return tuple(found)
+
+    def known(self, name: Any, known: Collection[str], what: str, where: str = "") -> str:
+        """A name that the definitions have."""
+        if not isinstance(name, str) or name not in known:
+            home = "entity_tem" if what == "entity" else "desc_tem"
+            self.fail(f"{where}there is no {what} {shown(name)}", f"Add it to {home}.json")
+        return name
+
+    def entity(self, key: str) -> str:
+        return self.known(self.content.get(key), self.definitions.entities, "entity", f"{key!r}: ")
+
+    def reference(self, value: Any) -> Reference:
+        """An entity, or ``{"tem": entity, "descriptors": [...]}``; both become (entity, descriptors)."""
+        nested = {"descriptors": value.get("descriptors") or ()} if isinstance(value, dict) else {}
+        name = self.known(self._named(value, "an entry"), self.definitions.entities, "entity")
+        return name, self.descriptors(self.values("descriptors", content=nested))
+
+    def _named(self, value: Any, what: str) -> str:
+        """The name in a reference: what is nested deeper has no effect in the original, nor here."""
+        name = value.get("tem") if isinstance(value, dict) else value
+        if not isinstance(name, str):
+            self.fail(f"{what} must be a name or an object with 'tem', not {kind_of(name)}")
+        return name
+
+    def descriptors(self, values: Sequence[Any]) -> tuple[str, ...]:
+        """The names of descriptors, those that are split into several in their parts."""
+        splits, described = self.definitions._splits, self.definitions._described
+        names = [self.known(self._named(value, "a descriptor"), described, "descriptor") for value in values]
+        return tuple(part for name in names for part in splits.get(name, (name,)))
