@@ -6,6 +6,7 @@ Not for clinical use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import _moved
 from .errors import (
     CheckpointError,
     ConfigError,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # what `__getattr__` imports when it is first used, as editor
     from .training.pretrain import pretrain
     from .training.trainer import Trainer
     from .view.plot import plot
+
+_moved.install()
 
 __version__ = "0.1.0"
 

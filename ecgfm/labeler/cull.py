@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .definitions import CONNECTIVE, ENTITY, MAP, Definitions
+from .graph import Graph
 
 __all__ = ["cull"]
 
@@ -71,6 +72,7 @@ def cull(definitions: Definitions, used: set[str]) -> Definitions:
 
 def _close(definitions: Definitions, entities: set[str], descriptors: set[str]) -> None:
     """Add what the rules make of the entities and descriptors, until nothing is added."""
+    graph = Graph(definitions)
     while True:
         before = len(entities)
         for name in descriptors:
@@ -81,12 +83,7 @@ def _close(definitions: Definitions, entities: set[str], descriptors: set[str]) 
         for compound in definitions.compounds:
             if all(name in entities and descriptors.issuperset(needed) for name, needed in compound.including):
                 entities.add(compound.entity)
-        stack = list(entities)
-        while stack:
-            for sup in definitions.entities[stack.pop()].sup:
-                if sup not in entities:
-                    entities.add(sup)
-                    stack.append(sup)
+        entities.update(*map(graph.ancestors, entities))
         if len(entities) == before:
             return
 

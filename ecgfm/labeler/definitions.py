@@ -306,8 +306,9 @@ class Definitions:
             if not compound.including:
                 item.fail("'including' must name at least one entity")
         self.attached = [
-            (item.entity("entity"), descriptor, item.entity("resulting_entity"))
+            (entity, descriptor, result)
             for item in items["attached_desc_tem"]
+            for entity, result in [(item.entity("entity"), item.entity("resulting_entity"))]
             for descriptor in item.descriptors([item.content.get("descriptor")])
         ]
         self.traveling = [

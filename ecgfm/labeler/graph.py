@@ -35,12 +35,12 @@ class Graph:
     def _reach(self, name: str, edges: Mapping[str, Sequence[str]]) -> list[str]:
         if name not in self._up:
             raise ConfigError(f"there is no entity {shown(name)}", path=self._path, field="entity")
-        found, queue = {}, [name]
+        found: dict[str, None] = {}
+        queue = [name]
         for node in queue:
-            for nxt in edges[node]:
-                if nxt not in found:
-                    found[nxt] = True
-                    queue.append(nxt)
+            new = [other for other in edges[node] if other not in found]
+            found.update(dict.fromkeys(new))
+            queue += new
         return list(found)
 
     def ancestors(self, name: str) -> list[str]:

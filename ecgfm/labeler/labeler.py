@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Labeler", "load", "label", "normalize", "default"]
+
+# Of some reports: the normalized texts, samples, label numbers, probabilities.
+Labeled: TypeAlias = "tuple[list[str], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]"
 
 CHUNK = 4096  # reports labeled at a time, ...
 CHUNK_TEXT = 1 << 23  # ... fewer where they have more characters than this together
@@ -121,19 +124,14 @@ class Labeler:
         results = list(self.stream(as_list(texts), mode, normalized, processes=processes))
         if len(results) == 1:
             return results[0]
-        samples: list[NDArray[Any]] = []
-        numbers: list[NDArray[Any]] = []
-        probs: list[NDArray[Any]] = []
+        engine = self.engine(mode)
         made: list[str] = []
+        parts = [engine.flat([])]
         for result in results:
-            part = result._flat
-            samples.append(part[0] + len(made))
-            numbers.append(part[1])
-            probs.append(part[2])
+            samples, numbers, probs = result._flat
+            parts.append((samples + len(made), numbers, probs))
             made += result._texts
-        if not made:
-            return Result(self.engine(mode), [], np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))
-        return Result(self.engine(mode), made, *map(np.concatenate, (samples, numbers, probs)))
+        return Result(engine, made, *map(np.concatenate, zip(*parts)))
 
     def stream(
         self,
@@ -167,8 +165,7 @@ class Labeler:
         chunks = chunked(texts, chunk_size)
         if processes == 1:
             for chunk in chunks:
-                made = [clean(text) for text in chunk] if normalized else self.normalizer(chunk)
-                yield Result(engine, made, *engine.flat(made))
+                yield Result(engine, *self._chunk(chunk, mode, normalized))
             return
         setup = (self.definitions.sections, self._rules, mode, normalized)
         with ProcessPoolExecutor(processes, mp_context=context(), initializer=start_worker, initargs=setup) as pool:
@@ -187,6 +184,10 @@ class Labeler:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _chunk(self, chunk: list[Any], mode: str, normalized: bool) -> Labeled:
+        made = [clean(text) for text in chunk] if normalized else self.normalizer(chunk)
+        return (made, *self.engine(mode).flat(made))
 
     def explain(self, text: Any, mode: str = "documented", normalized: bool = False) -> Explanation:
         """Why a report gets its labels.
@@ -291,17 +292,13 @@ def start_worker(sections: dict[str, Any], rules: dict[str, Any] | None, mode: s
     """Runs once in each worker process; Ctrl-C is the business of the parent, whose handlers are not inherited."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    labeler = Labeler(Definitions(sections), rules)
-    _worker.update(labeler=labeler, engine=labeler.engine(mode), normalized=normalized)
+    _worker.update(labeler=Labeler(Definitions(sections), rules), mode=mode, normalized=normalized)
 
 
-def work(chunk: list[Any]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Label one chunk in a worker: (normalized texts, samples, label numbers, probabilities)."""
-    if _worker["normalized"]:
-        made = [clean(text) for text in chunk]
-    else:
-        made = _worker["labeler"].normalizer(chunk)
-    return (made, *_worker["engine"].flat(made))
+def work(chunk: list[Any]) -> Labeled:
+    """Label one chunk in a worker."""
+    labeler: Labeler = _worker["labeler"]
+    return labeler._chunk(chunk, _worker["mode"], _worker["normalized"])
 
 
 def load(folder: StrPath | None = None) -> Labeler:

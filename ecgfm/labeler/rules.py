@@ -7,12 +7,13 @@ a report is a look-up per entity pattern and a merge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from .._text import shown
 from ..errors import ConfigError
-from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY, Compound, Definitions, Pattern
+from .definitions import AFTER, BEFORE, BOUNDARY, CONNECTIVE, ENTITY, Compound, Definitions, Pattern, Reference
+from .graph import Graph
 
 __all__ = ["Rules", "Expansion", "attribute"]
 
@@ -163,12 +164,10 @@ class Rules:
         for entity, descriptor, result in definitions.attached:
             self._attached.setdefault((entity, descriptor), []).append(result)
         self._supers: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        kinds: dict[str, list[str]] = {}
-        for name, made in self._entities.items():
-            for sup in made.sup:
-                kinds.setdefault(sup, []).append(name)
+        self._graph = Graph(definitions)
         self._traveling = [
-            (name, frozenset(descriptors), below(name, kinds)) for name, descriptors in definitions.traveling
+            (frozenset(descriptors), {name, *self._graph.descendants(name)})
+            for name, descriptors in definitions.traveling
         ]
         # Labels are numbered in the order of their names, so that sorting numbers sorts names.
         names = set(definitions.entities)
@@ -180,14 +179,8 @@ class Rules:
         ] = {}  # (entity, required descriptors) -> bit, for compounds
         self._compounds: list[tuple[int, int, Compound]] = []
         for compound in definitions.compounds:
-            masks = []
-            for items in (compound.including, compound.excluding):
-                mask = 0
-                for name, descriptors in items:
-                    key = (name, frozenset(descriptors))
-                    mask |= 1 << self._conditions.setdefault(key, len(self._conditions))
-                masks.append(mask)
-            self._compounds.append((masks[0], masks[1], compound))
+            including, excluding = map(self._mask, (compound.including, compound.excluding))
+            self._compounds.append((including, excluding, compound))
         self._by_entity: dict[str, list[tuple[frozenset[str], int]]] = {}
         for (name, required), bit in self._conditions.items():
             self._by_entity.setdefault(name, []).append((required, 1 << bit))
@@ -196,6 +189,13 @@ class Rules:
         ]
         self._kept: dict[tuple[Any, ...], tuple[Expansion, ...]] = {}
         self._kept_rows = 0
+
+    def _mask(self, references: Iterable[Reference]) -> int:
+        """The bits of the conditions of a compound, new ones if need be."""
+        mask = 0
+        for name, descriptors in references:
+            mask |= 1 << self._conditions.setdefault((name, frozenset(descriptors)), len(self._conditions))
+        return mask
 
     def expansions(self, patterns: Sequence[Pattern], ranks: Iterable[int]) -> list[Expansion]:
         """The expansions of a report: one per entity in text order, then one per compound.
@@ -236,15 +236,6 @@ class Rules:
                 if has & including == including and not has & excluding:
                     parts.append(self._compound_expansions[number])
         return parts
-
-    def _ancestors(self, name: str) -> set[str]:
-        found, stack = set(), [name]
-        while stack:
-            for sup in self._entities[stack.pop()].sup:
-                if sup not in found:
-                    found.add(sup)
-                    stack.append(sup)
-        return found
 
     def _super_rows(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
         """(super-entity, the entities passed on the way to it) for each path upwards, nearest first."""
@@ -306,11 +297,11 @@ class Rules:
 
     def _travel(self, entities: list[EntityRow], descriptors: list[DescriptorRow]) -> None:
         text = list(descriptors)
-        for _, traveling, below in self._traveling:
+        for traveling, below in self._traveling:
             for row, descriptor, _ in text:
                 if descriptor not in traveling or entities[row][0] not in below:
                     continue
-                above = self._ancestors(entities[row][0])
+                above = self._graph.ancestors(entities[row][0])
                 for other, (name, _, _) in enumerate(entities):
                     if other != row and name in below and name in above:
                         descriptors.append((other, descriptor, ("propagated", row)))
@@ -365,14 +356,3 @@ class Rules:
                 if required <= described.get(name, frozenset()):
                     part.has |= bit
         return part
-
-
-def below(name: str, kinds: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    """An entity and all that are a kind of it."""
-    found, stack = {name}, [name]
-    while stack:
-        for kind in kinds.get(stack.pop(), ()):
-            if kind not in found:
-                found.add(kind)
-                stack.append(kind)
-    return frozenset(found)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ecgfm"
 
 #: From the ground up; a room knows those of lower rows, and itself.
 FLOORS = (
-    ("_text", "_types"),
+    ("_moved", "_text", "_types"),
     ("errors",),
     ("workers", "storage", "validation", "kernels"),
     ("specs", "table", "ranks"),
@@ -24,7 +24,7 @@ FLOORS = (
     ("__main__",),
 )
 #: Names that users know on one floor, of what lives on a higher one: imported when they are asked for.
-FACES = {("ecgfm.ecg", "ecgfm.io"), ("ecgfm.ecg.readers", "ecgfm.io")}
+FACES = {("ecgfm.ecg", "ecgfm.io")}
 
 
 def module_of(path):

@@ -5,7 +5,7 @@ import pytest
 
 import ecgfm
 from ecgfm.training import compute_mask_indices
-from ecgfm.training.masks import equal_rows
+from ecgfm.training.noise.spans import equal_rows
 
 SETTINGS = {"mask_prob": 0.65, "mask_length": 10}
 

@@ -1,3 +1,0 @@
-"""The earlier name of `ecgfm.io`."""
-
-from ..io import *  # noqa: F403
