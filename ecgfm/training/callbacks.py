@@ -56,6 +56,8 @@ class Course:
         The last one that the trainer accumulated.
     result : dict or None
         What the update said; None if there was no batch for it on any rank.
+    trained : bool
+        Whether the last update changed the weights.
     end : bool
         Whether the update was the last one of its epoch.
     scores : mapping of str to mapping
@@ -70,6 +72,7 @@ class Course:
     control: Control = field(default_factory=Control)
     batch: tuple[Any, ...] | None = None
     result: Mapping[str, Any] | None = None
+    trained: bool = False
     end: bool = False
     scores: Mapping[str, Scores] = field(default_factory=dict)
 
@@ -77,11 +80,6 @@ class Course:
     def epoch(self) -> int:
         """int: the epoch of the last update."""
         return self.place.epoch
-
-    @property
-    def trained(self) -> bool:
-        """bool: whether the last update changed the weights."""
-        return self.result is not None and bool(self.result["applied"])
 
     def tell(self, event: str) -> None:
         """Call the method of that name of each callback, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ..errors import ConfigError
 from ..kernels import core
 from ..ranks import Alone, Ranks
 from ..validation import Whole, checked, real_array
+
+if TYPE_CHECKING:
+    from .._core import Trainer as Core
 
 __all__ = ["Compare", "Engine", "Key"]
 
@@ -24,19 +27,25 @@ Compare = Callable[[NDArray[np.float32]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Key:
-    """What the noise of a batch depends on: nothing else does.
+    """Where in a training a batch is; of `seed` to `first_row` its noise depends, and of nothing else.
 
     Attributes
     ----------
     seed, rank, update : int
     first_row : int
         The number of the batch's first row among those of the update.
+    applied : int
+        Updates that were applied so far.
+    validation : bool
+        Whether nothing is trained: then there is no dropout.
     """
 
     seed: int
     rank: int
     update: int
     first_row: int
+    applied: int = 0
+    validation: bool = False
 
 
 class Engine:
@@ -57,12 +66,11 @@ class Engine:
     """
 
     def __init__(self, config: Mapping[str, Any], kind: str, options: Mapping[str, Any]) -> None:
-        self.core: Any = core().Trainer(dict(config), dict(options), kind)
+        self.core: Core = core().Trainer(dict(config), dict(options), kind)
 
     def arrays(self, block: str) -> Arrays:
         """The tensors of a block by checkpoint name: views, which write through."""
-        found: Arrays = self.core.arrays(block)
-        return found
+        return self.core.arrays(block)
 
     def views(self, block: str) -> Arrays:
         """The same, read-only."""
@@ -101,21 +109,20 @@ class Engine:
         return found
 
     def update(
-        self, adam: Mapping[str, Any], lr: float, denominator: float, *, head_only: bool = False
+        self, ranks: Alone | Ranks, adam: Mapping[str, Any], lr: float, denominator: float, *, head_only: bool = False
     ) -> tuple[float, bool]:
-        """A step of Adam; the norm of the gradients, divided by the denominator, and whether it was applied."""
+        """A step of Adam with the gradients of all ranks, which are summed in place.
+
+        Returns
+        -------
+        float, bool
+            The norm of the gradients, divided by the denominator, and whether the step was applied.
+        """
+        if ranks.size > 1:
+            ranks.sum(self.core.flat_gradients())
         beta1, beta2 = adam["adam_betas"]
-        found: tuple[float, bool] = self.core.update(
-            lr,
-            beta1,
-            beta2,
-            adam["adam_eps"],
-            adam["weight_decay"],
-            denominator,
-            clip_norm=adam["clip_norm"],
-            head_only=head_only,
-        )
-        return found
+        how = beta1, beta2, adam["adam_eps"], adam["weight_decay"]
+        return self.core.update(lr, *how, denominator, clip_norm=adam["clip_norm"], head_only=head_only)
 
     def forget(self) -> None:
         """Drop the gradients."""
@@ -123,10 +130,7 @@ class Engine:
 
     def logits(self, x: NDArray[np.float32], valid: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Of a classifier, without dropout."""
-        found: NDArray[np.float32] = self.core.forward(x, valid)
-        return found
-
-    # ---- on several ranks ---------------------------------------------------------------------------
+        return self.core.forward(x, valid)
 
     def check_same(self, ranks: Alone | Ranks) -> None:
         """Raise ConfigError if ranks have other weights: each applies the same updates to its own."""
@@ -134,11 +138,6 @@ class Engine:
             sums = ranks.gather([zlib.crc32(values.data) for values in self.arrays("parameters").values()])
             if any(other != sums[0] for other in sums):
                 raise ConfigError("the ranks do not start from the same weights", field="model")
-
-    def sum_gradients(self, ranks: Alone | Ranks) -> None:
-        """Sum the gradients over all ranks, in place."""
-        if ranks.size > 1:
-            ranks.sum(self.core.flat_gradients())
 
     # ---- what it holds ------------------------------------------------------------------------------
 

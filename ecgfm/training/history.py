@@ -225,7 +225,7 @@ def check_feed(trainer: Any, feed: InMemory | Streamed) -> None:
     """Check before the first update what each step would check; of a data set that is read as it goes, some of it."""
     done = 0
     for batch in feed.sample(CHECKED_AT_ONCE):
-        x = trainer.objective.rows(*batch, trainer.checked_input).x
+        x = trainer.objective.rows(*batch).x
         place = not_finite(x)
         if place is not None:
             row, lead, sample = place

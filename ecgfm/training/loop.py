@@ -81,6 +81,7 @@ def _train_epoch(course: Course, train: Feed, freq: int) -> None:
         if done % freq and done < course.steps:
             continue
         course.result = trainer.update() if any(trainer.communicator.gather(waiting)) else None
+        course.trained = course.result is not None and bool(course.result["applied"])
         waiting, course.place = 0, Place(epoch, done)
         _follow_up(course)
         if course.control.stop:

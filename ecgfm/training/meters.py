@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Meters", "MeterSet"]
+__all__ = ["Entry", "Meters", "MeterSet"]
+
+#: A value to count: its name, itself, its weight, and to how many digits the mean is shown.
+Entry = tuple[str, "float | None", float, "int | None"]
 
 
 class Meters:
@@ -90,10 +94,11 @@ class MeterSet:
         self._updates = {"train": 0, "train_inner": 0}
         self._busy = 0.0
 
-    def log(self, name: str, value: float | None, weight: float = 1, digits: int | None = None) -> None:
-        """Count a value everywhere."""
-        for meters in self.by_name.values():
-            meters.log(name, value, weight, digits)
+    def log(self, entries: Iterable[Entry]) -> None:
+        """Count values everywhere."""
+        for entry in entries:
+            for meters in self.by_name.values():
+                meters.log(*entry)
 
     def begin_epoch(self) -> None:
         self.by_name["train"].reset()

@@ -81,11 +81,10 @@ class Reporting(Callback):
 
     def _count(self, result: Mapping[str, Any], trainer: Any) -> None:
         """Count an update that was applied."""
-        log = self._standing.meters.log
-        self._objective.log(log, self._sums(result, trainer))
-        log("gnorm", result["gnorm"], 1, 3)
+        entries = [*self._objective.entries(self._sums(result, trainer)), ("gnorm", result["gnorm"], 1, 3)]
         if self._clip_norm > 0:
-            log("clip", 100.0 if result["gnorm"] > self._clip_norm else 0.0, 1, 1)
+            entries.append(("clip", 100.0 if result["gnorm"] > self._clip_norm else 0.0, 1, 1))
+        self._standing.meters.log(entries)
         self._lr = result["lr"]
         self._standing.meters.update_done(time.perf_counter() - self._since)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..data import Loader
@@ -41,8 +41,8 @@ def validate(
     if not found:
         raise ConfigError("the subset has no segments", path=loader.dataset.path, field="dataset.valid_subset")
     meters = Meters()
-    for each in found:
-        objective.log(meters.log, each[0])
+    for entry in chain.from_iterable(objective.entries(each[0]) for each in found):
+        meters.log(*entry)
     stats = objective.shown(meters)
     if all_signals:
         stats["nsignals"] = meters.sum("nsignals")

@@ -115,7 +115,7 @@ def make_trainer(settings: RunSettings, dataset: Dataset, ranks: Alone | Ranks, 
         trainer = _classifier(settings, dataset, common, say)
     else:
         trainer = pretraining_trainer(settings, cmsc_all_ranks=settings.cmsc_all_ranks, **common)
-    trainer.expected = None  # the configuration says what segments are like
+    trainer.objective.expected = None  # the configuration says what segments are like
     return trainer
 
 

@@ -104,7 +104,7 @@ class _Pretraining(_Evaluation):
         super().__init__(settings, ranks, loading=ranks)
         self.trainer = pretraining_trainer(settings, seed=settings.seed)
         restore(settings.checkpoint, self.trainer, self.objective.criterion, optimizer=False)
-        self.trainer.num_updates, self.trainer.expected = settings.updates, None
+        self.trainer.num_updates, self.trainer.objective.expected = settings.updates, None
 
     def subset(self, name: str, log: Log) -> dict[str, Any]:
         limit = self.settings.feeding.max_valid_steps
@@ -171,7 +171,8 @@ class _Classifier(_Evaluation):
                 if stores is not None:
                     padded |= self._store(stores, data, batch, out)
                 if self.labelled:
-                    self.objective.log(meters.log, self.objective.sums(out.logits, batch.y, self.pos_weight))
+                    for entry in self.objective.entries(self.objective.sums(out.logits, batch.y, self.pos_weight)):
+                        meters.log(*entry)
                     logits.append(out.logits)
                     y.append(batch.y)
             if stores is not None and "encoder_out" in self.extract and not padded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import checkpoint
 from .._text import shown
-from ..ecg import Segments
-from ..ecg.expected import ECG_FM, Expected, refuse_other_order, warn_unprepared
 from ..errors import ConfigError, Error
 from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
-from ..model.segments import checked_segments
 from ..ranks import Alone, Ranks
 from ..validation import Whole, checked, is_one_of, real_array
 from .arguments import checked_optimizer, checked_seed
 from .engine import Engine, Key
-from .objectives import OBJECTIVES, Objective, Rows
-from .objectives.base import added
+from .objectives import OBJECTIVES, Objective
+from .objectives.classification import BinaryCrossEntropy
 from .schedules import learning_rate, make_schedule
 from .start import opened
-from .warned import level_of_user
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -142,7 +139,6 @@ class Trainer:
         self.schedule = make_schedule(schedule)
         self.num_updates = self.skipped = 0
         self.epoch = 1
-        self.expected: Expected | None = ECG_FM  # what the first batch is compared with; None: nothing any more
         self.last_logits: NDArray[np.float32] | None = None
         self.last_sums: dict[str, Any] = {}
         with opened(model) as start:
@@ -164,7 +160,7 @@ class Trainer:
     # ---- a step -------------------------------------------------------------------------------------
 
     def _drop(self) -> None:
-        self._sums: dict[str, Any] | None = None
+        self._sums: dict[str, Any] = {}
         self._rows = 0
 
     def forget(self) -> None:
@@ -202,15 +198,14 @@ class Trainer:
 
         What doesn't fit is refused before anything changes.
         """
-        rows = self.objective.accumulated_rows(
-            x if pairs is None else pairs, y if ids is None else ids, padding_mask, self.checked_input
-        )
+        batch = x if pairs is None else pairs, y if ids is None else ids, padding_mask
+        rows = self.objective.rows(*batch, together=True)
         with self._lock:
             try:
-                sums = self.objective.sums(self.engine, rows, self._key(self._rows), self.num_updates, noise)
+                sums = self.objective.sums(self.engine, rows, self._key(self._rows), noise)
                 self.last_logits = sums.pop("logits", None)
-                self._rows += len(rows)
-                self._sums = added(self._sums, sums)
+                self._rows += len(rows.x)
+                self._sums = {name: value + self._sums.get(name, 0) for name, value in sums.items()}
             except Error:  # refused: nothing was computed
                 raise
             except BaseException:  # no memory, a signal: the gradients are lost
@@ -222,8 +217,9 @@ class Trainer:
         """What a rank without a batch does while the others accumulate one."""
         self.objective.nothing()
 
-    def _key(self, first_row: int) -> Key:
-        return Key(self.seed, self.communicator.rank, self.num_updates + self.skipped, first_row)
+    def _key(self, first_row: int, validation: bool = False) -> Key:
+        tried = self.num_updates + self.skipped
+        return Key(self.seed, self.communicator.rank, tried, first_row, self.num_updates, validation)
 
     def update(self) -> dict[str, Any]:
         """Apply the gradients of all batches since the last update; returns what `step` does.
@@ -232,10 +228,14 @@ class Trainer:
         is not finite: the weights are as before then, and the gradients are dropped.
         """
         with self._lock:
-            sums, lr = self._summed(), learning_rate(self.schedule, self.num_updates, self.epoch)
-            gnorm, applied = self.engine.update(
-                self.optimizer, lr, sums["count"], head_only=self.objective.head_only(self.num_updates)
-            )
+            parts = [part for part in self.communicator.gather(self._sums) if part]
+            if not parts:
+                raise Error("no batch was accumulated since the last update", field="update")
+            sums = {name: sum(part[name] for part in parts) for name in parts[0]}
+            lr = learning_rate(self.schedule, self.num_updates, self.epoch)
+            head_only = self.num_updates < self.objective.frozen_updates
+            how = self.communicator, self.optimizer, lr, sums["count"]
+            gnorm, applied = self.engine.update(*how, head_only=head_only)
             self._drop()
             self.last_sums = sums
             self.num_updates += applied
@@ -249,14 +249,6 @@ class Trainer:
             )
         found = self.objective.report(sums)
         return found | {"gnorm": gnorm, "lr": lr, "applied": applied, "num_updates": done}
-
-    def _summed(self) -> dict[str, Any]:
-        """The sums of all batches of all ranks; the gradients are summed in place."""
-        parts = [part for part in self.communicator.gather(self._sums) if part is not None]
-        if not parts:
-            raise Error("no batch was accumulated since the last update", field="update")
-        self.engine.sum_gradients(self.communicator)
-        return {name: sum(part[name] for part in parts) for name in parts[0]}
 
     def step(
         self,
@@ -300,9 +292,9 @@ class Trainer:
 
         There is no dropout; what pretraining masks and tells apart depends on the seed and the row of the batch alone.
         """
-        rows = self._checked(x if pairs is None else pairs, y if ids is None else ids, padding_mask)
+        rows = self.objective.rows(x if pairs is None else pairs, y if ids is None else ids, padding_mask)
         with self._lock:
-            found = self.objective.sums(self.engine, rows, self._key(0), self.num_updates, noise, validation=True)
+            found = self.objective.sums(self.engine, rows, self._key(0, validation=True), noise)
         return self.objective.report(found)
 
     def evaluate_all(self, parts: Iterable[tuple[Any, ...]], *, ranking: bool = False) -> dict[str, Any]:
@@ -311,41 +303,21 @@ class Trainer:
         With `ranking` also ``auroc`` and ``auprc`` over all cells, and the means over labels, ``auroc_macro`` and
         ``auprc_macro``.
         """
-        batches = (self._checked(*part) for part in parts)
+        batches = (self.objective.rows(*part) for part in parts)
         with self._lock:
-            sums = self.objective.summed(self.engine, batches, self._key, self.num_updates)
+            sums = self.objective.summed(self.engine, batches, partial(self._key, validation=True))
             return self.objective.report(sums) | (self.objective.ranking(sums) if ranking else {})
 
-    def _checked(self, x: Any, y: Any = None, padding_mask: ArrayLike | None = None) -> Rows:
-        return self.objective.rows(x, y, padding_mask, self.checked_input)
-
-    def checked_input(
-        self, x: Any, padding_mask: ArrayLike | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        """Segments and their valid samples as the kernels take them.
-
-        An `InputWarning` says once that they are evidently not prepared, as millivolts aren't, and where x isn't 0
-        under `padding_mask`, which is taken as 0.
-        """
-        refuse_other_order(x, "x")
-        ready, valid = checked_segments(x, padding_mask, self.objective.architecture)
-        if self.expected is not None:
-            given = x if isinstance(x, Segments) else ready
-            level = level_of_user() + 1
-            warn_unprepared(given, expected=self.expected, what="training", stacklevel=level)
-            self.expected = None
-        return ready, valid
-
-    def _outputs(self) -> Any:
+    def _outputs(self) -> BinaryCrossEntropy:
         """The objective, if it has outputs."""
-        if not self.num_labels:
+        if not isinstance(self.objective, BinaryCrossEntropy):
             raise ConfigError("a pretraining model has no outputs yet", field="loss", remedy="Finetune it")
         return self.objective
 
     def logits(self, x: Any, padding_mask: ArrayLike | None = None) -> NDArray[np.float32]:
         """The logits (B, Y) float32 of the weights as they are, without dropout."""
         self._outputs()
-        x, valid = self.checked_input(x, padding_mask)
+        x, valid = self.objective.checked_input(x, padding_mask)
         with self._lock:
             return self.engine.logits(x, valid)
 
@@ -356,8 +328,7 @@ class Trainer:
 
     def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
         """Labels (rows, Y) as contiguous float32; a `LabelError` says what doesn't fit."""
-        found: NDArray[np.float32] = self._outputs().checked_labels(y, rows)
-        return found
+        return self._outputs().checked_labels(y, rows)
 
     # ---- what it holds ------------------------------------------------------------------------------
 

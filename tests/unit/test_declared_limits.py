@@ -157,7 +157,6 @@ def cases(folder):
         "baseline_shift": (augment.baseline_shift, (x,), {"shift_ratio": 0.1, "num_segment": 1, "rng": rng}),
         "baseline_wander": (augment.baseline_wander, (x,), {"k": 2, "max_freq": 0.2, "min_freq": 0.1, "rng": rng}),
         "find_source": (lambda source: find_source(source), (), {"source": "files"}),
-        "Source": (draws.Source, (), {"seed": 1, "update": 0, "rank": 0}),
         "negatives": (
             draws.negatives, (draws.Source(1), [0], 9), {"num_negatives": 2, "cross_sample_negatives": 0},
         ),
@@ -170,7 +169,7 @@ def cases(folder):
     }  # fmt: skip
 
 
-CASES = ("Dataset", "Loader", "SimulatedPatient", "Source", "Trainer", "assign_splits", "baseline_shift")
+CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
 CASES += ("simulate", "simulate_cohort", "subset_manifest")

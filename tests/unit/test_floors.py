@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ecgfm"
 
 #: From the ground up; a room knows those of lower rows, and itself.
 FLOORS = (
-    ("_moved", "_text", "_types"),
+    ("_core", "_moved", "_text", "_types"),
     ("errors",),
     ("workers", "storage", "validation", "kernels"),
     ("specs", "table", "ranks"),

@@ -12,6 +12,7 @@ from ..._text import shown
 from ...errors import ConfigError
 from ...specs.architecture import Architecture
 from ...validation import bool_array, refuse_masked
+from ..settings import Pretraining
 from . import draws, spans
 
 __all__ = ["GIVEN", "batch_noise", "dropout_masks", "masked_leads", "taken_apart"]
@@ -41,7 +42,7 @@ def batch_noise(
     tokens: int,
     valid: NDArray[np.int64] | None,
     architecture: Architecture,
-    settings: Any,
+    settings: Pretraining,
 ) -> dict[str, NDArray[Any] | None]:
     """The noise of a batch of pretraining, as the kernels take it.
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, SignalError
-from ...validation import Seed, Whole, checked
+from ...validation import MISSING, Settings, Whole, checked, flag, seed, whole
 
 __all__ = [
     "Purpose",
@@ -46,7 +46,7 @@ class Purpose(IntEnum):
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Settings):
     """Where in the training numbers are drawn.
 
     A row is the number of a segment in its update, counted on over the batches of that update.
@@ -61,14 +61,10 @@ class Source:
         Whether the numbers are for a validation, which shares none with training.
     """
 
-    seed: int
-    update: int = 0
-    rank: int = 0
-    validation: bool = False
-
-    def __post_init__(self) -> None:
-        for name, bits in (("seed", 32), ("update", 63), ("rank", 32)):
-            checked(getattr(self, name), Seed(bits=bits), name)
+    seed: int = seed(MISSING)
+    update: int = whole(0, at_most=(1 << 63) - 1)
+    rank: int = whole(0, at_most=(1 << 32) - 1)
+    validation: bool = flag(False)
 
     def generator(self, purpose: Purpose, row: int | None = None) -> np.random.RandomState:
         """The generator of a row, or, without one, of the whole update.
@@ -76,9 +72,13 @@ class Source:
         It is NumPy's Philox under its legacy distributions, whose numbers stay the same in all versions of NumPy.
         """
         number = 0 if row is None else 1 + int(row)
-        key = np.array([int(self.seed) | int(self.rank) << 32, self.update], np.uint64)
+        key = np.array([self.seed | self.rank << 32, self.update], np.uint64)
         counter = np.array([0, number, int(purpose) | int(self.validation) << 32, _DOMAIN], np.uint64)
         return np.random.RandomState(np.random.Philox(key=key, counter=counter))
+
+    def generators(self, common: Purpose, each: Purpose, rows: Sequence[int]) -> list[np.random.RandomState]:
+        """The generator of the whole update for one purpose, then that of each row for another."""
+        return [self.generator(common), *(self.generator(each, row) for row in rows)]
 
 
 # ---- negatives and the noise of the quantizer -------------------------------------------------------

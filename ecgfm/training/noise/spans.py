@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..._text import shown
 from ...errors import ConfigError, SignalError
-from ...validation import Number, Share, Whole, bool_array, check_legacy, checked
+from ...validation import Settings, Whole, bool_array, check_legacy, checked, flag, number, one_of, share, whole
+from ..settings import Masks
 from .draws import Purpose, Source
 
 __all__ = [
@@ -27,15 +29,6 @@ __all__ = [
 KINDS = ("static", "uniform", "normal", "poisson")
 MIN_MASKS = 2  # spans of masked steps; of channels there may be none
 _COUNT = Whole(floats=True)
-_TIME = ("mask_prob", "mask_length", "mask_selection", "mask_other", "no_mask_overlap", "mask_min_space")
-_CHANNEL = (
-    "mask_channel_prob",
-    "mask_channel_length",
-    "mask_channel_selection",
-    "mask_channel_other",
-    "no_mask_channel_overlap",
-    "mask_channel_min_space",
-)
 
 
 def compute_mask_indices(
@@ -144,33 +137,25 @@ def _lengths(padding_mask: ArrayLike | None, batch: int, steps: int) -> list[int
     return [int(n) for n in steps - padding.sum(axis=1)]
 
 
-class Spans:
+@dataclass(frozen=True)
+class Spans(Settings):
     """The settings of `compute_mask_indices`, checked, and what is drawn with them."""
 
-    def __init__(
-        self,
-        mask_prob: float,
-        mask_length: int,
-        mask_type: str = "static",
-        mask_other: float = 0.0,
-        min_masks: int = 0,
-        no_overlap: bool = False,
-        min_space: int = 0,
-    ) -> None:
-        if mask_type not in KINDS:
-            raise ConfigError(f"{shown(mask_type)} is not known", field="mask_type", remedy=f"Give {', '.join(KINDS)}")
-        self.prob = checked(mask_prob, Share(), "mask_prob")
-        self.length = checked(mask_length, Whole(1, floats=True), "mask_length")
-        self.other = checked(mask_other, Number(0), "mask_other")
-        if mask_type == "uniform" and checked(mask_other, _COUNT, "mask_other") > 2 * self.length:
-            raise ConfigError(f"{shown(mask_other)} is above twice mask_length", field="mask_other")
-        self.kind, self.no_overlap = mask_type, bool(no_overlap)
-        self.least: int = checked(min_masks, _COUNT, "min_masks")
-        self.space = checked(min_space, _COUNT, "min_space")
+    mask_prob: float = share()
+    mask_length: int = whole(at_least=1, floats=True)
+    mask_type: str = one_of(*KINDS, default="static")
+    mask_other: float = number(0.0, at_least=0)
+    min_masks: int = whole(0, floats=True)
+    no_overlap: bool = flag(False)
+    min_space: int = whole(0, floats=True)
+
+    def agree(self) -> None:
+        if self.mask_type == "uniform" and checked(self.mask_other, _COUNT, "mask_other") > 2 * self.mask_length:
+            raise ConfigError(f"{shown(self.mask_other)} is above twice mask_length", field="mask_other")
 
     def count(self, steps: int, chance: float) -> int:
         """Spans of a row of so many steps, rounded up or down by a uniform number."""
-        return max(self.least, int(self.prob * steps / float(self.length) + chance))
+        return max(self.min_masks, int(self.mask_prob * steps / float(self.mask_length) + chance))
 
     def draw(self, steps: int, count: int, rng: np.random.RandomState) -> NDArray[np.int64]:
         """The masked ones of a row's steps, ascending."""
@@ -178,7 +163,7 @@ class Spans:
             return np.zeros(0, np.int64)
         lengths = self._draw_lengths(count, rng)
         if lengths.sum() == 0:
-            lengths[0] = min(self.length, steps - 1)
+            lengths[0] = min(self.mask_length, steps - 1)
         if self.no_overlap:
             lengths = np.sort(lengths)[::-1]
             starts: Iterable[int] = self._apart(steps, lengths, rng)
@@ -190,13 +175,12 @@ class Spans:
         return np.flatnonzero(masked)
 
     def _draw_lengths(self, count: int, rng: np.random.RandomState) -> NDArray[np.int64]:
-        if self.kind == "uniform":
-            return rng.randint(int(self.other), self.length * 2 + 1, size=count)
-        if self.kind == "normal":
-            return np.maximum(1, np.rint(rng.normal(self.length, self.other, size=count)).astype(np.int64))
-        if self.kind == "poisson":
-            return rng.poisson(self.length, size=count)
-        return np.full(count, self.length)
+        mean = self.mask_length
+        if self.mask_type == "uniform":
+            return rng.randint(int(self.mask_other), mean * 2 + 1, size=count)
+        if self.mask_type == "normal":
+            return np.maximum(1, np.rint(rng.normal(mean, self.mask_other, size=count)).astype(np.int64))
+        return rng.poisson(mean, size=count) if self.mask_type == "poisson" else np.full(count, mean)
 
     def _anywhere(self, steps: int, lengths: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.int64]:
         count, shortest = len(lengths), int(lengths.min())
@@ -206,9 +190,9 @@ class Spans:
 
     def _apart(self, steps: int, lengths: NDArray[np.int64], rng: np.random.RandomState) -> Iterator[int]:
         """Starts of the spans, the longest first, until one has no room."""
-        keep, free = int(lengths[-1]), [(0, steps)]
+        keep, space, free = int(lengths[-1]), self.min_space, [(0, steps)]
         for length in map(int, lengths):
-            room = np.array([e - s if e - s >= length + self.space else 0 for s, e in free], np.int64)
+            room = np.array([e - s if e - s >= length + space else 0 for s, e in free], np.int64)
             total = room.sum()
             if total == 0:
                 return
@@ -216,10 +200,10 @@ class Spans:
             # a part of exactly this length, which min_space 0 allows, has one place; the original fails here
             first = rng.randint(start, end - length) if end - length > start else start
             yield first
-            if first - start - self.space >= keep:
-                free.append((start, first - self.space + 1))
-            if end - first - keep - self.space > keep:
-                free.append((first + length + self.space, end))
+            if first - start - space >= keep:
+                free.append((start, first - space + 1))
+            if end - first - keep - space > keep:
+                free.append((first + length + space, end))
 
 
 # ---- drawn by counters ------------------------------------------------------------------------------
@@ -230,7 +214,7 @@ def masks(
     rows: Sequence[int],
     tokens: int,
     channels: int,
-    settings: Any,
+    settings: Masks,
     *,
     valid: NDArray[np.int64] | None,
     steps: NDArray[np.bool_] | None,
@@ -245,22 +229,30 @@ def masks(
         Numbers of the B rows.
     tokens, channels : int
         T and C.
-    settings : Pretraining
+    settings : Masks
         With ``mask_prob`` 0 all steps are predicted, and none is masked.
     valid : ndarray or None
         (B,) tokens of each row that are not padding.
     steps, zeroed : ndarray or None
         What is given, and not drawn.
     """
+    in_time, in_channels = _spans_of(settings)
     if steps is not None:
         check_steps(steps, valid)
     elif settings.mask_prob == 0:
         steps = np.ones((len(rows), tokens), dtype=bool)
     else:
-        steps = time_masks(source, rows, tokens, valid=valid, **{name: getattr(settings, name) for name in _TIME})
-    if zeroed is None:
-        zeroed = channel_masks(source, rows, channels, **{name: getattr(settings, name) for name in _CHANNEL})
-    return steps, zeroed
+        steps = _time_masks(source, rows, tokens, in_time, valid)
+    return steps, _channel_masks(source, rows, channels, in_channels) if zeroed is None else zeroed
+
+
+@lru_cache(maxsize=8)
+def _spans_of(s: Masks) -> tuple[Spans, Spans]:
+    """The spans of steps, and those of channels."""
+    steps = s.mask_prob, s.mask_length, s.mask_selection, s.mask_other, MIN_MASKS, s.no_mask_overlap, s.mask_min_space
+    of_channels = s.mask_channel_prob, s.mask_channel_length, s.mask_channel_selection, s.mask_channel_other
+    rest = 0, s.no_mask_channel_overlap, s.mask_channel_min_space
+    return _named("mask_", *steps), _named("mask_channel_", *of_channels, *rest)
 
 
 def time_masks(
@@ -307,8 +299,18 @@ def time_masks(
         If nothing or everything of a row would be masked.
     """
     how = mask_prob, mask_length, mask_selection, mask_other, MIN_MASKS, no_mask_overlap, mask_min_space
-    spans = _named("mask_", *how)
-    if not mask_prob > 0:
+    return _time_masks(source, rows, tokens, _named("mask_", *how), valid, count)
+
+
+def _time_masks(
+    source: Source,
+    rows: Sequence[int],
+    tokens: int,
+    spans: Spans,
+    valid: ArrayLike | None,
+    count: int | None = None,
+) -> NDArray[np.bool_]:
+    if not spans.mask_prob > 0:
         raise ConfigError("with 0 there is nothing to draw", field="mask_prob", remedy="Give a probability above 0")
     sizes = [tokens] * len(rows) if valid is None else _valid_steps(valid, len(rows), tokens)
     masks = _span_masks(source, rows, spans, sizes, tokens, (Purpose.STEP_COUNT, Purpose.STEPS), count)
@@ -332,17 +334,13 @@ def channel_masks(
 
     Parameters as of `time_masks`.
     """
-    spans = _named(
-        "mask_channel_",
-        mask_channel_prob,
-        mask_channel_length,
-        mask_channel_selection,
-        mask_channel_other,
-        0,
-        no_mask_channel_overlap,
-        mask_channel_min_space,
-    )
-    if mask_channel_prob == 0:
+    how = mask_channel_prob, mask_channel_length, mask_channel_selection, mask_channel_other
+    spans = _named("mask_channel_", *how, 0, no_mask_channel_overlap, mask_channel_min_space)
+    return _channel_masks(source, rows, channels, spans)
+
+
+def _channel_masks(source: Source, rows: Sequence[int], channels: int, spans: Spans) -> NDArray[np.bool_] | None:
+    if spans.mask_prob == 0:
         return None
     sizes, purposes = [channels] * len(rows), (Purpose.CHANNEL_COUNT, Purpose.CHANNELS)
     return _span_masks(source, rows, spans, sizes, channels, purposes, None)
@@ -408,8 +406,8 @@ def _span_masks(
     purposes: tuple[Purpose, Purpose],
     count: int | None,
 ) -> NDArray[np.bool_]:
-    chance = source.generator(purposes[0]).rand()
-    rngs = [source.generator(purposes[1], row) for row in rows]
+    common, *rngs = source.generators(*purposes, rows)
+    chance = common.rand()
     found = [spans.draw(size, spans.count(size, chance), rng) for size, rng in zip(sizes, rngs)]
     return equal_rows(found, width, rngs, count)
 

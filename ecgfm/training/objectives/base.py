@@ -10,21 +10,23 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...ecg import Segments
+from ...ecg.expected import ECG_FM, Expected, refuse_other_order, warn_unprepared
 from ...errors import SignalError
 from ...metrics.challenge import ChallengeScore
+from ...model.segments import checked_segments
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture
 from ...validation import Settings
 from ..engine import Engine, Key
 from ..start import Start
+from ..warned import level_of_user
 from .reports import LOG_KEYS, Losses, Report
 
 __all__ = ["Objective", "Rows", "Sums"]
 
 Sums = dict[str, Any]
 Weights = dict[str, NDArray[np.float32]]
-#: Segments and padding mask -> (B, L, N) float32, and the samples of each row that are not padding, or None.
-Checked = Callable[[Any, Any], tuple[NDArray[np.float32], "NDArray[np.int64] | None"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +46,6 @@ class Rows:
     x: NDArray[np.float32]
     valid: NDArray[np.int64] | None
     more: dict[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 class Objective(ABC):
@@ -81,6 +80,10 @@ class Objective(ABC):
         The architecture, known once the objective was `begun`.
     labels, labels_source, num_labels
         Of the outputs; an objective without outputs has 0.
+    frozen_updates : int
+        How many updates train the output layer alone.
+    expected : Expected or None
+        What the first batch is compared with; None: nothing any more.
     """
 
     loss: ClassVar[str]
@@ -99,6 +102,8 @@ class Objective(ABC):
     labels: tuple[str, ...] | None = None
     labels_source: str | None = None
     num_labels = 0
+    frozen_updates = 0
+    expected: Expected | None = ECG_FM
 
     def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:
         self.seed, self.ranks = seed, ranks
@@ -117,42 +122,49 @@ class Objective(ABC):
     def fill(self, values: Weights, start: Start) -> None:
         """Fill the weights."""
 
-    def head_only(self, updates: int) -> bool:
-        """Whether the next update trains the output layer alone."""
-        return False
-
     # ---- a batch ------------------------------------------------------------------------------------
 
-    @staticmethod
-    @abstractmethod
-    def take(batch: Any) -> tuple[Any, Any, Any]:
-        """What `Trainer.accumulate` takes of a `ecgfm.data.Batch`."""
+    @classmethod
+    def take(cls, batch: Any) -> tuple[Any, Any, Any]:
+        """What `Trainer.accumulate` takes of a `ecgfm.data.Batch`: segments, labels or ids, padding mask."""
+        ids = None if batch.segment is None else batch.idx
+        return batch.x, batch.y if cls.kind == "classifier" else ids, batch.padding_mask
 
     @abstractmethod
-    def rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
-        """A batch as a user gives it, checked.
+    def rows(self, x: Any, y: Any = None, padding_mask: ArrayLike | None = None, *, together: bool = False) -> Rows:
+        """A batch as a user gives it, checked; `together`: all ranks give one, to be accumulated together.
 
         Raises
         ------
         SignalError, LabelError
         """
 
+    def checked_input(
+        self, x: Any, padding_mask: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        """Segments and their valid samples as the kernels take them.
+
+        An `InputWarning` says once that they are evidently not prepared, as millivolts aren't, and where x isn't 0
+        under `padding_mask`, which is taken as 0.
+        """
+        refuse_other_order(x, "x")
+        ready, valid = checked_segments(x, padding_mask, self.architecture)
+        if self.expected is not None:
+            given, level = x if isinstance(x, Segments) else ready, level_of_user() + 1
+            warn_unprepared(given, expected=self.expected, what="training", stacklevel=level)
+            self.expected = None
+        return ready, valid
+
     def where(self, row: int, lead: int, sample: int) -> str:
         """What to call a value of the rows that a user gave."""
         return f"x[{row}, {lead}, {sample}] (segment, lead, sample)"
-
-    def accumulated_rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
-        """The same for a batch that all ranks accumulate together."""
-        return self.rows(x, y, padding_mask, checked)
 
     def nothing(self) -> None:
         """What a rank without a batch does while the others accumulate one."""
         return
 
     @abstractmethod
-    def sums(
-        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
-    ) -> Sums:
+    def sums(self, engine: Engine, rows: Rows, key: Key, noise: object = None) -> Sums:
         """The sums of a batch; in training its gradients are added.
 
         Parameters
@@ -160,23 +172,19 @@ class Objective(ABC):
         engine : Engine
         rows : Rows
         key : Key
-            For noise that is drawn.
-        updates : int
-            Updates that were applied.
+            Where in the training.
         noise : dict, optional
             Arrays instead of drawn ones.
-        validation : bool
-            Whether nothing is trained: then there is no dropout.
         """
 
-    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key], updates: int) -> Sums:
+    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key]) -> Sums:
         """The sums of a whole validation; `key` is a function of the number of a batch's first row."""
         total: Sums = {}
         done = 0
         for rows in batches:
-            found = self.sums(engine, rows, key(done), updates, validation=True)
-            total = added(total, found)
-            done += len(rows)
+            found = self.sums(engine, rows, key(done))
+            total = {name: value + total.get(name, 0) for name, value in found.items()}
+            done += len(rows.x)
         return total
 
     @abstractmethod
@@ -212,11 +220,6 @@ class Objective(ABC):
     @abstractmethod
     def saved(self) -> dict[str, Any]:
         """What `ecgfm.checkpoint.save` is told beside the weights."""
-
-
-def added(total: Sums | None, more: Sums) -> Sums:
-    """The sum of both."""
-    return {name: value + (total or {}).get(name, 0) for name, value in more.items()}
 
 
 def check_finite(x: NDArray[np.float32]) -> None:

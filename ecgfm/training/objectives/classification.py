@@ -25,7 +25,7 @@ from ..noise.batch import dropout_masks, taken_apart
 from ..settings import Finetuning
 from ..start import Start
 from ..warned import warn
-from .base import Checked, Objective, Rows, Sums, Weights
+from .base import Objective, Rows, Sums, Weights
 from .reports import Classification
 
 __all__ = ["RANKING", "BinaryCrossEntropy"]
@@ -51,6 +51,7 @@ class BinaryCrossEntropy(Objective):
         self._wanted = rest.pop("num_labels", None), rest.pop("labels", None)
         self._given_weight = rest.pop("pos_weight", None)
         self.settings = Finetuning.of(rest)
+        self.frozen_updates = self.settings.freeze_finetune_updates
         self.pos_weight: NDArray[np.float32] | None = None
         self.kept_rows: list[int | None] = []
 
@@ -96,9 +97,6 @@ class BinaryCrossEntropy(Objective):
             else:
                 start.copy(tensor, name.removeprefix("encoder."))
 
-    def head_only(self, updates: int) -> bool:
-        return updates < self.settings.freeze_finetune_updates
-
     def _label(self, index: int) -> str:
         return self.labels[index] if self.labels else f"label {index}"
 
@@ -116,12 +114,8 @@ class BinaryCrossEntropy(Objective):
 
     # ---- a batch ------------------------------------------------------------------------------------
 
-    @staticmethod
-    def take(batch: Any) -> tuple[Any, Any, Any]:
-        return batch.x, batch.y, batch.padding_mask
-
-    def rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
-        x, valid = checked(x, padding_mask)
+    def rows(self, x: Any, y: Any = None, padding_mask: ArrayLike | None = None, *, together: bool = False) -> Rows:
+        x, valid = self.checked_input(x, padding_mask)
         return Rows(x, valid, {"y": self.checked_labels(y, len(x))})
 
     def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
@@ -157,13 +151,11 @@ class BinaryCrossEntropy(Objective):
         values: NDArray[Any] = found.arranged(self.labels)
         return values
 
-    def sums(
-        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
-    ) -> Sums:
-        if validation:
+    def sums(self, engine: Engine, rows: Rows, key: Key, noise: object = None) -> Sums:
+        if key.validation:
             if noise is not None:
                 raise ConfigError("there is no noise in a validation", field="noise")
-            return self.summed(engine, [rows], lambda first: key, updates)
+            return self.summed(engine, [rows], lambda first: key)
         _, given = taken_apart(noise)
         batch, _, samples = rows.x.shape
         return engine.forward_backward(
@@ -173,13 +165,13 @@ class BinaryCrossEntropy(Objective):
                 "y": rows.more["y"],
                 "valid": rows.valid,
                 "pos_weight": self.pos_weight,
-                "head_only": self.head_only(updates),
+                "head_only": key.applied < self.frozen_updates,
                 "noise": None if noise is None else dropout_masks(given, self.architecture, batch, samples, final=True),
             },
             key,
         )
 
-    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key], updates: int) -> Sums:
+    def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key]) -> Sums:
         logits, y = [], []
         for rows in batches:
             logits.append(engine.logits(rows.x, rows.valid))

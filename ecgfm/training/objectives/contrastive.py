@@ -21,7 +21,7 @@ from ..noise.batch import batch_noise, dropout_masks, masked_leads, taken_apart
 from ..noise.draws import Source, perturb
 from ..settings import CMSCAlone, Perturbation, Pretraining
 from ..start import Start
-from .base import Checked, Objective, Rows, Sums, Weights, check_finite
+from .base import Objective, Rows, Sums, Weights, check_finite
 from .pairs import common_ids, company, paired
 from .reports import LOG_KEYS, Losses
 
@@ -89,7 +89,8 @@ class Contrastive(Objective):
         shape = values[name].shape
         if distribution == "tap_norm":
             direction = values[name.replace("original0", "original1")].astype(np.float64)
-            return np.sqrt((direction**2).sum(axis=(0, 1))).reshape(shape)
+            norm: NDArray[np.float64] = np.sqrt((direction**2).sum(axis=(0, 1)))
+            return norm.reshape(shape)
         if distribution in ("zeros", "ones"):
             return np.full(shape, distribution == "ones", dtype=np.float32)
         rng = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
@@ -105,26 +106,18 @@ class Contrastive(Objective):
 
     # ---- a batch ------------------------------------------------------------------------------------
 
-    @staticmethod
-    def take(batch: Any) -> tuple[Any, Any, Any]:
-        return batch.x, None if batch.segment is None else batch.idx, batch.padding_mask
-
-    def rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
+    def rows(self, x: Any, y: Any = None, padding_mask: ArrayLike | None = None, *, together: bool = False) -> Rows:
+        common = common_ids(y, len(x), self.ranks) if together and self.all_ranks else None
         if padding_mask is None:
             padding_mask = getattr(x, "padding_mask", None)
-        x, ids, second, padding_mask = paired(x, y, padding_mask, needed=self.pairs)
-        x, valid = checked(x, padding_mask)
+        x, ids, second, padding_mask = paired(x, y if common is None else common, padding_mask, needed=self.pairs)
+        x, valid = self.checked_input(x, padding_mask)
+        if common is not None:
+            ids = np.unique(common)[ids]
         return Rows(x, valid, {"ids": ids, "second": second} if self.pairs else {})
 
     def where(self, row: int, lead: int, sample: int) -> str:
         return f"pairs[{row // 2}, {row % 2}, {lead}, {sample}] (pair, segment, lead, sample)"
-
-    def accumulated_rows(self, x: Any, y: Any, padding_mask: ArrayLike | None, checked: Checked) -> Rows:
-        if not self.all_ranks:
-            return self.rows(x, y, padding_mask, checked)
-        common = common_ids(y, len(x), self.ranks)
-        found = self.rows(x, common, padding_mask, checked)
-        return Rows(found.x, found.valid, found.more | {"ids": np.unique(common)[found.more["ids"]]})
 
     def nothing(self) -> None:
         if self.all_ranks:
@@ -132,24 +125,22 @@ class Contrastive(Objective):
             self.ranks.gather(None)
             self.ranks.gather(np.zeros((0, self.architecture.encoder_embed_dim), np.float32))
 
-    def sums(
-        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
-    ) -> Sums:
+    def sums(self, engine: Engine, rows: Rows, key: Key, noise: object = None) -> Sums:
         check_finite(rows.x)
         own, given = taken_apart(noise)
-        numbers = range(key.first_row, key.first_row + len(rows))
-        source = Source(key.seed, 0 if validation else key.update, key.rank, validation)
+        numbers = range(key.first_row, key.first_row + len(rows.x))
+        source = Source(key.seed, 0 if key.validation else key.update, key.rank, key.validation)
         arrays = self._drawn(rows, numbers, source, own)
         batch, _, samples = rows.x.shape
         masks = dropout_masks(given, self.architecture, batch, samples, final=False) if given else None
         steps = arrays["steps"]
         arrays |= rows.more
-        compare = self._compare_with_all(rows, steps) if self.all_ranks and not validation else None
-        settings = self._weights(updates)
-        arrays |= {"valid": rows.valid, "settings": settings, "backward": not validation, "noise": masks}
+        compare = self._compare_with_all(rows, steps) if self.all_ranks and not key.validation else None
+        settings = self._weights(key.applied)
+        arrays |= {"valid": rows.valid, "settings": settings, "backward": not key.validation, "noise": masks}
         found = engine.forward_backward(self.head, arrays, key, compare)
         sums = {name: value for name, value in found.items() if name not in ("codes", "logits")}
-        return sums | {"count": sums.pop("rows"), "nsignals": len(rows), "batches": 1, "temp": settings["temp"]}
+        return sums | {"count": sums.pop("rows"), "nsignals": len(rows.x), "batches": 1, "temp": settings["temp"]}
 
     def _compare_with_all(self, rows: Rows, steps: NDArray[np.bool_] | None) -> Compare:
         """Between forward and backward: the rows of all ranks."""

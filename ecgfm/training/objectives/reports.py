@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,15 @@ from numpy.typing import NDArray
 from ...metrics.challenge import ChallengeScore
 from ...metrics.counts import COUNTS, bce_sums, cut_of, f1, shares
 from ...metrics.ranking import ranking
+from ..meters import Entry, Meters
 
 __all__ = ["LOG_KEYS", "Classification", "Losses", "Report"]
 
 #: What pretraining can report beside its losses, and to how many digits.
 LOG_KEYS = {"prob_perplexity": 3, "code_perplexity": 3, "temp": 3}
-#: Counts a value: ``log(name, value, weight, digits)``.
-Log = Callable[..., None]
 
 
-class Report:
+class Report(ABC):
     """What is reported of an objective.
 
     Attributes
@@ -40,20 +40,20 @@ class Report:
     def __init__(self, criterion: str) -> None:
         self.criterion = criterion
 
-    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
-        """Count the sums of an update or a batch."""
-        raise NotImplementedError
+    @abstractmethod
+    def entries(self, sums: Mapping[str, Any]) -> list[Entry]:
+        """What meters count of the sums of an update or a batch."""
 
-    def shown(self, meters: Any) -> dict[str, float]:
+    @abstractmethod
+    def shown(self, meters: Meters) -> dict[str, float]:
         """The numbers of a line of the log, rounded."""
-        raise NotImplementedError
 
     def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `log` takes of an update."""
+        """What `entries` takes of an update."""
         return result
 
     def evaluated(self, trainer: Any, batch: Any) -> tuple[Any, ...]:
-        """What `log` takes of a batch of a validation, and what else `ranked` needs of it."""
+        """What `entries` takes of a batch of a validation, and what else `ranked` needs of it."""
         return (trainer.evaluate(*trainer.objective.take(batch)),)
 
     def ranked(self, stats: dict[str, float], parts: Sequence[Any], trainer: Any) -> tuple[dict[str, float], list[Any]]:
@@ -77,14 +77,13 @@ class Classification(Report):
             self.valid_columns = (*self.train_columns, "f1", "auroc", "auprc")
         self.needs_logits = threshold != 0.5 or challenge is not None
 
-    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
-        size = sums["count"]
-        log("loss", sums["loss"] / size / math.log(2) if size else 0.0, size, 3)
-        log("nsignals", sums["rows"], 1)
-        for name in (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS)):
-            log(f"_{name}", sums[name], 1)
+    def entries(self, sums: Mapping[str, Any]) -> list[Entry]:
+        size, counts = sums["count"], (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS))
+        loss = sums["loss"] / size / math.log(2) if size else 0.0
+        own: list[Entry] = [("loss", loss, size, 3), ("nsignals", sums["rows"], 1, None)]
+        return own + [(f"_{name}", sums[name], 1, None) for name in counts]
 
-    def shown(self, meters: Any) -> dict[str, float]:
+    def shown(self, meters: Meters) -> dict[str, float]:
         found = shares({name: meters.sum(f"_{name}") for name in COUNTS})
         if self.challenge is not None:
             found["cinc_score"] = self.challenge.score({name: meters.sum(f"_{name}") for name in self.challenge.COUNTS})
@@ -158,20 +157,17 @@ class Losses(Report):
         self.train_columns = ("loss", *self._parts, *("accuracy",) * accuracy, "nsignals", *self._means)
         self.valid_columns = self.train_columns
 
-    def log(self, log: Log, sums: Mapping[str, Any]) -> None:
-        size = sums["sample_size"]
-        for name in ("loss", *self._parts):
-            log(name, sums[name], size, 3)
-        log("nsignals", sums["nsignals"], 1)
-        if "accuracy" in self.train_columns and not math.isnan(sums.get("accuracy", math.nan)):
-            log("accuracy", sums["accuracy"], size, 5)
-        for name in self._means:
-            log(name, sums[name], 1, LOG_KEYS.get(name))
+    def entries(self, sums: Mapping[str, Any]) -> list[Entry]:
+        size, known = sums["sample_size"], not math.isnan(sums.get("accuracy", math.nan))
+        found: list[Entry] = [(name, sums[name], size, 3) for name in ("loss", *self._parts)]
+        found.append(("nsignals", sums["nsignals"], 1, None))
+        found += [("accuracy", sums["accuracy"], size, 5)] if known and "accuracy" in self.train_columns else []
+        return found + [(name, sums[name], 1, LOG_KEYS.get(name)) for name in self._means]
 
-    def shown(self, meters: Any) -> dict[str, float]:
+    def shown(self, meters: Meters) -> dict[str, float]:
         return {name: _mean(meters, name) for name in self.train_columns}
 
 
-def _mean(meters: Any, name: str) -> float:
+def _mean(meters: Meters, name: str) -> float:
     value = meters.mean(name)
     return math.nan if value is None else value

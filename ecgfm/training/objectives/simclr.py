@@ -36,15 +36,12 @@ class SimCLR(CMSC):
     def options(self) -> dict[str, Any]:
         return super().options() | {"head": "simclr"}
 
-    def sums(
-        self, engine: Engine, rows: Rows, key: Key, updates: int, noise: object = None, *, validation: bool = False
-    ) -> Sums:
-        count, valid = len(rows), rows.valid
+    def sums(self, engine: Engine, rows: Rows, key: Key, noise: object = None) -> Sums:
+        count, valid = len(rows.x), rows.valid
         views = Rows(
             np.repeat(rows.x, 2, axis=0),
             None if valid is None else np.repeat(valid, 2),
             {"ids": np.repeat(np.arange(count), 2), "second": np.arange(2 * count) % 2 == 1},
         )
         key = replace(key, first_row=2 * key.first_row)
-        found = super().sums(engine, views, key, updates, noise, validation=validation)
-        return found | {"nsignals": count}
+        return super().sums(engine, views, key, noise) | {"nsignals": count}

@@ -19,7 +19,8 @@ def stats_of(objective, logits, y, pos_weight=None, batch=32):
     meters = Meters()
     for start in range(0, len(y), batch):
         rows = slice(start, start + batch)
-        objective.log(meters.log, objective.sums(logits[rows], y[rows], pos_weight))
+        for entry in objective.entries(objective.sums(logits[rows], y[rows], pos_weight)):
+            meters.log(*entry)
     return objective.ranking(objective.shown(meters), logits, y, None)
 
 
@@ -76,7 +77,8 @@ def test_means_of_pretraining():
     for size, value in ((10, 1.0), (30, 3.0)):
         result = dict.fromkeys(("loss", "loss_0", "loss_1", "loss_2", "loss_3"), value)
         result |= {"sample_size": size, "nsignals": size / 5, "accuracy": value / 10}
-        objective.log(meters.log, result | dict.fromkeys(("prob_perplexity", "code_perplexity", "temp"), value))
+        for entry in objective.entries(result | dict.fromkeys(("prob_perplexity", "code_perplexity", "temp"), value)):
+            meters.log(*entry)
     shown = objective.shown(meters)
     assert shown["loss"] == 2.5 and shown["accuracy"] == 0.25 and shown["temp"] == 2 and shown["nsignals"] == 4
     assert OBJECTIVES["cmsc"].reporting().train_columns == ("loss", "nsignals")
