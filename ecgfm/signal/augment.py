@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConfigError, SignalError
-from ..validation import Number, Share, Whole, check_legacy, checked, real_array
+from ..validation import Choice, Number, Numbers, Share, Whole, check_legacy, check_known, checked, real_array
 
 __all__ = [
     "PERTURBATIONS",
@@ -28,10 +28,11 @@ __all__ = [
 ]
 
 _LIMB = 6  # leads I to aVF come first
+_TWO = Numbers(2, Number(0, at_most=6))  # of limb and of chest leads
 
 
 def random_leads_masking(
-    x: Any,
+    x: ArrayLike,
     p: float = 1.0,
     mask_leads_selection: str = "random",
     mask_leads_prob: float = 0.5,
@@ -63,30 +64,28 @@ def random_leads_masking(
     ndarray
         (12, N) float32.
     """
-    x = _checked(x, p, rng)
-    if mask_leads_selection not in ("random", "conditional"):
-        text = f"{mask_leads_selection!r} is neither 'random' nor 'conditional'"
-        raise ConfigError(text, field="mask_leads_selection")
+    segment = _segment(x, p, rng)
+    checked(mask_leads_selection, Choice(("random", "conditional")), "mask_leads_selection")
     checked(mask_leads_prob, Share(), "mask_leads_prob")
-    limb, chest = _condition(mask_leads_condition)
-    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(x):
+    limb, chest = map(int, checked(mask_leads_condition, _TWO, "mask_leads_condition"))
+    if mask_leads_selection == "conditional" and keep_one_lead and limb + chest == len(segment):
         raise ConfigError("all leads would go, which keep_one_lead forbids", field="mask_leads_condition")
     if not p >= rng.rand():
-        return x
+        return segment
     if mask_leads_selection == "random":
-        gone = rng.uniform(0, 1, size=len(x)) < mask_leads_prob
+        gone = rng.uniform(0, 1, size=len(segment)) < mask_leads_prob
         if keep_one_lead and gone.all():
-            gone[rng.randint(len(x))] = False
+            gone[rng.randint(len(segment))] = False
     else:
-        gone = np.zeros(len(x), bool)
+        gone = np.zeros(len(segment), bool)
         gone[rng.choice(_LIMB, limb, replace=False)] = True
-        gone[_LIMB + rng.choice(len(x) - _LIMB, chest, replace=False)] = True
-    x[gone] = 0
-    return x
+        gone[_LIMB + rng.choice(len(segment) - _LIMB, chest, replace=False)] = True
+    segment[gone] = 0
+    return segment
 
 
 def powerline_noise(
-    x: Any,
+    x: ArrayLike,
     p: float = 1.0,
     max_amplitude: float = 0.1,
     min_amplitude: float = 0.0,
@@ -116,20 +115,20 @@ def powerline_noise(
     ndarray
         (12, N) float32.
     """
-    x = _checked(x, p, rng)
+    segment = _segment(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
-    _check_rate(freq)
+    checked(freq, Number(above=0), "freq")
     if not p > rng.rand():
-        return x
+        return segment
     amplitude = rng.uniform(min_amplitude, max_amplitude)
     mains = 50 if rng.rand() > 0.5 else 60
     phase = rng.uniform(0, 2 * np.pi)
-    t = np.arange(x.shape[1])
-    return _rounded(x + amplitude * np.cos(2 * np.pi * mains * (t / freq) + phase), dependency)
+    t = np.arange(segment.shape[1])
+    return _rounded(segment + amplitude * np.cos(2 * np.pi * mains * (t / freq) + phase), dependency)
 
 
 def emg_noise(
-    x: Any,
+    x: ArrayLike,
     p: float = 1.0,
     max_amplitude: float = 0.1,
     min_amplitude: float = 0.0,
@@ -138,16 +137,16 @@ def emg_noise(
     rng: np.random.RandomState,
 ) -> NDArray[np.float32]:
     """Add white noise, of its own amplitude on each lead; parameters as of `powerline_noise`."""
-    x = _checked(x, p, rng)
+    segment = _segment(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
     if not p > rng.rand():
-        return x
-    amplitude = rng.uniform(min_amplitude, max_amplitude, size=(len(x), 1))
-    return _rounded(x + rng.normal(0, 1, x.shape) * amplitude, dependency)
+        return segment
+    amplitude = rng.uniform(min_amplitude, max_amplitude, size=(len(segment), 1))
+    return _rounded(segment + rng.normal(0, 1, segment.shape) * amplitude, dependency)
 
 
 def baseline_shift(
-    x: Any,
+    x: ArrayLike,
     p: float = 1.0,
     max_amplitude: float = 0.1,
     min_amplitude: float = 0.0,
@@ -178,13 +177,13 @@ def baseline_shift(
     ndarray
         (12, N) float32.
     """
-    x = _checked(x, p, rng)
+    segment = _segment(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
     checked(shift_ratio, Share(), "shift_ratio")
     num_segment = checked(num_segment, Whole(floats=True), "num_segment")
-    leads, samples = x.shape
+    leads, samples = segment.shape
     if not p > rng.rand():
-        return x
+        return segment
     mean = samples * shift_ratio
     sign = rng.choice([1, -1], size=(leads, 1))
     amplitude = rng.uniform(min_amplitude, max_amplitude)
@@ -193,11 +192,11 @@ def baseline_shift(
         width = rng.normal(mean, mean * 0.2)
         start = int(rng.uniform(0, samples - width))
         shifted[max(start, 0) : max(int(start + width), 0)] = True
-    return _rounded(x + (sign - amplitude) * shifted, dependency)
+    return _rounded(segment + (sign - amplitude) * shifted, dependency)
 
 
 def baseline_wander(
-    x: Any,
+    x: ArrayLike,
     p: float = 1.0,
     max_amplitude: float = 0.1,
     min_amplitude: float = 0.0,
@@ -227,24 +226,24 @@ def baseline_wander(
     ndarray
         (12, N) float32.
     """
-    x = _checked(x, p, rng)
+    segment = _segment(x, p, rng)
     _check_range(min_amplitude, max_amplitude, "amplitude")
     _check_range(min_freq, max_freq, "freq")
-    _check_rate(freq)
+    checked(freq, Number(above=0), "freq")
     k = checked(k, Whole(1, floats=True), "k")
     if not p > rng.rand():
-        return x
-    size = rng.normal(1, 0.5, size=(len(x), 1))
+        return segment
+    size = rng.normal(1, 0.5, size=(len(segment), 1))
     amplitudes = rng.uniform(min_amplitude, max_amplitude, size=k)
-    t, wave = np.arange(x.shape[1]), 0.0
+    t, wave = np.arange(segment.shape[1]), np.zeros(segment.shape[1])
     for amplitude in amplitudes:
         frequency, phase = rng.uniform(min_freq, max_freq), rng.uniform(0, 2 * np.pi)
-        wave = wave + amplitude * np.cos(2 * np.pi * frequency * (t / freq) + phase)
-    return _rounded(x + (size * wave).astype(np.float32), dependency)
+        wave += amplitude * np.cos(2 * np.pi * frequency * (t / freq) + phase)
+    return _rounded(segment + (size * wave).astype(np.float32), dependency)
 
 
 #: Name in ``task.perturbation_mode`` -> (function, its settings).
-PERTURBATIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+PERTURBATIONS: dict[str, tuple[Callable[..., NDArray[np.float32]], tuple[str, ...]]] = {
     "random_leads_masking": (
         random_leads_masking,
         ("mask_leads_selection", "mask_leads_prob", "mask_leads_condition", "keep_one_lead"),
@@ -291,35 +290,28 @@ def augmentation(
     if not modes:
         return None
     for mode in modes:
-        if mode not in PERTURBATIONS:
-            raise ConfigError(
-                f"{mode!r} is not known", field="perturbation_mode", remedy=f"Known are {', '.join(PERTURBATIONS)}"
-            )
-    known = {name for _, names in PERTURBATIONS.values() for name in names}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise ConfigError("there is no such setting", field=unknown[0], remedy=f"Known are {', '.join(sorted(known))}")
+        checked(mode, Choice(tuple(PERTURBATIONS)), "perturbation_mode")
+    check_known(settings, sorted({name for _, names in PERTURBATIONS.values() for name in names}))
     chances = [1.0] if p is None else list(np.atleast_1d(np.asarray(p, dtype=object)))
     if len(chances) == 1:
         chances *= len(modes)
     if len(chances) != len(modes):
         raise ConfigError(f"{len(chances)} probabilities for {len(modes)} perturbations", field="p")
-    steps: list[Callable[..., Any]] = []
-    for mode, chance in zip(modes, chances):
-        function, names = PERTURBATIONS[mode]
-        steps.append(partial(function, p=chance, **{name: settings[name] for name in names if name in settings}))
-    for step in steps:  # a wrong setting is found now
-        step(np.zeros((12, 1), np.float32), rng=np.random.RandomState(0))
+    steps = [
+        partial(function, p=chance, **{name: settings[name] for name in names if name in settings})
+        for chance, (function, names) in zip(chances, map(PERTURBATIONS.__getitem__, modes))
+    ]
 
-    def augment(x: Any, rng: np.random.RandomState) -> NDArray[np.float32]:
+    def augment(x: NDArray[np.float32], rng: np.random.RandomState) -> NDArray[np.float32]:
         for step in steps:
             x = step(x, rng=rng)
         return x
 
+    augment(np.zeros((12, 1), np.float32), np.random.RandomState(0))  # a wrong setting is found now
     return augment
 
 
-def _checked(x: Any, p: float, rng: np.random.RandomState):
+def _segment(x: ArrayLike, p: float, rng: np.random.RandomState) -> NDArray[np.float32]:
     """A float32 copy of a segment, after the checks that all perturbations share."""
     x = real_array(x, "x")
     if x.ndim != 2 or len(x) != 12 or not x.size:
@@ -329,7 +321,7 @@ def _checked(x: Any, p: float, rng: np.random.RandomState):
     return np.array(x, dtype=np.float32)
 
 
-def _rounded(x: Any, dependency):
+def _rounded(x: NDArray[np.floating[Any]], dependency: bool) -> NDArray[np.float32]:
     """Float32, the limb leads made consistent first if so wished."""
     if dependency:
         first, second = x[0], x[1]
@@ -340,23 +332,6 @@ def _rounded(x: Any, dependency):
     return x.astype(np.float32)
 
 
-def _check_range(least, most, name) -> None:
+def _check_range(least: float, most: float, name: str) -> None:
     if checked(least, Number(0), f"min_{name}") > checked(most, Number(0), f"max_{name}"):
         raise ConfigError(f"{least!r} is above {most!r}, the greatest", field=f"min_{name}")
-
-
-def _check_rate(freq: float) -> None:
-    if freq is None or checked(freq, Number(), "freq") <= 0:
-        raise ConfigError(f"{freq!r} is no sampling rate in Hz", field="freq", remedy="Give 500")
-
-
-def _condition(value):
-    try:
-        limb, chest = map(int, value)
-    except (TypeError, ValueError):
-        limb = chest = -1
-    if not (0 <= limb <= 6 and 0 <= chest <= 6):
-        raise ConfigError(
-            f"{value!r} is not two numbers from 0 to 6: of limb and of chest leads", field="mask_leads_condition"
-        )
-    return limb, chest

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._types import StrPath
 from ...errors import ConfigError
 from ...signal.leads import LEADS
 from ...storage.atomic import replacing, write_text
+from ...storage.rows import csv_text
 from ...validation import Seed, Whole, checked
 from ..prepare import SAMPLING_RATE, prepare
 from ..record import Record
@@ -52,7 +51,7 @@ class Cohort:
 
     signal: np.ndarray
     y: np.ndarray
-    labels: tuple
+    labels: tuple[str, ...]
     patient: np.ndarray
     recording: np.ndarray
     heart_rate: np.ndarray
@@ -62,18 +61,18 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.signal)
 
-    def names(self):
+    def names(self) -> list[str]:
         """list of str: a name for each recording, ``patient_recording``."""
         digits = len(str(int(self.patient[-1])))
         return [f"{patient:0{digits}d}_{recording}" for patient, recording in zip(self.patient, self.recording)]
 
-    def record(self, row):
+    def record(self, row: int) -> Record:
         """The `Record` of a row."""
         return Record(
             self.signal[row], self.sampling_rate, LEADS, source=self.names()[row], notes=("simulated, no patient",)
         )
 
-    def prepared(self):
+    def prepared(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the model takes: every recording prepared as `prepare` does, its segments in order.
 
         Returns
@@ -86,7 +85,7 @@ class Cohort:
         made = [prepare(Record(signal, self.sampling_rate, LEADS)).x for signal in self.signal]
         return np.concatenate(made), np.repeat(np.arange(len(made)), [len(x) for x in made])
 
-    def write(self, folder):
+    def write(self, folder: StrPath) -> list[str]:
         """Write WFDB records and ``labels.csv`` (``file``, ``patient``, ``recording``, a column per label).
 
         Parameters
@@ -100,18 +99,16 @@ class Cohort:
             Paths of the headers.
         """
         os.makedirs(folder, exist_ok=True)
-        names, paths = self.names(), []
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["file", "patient", "recording", *self.labels])
-        for name, signal, y, patient, recording in zip(names, self.signal, self.y, self.patient, self.recording):
+        paths, table = [], [["file", "patient", "recording", *self.labels]]
+        columns = self.names(), self.signal, self.y, self.patient, self.recording
+        for name, signal, y, patient, recording in zip(*columns):
             about = [f"simulated, no patient (seed {self.seed}, patient {patient}, recording {recording})"]
             about += [label for label, true in zip(self.labels, y) if true]
             path = os.path.join(folder, f"{name}.hea")
             write_wfdb(Record(signal, self.sampling_rate, LEADS), path, comments=about)
             paths.append(path)
-            table.writerow([f"{name}.hea", patient, recording, *y.tolist()])
-        write_text(os.path.join(folder, TABLE), text.getvalue())
+            table.append([f"{name}.hea", patient, recording, *y.tolist()])
+        write_text(os.path.join(folder, TABLE), csv_text(table))
         return paths
 
 
@@ -178,10 +175,10 @@ def simulate_cohort(
     return Cohort(signal, y, LABELS, *numbers, rate, float(sampling_rate), seed)
 
 
-def patient_seeds(seed: int, patients: int) -> Any:
-    """Seeds of the patients of a cohort, a list of int."""
-    seed = checked(seed, Seed(bits=128), "seed")
-    return np.random.default_rng([seed, 2]).integers(0, 1 << 62, patients).tolist()
+def patient_seeds(seed: int, patients: int) -> list[int]:
+    """Seeds of the patients of a cohort."""
+    rng = np.random.default_rng([checked(seed, Seed(bits=128), "seed"), 2])
+    return list(map(int, rng.integers(0, 1 << 62, patients)))
 
 
 def write_wfdb(record: Record, path: StrPath, comments: Sequence[str] = ()) -> None:

@@ -5,6 +5,7 @@ bad limb electrode shows in all the leads that it really spoils.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["LEADS_OF_ELECTRODES", "disturb", "faults"]
 
@@ -18,7 +19,17 @@ LEADS_OF_ELECTRODES[2:, 3:] = np.eye(6)
 _SHARE = np.sqrt([0.5, 0.5, 0.5, *[5 / 6] * 6])
 
 
-def disturb(rng, samples, rate, *, noise_mv=0.0, wander_mv=0.0, mains_mv=0.0, mains_hz=50.0, muscle_mv=0.0):
+def disturb(
+    rng: np.random.Generator,
+    samples: int,
+    rate: float,
+    *,
+    noise_mv: float = 0.0,
+    wander_mv: float = 0.0,
+    mains_mv: float = 0.0,
+    mains_hz: float = 50.0,
+    muscle_mv: float = 0.0,
+) -> NDArray[np.float64]:
     """Noise of the leads I, II, V1-V6.
 
     Parameters
@@ -57,16 +68,16 @@ def disturb(rng, samples, rate, *, noise_mv=0.0, wander_mv=0.0, mains_mv=0.0, ma
     return made
 
 
-def _above(noise, rate, frequency):
+def _above(noise: NDArray[np.float64], rate: float, frequency: float) -> NDArray[np.float64]:
     """White noise without what lies below a frequency, of deviation 1."""
     spectrum = np.fft.rfft(noise, axis=1)
     at = np.arange(spectrum.shape[1]) * rate / noise.shape[1]
     response = at**2 / (at**2 + frequency**2) / np.sqrt(1 + (at / 120.0) ** 2)
     made = np.fft.irfft(spectrum * response, noise.shape[1], axis=1)
-    return made / max(made.std(), 1e-12)
+    return np.asarray(made / max(made.std(), 1e-12))
 
 
-def faults(rng, eight, rate):
+def faults(rng: np.random.Generator, eight: NDArray[np.float64], rate: float) -> tuple[str, ...]:
     """Spoils a recording so that it is of poor quality, in place.
 
     One or two of: strong muscles; a baseline that runs or jumps; one to three chest electrodes that are off (no signal

@@ -13,8 +13,10 @@ Dipoles are in mV: x to the left arm, y to the feet, z to the back.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Draw", "Heart", "Wave"]
 
@@ -88,18 +90,18 @@ class Draw:
         Factor of all deviations.
     """
 
-    def __init__(self, rng, spread=1.0):
+    def __init__(self, rng: np.random.Generator, spread: float = 1.0) -> None:
         self.rng, self.spread = rng, spread
 
-    def normal(self, middle, deviation, size=None):
+    def normal(self, middle: ArrayLike, deviation: ArrayLike, size: Any = None) -> Any:
         """Normal, cut at 2.2 deviations."""
         return middle + self.spread * np.multiply(deviation, np.clip(self.rng.standard_normal(size), -2.2, 2.2))
 
-    def factor(self, deviation, size=None):
+    def factor(self, deviation: ArrayLike, size: Any = None) -> Any:
         """Around 1, its logarithm normal."""
         return np.exp(self.normal(0.0, deviation, size))
 
-    def happens(self, share):
+    def happens(self, share: float) -> bool:
         return bool(self.rng.random() < share * self.spread)
 
 
@@ -146,17 +148,21 @@ class Heart:
         (8, 2) how the leads see the two fibrillation waves.
     spike : ndarray
         (8,) how they see a stimulus.
+    p : Wave
+        The P wave, from its beginning.
     p_s : float
-        Duration of the P wave.
+        Its duration.
     """
 
-    def __init__(self, draw, *, block=None, axis_deg=0.0, amplitude=1.0):
+    def __init__(self, draw: Draw, *, block: str | None = None, axis_deg: float = 0.0, amplitude: float = 1.0) -> None:
         self.block = block
         self._leads = _lead_field(draw, axis_deg) * amplitude
         self._turn = _generator(*draw.normal(0.0, 1.0, 3))
         self.p_s = float(draw.normal(0.100, 0.010))
-        self._p = self._seen(_stretched(_varied(P, draw, 0.18) * [1, 1, *[draw.factor(0.25)] * 3], self.p_s), draw)
-        self.qrs_s, self._qrs, self._t = {}, {}, {}
+        self.p = self._seen(_stretched(_varied(P, draw, 0.18) * [1, 1, *[draw.factor(0.25)] * 3], self.p_s), draw)
+        self.qrs_s: dict[str, float] = {}
+        self._qrs: dict[str, Wave] = {}
+        self._t: dict[str, Wave] = {}
         self._conducted(draw)
         self._ventricular(draw)
         self._paced(draw)
@@ -165,20 +171,20 @@ class Heart:
 
     # ---- the three kinds of beats -------------------------------------------------------------------
 
-    def _conducted(self, draw):
+    def _conducted(self, draw: Draw) -> None:
         kind = self.block or "normal"
-        self.qrs_s["conducted"] = duration = float(draw.normal(*DURATION_S[kind]))
+        duration = float(draw.normal(*DURATION_S[kind]))
         rows = _varied(QRS[kind], draw, 0.16)
         large = draw.happens(0.22)  # a thick wall: large waves, often with a T against them
         if large:
             rows[:, 2:] *= draw.rng.uniform(1.2, 1.3 if kind == "left block" else 1.8) * np.array([1.0, 0.9, 1.2])
         if kind == "normal" and draw.happens(0.15):  # a small late wave to the right: an incomplete block
             rows = np.vstack([rows, [38, 8, *(draw.rng.uniform(0.5, 0.9) * np.array([-0.16, -0.05, -0.24]))]])
-            self.qrs_s["conducted"] = duration = float(draw.rng.uniform(0.094, 0.108))
+            duration = float(draw.rng.uniform(0.094, 0.108))
         if draw.happens(0.2):  # a notch
-            at, size = draw.rng.uniform(-12, 22), draw.rng.normal(0.0, 0.14, 3)
             middle_ms = np.average(rows[:, 0], weights=np.abs(rows[:, 2:]).sum(axis=1))
-            rows = np.vstack([rows, [middle_ms + at, 4.5, *size]])
+            at = middle_ms + draw.rng.uniform(-12, 22)
+            rows = np.vstack([rows, [at, 4.5, *draw.rng.normal(0.0, 0.14, 3)]])
         if draw.happens(0.18):  # the left anterior fascicle: the axis goes up and left, late
             rows[-3:, 3] -= draw.rng.uniform(0.3, 0.6)
         rows[:, 2:] *= 0.76 if kind == "left block" else 1.0
@@ -198,7 +204,7 @@ class Heart:
             t[:, 2:] = t[:, 2:] * draw.rng.uniform(-0.5, 0.5) + draw.rng.normal(0.0, 0.04, 3)
         self._keep("conducted", rows, duration, t, segment, draw)
 
-    def _ventricular(self, draw):
+    def _ventricular(self, draw: Draw) -> None:
         """A focus anywhere: the excitation leaves it slowly, the T wave points back."""
         away = draw.normal([0.35, 0.35, 0.35], 0.8, 3)
         away /= np.linalg.norm(away)
@@ -213,29 +219,42 @@ class Heart:
                 [118, 16, *(size * (0.25 * away - 0.45 * side))],
             ]
         )
-        rows = _varied(rows, draw, 0.12)
-        duration = float(draw.normal(0.150, 0.012))
-        t = T.copy()
-        t[:, 2:] = _against(_area(rows), t, draw, 0.30, 0.50)
-        segment = -_area(rows) / np.linalg.norm(_area(rows)) * draw.normal(0.10, 0.04)
-        self._keep("ventricular", rows, duration, t, segment, draw)
+        self._keep_slow("ventricular", _varied(rows, draw, 0.12), (0.150, 0.012), (0.30, 0.50), (0.10, 0.04), draw)
 
-    def _paced(self, draw):
+    def _paced(self, draw: Draw) -> None:
         rows = _varied(QRS["paced"], draw, 0.15)
         if draw.happens(0.35):  # from the septum or the outflow tract: the axis is normal
             rows[:, 3] = np.abs(rows[:, 3]) * draw.rng.uniform(0.2, 1.0)
         rows[:, 2] += draw.normal(0.0, 0.25) * np.abs(rows[:, 3])
         rows[:, 2:] *= draw.factor(0.2)
-        duration = float(draw.normal(0.162, 0.012))
-        t = T.copy()
-        t[:, 2:] = _against(_area(rows), t, draw, 0.25, 0.45)
-        segment = -_area(rows) / np.linalg.norm(_area(rows)) * draw.normal(0.09, 0.03)
-        self._keep("paced", rows, duration, t, segment, draw)
+        self._keep_slow("paced", rows, (0.162, 0.012), (0.25, 0.45), (0.09, 0.03), draw)
         size = draw.rng.uniform(0.15, 0.5) if draw.rng.random() < 0.65 else draw.rng.uniform(0.5, 1.6)
         away = draw.normal([0.5, 0.8, 0.2], 0.5, 3)
         self.spike = self._leads @ (size * away / np.linalg.norm(away))
 
-    def _keep(self, kind, rows, duration, t, segment, draw):
+    def _keep_slow(
+        self,
+        kind: str,
+        rows: NDArray[np.float64],
+        duration: tuple[float, float],
+        share: tuple[float, float],
+        segment: tuple[float, float],
+        draw: Draw,
+    ) -> None:
+        """A beat that no bundle conducts: ST and T point against its QRS. Mean and deviation of duration and ST."""
+        mean, t, seconds = _area(rows), T.copy(), float(draw.normal(*duration))
+        t[:, 2:] = _against(mean, t, draw, *share)
+        self._keep(kind, rows, seconds, t, -mean / np.linalg.norm(mean) * draw.normal(*segment), draw)
+
+    def _keep(
+        self,
+        kind: str,
+        rows: NDArray[np.float64],
+        duration: float,
+        t: NDArray[np.float64],
+        segment: NDArray[np.float64],
+        draw: Draw,
+    ) -> None:
         self.qrs_s[kind] = duration
         self._qrs[kind] = self._seen(_stretched(rows, duration), draw)
         # The ST segment: a low, broad wave between the QRS and the T wave.
@@ -243,7 +262,7 @@ class Heart:
         rows[:, :2] /= 1000
         self._t[kind] = self._seen(rows, draw)
 
-    def _seen(self, rows, draw):
+    def _seen(self, rows: NDArray[np.float64], draw: Draw) -> Wave:
         """A `Wave` of rows in seconds and mV, with the part that no dipole explains."""
         seen = self._leads @ rows[:, 2:].T
         local = 0.07 * np.linalg.norm(rows[:, 2:], axis=1) * draw.normal(0.0, 1.0, seen.shape)
@@ -251,11 +270,7 @@ class Heart:
 
     # ---- waves of a beat ----------------------------------------------------------------------------
 
-    def p(self):
-        """The P wave, from its beginning."""
-        return self._p
-
-    def ventricles(self, kind, qt_s):
+    def ventricles(self, kind: str, qt_s: float) -> Wave:
         """QRS and T wave of a beat, from the beginning of the QRS.
 
         Parameters
@@ -281,31 +296,32 @@ class Heart:
         )
 
 
-def _lead_field(draw, axis_deg):
+def _lead_field(draw: Draw, axis_deg: float) -> NDArray[np.float64]:
     """(8, 3): the Dower transform of a heart that lies as it does in this chest."""
     turn = _rotation([*draw.normal(0.0, 0.22, 2), np.deg2rad(axis_deg + draw.normal(0.0, 18.0))])
     chest = DOWER[2:]
     beside = np.vstack([chest[1:], 2 * chest[-1] - chest[-2]])
     chest = chest + draw.normal(0.0, 0.25) * (beside - chest)  # the row of electrodes lies too far to one side
     chest = chest * draw.factor(0.2) * draw.factor(0.14, (6, 1))
-    return np.concatenate([DOWER[:2], chest]) @ turn * draw.factor(0.22)
+    field: NDArray[np.float64] = np.concatenate([DOWER[:2], chest]) @ turn * draw.factor(0.22)
+    return field
 
 
-def _generator(x, y, z):
+def _generator(x: float, y: float, z: float) -> NDArray[np.float64]:
     """The matrix of the cross product with a vector: what a turn about it by a small angle adds."""
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
-def _rotation(angles):
+def _rotation(angles: ArrayLike) -> NDArray[np.float64]:
     """Rotation about a vector by its length in radians (Rodrigues)."""
-    angle = np.linalg.norm(angles)
+    angle = float(np.linalg.norm(angles))
     if angle == 0:
         return np.eye(3)
     generator = _generator(*(np.asarray(angles) / angle))
-    return np.eye(3) + np.sin(angle) * generator + (1 - np.cos(angle)) * generator @ generator
+    return np.asarray(np.eye(3) + np.sin(angle) * generator + (1 - np.cos(angle)) * generator @ generator)
 
 
-def _varied(rows, draw, deviation):
+def _varied(rows: NDArray[np.float64], draw: Draw, deviation: float) -> NDArray[np.float64]:
     """Rows of another heart: times, widths and dipoles around those given."""
     rows = rows.copy()
     rows[:, 0] += draw.normal(0.0, 0.12, len(rows)) * rows[:, 1]
@@ -317,7 +333,7 @@ def _varied(rows, draw, deviation):
     return rows
 
 
-def _stretched(rows, duration):
+def _stretched(rows: NDArray[np.float64], duration: float) -> NDArray[np.float64]:
     """Rows in ms as rows in s that begin at 0 and last `duration`, where they exceed 3 % of their maximum."""
     first, last = (rows[:, 0] - 4 * rows[:, 1]).min(), (rows[:, 0] + 4 * rows[:, 1]).max()
     time = np.arange(first, last, 0.5)
@@ -331,12 +347,14 @@ def _stretched(rows, duration):
     return rows
 
 
-def _area(rows):
+def _area(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean dipole of the rows, weighted by their widths."""
-    return (rows[:, 2:] * rows[:, 1:2]).sum(axis=0) / rows[:, 1].mean()
+    return np.asarray((rows[:, 2:] * rows[:, 1:2]).sum(axis=0) / rows[:, 1].mean())
 
 
-def _against(mean, t, draw, low, high):
+def _against(
+    mean: NDArray[np.float64], t: NDArray[np.float64], draw: Draw, low: float, high: float
+) -> NDArray[np.float64]:
     """Dipoles of a T wave that points against a QRS; its length is a share of the length of its area."""
     share = draw.normal(0.5 * (low + high), 0.25 * (high - low))
     towards = -mean / np.linalg.norm(mean) + draw.normal(0.0, 0.18, 3)

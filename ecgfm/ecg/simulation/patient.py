@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from ...signal.leads import LEADS
 from ...validation import Number, Seed, checked
 from ..record import Record
 from .disturbance import disturb, faults
-from .heart import Draw, Heart
+from .heart import Draw, Heart, Wave
 from .rhythm import MARGIN_S, Beats, atrial_fibrillation, fibrillation_waves, paced, sinus, sinus_intervals
 
 __all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels"]
@@ -126,7 +125,7 @@ class SimulatedPatient:
         draw = Draw(rng, spread)
         block = "right block" if RIGHT in has else "left block" if LEFT in has else None
         self.heart = Heart(draw, block=block, axis_deg=axis_deg, amplitude=amplitude)
-        self.pacing = None
+        self.pacing: str | None = None
         if PACEMAKER in has:
             modes = ["ventricular"] if FIBRILLATION in has else ["ventricular", "dual", "atrial", "tracking"]
             self.pacing = modes[rng.choice(len(modes), p=[1.0] if len(modes) == 1 else [0.4, 0.25, 0.15, 0.2])]
@@ -179,39 +178,38 @@ class SimulatedPatient:
 
     # ---- the rhythm ---------------------------------------------------------------------------------
 
-    def _beats(self, rng, duration_s):
+    def _beats(self, rng: np.random.Generator, duration_s: float) -> Beats:
         mean_s = 60.0 / (self.heart_rate * (1.0 if self.pacing else rng.uniform(0.95, 1.05)))
         early = 1 + rng.poisson(duration_s / 7) if EARLY in self.labels else 0
         if self.pacing:
-            atrial = None
+            p_s = None
             if FIBRILLATION not in self.labels:
-                atrial = sinus_intervals(rng, rng.uniform(0.6, 1.1), 0.03, duration_s + 2 * MARGIN_S, self.breath_hz)
-            return paced(rng, mean_s, self.variability, self.qtc_s, duration_s, self.pacing, self.pr_s, atrial, early)
+                p_s = sinus_intervals(rng, rng.uniform(0.6, 1.1), 0.03, duration_s + 2 * MARGIN_S, self.breath_hz)
+            return paced(rng, mean_s, self.variability, self.qtc_s, duration_s, self.pacing, self.pr_s, p_s, early)
         if FIBRILLATION in self.labels:
             return atrial_fibrillation(rng, mean_s, self.irregularity, self.qtc_s, duration_s, early)
         intervals = sinus_intervals(rng, mean_s, self.variability, duration_s + 2 * MARGIN_S, self.breath_hz)
-        atrial = rng.integers(1, 3) if self.early_atrial else 0
+        atrial = int(rng.integers(1, 3)) if self.early_atrial else 0
         return sinus(rng, intervals, self.pr_s, self.qtc_s, duration_s, atrial, early)
 
     # ---- the signal ---------------------------------------------------------------------------------
 
-    def drawn(self, beats: Any, samples: int, rate: float, rng: Any) -> Any:
+    def drawn(self, beats: Beats, samples: int, rate: float, rng: np.random.Generator) -> NDArray[np.float64]:
         """(8, samples) mV: the leads I, II, V1-V6 without disturbance."""
         eight = np.zeros((8, samples))
         breath = rng.random()
         for start in beats.p_s:
-            _add(eight, self.heart.p(), start, rate)
+            _add(eight, self.heart.p, start, rate)
         for kind, start, qt in zip(beats.kind.tolist(), beats.start_s.tolist(), beats.qt_s.tolist()):
             swing = np.sin(2 * np.pi * (self.breath_hz * start + breath))
             _add(eight, self.heart.ventricles(kind, qt), start, rate, 0.04 * swing)
         for start in beats.spikes_s:
             _add_spike(eight, self.heart.spike, start, rate)
         if FIBRILLATION in self.labels:
-            waves = fibrillation_waves(rng, np.arange(samples) / rate, self.f_hz, self.f_mv)
-            eight += self.heart.f_waves @ waves
+            eight += self.heart.f_waves @ fibrillation_waves(rng, np.arange(samples) / rate, self.f_hz, self.f_mv)
         return eight
 
-    def _disturb(self, rng, eight, rate) -> None:
+    def _disturb(self, rng: np.random.Generator, eight: NDArray[np.float64], rate: float) -> None:
         loud = np.exp(rng.normal(0.0, 0.5, 3))
         eight += disturb(
             rng,
@@ -228,7 +226,7 @@ class SimulatedPatient:
             faults(rng, eight, rate)
 
     def recorded(
-        self, eight: NDArray[np.float64], rate: float, beats: Any, source: str, clean: bool = False
+        self, eight: NDArray[np.float64], rate: float, beats: Beats, source: str, clean: bool = False
     ) -> SimulatedRecord:
         """The record of a signal, with the labels that are true of it."""
         duration_s = eight.shape[1] / rate
@@ -260,7 +258,7 @@ class SimulatedPatient:
         )
 
 
-def _add(eight, wave, start, rate, turn: float = 0.0) -> None:
+def _add(eight: NDArray[np.float64], wave: Wave, start: float, rate: float, turn: float = 0.0) -> None:
     """Adds the waves of a beat, in place."""
     first = max(0, int(np.ceil((start + (wave.centres - 4 * wave.widths).min()) * rate)))
     last = min(eight.shape[1], int((start + (wave.centres + 4 * wave.widths).max()) * rate) + 1)
@@ -271,7 +269,7 @@ def _add(eight, wave, start, rate, turn: float = 0.0) -> None:
     eight[:, first:last] += (wave.seen + turn * wave.turned) @ shapes
 
 
-def _add_spike(eight, seen, start, rate) -> None:
+def _add_spike(eight: NDArray[np.float64], seen: NDArray[np.float64], start: float, rate: float) -> None:
     """A stimulus as an amplifier shows it: one or two samples, and a slow way back."""
     centre = start * rate
     at = np.arange(max(0, int(centre) - 3), min(eight.shape[1], int(centre) + 1 + int(0.02 * rate)))
@@ -282,7 +280,7 @@ def _add_spike(eight, seen, start, rate) -> None:
         eight[:, at] += seen[:, None] * shape
 
 
-def _mean_rate(starts, duration_s):
+def _mean_rate(starts: NDArray[np.float64], duration_s: float) -> float:
     """Beats a minute of the recording, from the beats in it and next to it."""
     inside = np.flatnonzero((starts >= 0) & (starts < duration_s))
     if len(inside) == 0:
@@ -290,21 +288,21 @@ def _mean_rate(starts, duration_s):
     first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, len(starts) - 1)
     if len(inside) >= 3:
         first, last = inside[0], inside[-1]
-    return 60.0 * (last - first) / (starts[last] - starts[first]) if last > first else 0.0
+    return float(60.0 * (last - first) / (starts[last] - starts[first])) if last > first else 0.0
 
 
-def twelve_leads(eight):
+def twelve_leads(eight: NDArray[np.float64]) -> NDArray[np.float32]:
     """(12, samples) float32 from I, II, V1-V6: III, aVR, aVL and aVF by Einthoven and Goldberger, exactly."""
-    eight = (np.round(np.clip(eight, -_LIMIT_MV, _LIMIT_MV) / _STEP_MV) * _STEP_MV).astype(np.float32)
-    one, two = eight[0], eight[1]
+    rounded = (np.round(np.clip(eight, -_LIMIT_MV, _LIMIT_MV) / _STEP_MV) * _STEP_MV).astype(np.float32)
+    one, two = rounded[:2]
     limbs = [one, two, two - one, (one + two) / -2, one - two / 2, two - one / 2]
-    return np.concatenate([np.stack(limbs), eight[2:]])
+    return np.concatenate([np.stack(limbs), rounded[2:]])
 
 
 # ---- labels -----------------------------------------------------------------------------------------
 
 
-def checked_labels(labels):
+def checked_labels(labels: str | Sequence[str]) -> tuple[str, ...]:
     """Known labels in the order of `LABELS`.
 
     Raises
@@ -322,12 +320,12 @@ def checked_labels(labels):
     return tuple(label for label in LABELS if label in labels)
 
 
-def _completed(labels):
+def _completed(labels: Sequence[str]) -> tuple[str, ...]:
     rhythm = () if FIBRILLATION in labels or PACEMAKER in labels else (SINUS,)
     return tuple(label for label in LABELS if label in labels or label in rhythm)
 
 
-def _drawn_labels(rng):
+def _drawn_labels(rng: np.random.Generator) -> tuple[str, ...]:
     """What a patient has, so frequently that each label has examples enough: this is no hospital."""
     chance = rng.random(7)
     has = {POOR} if chance[0] < 0.12 else set()
@@ -347,21 +345,21 @@ def _drawn_labels(rng):
     return tuple(label for label in LABELS if label in has)
 
 
-def _drawn_rate(rng, has):
+def _drawn_rate(rng: np.random.Generator, has: Collection[str]) -> float:
     """Beats a minute; few patients lie near a limit."""
     if FAST in has:
         return rng.uniform(106, 125 if LONG_PR in has else 155)
     if SLOW in has:
         return rng.uniform(38, 56)
     if PACEMAKER in has:
-        return rng.choice([62, 65, 70, 75, 80, 85])
+        return float(rng.choice([62, 65, 70, 75, 80, 85]))
     return rng.uniform(64, 95)
 
 
 # ---- arguments --------------------------------------------------------------------------------------
 
 
-def checked_length(duration_s: Any, sampling_rate: Any) -> Any:
+def checked_length(duration_s: float, sampling_rate: float) -> int:
     """Number of samples of a recording."""
     checked(sampling_rate, Number(MIN_RATE, at_most=MAX_RATE), "sampling_rate")
     checked(duration_s, Number(1 / sampling_rate, at_most=_MAX_SAMPLES / sampling_rate), "duration_s")

@@ -1,8 +1,10 @@
 """When a simulated heart beats: the atria, the ventricles, and what connects them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Beats", "atrial_fibrillation", "fibrillation_waves", "paced", "qt_interval", "sinus_intervals", "sinus"]
 
@@ -38,12 +40,14 @@ class Beats:
     spikes_s: np.ndarray
 
 
-def qt_interval(rr_s, qtc_s):
+def qt_interval(rr_s: NDArray[np.float64], qtc_s: float) -> NDArray[np.float64]:
     """QT from the time between beats before it, after Fridericia."""
-    return qtc_s * np.cbrt(np.clip(rr_s, 0.3, 2.0))
+    return np.asarray(qtc_s * np.cbrt(np.clip(rr_s, 0.3, 2.0)))
 
 
-def sinus_intervals(rng, mean_s, variability, duration_s, breath_hz=0.25):
+def sinus_intervals(
+    rng: np.random.Generator, mean_s: float, variability: float, duration_s: float, breath_hz: float = 0.25
+) -> NDArray[np.float64]:
     """Times between sinus beats: half of the variance is breathing's, a tenth that of waves of 0.1 Hz, the rest chance.
 
     Parameters
@@ -66,15 +70,23 @@ def sinus_intervals(rng, mean_s, variability, duration_s, breath_hz=0.25):
     breathing = np.sin(2 * np.pi * (breath_hz * at + rng.random()))
     slow = np.sqrt(0.2) * np.sin(2 * np.pi * (0.1 * at + rng.random()))
     chance = np.sqrt(0.4) * rng.standard_normal(count)
-    return mean_s * np.clip(1 + variability * (breathing + slow + chance), 0.5, 1.5)
+    return np.asarray(mean_s * np.clip(1 + variability * (breathing + slow + chance), 0.5, 1.5))
 
 
-def _from_start(rng, intervals):
+def _from_start(rng: np.random.Generator, intervals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Times of beats that are well under way when the recording begins."""
-    return np.cumsum(intervals) - intervals[0] - MARGIN_S - rng.random() * intervals[0]
+    return np.asarray(np.cumsum(intervals) - intervals[0] - MARGIN_S - rng.random() * intervals[0])
 
 
-def sinus(rng, intervals, pr_s, qtc_s, duration_s, early_atrial=0, early_ventricular=0):
+def sinus(
+    rng: np.random.Generator,
+    intervals: NDArray[np.float64],
+    pr_s: float,
+    qtc_s: float,
+    duration_s: float,
+    early_atrial: int = 0,
+    early_ventricular: int = 0,
+) -> Beats:
     """Sinus rhythm, with early beats among it.
 
     Parameters
@@ -95,25 +107,29 @@ def sinus(rng, intervals, pr_s, qtc_s, duration_s, early_atrial=0, early_ventric
     Beats
     """
     times = _from_start(rng, intervals)
-    chosen = _inside(rng, times, duration_s, early_atrial)
-    for i in chosen:  # the interval before it is shorter, and what follows comes earlier
+    atrial = _inside(rng, times, duration_s, early_atrial)
+    for i in atrial:  # the interval before it is shorter, and what follows comes earlier
         times[i:] -= rng.uniform(0.25, 0.42) * (times[i] - times[i - 1])
     kind = np.full(len(times), "conducted", dtype="U11")
     p_s = times - pr_s
-    pr = np.full(len(times), pr_s)
-    extra = []
+    extra: list[float] = []
     if early_ventricular:
-        possible = np.setdiff1d(_inside(rng, times, duration_s, len(times)), chosen)
-        chosen = _apart(rng, possible, early_ventricular)
+        chosen = _apart(rng, np.setdiff1d(_inside(rng, times, duration_s), atrial), early_ventricular)
         coupling = rng.uniform(0.52, 0.72)  # nearly the same each time: one focus
         for i in chosen:
-            gap = times[i] - times[i - 1]
-            extra.append(times[i - 1] + max(gap * (coupling + rng.normal(0, 0.02)), 0.32))
+            extra.append(times[i - 1] + max((times[i] - times[i - 1]) * (coupling + rng.normal(0, 0.02)), 0.32))
             kind[i] = "blocked"
-    return _made(times, kind, pr, p_s, extra, qtc_s)
+    return _made(times, kind, pr_s, p_s, extra, qtc_s)
 
 
-def atrial_fibrillation(rng, mean_s, irregularity, qtc_s, duration_s, early_ventricular=0):
+def atrial_fibrillation(
+    rng: np.random.Generator,
+    mean_s: float,
+    irregularity: float,
+    qtc_s: float,
+    duration_s: float,
+    early_ventricular: int = 0,
+) -> Beats:
     """Ventricular beats in atrial fibrillation: no P wave, intervals that know nothing of each other.
 
     Parameters
@@ -128,15 +144,23 @@ def atrial_fibrillation(rng, mean_s, irregularity, qtc_s, duration_s, early_vent
     count = int((duration_s + 2 * MARGIN_S) / mean_s * 1.6) + 8
     times = _from_start(rng, least + rng.gamma(shape, (mean_s - least) / shape, count))
     kind = np.full(count, "conducted", dtype="U11")
-    for i in _apart(rng, _inside(rng, times, duration_s, count), early_ventricular):
+    for i in _apart(rng, _inside(rng, times, duration_s), early_ventricular):
         kind[i] = "ventricular"
-        wanted = times[i - 1] + rng.uniform(0.36, 0.50)
-        if wanted < times[i]:
-            times[i] = wanted
-    return _made(times, kind, np.full(count, np.nan), np.empty(0), [], qtc_s)
+        times[i] = min(times[i], times[i - 1] + rng.uniform(0.36, 0.50))
+    return _made(times, kind, np.nan, np.empty(0), [], qtc_s)
 
 
-def paced(rng, mean_s, variability, qtc_s, duration_s, mode, pr_s=0.16, atrial_s=None, early_ventricular=0):
+def paced(
+    rng: np.random.Generator,
+    mean_s: float,
+    variability: float,
+    qtc_s: float,
+    duration_s: float,
+    mode: str,
+    pr_s: float = 0.16,
+    atrial_s: NDArray[np.float64] | None = None,
+    early_ventricular: int = 0,
+) -> Beats:
     """Rhythm of a pacemaker.
 
     Parameters
@@ -147,20 +171,20 @@ def paced(rng, mean_s, variability, qtc_s, duration_s, mode, pr_s=0.16, atrial_s
     pr_s : float
         From the P wave, or the atrial stimulus, to the QRS.
     """
+    whole_s = duration_s + 2 * MARGIN_S
     if mode == "tracking":
-        times = _from_start(rng, sinus_intervals(rng, mean_s, variability, duration_s + 2 * MARGIN_S))
+        times = _from_start(rng, sinus_intervals(rng, mean_s, variability, whole_s))
     else:
-        count = int((duration_s + 2 * MARGIN_S) / mean_s) + 3
-        times = _from_start(rng, np.full(count, mean_s))
+        times = _from_start(rng, np.full(int(whole_s / mean_s) + 3, mean_s))
     kind = np.full(len(times), "conducted" if mode == "atrial" else "paced", dtype="U11")
-    extra = []
-    for i in _apart(rng, _inside(rng, times, duration_s, len(times)), early_ventricular):
+    extra: list[float] = []
+    for i in _apart(rng, _inside(rng, times, duration_s), early_ventricular):
         extra.append(times[i - 1] + mean_s * rng.uniform(0.55, 0.72))
         times[i:] += extra[-1] - times[i - 1]  # the pacemaker sees it and starts to count again
-    p_s, pr = np.empty(0), np.full(len(times), np.nan)
+    p_s, pr = np.empty(0), np.nan
     spikes = [] if mode == "atrial" else [times - rng.uniform(0.004, 0.012)]
     if mode != "ventricular":
-        p_s, pr = times - pr_s, np.full(len(times), pr_s)
+        p_s, pr = times - pr_s, pr_s
         if mode != "tracking":
             spikes.append(p_s - 0.012)
     elif atrial_s is not None:
@@ -168,29 +192,38 @@ def paced(rng, mean_s, variability, qtc_s, duration_s, mode, pr_s=0.16, atrial_s
     return _made(times, kind, pr, p_s, extra, qtc_s, np.concatenate(spikes))
 
 
-def _inside(rng, times, duration_s, count):
-    """Up to `count` of the beats that lie well within the recording, in order."""
-    possible = np.flatnonzero((times > 0.35) & (times < duration_s - 0.1))
-    possible = possible[possible > 0]
+def _inside(
+    rng: np.random.Generator, times: NDArray[np.float64], duration_s: float, count: int | None = None
+) -> NDArray[np.int64]:
+    """The beats that lie well within the recording, or `count` of them, in order."""
+    possible = np.flatnonzero((times[1:] > 0.35) & (times[1:] < duration_s - 0.1)) + 1
     return np.sort(rng.permutation(possible)[:count])
 
 
-def _apart(rng, possible, count):
+def _apart(rng: np.random.Generator, possible: NDArray[np.int64], count: int) -> list[int]:
     """Up to `count` of them, no two of which follow each other."""
-    chosen = []
-    for i in rng.permutation(possible):
+    chosen: list[int] = []
+    for i in rng.permutation(possible).tolist():
         if len(chosen) < count and all(abs(i - other) > 1 for other in chosen):
-            chosen.append(int(i))
+            chosen.append(i)
     return sorted(chosen)
 
 
-def _made(times, kind, pr, p_s, extra, qtc_s, spikes=None):
+def _made(
+    times: NDArray[np.float64],
+    kind: NDArray[np.str_],
+    pr_s: float,
+    p_s: NDArray[np.float64],
+    extra: Sequence[float],
+    qtc_s: float,
+    spikes: NDArray[np.float64] | None = None,
+) -> Beats:
     """Puts ventricular beats among the others, and gives each its QT."""
     here = kind != "blocked"
     start = np.concatenate([times[here], extra])
     order = np.argsort(start, kind="stable")
     kind = np.concatenate([kind[here], np.full(len(extra), "ventricular", dtype="U11")])[order]
-    pr = np.concatenate([pr[here], np.full(len(extra), np.nan)])[order]
+    pr = np.repeat([pr_s, np.nan], [here.sum(), len(extra)])[order]
     start = start[order]
     before = np.diff(start, prepend=2 * start[0] - start[1])
     # The QT follows the rate within some beats, not from one to the next.
@@ -200,7 +233,9 @@ def _made(times, kind, pr, p_s, extra, qtc_s, spikes=None):
     return Beats(start, kind, pr, qt, p_s, np.empty(0) if spikes is None else spikes)
 
 
-def fibrillation_waves(rng, time, rate_hz, size_mv):
+def fibrillation_waves(
+    rng: np.random.Generator, time: NDArray[np.float64], rate_hz: float, size_mv: float
+) -> NDArray[np.float64]:
     """f waves: a sawtooth of three harmonics, whose rate and size change by chance (after Stridh, Sornmo:
     Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation, IEEE Trans Biomed Eng 48(1), 2001).
 
