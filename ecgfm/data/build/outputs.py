@@ -24,6 +24,9 @@ _OURS = ("records", "meta", "segmented", "manifest", "errors", "status", "packed
 _STATUS = ("idx", "path", "save_file", "status", "reason")
 _ERRORS = ("idx", "path", "save_file", "stage", "error")
 _SEGMENTED = ("path", "save_file", "sample_size")
+_ABOUT = (  # what is found of a recording
+    "lead_order sample_rate sample_size avail_leads nan_any nan_leads_any nan_leads constant_leads_any constant_leads"
+).split()
 
 
 @dataclass
@@ -160,9 +163,7 @@ class Outputs:
 
     def _meta_columns(self) -> list[str]:
         source, leads = self._plan.source, range(len(self._plan.options.leads))
-        columns = ["idx", *self._recordings.columns, *source.located_columns, "lead_order", "sample_rate"]
-        columns += ["sample_size", "avail_leads", "nan_any", "nan_leads_any", "nan_leads"]
-        columns += ["constant_leads_any", "constant_leads"]
+        columns = ["idx", *self._recordings.columns, *source.located_columns, *_ABOUT]
         columns += [f"{name}_{i}" for name in ("mean", "std") for i in leads]
         columns += ["derived_leads", *(name for name in source.meta_columns if name in self._given.columns)]
         return list(dict.fromkeys([*columns, *sorted(self._given.columns)]))

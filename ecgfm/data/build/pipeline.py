@@ -11,16 +11,17 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from ..._types import StrPath
-from ...errors import ConfigError, Error
+from ...errors import Error
 from ...storage.atomic import open_own
 from ...storage.journal import Journal
 from ...storage.lock import locked
+from ...validation import Whole, checked
 from ...workers import Crashed, in_processes, in_ranks
 from ..recording import Options
 from ..sources import Source, find_source
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "preprocess"]
 
 _CHUNK = 16  # recordings that a process takes at a time
+_MEND = "Make room or mend it; the same command does the rest"
 
 Piece = list[tuple[int, Row]]
 Lines = list[dict[str, Any]]
@@ -140,29 +142,20 @@ def preprocess(
         results_suffix,
     )
     plan.check()
-    workers = _workers(workers)
+    workers = len(os.sched_getaffinity(0)) if workers is None else checked(workers, Whole(1), "workers")
     try:
         os.makedirs(plan.state, exist_ok=True)
         with locked(os.path.join(plan.state, "lock"), "this folder"):
             return _prepare(plan, own, workers, ranks, on_error or _ignore, progress or _ignore)
-    except (OSError, WriteFailed) as error:
-        if isinstance(error, Error):
-            raise
-        text = str(error) if isinstance(error, WriteFailed) else f"can't be written: {error.strerror or error}"
-        where = None if isinstance(error, WriteFailed) else error.filename or processed_root
-        raise Error(text, path=where, remedy="Make room or mend it; the same command does the rest") from None
+    except WriteFailed as error:
+        raise Error(error, remedy=_MEND) from None
+    except OSError as error:
+        text, path = f"can't be written: {error.strerror or error}", error.filename or processed_root
+        raise Error(text, path=path, remedy=_MEND) from None
 
 
 def _ignore(*_: object) -> None:
     pass
-
-
-def _workers(count: int | None) -> int:
-    if count is None:
-        return len(os.sched_getaffinity(0))
-    if count < 1:
-        raise ConfigError(f"{count} processes can't work", field="workers")
-    return count
 
 
 def _prepare(
@@ -229,14 +222,10 @@ class _Run:
 
     def _resume(self) -> int:
         """Forget what an earlier run could not do, and whose files are gone. Returns how many recordings are done."""
-        if not self._journal.at:
-            for writer in self._writers.values():
-                writer.keep({})
-            return 0
         count = 0
         held = {name: writer.held() for name, writer in self._writers.items()}
         kept: dict[str, dict[int, int]] = {name: {} for name in self._writers}
-        for number, row in self._recordings:
+        for number, row in self._recordings if self._journal.at else ():
             if number not in self._journal:
                 continue
             line, split = self._journal[number], row["_split"]
@@ -265,10 +254,10 @@ class _Run:
         """Do all that is to be done, in this number of processes, or on the ranks."""
         processes = 0 if workers == 1 else min(workers, -(-self._recordings.total // _CHUNK))
         waiting, turn = {}, 0  # pieces are taken in their order, so that packed rows have it
-        if ranks is not None and ranks.size > 1:
-            results = in_ranks(Work(self._stages), self._tasks(1), ranks)
-        else:
-            results = in_processes(Work(self._stages), self._tasks(processes), processes)
+        work = Work(self._stages)
+        shared = ranks is not None and ranks.size > 1
+        tasks = self._tasks(1 if shared else processes)
+        results = in_ranks(work, tasks, ranks) if ranks and shared else in_processes(work, tasks, processes)
         for (place, piece, path), result in results:
             waiting[place] = piece, path, result
             while turn in waiting:
@@ -279,25 +268,20 @@ class _Run:
 
     def _tasks(self, processes: int) -> Iterator[tuple[int, Piece, str | None]]:
         """(place, rows, file for their segments or None) of each piece of work."""
-        for place, piece in enumerate(self._pieces()):
+        left = self._left()
+        for place, piece in enumerate(iter(lambda: list(islice(left, _CHUNK)), [])):
             path = None
             if processes and self._writers:
                 path = self._free.pop() if self._free else os.path.join(self._plan.parts, f"{place}.f32")
             yield place, piece, path
 
-    def _pieces(self) -> Iterator[Piece]:
-        """What is to be done, some rows at a time."""
-        piece = []
+    def _left(self) -> Iterator[tuple[int, Row]]:
+        """(number, row) of what is to be done."""
         for number, row in self._recordings:
             if "error" in row:
                 self._skipped(row["path"], row["error"])
             elif number not in self._journal:
-                piece.append((number, row))
-            if len(piece) == _CHUNK:
-                yield piece
-                piece = []
-        if piece:
-            yield piece
+                yield number, row
 
     def _take(
         self, piece: Piece, path: str | None, result: Crashed | tuple[Lines, list[NDArray[np.float32]] | None]

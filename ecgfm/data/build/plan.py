@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 from ...errors import ConfigError
@@ -19,7 +18,7 @@ from .work import check_outputs
 __all__ = ["Plan"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Plan:
     """What is asked of a run, as `preprocess` takes it.
 
@@ -39,6 +38,16 @@ class Plan:
         A manifest of several sources.
     suffix : str
         Of the names of the tables.
+    reads : bool
+        Whether the recordings themselves are read.
+    written : frozenset of str
+        The stages that are run and whose files are written.
+    records, manifest : str
+        The table of recordings, and that of what is written.
+    packed, state, parts : str
+        The folders of packed files, of the run's own state, and of files that are not whole yet.
+    journal : str
+        What is done of the run.
     """
 
     source: Source
@@ -52,43 +61,15 @@ class Plan:
     manifest_file: str | None = None
     suffix: str = ""
 
-    @cached_property
-    def reads(self) -> bool:
-        """Whether the recordings themselves are read."""
-        return "org" not in self.skip
-
-    @cached_property
-    def written(self) -> frozenset[str]:
-        """The stages that are run and whose files are written."""
-        return self.stages - self.skip
-
-    @cached_property
-    def records(self) -> str:
-        """The table of recordings."""
-        return os.path.join(self.folder, "records.csv")
-
-    @cached_property
-    def manifest(self) -> str:
-        return self.table("manifest") if self.manifest_file is None else self.manifest_file
-
-    @cached_property
-    def packed(self) -> str:
-        """The folder of packed files."""
-        return os.path.join(self.folder, "packed")
-
-    @cached_property
-    def state(self) -> str:
-        """The folder of the run's own state."""
-        return os.path.join(self.folder, ".ecgfm")
-
-    @cached_property
-    def parts(self) -> str:
-        """The folder of files that are not whole yet."""
-        return os.path.join(self.state, "parts")
-
-    @cached_property
-    def journal(self) -> str:
-        return os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
+    def __post_init__(self) -> None:
+        self.reads = "org" not in self.skip
+        self.written = self.stages - self.skip
+        self.records, self.packed, self.state = (
+            os.path.join(self.folder, name) for name in ("records.csv", "packed", ".ecgfm")
+        )
+        self.parts = os.path.join(self.state, "parts")
+        self.journal = os.path.join(self.state, f"preprocess{self.suffix}.jsonl")
+        self.manifest = self.table("manifest") if self.manifest_file is None else self.manifest_file
 
     def table(self, name: str) -> str:
         """The file of a table."""

@@ -113,12 +113,10 @@ class Stages:
             raw = stamps(self.source.files(row)) if "org" not in self.skipped else None
             line, segments = self._run(row, keep)
             return ({**line, "raw": raw} if raw else line), segments
-        except WriteFailed:
-            raise
         except MemoryError as error:
             text = f"not enough memory{f': {error}' if str(error) else ''}"
         except OSError as error:
-            text = str(error) if isinstance(error, Error) else f"can't be read: {error.strerror or error}"
+            text = f"can't be read: {error.strerror or error}"
         except Error as error:
             text = str(error)
         return {"error": " ".join(short(text, _MOST_ERROR).split()), "stage": self._stage}, None
@@ -165,16 +163,11 @@ class Stages:
 
     def _org(self, row: Row, idx: int) -> tuple[dict[str, Any], Prepared, dict[str, str], dict[str, Any]]:
         """The fields of the org file without the signal, the `Prepared` recording, its meta and further tables."""
-        derived, standardised, extra, tables = (), False, {}, {}
-        if "org" in self.skipped:
-            feats, rate, names = self._extracted(row["save_file"], idx)
-        else:
-            found = self._read(row)
-            feats, rate, names, derived = found.feats, found.rate, found.names, found.derived
-            standardised = found.standardised
-            extra, tables = found.meta, found.tables
-        rate = int(rate) if float(rate).is_integer() else float(rate)
-        prepared = prepare_recording(feats, rate, names, self.options, path=row["path"], standardised=standardised)
+        found = self._extracted(row["save_file"], idx) if "org" in self.skipped else self._read(row)
+        rate = int(found.rate) if float(found.rate).is_integer() else float(found.rate)
+        prepared = prepare_recording(
+            found.feats, rate, found.names, self.options, path=row["path"], standardised=found.standardised
+        )
         size = len(prepared.org)
         leads = describe(prepared.org.T, self.options.lead_names)
         if not np.isfinite([leads[f"mean_{i}"] for i in range(prepared.org.shape[1])]).all():
@@ -188,8 +181,8 @@ class Stages:
             "sample_size": size,
             "avail_leads": str(prepared.available),
             **leads,
-            "derived_leads": str([*derived, *prepared.derived]),
-            **extra,
+            "derived_leads": str([*found.derived, *prepared.derived]),
+            **found.meta,
         }
         meta = {
             key: "" if value is None else table_cell(value) if isinstance(value, str) else str(value)
@@ -200,7 +193,7 @@ class Stages:
                 {key: table_cell(value) if isinstance(value, str) else value for key, value in one.items()}
                 for one in rows
             ]
-            for name, rows in tables.items()
+            for name, rows in found.tables.items()
         }
         fields = {"org_sample_rate": rate, "curr_sample_rate": rate, "org_sample_size": size, "curr_sample_size": size}
         return fields, prepared, meta, tables
@@ -217,24 +210,35 @@ class Stages:
             text = short(f"{type(error).__name__}: {error}", _MOST_READER)
             raise FormatError(f"cannot be read: {text}{doubt}", path=row["path"]) from error
 
-    def _extracted(self, name: str, idx: int) -> tuple[NDArray[Any], Any, tuple[str, ...]]:
-        path = os.path.join(self.folder, "org", name)
-        fields = _checked(path, idx)
-        count = len(self.options.leads)
-        feats = fields["feats"]
+    def _extracted(self, name: str, idx: int) -> Recording:
+        """The recording in an org file."""
+        path, fields = self._checked("org", name, idx)
+        count, feats = len(self.options.leads), fields["feats"]
         if len(feats) not in (count, len(LEADS)):
             raise SignalError(f"{len(feats)} leads, {count} are wanted", path=path, field="feats")
-        names: Any = self.options.lead_names if len(feats) == count else LEADS
-        return feats, number(fields, "curr_sample_rate", path), names
+        names = self.options.lead_names if len(feats) == count else LEADS
+        return Recording(feats, number(fields, "curr_sample_rate", path), names)
 
     def _stored(self, name: str, idx: int) -> tuple[dict[str, Any], NDArray[np.float64]]:
         """The fields of a preprocessed file and its signal, (samples, leads)."""
-        path = os.path.join(self.folder, "preprocessed", name)
-        fields = _checked(path, idx)
+        path, fields = self._checked("preprocessed", name, idx)
         rate = number(fields, "curr_sample_rate", path)
         if rate != self.options.sample_rate:
             raise SignalError(f"{rate:g} Hz, not {self.options.sample_rate:g}", path=path, field="curr_sample_rate")
         return fields, np.ascontiguousarray(fields["feats"].T, dtype=np.float64)
+
+    def _checked(self, stage: str, name: str, idx: int) -> tuple[str, dict[str, Any]]:
+        """The path of an earlier stage's file, and its fields."""
+        path = os.path.join(self.folder, stage, name)
+        if not os.path.exists(path):
+            raise SignalError("no such file; the stage that makes it was skipped", path=path)
+        fields = read_mat(path)
+        if "feats" not in fields:
+            raise SignalError("the file holds no such array", path=path, field="feats")
+        of = number(fields, "idx", path)
+        if of != idx:
+            raise SignalError(f"the file is that of {of}, not of {idx}", path=path, field="idx")
+        return path, fields
 
     def _write(self, stage: str, name: str, fields: dict[str, Any]) -> int:
         """Write a file and return its size."""
@@ -253,23 +257,9 @@ class Stages:
         """(path, bytes) of each file that a journal's line tells of."""
         name = row["save_file"]
         for stage, size in line["files"].items():
-            if stage != "segmented":
-                yield os.path.join(self.folder, stage, name), size
-                continue
-            for i in range(line["segments"]):
-                yield os.path.join(self.folder, stage, segment_name(name, i)), size
+            parts = [segment_name(name, i) for i in range(line["segments"])] if stage == "segmented" else [name]
+            yield from ((os.path.join(self.folder, stage, part), size) for part in parts)
 
 
 def _line(meta: dict[str, str] | None, count: int, files: dict[str, int], tables: dict[str, Any]) -> dict[str, Any]:
     return {"meta": meta, "segments": count, "files": files, **({"tables": tables} if tables else {})}
-
-
-def _checked(path: str, idx: int) -> dict[str, Any]:
-    if not os.path.exists(path):
-        raise SignalError("no such file; the stage that makes it was skipped", path=path)
-    fields: dict[str, Any] = read_mat(path)
-    if "feats" not in fields:
-        raise SignalError("the file holds no such array", path=path, field="feats")
-    if number(fields, "idx", path) != idx:
-        raise SignalError(f"the file is that of {number(fields, 'idx', path)}, not of {idx}", path=path, field="idx")
-    return fields

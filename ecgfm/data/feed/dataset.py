@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..._text import shown
 from ..._types import StrPath
@@ -17,7 +18,7 @@ from ...signal.filters import clean
 from ...signal.leads import LEADS
 from ...storage.npy import map_array
 from ...validation import Seed, Whole, checked, refuse_masked
-from ..stores.segments import SegmentArrays, open_segments, some
+from ..stores.segments import Segment, SegmentArrays, Source, open_segments, some
 from .conditioning import lead_numbers, lead_values
 
 __all__ = ["Batch", "Dataset"]
@@ -57,10 +58,19 @@ class Batch:
     idx: np.ndarray
     segment: np.ndarray | None
     size: int
-    skipped: list
+    skipped: list[tuple[str, FormatError | SignalError]]
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+class _Row(NamedTuple):
+    """A segment of a batch, as it goes to the network."""
+
+    item: int
+    number: int  # of the segment
+    x: NDArray[np.float32]
+    segment: Segment
 
 
 class Dataset:
@@ -117,20 +127,20 @@ class Dataset:
 
     def __init__(
         self,
-        source: Any,
+        source: StrPath | ArrayLike | Source,
         *,
         pairs: bool = False,
         training: bool = False,
-        labels: Any = None,
+        labels: StrPath | ArrayLike | None = None,
         sample_rate: float | None = None,
-        leads_to_load: str | Sequence[Any] | None = None,
-        leads_bucket: str | Sequence[Any] | None = None,
+        leads_to_load: str | Sequence[int | str] | None = None,
+        leads_bucket: str | Sequence[int | str] | None = None,
         pad_leads: bool = False,
         filter: bool = False,
         normalize: bool = False,
         mean_path: StrPath | None = None,
         std_path: StrPath | None = None,
-        augment: Callable[..., Any] | None = None,
+        augment: Callable[..., ArrayLike] | None = None,
         pad: bool = True,
         max_sample_size: int | None = None,
         min_sample_size: int | None = None,
@@ -151,22 +161,22 @@ class Dataset:
         self._std = lead_values(std_path, "std_path", self._rows) if normalize else None
         self._augment = augment if training else None
         if isinstance(source, (str, os.PathLike)):
-            source = open_segments(source, pairs=pairs, min_sample_size=min_sample_size)
-        elif not hasattr(source, "read"):
-            source, labels = SegmentArrays(source, labels, pairs=pairs), None if labels is None else "file"
-        self.segments = source
-        self.path = source.path
-        self.sizes = source.sizes
-        if self.max_sample_size is not None:
-            self.sizes = np.minimum(self.sizes, self.max_sample_size)
+            self.segments: Source = open_segments(source, pairs=pairs, min_sample_size=min_sample_size)
+        elif hasattr(source, "read"):
+            self.segments = source  # type: ignore[assignment]  # one of the classes of segments
+        else:
+            self.segments, labels = SegmentArrays(source, labels, pairs=pairs), None if labels is None else "file"  # type: ignore[arg-type]
+        self.path, self.num_segments, sizes = self.segments.path, len(self.segments), self.segments.sizes
+        self.sizes = sizes if self.max_sample_size is None else np.minimum(sizes, self.max_sample_size)
         self._labels(labels)
 
-    def _leads(self, wanted, bucket, pad) -> None:
+    def _leads(
+        self, wanted: str | Sequence[int | str] | None, bucket: str | Sequence[int | str] | None, pad: bool
+    ) -> None:
         self._pad_leads = pad
         self._wanted = list(range(len(LEADS))) if wanted is None else lead_numbers(wanted)
-        self._rows, self._bucket = self._wanted, None
-        if bucket is not None:
-            self._bucket = lead_numbers(bucket, "leads_bucket")
+        self._rows, self._bucket = self._wanted, None if bucket is None else lead_numbers(bucket, "leads_bucket")
+        if self._bucket is not None:
             if not set(self._bucket) <= set(self._wanted):
                 raise LeadError("a lead is not among leads_to_load", field="leads_bucket")
             if pad:
@@ -175,14 +185,13 @@ class Dataset:
         self._plain = self._bucket is None and self._wanted == list(range(len(LEADS)))
         self.num_leads = len(LEADS) if pad else len(self._rows) + (bucket is not None)
 
-    def _labels(self, labels) -> None:
-        self._y, self._y_path, self._from_files = None, None, False
-        self.num_labels = None
-        if labels is None:
-            return
+    def _labels(self, labels: StrPath | ArrayLike | None) -> None:
+        self._y: NDArray[Any] | None = None
+        self._y_path: str | None = None
+        self.num_labels: int | None = None
         if isinstance(labels, str) and labels == "file":
-            self._from_files = True
             self.num_labels = self._labels_of_a_file()
+        if self.num_labels is not None or labels is None:
             return
         if isinstance(labels, (str, os.PathLike)):
             self._y_path = os.fsdecode(labels)
@@ -191,16 +200,16 @@ class Dataset:
             except FormatError as error:
                 raise LabelError(error.message, path=self._y_path, field="labels", remedy=error.remedy) from None
         refuse_masked(labels, "labels", LabelError)
-        self._y = np.asarray(labels) if not isinstance(labels, np.ndarray) else labels
-        if self._y.ndim != 2 or self._y.dtype.kind not in "iufb" or 0 in self._y.shape:
+        self._y = y = labels if isinstance(labels, np.ndarray) else np.asarray(labels)  # mapped, it stays so
+        if y.ndim != 2 or y.dtype.kind not in "iufb" or 0 in y.shape:
             raise LabelError(
-                f"{self._y.dtype} of shape {shown(self._y.shape)} is no (records, labels) array of numbers",
+                f"{y.dtype} of shape {shown(y.shape)} is not a (records, labels) array of numbers",
                 path=self._y_path,
             )
-        self.num_labels = self._y.shape[1]
+        self.num_labels = y.shape[1]
         if self.segments.idx is not None and len(self.segments.idx):
             for idx in (self.segments.idx.min(), self.segments.idx.max()):
-                self._check_idx(int(idx), self.path)
+                self._labels_of(int(idx), self.path)
 
     def _labels_of_a_file(self) -> int:
         """How many labels stand in the first segment that can be read."""
@@ -217,7 +226,8 @@ class Dataset:
             return count
         raise damage or LabelError("there are no segments", field="label")
 
-    def _check_idx(self, idx: int | None, name: str) -> None:
+    def _labels_of(self, idx: int | None, name: str | None) -> NDArray[Any]:
+        """The labels of a record; `name` is what to call the one who asks."""
         assert self._y is not None
         if idx is None or not 0 <= idx < len(self._y):
             raise LabelError(
@@ -226,14 +236,11 @@ class Dataset:
                 field="idx",
                 remedy="Check that the labels belong to the same data",
             )
+        labels: NDArray[Any] = self._y[idx]
+        return labels
 
     def __len__(self) -> int:
         return len(self.sizes)
-
-    @property
-    def num_segments(self) -> int:
-        """int: segments of all items."""
-        return len(self.segments)
 
     def name(self, item: int) -> str:
         """str: what to call an item, in messages: its first segment."""
@@ -273,17 +280,16 @@ class Dataset:
         LabelError
             If a record has no labels.
         """
-        rows: list[Any] = []
-        skipped: list[Any] = []
-        for item in items:
-            rows += self._item(int(item), epoch, skipped)
+        skipped: list[tuple[str, FormatError | SignalError]] = []
+        rows = [row for item in items for row in self._item(int(item), epoch, skipped)]
         return self._collated(rows, len(items), skipped, epoch)
 
-    def _item(self, item, epoch, skipped):
-        """The rows of an item: (item, segment, x, Segment). None of them if one is damaged."""
-        rng = self._generator(_AUGMENT, item, epoch)
-        rows = []
-        for i in range(self.segments.starts[item], self.segments.starts[item + 1]):
+    def _item(self, item: int, epoch: int, skipped: list[tuple[str, FormatError | SignalError]]) -> list[_Row]:
+        """The rows of an item; none of them if one is damaged."""
+        rng = cache(partial(self._generator, _AUGMENT, item, epoch))  # made when it is first asked for
+        rows: list[_Row] = []
+        numbers = range(self.segments.starts[item], self.segments.starts[item + 1])
+        for i in numbers:
             try:
                 segment = self.segments.read(i)
                 if self.pairs:
@@ -295,22 +301,23 @@ class Dataset:
                 error.__traceback__ = error.__context__ = error.__cause__ = None  # they would hold the segment
                 skipped.append((self.segments.name(i), error))
                 continue
-            rows.append((item, i, x, segment))
-        return rows if len(rows) == self.segments.starts[item + 1] - self.segments.starts[item] else []
+            rows.append(_Row(item, i, x, segment))
+        return rows if len(rows) == len(numbers) else []
 
-    def _check_record(self, segment, i, rows) -> None:
+    def _check_record(self, segment: Segment, i: int, rows: Sequence[_Row]) -> None:
         """A pair is of one record, and it is known of which."""
         path = self.segments.name(i)
         if segment.idx is None:
             raise FormatError("the file says neither idx nor patient_id", path=path, field="idx")
-        if rows and rows[0][3].idx != segment.idx:
+        if rows and rows[0].segment.idx != segment.idx:
+            partner, its = self.segments.name(rows[0].number), rows[0].segment.idx
             raise FormatError(
-                f"is of record {segment.idx}, its partner {self.segments.name(rows[0][1])} of {rows[0][3].idx}",
+                f"is of record {segment.idx}, its partner {partner} of {its}",
                 path=path,
                 field="idx",
             )
 
-    def _prepared(self, segment, i, rng):
+    def _prepared(self, segment: Segment, i: int, rng: Callable[[], np.random.RandomState]) -> NDArray[np.float32]:
         x = segment.x
         if self._rate is not None and segment.sample_rate != self._rate:
             given = "no rate" if segment.sample_rate is None else f"{segment.sample_rate:g} Hz"
@@ -336,7 +343,7 @@ class Dataset:
             )
         if self._filter:
             x = self._cleaned(x, segment, i)
-        if self._mean is not None:
+        if self._mean is not None and self._std is not None:
             x = ((x - self._mean[leads]) / self._std[leads]).astype(np.float32)
         if self._pad_leads and not self._plain:
             full = np.zeros((len(LEADS), x.shape[1]), np.float32)
@@ -349,7 +356,7 @@ class Dataset:
                 raise ConfigError(str(error), field="augment") from None
         return x
 
-    def _cleaned(self, x, segment, i):
+    def _cleaned(self, x: NDArray[np.float32], segment: Segment, i: int) -> NDArray[np.float32]:
         if segment.sample_rate is None:
             raise SignalError("the filter needs its rate", path=self.segments.name(i), field="curr_sample_rate")
         try:
@@ -357,27 +364,21 @@ class Dataset:
         except ValueError as error:  # too short for the filter
             raise SignalError(f"can't be filtered: {error}", path=self.segments.name(i), field="filter") from None
 
-    def _generator(self, stream, item, epoch):
-        """A function that gives the item's generator, made when it is first asked for."""
-        made = []
+    def _generator(self, stream: int, item: int, epoch: int) -> np.random.RandomState:
+        key = np.array([self.seed, epoch if self.training else 0], np.uint64)
+        counter = np.array([0, 0, stream, self.segments.lines[item]], np.uint64)
+        return np.random.RandomState(np.random.Philox(key=key, counter=counter))
 
-        def get():
-            if not made:
-                key = np.array([self.seed, epoch if self.training else 0], np.uint64)
-                counter = np.array([0, 0, stream, self.segments.lines[item]], np.uint64)
-                made.append(np.random.RandomState(np.random.Philox(key=key, counter=counter)))
-            return made[0]
-
-        return get
-
-    def _collated(self, rows, size, skipped, epoch):
+    def _collated(
+        self, rows: Sequence[_Row], size: int, skipped: list[tuple[str, FormatError | SignalError]], epoch: int
+    ) -> Batch:
         count = len(rows)
-        lengths = np.array([row[2].shape[1] for row in rows], np.int64)
+        lengths = np.array([row.x.shape[1] for row in rows], np.int64)
         target = 0 if not count else int(lengths.max() if self.pad else lengths.min())
         if self.max_sample_size is not None:
             target = min(target, self.max_sample_size)
         x = np.empty((count, self.num_leads, target), np.float32)
-        crop = item = None
+        item = None
         for row, (number, _, values, _) in enumerate(rows):
             length = values.shape[1]
             if length <= target:
@@ -386,24 +387,22 @@ class Dataset:
                 continue
             if number != item:
                 item, crop = number, self._generator(_CROP, number, epoch)
-            start = int(crop().randint(0, length - target + 1))
+            start = int(crop.randint(0, length - target + 1))
             x[row] = values[:, start : start + target]
         mask = np.arange(target) >= lengths[:, None] if (lengths < target).any() else None
-        items = np.array([row[0] for row in rows], np.int64)
-        idx = np.array([-1 if row[3].idx is None else row[3].idx for row in rows], np.int64)
-        segment = None
-        if self.pairs:
-            segment = np.array([(row[1] - self.segments.starts[row[0]]) % 2 for row in rows], np.int64)
+        items = np.array([row.item for row in rows], np.int64)
+        idx = np.array([-1 if row.segment.idx is None else row.segment.idx for row in rows], np.int64)
+        numbers = np.array([row.number for row in rows], np.int64)
+        segment = (numbers - self.segments.starts[items]) % 2 if self.pairs else None
         return Batch(x, mask, self._rows_of_y(rows), self.segments.lines[items], idx, segment, size, skipped)
 
-    def _rows_of_y(self, rows):
+    def _rows_of_y(self, rows: Sequence[_Row]) -> NDArray[np.float32] | None:
         if self.num_labels is None:
             return None
         y = np.empty((len(rows), self.num_labels), np.float32)
         for row, (_, i, _, segment) in enumerate(rows):
-            if not self._from_files:
-                self._check_idx(segment.idx, self.segments.name(i))
-                y[row] = self._y[segment.idx]
+            if self._y is not None:
+                y[row] = self._labels_of(segment.idx, self.segments.name(i))
                 if not np.isfinite(y[row]).all():
                     what = f"a label of record {segment.idx} is not finite"
                     raise LabelError(what, path=self._y_path, field="labels")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError
+from ...errors import FormatError, SignalError
 from ...validation import Number, Share, Whole, checked
 from .dataset import Batch, Dataset
 from .order import batches, epoch_order
@@ -71,9 +71,9 @@ class Loader:
         threads: int = 1,
         ahead: int | None = None,
         max_bad_segments: float = 0.01,
-        report: Callable[..., Any] | None = None,
+        report: Callable[[str, FormatError | SignalError], object] | None = None,
     ) -> None:
-        self.ranks = checked(ranks, Whole(1), "ranks")
+        self.ranks: int = checked(ranks, Whole(1), "ranks")
         self.rank = checked(rank, Whole(0, self.ranks - 1), "rank")
         self.dataset, self.curriculum = dataset, checked(curriculum, Number(), "curriculum")
         self._threads = checked(threads, Whole(), "threads")
@@ -89,7 +89,7 @@ class Loader:
             shuffle=shuffle,
             path=dataset.path,
         )
-        self.bad: dict[str, Any] = {}
+        self.bad: dict[str, FormatError | SignalError] = {}
 
     def __len__(self) -> int:
         """Steps of an epoch: the same on all ranks."""
@@ -128,34 +128,27 @@ class Loader:
         LabelError
             If a record has no labels.
         """
-        plan = self.order(epoch)[start:]
-        for batch in self._read(plan, epoch):
+        for batch in self._read(self.order(epoch)[start:], epoch):
             for name, error in batch.skipped:
                 self._count(name, error)
             yield batch
 
-    def _read(self, plan, epoch):
+    def _read(self, plan: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         if not self._threads:
-            for items in plan:
-                yield self.dataset.batch(items, epoch)
+            yield from (self.dataset.batch(items, epoch) for items in plan)
             return
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ecgfm-read")
         try:
-            waiting, left = deque(), iter(plan)
-            for items in left:
-                waiting.append(pool.submit(self.dataset.batch, items, epoch))
-                if len(waiting) >= self._ahead:
-                    break
+            begun = (pool.submit(self.dataset.batch, items, epoch) for items in plan)
+            waiting = deque(islice(begun, self._ahead))
             while waiting:
                 batch = waiting.popleft().result()
-                for items in left:
-                    waiting.append(pool.submit(self.dataset.batch, items, epoch))
-                    break
+                waiting.extend(islice(begun, 1))
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _count(self, name, error) -> None:
+    def _count(self, name: str, error: FormatError | SignalError) -> None:
         if name in self.bad:
             return
         self.bad[name] = error
@@ -171,6 +164,6 @@ class Loader:
             )
 
 
-def _warn(name, error) -> None:
+def _warn(name: str, error: FormatError | SignalError) -> None:
     text = str(error)
     warnings.warn(f"damaged segment skipped: {text if name in text else f'{name}: {text}'}", stacklevel=4)

@@ -6,15 +6,16 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..._types import StrPath
+from ...errors import FormatError
 
-__all__ = ["Located", "Recording", "Rows", "Source", "save_name"]
+__all__ = ["Located", "Recording", "Rows", "Source", "check_columns", "save_name"]
 
 #: The columns of a table and its rows.
 Rows: TypeAlias = "tuple[Sequence[str], Iterator[dict[str, Any]]]"
@@ -48,10 +49,10 @@ class Recording:
 
     feats: np.ndarray
     rate: float
-    names: tuple
-    meta: dict = field(default_factory=dict)
-    tables: dict = field(default_factory=dict)
-    derived: tuple = ()
+    names: Sequence[str]
+    meta: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
     standardised: bool = False
 
 
@@ -93,19 +94,24 @@ class Source(ABC):
         return {}
 
     @property
-    def ignored(self) -> Any:
-        return self.__dict__.setdefault("_ignored", [])
+    def ignored(self) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = self.__dict__.setdefault("_ignored", [])
+        return found
 
-    def files(self, row: Mapping[str, Any]) -> Any:
+    def ignore(self, path: str, why: str = "a link to a folder that is listed elsewhere") -> None:
+        """Note that a path is no recording, and why."""
+        self.ignored.append((path, why))
+
+    def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """The files that a located row is read from: when one has changed, the recording is done again."""
         return ()
 
     @abstractmethod
-    def records(self, raw_root: StrPath | None, processed_root: StrPath, **own: Any) -> Any:
+    def records(self, raw_root: Any, processed_root: StrPath, **own: Any) -> Rows:
         """The table of recordings: (columns, iterator over rows as dicts). It is written to ``records.csv``."""
 
     @abstractmethod
-    def locate(self, raw_root: StrPath | None, columns: Any, *, reading: bool = True) -> Any:
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         """A function that adds to a row of ``records.csv`` the columns path, save_file, source and dataset.
 
         It may give ``error``, text that says why the recording can't be read. With `reading` False the recordings
@@ -115,6 +121,13 @@ class Source(ABC):
     @abstractmethod
     def read(self, row: Mapping[str, Any]) -> Recording:
         """The `Recording` of a row that was located. Runs in a process of its own and may keep files open."""
+
+
+def check_columns(columns: Collection[str], needed: Sequence[str], root: StrPath | None) -> None:
+    """Refuse a table of recordings that lacks a column."""
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise FormatError(f"columns missing: {', '.join(missing)}", path=root, field="records.csv")
 
 
 def save_name(source: str, relative: str) -> str:

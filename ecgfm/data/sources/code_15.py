@@ -15,7 +15,7 @@ from ...io import hdf5
 from ...io.common import parsing
 from ...signal.leads import LEADS
 from ...storage.rows import read_rows
-from .base import Located, Recording, Rows, Source
+from .base import Located, Recording, Rows, Source, check_columns
 
 __all__ = ["Code15"]
 
@@ -37,8 +37,7 @@ class Code15(Source):
         return read_rows(os.path.join(raw_root, "exams.csv"), ("exam_id",))
 
     def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
-        if "exam_id" not in columns:
-            raise FormatError("columns missing: exam_id", path=raw_root, field="records.csv")
+        check_columns(columns, ["exam_id"], raw_root)
         parts = _Parts(raw_root) if reading else None
 
         def located(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ...io import PART, left_out, members, read
 from ...storage import folders
 from ...storage.rows import read_rows
 from ..tables.keys import path_column
-from .base import Recording, Source, save_name
+from .base import Located, Recording, Rows, Source, save_name
 from .wfdb_files import wfdb_files
 
 __all__ = ["Files", "load_function", "walk"]
@@ -87,22 +88,22 @@ class Files(Source):
         leads = self.leads if self.leads is None or isinstance(self.leads, str) else ",".join(self.leads)
         return {"sampling_rate": self.sampling_rate, "lead_names": leads, "reader": reader}
 
-    def records(self, raw_root: StrPath | None, processed_root: StrPath, **own: Any) -> Any:
+    def records(self, raw_root: Any, processed_root: StrPath, **own: Any) -> Rows:
         if self.table is not None:
             columns, rows = read_rows(self.table)
             path_column(columns, self.table)
             return columns, rows
         return ["path"], ({"path": _plain(path)} for path in self._recordings(raw_root))
 
-    def _recordings(self, top):
+    def _recordings(self, top: StrPath) -> Iterator[str]:
         """Those of `walk` that are recordings; of a file that holds several each one, as ``file::name``."""
         self.ignored.clear()
-        for relative in walk(top, lambda path: self._ignore(path, "a link to a folder that is listed elsewhere")):
+        for relative in walk(top, self.ignore):
             path = os.path.join(top, relative)
             reason = left_out(path)
             if reason is not None:
                 if reason != PART:
-                    self._ignore(path, reason)
+                    self.ignore(path, reason)
                 continue
             try:
                 for one in members(path):
@@ -110,13 +111,10 @@ class Files(Source):
             except Error:
                 yield relative  # reading it will say why
 
-    def _ignore(self, path: StrPath, why) -> None:
-        self.ignored.append((path, why))
-
-    def locate(self, raw_root: StrPath | None, columns: Any, *, reading: bool = True) -> Any:
+    def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
         where = path_column(columns, self.table or raw_root or "")
 
-        def located(row: Mapping[str, Any]):
+        def located(row: Mapping[str, Any]) -> dict[str, Any]:
             file, mark, member = row[where].partition("::")
             stem = os.path.splitext(file.removeprefix("./"))[0].strip("/") + (f"_{member}" if mark else "")
             return {
@@ -128,7 +126,7 @@ class Files(Source):
 
         return located
 
-    def files(self, row: Mapping[str, Any]) -> Any:
+    def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         file = row["path"].partition("::")[0]
         stem, ending = os.path.splitext(file)
         if ending == ".hea":
@@ -161,14 +159,14 @@ class Files(Source):
             ) from None
 
 
-def _as_given(found):
+def _as_given(found: Recording) -> Recording:
     """A user's `Recording`, if its parts are of their types."""
     tables = {str(name): [dict(row) for row in rows] for name, rows in found.tables.items()}
     parts = np.asarray(found.feats), float(found.rate), tuple(found.names), dict(found.meta), tables
     return Recording(*parts, tuple(found.derived), bool(found.standardised))
 
 
-def load_function(text):
+def load_function(text: str) -> Callable[..., Any]:
     """The function that ``file.py:name`` or ``module:name`` names.
 
     Raises
@@ -182,16 +180,17 @@ def load_function(text):
     try:
         if where.endswith(".py"):
             spec = importlib.util.spec_from_file_location("ecgfm_reader", where)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # of .py there is one
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
         else:
             module = importlib.import_module(where)
-        return getattr(module, name)
+        function: Callable[..., Any] = getattr(module, name)
+        return function
     except (ImportError, OSError, SyntaxError, AttributeError) as error:
         raise ConfigError(f"can't be loaded: {error}", path=where, field="reader") from None
 
 
-def walk(top, passed=None):
+def walk(top: StrPath, passed: Callable[[str], object] | None = None) -> Iterator[str]:
     """Paths below a folder of all its files, in the order of their names, without hidden ones.
 
     Parameters
@@ -206,10 +205,10 @@ def walk(top, passed=None):
         If a folder can't be listed.
     """
 
-    def refuse(error):
+    def refuse(error: OSError) -> None:
         raise FormatError(f"the directory can't be listed: {error.strerror}", path=error.filename)
 
-    for folder, names in folders.walk(top, refused=refuse, passed=passed):
+    for folder, names in folders.walk(os.fspath(top), refused=refuse, passed=passed):
         for name in names:
             yield os.path.relpath(os.path.join(folder, name), top)
 

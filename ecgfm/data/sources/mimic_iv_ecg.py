@@ -11,7 +11,7 @@ from typing import Any
 from ..._text import shown
 from ...errors import ConfigError, FormatError
 from ...storage.rows import read_rows, write_rows
-from .base import Located, Recording, Rows, Source, save_name
+from .base import Located, Recording, Rows, Source, check_columns, save_name
 from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["MimicIvEcg"]
@@ -65,8 +65,7 @@ class MimicIvEcg(Source):
         return columns, (_joined(row, reports, patients, raw_root) for row in rows)
 
     def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
-        if "path" not in columns:
-            raise FormatError("columns missing: path", path=raw_root, field="records.csv")
+        check_columns(columns, ["path"], raw_root)
         top = _top(raw_root) if raw_root is not None else ""
 
         def located(row: Mapping[str, Any]) -> dict[str, Any]:

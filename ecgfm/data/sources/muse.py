@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
-from ...errors import FormatError
 from ...io import read
 from ...io.muse import muse_xml
-from .base import Located, Recording, Rows, Source, save_name
+from .base import Located, Recording, Rows, Source, check_columns, save_name
 from .files import walk
 
 __all__ = ["Muse"]
@@ -40,21 +39,17 @@ class Muse(Source):
     def _files(self, top: Any) -> Iterator[str]:
         self.ignored.clear()
 
-        def passed(path: str) -> None:
-            self.ignored.append((path, "a link to a folder that is listed elsewhere"))
-
-        for path in walk(top, passed):
+        for path in walk(top, self.ignore):
             if path.lower().endswith(".xml"):
                 yield path
             else:
-                self.ignored.append((os.path.join(top, path), "not an .xml file"))
+                self.ignore(os.path.join(top, path), "not an .xml file")
 
     def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return (row["path"],)
 
     def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
-        if "path" not in columns:
-            raise FormatError("columns missing: path", path=raw_root, field="records.csv")
+        check_columns(columns, ["path"], raw_root)
 
         def located(row: Mapping[str, Any]) -> dict[str, Any]:
             stem, suffix = os.path.splitext(row["path"])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...errors import FormatError
 from ...storage import folders
 from ...storage.inputs import lines as text_lines
 from ...storage.inputs import open_text
-from .base import Located, Recording, Rows, Source, save_name
+from .base import Located, Recording, Rows, Source, check_columns, save_name
 from .wfdb_files import read_wfdb, wfdb_files
 
 __all__ = ["Physionet2021"]
@@ -30,15 +30,13 @@ class Physionet2021(Source):
     def records(self, raw_root: Any, processed_root: Any, **own: Any) -> Rows:
         """A row per record that has a header or a signal file, or stands in ``RECORDS``: path, dataset."""
         self.ignored.clear()
-        return ["path", "dataset"], _rows(_training(raw_root), self.ignored)
+        return ["path", "dataset"], _rows(_training(raw_root), self.ignore)
 
     def files(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return wfdb_files(row["path"])
 
     def locate(self, raw_root: Any, columns: Collection[str], *, reading: bool = True) -> Located:
-        missing = [name for name in ("path", "dataset") if name not in columns]
-        if missing:
-            raise FormatError(f"columns missing: {', '.join(missing)}", path=raw_root, field="records.csv")
+        check_columns(columns, ["path", "dataset"], raw_root)
         top = _training(raw_root) if raw_root is not None else ""
 
         def located(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,23 +76,21 @@ def _training(raw_root: Any) -> Any:
     return inside if os.path.basename(os.path.normpath(raw_root)) != "training" and os.path.isdir(inside) else raw_root
 
 
-def _rows(top: Any, ignored: list[tuple[str, str]]) -> Iterator[dict[str, str]]:
+def _rows(top: Any, ignore: Callable[..., None]) -> Iterator[dict[str, str]]:
     refused: list[OSError] = []
+    name = os.path.basename(os.path.normpath(top))
 
-    def passed(path: str) -> None:
-        ignored.append((path, "a link to a folder that is listed elsewhere"))
-
-    for folder, names in folders.walk(top, refused=refused.append, passed=passed):
+    for folder, names in folders.walk(top, refused=refused.append, passed=ignore):
         relative = os.path.relpath(folder, top)
         prefix = "" if relative == "." else f"{relative}/"
-        stems = {os.path.splitext(name)[0] for name in names if name.endswith((".hea", ".mat", ".dat"))}
-        others = [name for name in names if not name.endswith((".hea", ".mat", ".dat")) and name != "RECORDS"]
-        ignored += ((os.path.join(folder, name), "neither a header nor a signal file") for name in others)
+        stems = {os.path.splitext(one)[0] for one in names if one.endswith((".hea", ".mat", ".dat"))}
+        for other in names:
+            if not other.endswith((".hea", ".mat", ".dat")) and other != "RECORDS":
+                ignore(os.path.join(folder, other), "neither a header nor a signal file")
         if "RECORDS" in names:
             stems |= _listed(folder)
-        if relative == "." and os.path.basename(os.path.normpath(top)) == "training":
-            stems |= {name for name in _listed(os.path.dirname(os.path.normpath(top))) if "/" in name}
-        name = os.path.basename(os.path.normpath(top))
+        if relative == "." and name == "training":
+            stems |= {one for one in _listed(os.path.dirname(os.path.normpath(top))) if "/" in one}
         for path in sorted(prefix + stem for stem in stems):
             yield {"path": path, "dataset": path.split("/")[0] if "/" in path else name}
     if refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from ...validation import real_array
 from ..mat import read_mat
 from .packed import open_packed
 
-__all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "open_segments", "some"]
+__all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "Source", "open_segments", "some"]
 
 
 @dataclass(eq=False)
@@ -42,6 +42,24 @@ class Segment:
     idx: int | None
     sample_rate: float | None
     label: NDArray[Any] | None = None
+
+
+class Source(Protocol):
+    """What a data set reads its segments from."""
+
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def idx(self) -> NDArray[np.int64] | None: ...
+    @property
+    def sizes(self) -> NDArray[np.int64]: ...
+    @property
+    def starts(self) -> NDArray[np.int64]: ...
+    @property
+    def lines(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
+    def name(self, i: int) -> str: ...
+    def read(self, i: int) -> Segment: ...
 
 
 class SegmentFiles:
@@ -87,8 +105,6 @@ class SegmentFiles:
         try:
             fields = read_mat(path)
         except OSError as error:
-            if isinstance(error, FormatError):
-                raise
             raise FormatError(f"can't be read: {error.strerror or error}", path=path) from None
         x = fields.get("feats")
         if x is None or x.ndim != 2 or x.dtype.kind not in "iuf" or x.size == 0:
@@ -140,11 +156,8 @@ class PackedSegments:
     """
 
     def __init__(self, path: StrPath, *, pairs: bool = False, min_sample_size: int | None = None) -> None:
-        try:
-            found = open_packed(path)
-            self._file = open_input(path)  # reads say where, so that threads may share it
-        except OSError as error:
-            raise FormatError(f"can't be read: {error.strerror}", path=path) from None
+        found = open_packed(path)
+        self._file = open_input(path)  # reads say where, so that threads may share it
         self.path, self.idx = found.path, found.idx
         self._rates, self._records, self._numbers = found.sample_rate, found.save_file, found.segment_i
         self._shape, self._offset = found.x.shape[1:], getattr(found.x, "offset", 0)  # an empty one isn't mapped
@@ -219,7 +232,7 @@ class SegmentArrays:
 
     def __init__(
         self,
-        x: Any,
+        x: ArrayLike,
         y: ArrayLike | None = None,
         *,
         idx: ArrayLike | None = None,
