@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._text import printable, safe, table_cell
 from ._types import StrPath
@@ -20,7 +20,7 @@ from .storage.rows import csv_text
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Table", "check_ending", "json_value"]
+__all__ = ["AsArray", "Table", "check_ending", "json_value", "text_or_file"]
 
 
 class Table:
@@ -103,14 +103,8 @@ class Table:
         ConfigError
             If the name doesn't end in ``.csv``.
         """
-        if path is not None:
-            check_ending(path, (".csv",))
         rows = zip(*(_cells(values, float_format) for values in self._columns.values()))
-        text = csv_text(chain([map(table_cell, self._columns)], rows))
-        if path is None:
-            return text
-        write_text(path, text)
-        return None
+        return text_or_file(csv_text(chain([map(table_cell, self._columns)], rows)), path, ".csv")
 
     @overload
     def to_json(self, path: None = None) -> str: ...
@@ -118,13 +112,7 @@ class Table:
     def to_json(self, path: StrPath) -> None: ...
     def to_json(self, path: StrPath | None = None) -> str | None:
         """Write the rows as a JSON list of objects into a ``.json`` file, or return it as text; a NaN becomes null."""
-        if path is not None:
-            check_ending(path, (".json",))
-        text = json.dumps(self.json_rows(), indent=1)
-        if path is None:
-            return text
-        write_text(path, text + "\n")
-        return None
+        return text_or_file(json.dumps(self.json_rows(), indent=1), path, ".json", "\n")
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a ``pandas.DataFrame`` with the same columns (extra ``[tables]``)."""
@@ -167,6 +155,36 @@ def _cells(values: NDArray[Any], float_format: str | None, of_text: Callable[[st
             return ["" if np.isnan(v) else float_format % v for v in values]
         return ["" if np.isnan(v) else str(v) for v in values]
     return ["" if v is None else of_text(v) if isinstance(v, str) else v for v in values.tolist()]
+
+
+def text_or_file(text: str, path: StrPath | None, ending: str, last: str = "") -> str | None:
+    """The text; with a path None, once the text, and what comes last in a file, are written.
+
+    Raises
+    ------
+    ConfigError
+        If the path does not end so.
+    """
+    if path is None:
+        return text
+    check_ending(path, (ending,))
+    write_text(path, text + last)
+    return None
+
+
+class AsArray:
+    """What holds an array with a row per segment, named by `_array`, and is usable as that."""
+
+    _array: ClassVar[str]
+
+    def __len__(self) -> int:
+        return len(getattr(self, self._array))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        values = getattr(self, self._array)
+        if copy is False and dtype is not None and np.dtype(dtype) != values.dtype:
+            raise ValueError(f"the values are {values.dtype}; as {np.dtype(dtype)} they must be copied")
+        return np.array(values, dtype=dtype) if copy else np.asarray(values, dtype=dtype)
 
 
 def check_ending(path: StrPath, endings: Sequence[str], field: str | None = None) -> None:

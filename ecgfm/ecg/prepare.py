@@ -29,6 +29,7 @@ from ..signal.leads import (
 from ..signal.profile import TUTORIAL
 from ..signal.quality import findings
 from ..specs.inputs import SAMPLES, SAMPLING_RATE
+from ..table import AsArray
 from .choices import Choices
 from .identity import checksum
 from .named import named_rows
@@ -41,7 +42,7 @@ _AT_ONCE = 1 << 6  # segments that are cut at a time
 
 
 @dataclass(eq=False)
-class Segments:
+class Segments(AsArray):
     """Segments of one recording, ready for the model; usable as an array.
 
     Parameters
@@ -78,13 +79,7 @@ class Segments:
         """str or None: where the recording comes from."""
         return self.provenance.get("source")
 
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False and dtype is not None and np.dtype(dtype) != self.x.dtype:
-            raise ValueError(f"segments are float32; as {np.dtype(dtype)} they must be copied")
-        return np.array(self.x, dtype=dtype) if copy else np.asarray(self.x, dtype=dtype)
+    _array = "x"
 
     def __repr__(self) -> str:
         return f"Segments({len(self)} x {self.x.shape[1:]}, source={self.source!r})"

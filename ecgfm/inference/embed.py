@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,17 +12,16 @@ from numpy.typing import NDArray
 from .._types import StrPath
 from ..errors import SignalError
 from ..io.inputs import expand
-from ..storage.npy import write_npy
-from ..table import Table, check_ending
-from .opening import opened_model
-from .result import about, errors_table, provenance_columns, segment_table, text_column
+from ..table import AsArray, Table
+from .opening import Inputs, ModelLike, Ready, opened_model
+from .result import about, errors_table, record_table, segment_table, write_with_rows
 from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
-__all__ = ["Embeddings", "embed", "embedded", "embedding_tables"]
+__all__ = ["Embeddings", "embed", "embedded"]
 
 
 @dataclass(eq=False)
-class Embeddings:
+class Embeddings(AsArray):
     """Embeddings of the segments of recordings; usable as an array (n, C).
 
     Attributes
@@ -55,6 +53,8 @@ class Embeddings:
     model: dict[str, Any]
     provenance: list[dict[str, Any]]
 
+    _array = "embeddings"
+
     def per_record(self) -> NDArray[np.float32]:
         """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
         counts = self.records["segments"]
@@ -69,25 +69,12 @@ class Embeddings:
 
         Raises ConfigError if the name doesn't end in ``.npy``.
         """
-        path = os.fspath(path)
-        check_ending(path, (".npy",))
-        beside = os.path.splitext(path)[0] + ".csv"
-        self.segments.to_csv(beside)
-        write_npy(path, self.embeddings if self.tokens is None else self.tokens)
-        return path, beside
+        return write_with_rows(path, self.embeddings if self.tokens is None else self.tokens, self.segments)
 
     def to_table(self) -> Table:
         """Table: the rows of `segments` with the columns ``e0``, ``e1``, ... of `embeddings`."""
         columns = {name: self.segments[name] for name in self.segments.columns}
         return Table(columns | {f"e{i}": column for i, column in enumerate(self.embeddings.T)})
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False and dtype is not None and np.dtype(dtype) != self.embeddings.dtype:
-            raise ValueError(f"embeddings are float32; as {np.dtype(dtype)} they must be copied")
-        return np.array(self.embeddings, dtype=dtype) if copy else np.asarray(self.embeddings, dtype=dtype)
 
     def __repr__(self) -> str:
         return (
@@ -97,8 +84,8 @@ class Embeddings:
 
 
 def embed(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     *,
     layer: int | None = None,
     tokens: bool = False,
@@ -157,12 +144,11 @@ def embed(
         sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
     )
     done, failed = collect(embedded(model, inputs, reading, layer=layer, tokens=tokens), on_error, progress)
-    segments, records = embedding_tables(done)
     return Embeddings(
         np.concatenate([each.outputs["embeddings"] for each in done]),
         _joined_tokens(done) if tokens else None,
-        segments,
-        records,
+        segment_table(done),
+        record_table(done),
         layer,
         errors_table(failed),
         about(model),
@@ -171,8 +157,8 @@ def embed(
 
 
 def embedded(
-    model: Any,
-    inputs: Any,
+    model: Ready,
+    inputs: Inputs,
     reading: Reading,
     *,
     layer: int | None = None,
@@ -181,20 +167,13 @@ def embedded(
     ignored: Callable[[str, str], object] | None = None,
 ) -> Iterator[Done]:
     """Iterate over each recording's `Done` with ``embeddings`` (n, C) and, if asked for, ``tokens`` (n, T, C)."""
-    given = {} if layer is None else {"layer": layer}
+    given: Any = {} if layer is None else {"layer": layer}
 
     def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask, **given)
         return {"embeddings": output.embedding} | ({"tokens": output.tokens} if tokens else {})
 
     return stream(forward, expand(inputs, ignored), reading, select)
-
-
-def embedding_tables(done: Sequence[Any]) -> tuple[Table, Table]:
-    """The tables per segment and per recording of several `Done`."""
-    counts = np.array([len(each.start_s) for each in done])
-    records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
-    return segment_table(done), Table(records)
 
 
 def _joined_tokens(done: Sequence[Any]) -> NDArray[np.float32]:

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._text import printable
 from .._types import StrPath
 from ..errors import ConfigError, LabelError
 from ..metrics.intervals import ranking_table
 from ..metrics.ranking import METRICS, scikit_learn
-from ..storage.atomic import write_text
-from ..table import Table, check_ending, json_value
+from ..table import Table, json_value, text_or_file
 from ..validation import Number, Seed, Whole, checked
 from .aggregate import METHOD
 from .aggregate import aggregate as aggregated
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
-from .opening import opened_model
+from .opening import Inputs, ModelLike, Ready, opened_model
 from .predict import predicted
 from .result import about, errors_table, text_column
 from .stream import MOST, OnError, Progress, Reading, collect
@@ -82,8 +81,7 @@ class Evaluation:
         columns = {name: np.concatenate([self.records[name], self.segments[name]]) for name in self.records.columns}
         if self.model.get("labels_assumed"):
             columns["labels_assumed"] = np.repeat("yes", len(levels))
-        table = Table({"level": levels, **columns})
-        return table.to_csv() if path is None else table.to_csv(path)
+        return text_or_file(Table({"level": levels, **columns}).to_csv(), path, ".csv")
 
     @overload
     def to_json(self, path: None = None) -> str: ...
@@ -91,26 +89,18 @@ class Evaluation:
     def to_json(self, path: StrPath) -> None: ...
     def to_json(self, path: StrPath | None = None) -> str | None:
         """Everything but the predictions as a JSON object, as text or into a ``.json`` file; NaN becomes null."""
-        if path is not None:
-            check_ending(path, (".json",))
-        text = json.dumps(
-            {
-                "model": json_value(self.model),
-                "settings": self.settings,
-                "records": self.records.json_rows(),
-                "segments": self.segments.json_rows(),
-                "one_class": json_value(self.one_class),
-                "unlabelled": json_value(self.unlabelled),
-                "errors": self.errors.json_rows(),
-                "not_in_model": json_value(self.not_in_model),
-                "not_in_truth": json_value(self.not_in_truth),
-            },
-            indent=1,
-        )
-        if path is None:
-            return text
-        write_text(path, text + "\n")
-        return None
+        made = {
+            "model": json_value(self.model),
+            "settings": self.settings,
+            "records": self.records.json_rows(),
+            "segments": self.segments.json_rows(),
+            "one_class": json_value(self.one_class),
+            "unlabelled": json_value(self.unlabelled),
+            "errors": self.errors.json_rows(),
+            "not_in_model": json_value(self.not_in_model),
+            "not_in_truth": json_value(self.not_in_truth),
+        }
+        return text_or_file(json.dumps(made, indent=1), path, ".json", "\n")
 
     def to_text(self) -> str:
         """The tables as text."""
@@ -144,9 +134,9 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any,
-    inputs: Any,
-    y: Any,
+    model: ModelLike,
+    inputs: Inputs,
+    y: StrPath | ArrayLike | Table | Mapping[str, Any],
     *,
     aggregate: str = "tutorial",
     groups: Sequence[Any] | None = None,
@@ -233,7 +223,7 @@ def evaluate(
     return _evaluation(model, labels, plan, done, failed, aggregate, (bootstrap, confidence, seed))
 
 
-def _scored(model: Any, plan: Plan, reading: Reading) -> Iterator[_Scored]:
+def _scored(model: Ready, plan: Plan, reading: Reading) -> Iterator[_Scored]:
     """Iterate over the `_Scored` of each recording that has labels."""
     for each in predicted(model, plan.inputs, reading, select=plan.select):
         row, group, whole = plan.taken.popleft()
@@ -253,7 +243,7 @@ class _Scored:
 
 
 def _evaluation(
-    model: Any,
+    model: Ready,
     labels: tuple[str, ...],
     plan: Plan,
     done: Sequence[Any],
@@ -318,9 +308,8 @@ def _check_groups(
 
 
 def _labels_of(model: Any) -> tuple[str, ...]:
-    labels = getattr(model, "labels", None)
-    if labels:
-        return tuple(labels)
+    if getattr(model, "labels", None):
+        return tuple(model.labels)
     count = getattr(model, "num_labels", 0)
     if not count:
         raise ConfigError(

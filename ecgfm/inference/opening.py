@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .._types import StrPath
 from ..errors import ConfigError
 
-__all__ = ["opened_model"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from ..ecg import Record, Segments
+    from ..model.model import Model
+    from .shared import SharedModel
+
+__all__ = ["Inputs", "ModelLike", "Ready", "opened_model"]
+
+#: A model that can be called.
+Ready: TypeAlias = "Model | SharedModel"
+#: That, or where a checkpoint lies.
+ModelLike: TypeAlias = "Ready | StrPath"
+#: One recording or several; see `ecgfm.io.inputs.expand`.
+Inputs: TypeAlias = "StrPath | Record | Segments | ArrayLike | Iterable[Any]"
 
 
-def opened_model(model: Any, inputs: Any = None) -> Any:
+def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
     """The model; a path or a name is loaded.
 
     Raises

@@ -13,7 +13,7 @@ from ..errors import ConfigError, Error
 from ..io.inputs import expand
 from ..validation import checked
 from .aggregate import METHOD
-from .opening import opened_model
+from .opening import Inputs, ModelLike, Ready, opened_model
 from .result import Result
 from .stream import OnError, Progress, Reading, Select, collect, stream
 
@@ -21,8 +21,8 @@ __all__ = ["Outcome", "outcomes", "predict", "predicted"]
 
 
 def predict(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     *,
     aggregate: str = "tutorial",
     batch_size: int = 8,
@@ -124,7 +124,7 @@ class Outcome:
 
 
 def outcomes(
-    model: Any, inputs: Any, *, ignored: Callable[[str, str], object] | None = None, **reading: Any
+    model: Ready, inputs: Inputs, *, ignored: Callable[[str, str], object] | None = None, **reading: Any
 ) -> Iterator[Outcome]:
     """Iterate over the `Outcome` of each recording, in order; `reading` are further arguments of `predict`.
 
@@ -136,8 +136,8 @@ def outcomes(
 
 
 def predicted(
-    model: Any,
-    inputs: Any,
+    model: Ready,
+    inputs: Inputs,
     reading: Reading,
     *,
     select: Select | None = None,
@@ -147,7 +147,7 @@ def predicted(
 
     def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask)
-        if output.logits is None:
+        if output.logits is None or output.probabilities is None:
             raise ConfigError(
                 "the model has no labels: it is one of pretraining",
                 path=getattr(model, "source", None),

@@ -15,8 +15,8 @@ from .._text import printable
 from .._types import StrPath
 from ..errors import Error
 from ..signal.quality import describe
-from ..storage.atomic import write_text
-from ..table import Table, check_ending, json_value
+from ..storage.npy import write_npy
+from ..table import Table, check_ending, json_value, text_or_file
 from .aggregate import aggregate
 
 __all__ = ["Predictions", "Result"]
@@ -56,9 +56,9 @@ class Predictions(Table):
         self.labels = tuple(labels)
         self.probabilities = probabilities
         self.start_s = start_s
-        columns = {}
-        for i, name in enumerate(self.labels):
-            columns[f"{name} (label)" if name in before or name in after else name] = probabilities[:, i]
+        taken = {*before, *after}
+        names = (f"{name} (label)" if name in taken else name for name in self.labels)
+        columns = dict(zip(names, probabilities.T))
         super().__init__({**before, **columns, **after})
 
     @property
@@ -148,22 +148,9 @@ class Result:
         the
         name doesn't end in ``.json``.
         """
-        if path is not None:
-            check_ending(path, (".json",))
-        text = json.dumps(
-            {
-                "model": json_value(self.model),
-                "labels": json_value(self.labels),
-                "records": self.records.json_rows(),
-                "segments": self.segments.json_rows(),
-                "errors": self.errors.json_rows(),
-            },
-            indent=1,
-        )
-        if path is None:
-            return text
-        write_text(path, text + "\n")
-        return None
+        tables = {name: getattr(self, name).json_rows() for name in ("records", "segments", "errors")}
+        made = {"model": json_value(self.model), "labels": json_value(self.labels), **tables}
+        return text_or_file(json.dumps(made, indent=1), path, ".json", "\n")
 
     def to_text(self, *, total: tuple[int, int] | None = None) -> str:
         """Both tables with labels downwards and recordings across, the files listed above.
@@ -246,6 +233,26 @@ def segment_table(done: Sequence[Any]) -> Table:
     counts = [len(each.start_s) for each in done]
     columns = {name: np.repeat(column, counts) for name, column in provenance_columns(done).items()}
     return Table(segment_columns(done) | columns)
+
+
+def record_table(done: Sequence[Any]) -> Table:
+    """A row per recording: how many segments it has, and what was done to it."""
+    counts = np.array([len(each.start_s) for each in done])
+    return Table({"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)})
+
+
+def write_with_rows(path: StrPath, values: NDArray[Any], rows: Table) -> tuple[str, str]:
+    """Write an array into ``x.npy``, and what its rows are into ``x.csv``. Returns both paths."""
+    path, beside = with_beside(path)
+    rows.to_csv(beside)
+    write_npy(path, values)
+    return path, beside
+
+
+def with_beside(path: StrPath) -> tuple[str, str]:
+    """A name that ends in ``.npy``, and that of the table beside it."""
+    check_ending(path, (".npy",))
+    return os.fspath(path), os.path.splitext(os.fspath(path))[0] + ".csv"
 
 
 def errors_table(failed: Sequence[Any]) -> Table:

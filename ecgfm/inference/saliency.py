@@ -7,7 +7,6 @@ read along the segment's samples with a cubic spline and scaled to [0, 1].
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,11 +18,10 @@ from .._types import StrPath
 from ..ecg.identity import segment_checksums
 from ..errors import SignalError
 from ..io.inputs import expand
-from ..storage.npy import write_npy
-from ..table import Table, check_ending
+from ..table import AsArray, Table
 from ..validation import Choice, Whole, checked
-from .opening import opened_model
-from .result import about, errors_table, provenance_columns, segment_table, text_column
+from .opening import Inputs, ModelLike, Ready, opened_model
+from .result import about, errors_table, record_table, segment_table, write_with_rows
 from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
 __all__ = ["REDUCTIONS", "Saliency", "along_samples", "reduce_attention", "salient", "saliency"]
@@ -34,7 +32,7 @@ REDUCTIONS = ("max", "received", "received_max")
 
 
 @dataclass(eq=False)
-class Saliency:
+class Saliency(AsArray):
     """Saliency of the segments of recordings; usable as an array (n, N).
 
     Attributes
@@ -76,6 +74,8 @@ class Saliency:
     recordings: list[str | None]
     checksums: NDArray[np.uint32]
 
+    _array = "samples"
+
     def to_npy(self, path: StrPath, *, tokens: bool = False) -> tuple[str, str]:
         """Write the samples' values (or the tokens') as ``.npy``, and their rows beside it as CSV.
 
@@ -83,20 +83,7 @@ class Saliency:
 
         Raises ConfigError if the name doesn't end in ``.npy``.
         """
-        path = os.fspath(path)
-        check_ending(path, (".npy",))
-        beside = os.path.splitext(path)[0] + ".csv"
-        self.segments.to_csv(beside)
-        write_npy(path, self.tokens if tokens else self.samples)
-        return path, beside
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False and dtype is not None and np.dtype(dtype) != self.samples.dtype:
-            raise ValueError(f"saliency is float32; as {np.dtype(dtype)} it must be copied")
-        return np.array(self.samples, dtype=dtype) if copy else np.asarray(self.samples, dtype=dtype)
+        return write_with_rows(path, self.tokens if tokens else self.samples, self.segments)
 
     def __repr__(self) -> str:
         return (
@@ -106,8 +93,8 @@ class Saliency:
 
 
 def saliency(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     *,
     layer: int | None = None,
     reduction: str = "max",
@@ -163,19 +150,16 @@ def saliency(
     reading = Reading(
         sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
     )
-    found = salient(model, inputs, reading, layer=layer, reduction=reduction)
-    done, failed = collect(found, on_error, progress)
+    done, failed = collect(salient(model, inputs, reading, layer=layer, reduction=reduction), on_error, progress)
     if len({each.outputs["samples"].shape[1] for each in done}) > 1:
         raise SignalError(
             "the segments have different lengths", field="saliency", remedy="Give segments of one length at a time"
         )
-    counts = np.array([len(each.start_s) for each in done])
-    records = {"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)}
     return Saliency(
         np.concatenate([each.outputs["samples"] for each in done]),
         np.concatenate([each.outputs["tokens"] for each in done]),
         segment_table(done),
-        Table(records),
+        record_table(done),
         int(done[0].outputs["layer"][0]),
         reduction,
         errors_table(failed),
@@ -187,8 +171,8 @@ def saliency(
 
 
 def salient(
-    model: Any,
-    inputs: Any,
+    model: Ready,
+    inputs: Inputs,
     reading: Reading,
     *,
     layer: int | None = None,
@@ -200,7 +184,7 @@ def salient(
     checked(reduction, Choice(REDUCTIONS), "reduction")
 
     def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
-        attention = model(x, padding_mask=padding_mask, attention=True).attention  # (B, layers, T, T)
+        attention: Any = model(x, padding_mask=padding_mask, attention=True).attention  # (B, layers, T, T)
         last = attention.shape[1] - 1
         index = last if layer is None else checked(layer, Whole(0, last), "layer")
         weights = attention[:, index]
@@ -295,7 +279,7 @@ def _spline(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 
 
 def _of_padded(
-    model: Any, weights: NDArray[np.float32], padding_mask: NDArray[np.bool_], reduction: str
+    model: Ready, weights: NDArray[np.float32], padding_mask: NDArray[np.bool_], reduction: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Tokens' and samples' values of segments that may be padded at the end: what is padded is 0."""
     tokens = np.zeros(weights.shape[:2], dtype=np.float32)

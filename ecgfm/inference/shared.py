@@ -72,12 +72,9 @@ class SharedModel:
 def serve(model: Any, ranks: Alone | Ranks) -> None:
     """Compute what rank 0's `SharedModel` sends, until it is closed."""
     with prepared_here():  # what there is to say of the input, rank 0 says
-        while (part := _next(ranks)) is not None:
+        part: Any
+        while (part := ranks.scatter(None)) is not None:
             ranks.collect(_answer(model, part))
-
-
-def _next(ranks: Alone | Ranks) -> Any:
-    return ranks.scatter(None)
 
 
 def _answer(model: Any, part: Any) -> Any:

@@ -163,12 +163,9 @@ class Stores:
             for name in self._arrays:
                 self._files[name] = open_part(f"{self.path(name)}.part")
                 self._files[name].truncate(0)
-        except Error:
+        except (Error, OSError) as error:
             self._discard()
-            raise
-        except OSError as error:
-            self._discard()
-            raise unwritable(error.filename, error) from None
+            raise error if isinstance(error, Error) else unwritable(error.filename, error) from None
         return self
 
     def write(self, name: str, values: ArrayLike) -> None:
@@ -203,11 +200,10 @@ class Stores:
             return
         try:
             self._finish()
-        except OSError as error:
+        except BaseException as error:
             self._discard()
-            raise unwritable(error.filename or self._folder, error) from None
-        except BaseException:
-            self._discard()
+            if isinstance(error, OSError):
+                raise unwritable(error.filename or self._folder, error) from None
             raise
 
     def _finish(self) -> None:

@@ -186,16 +186,14 @@ def _prepared(pairs: Iterable[Pair], reading: Reading) -> Generator[_Waiting, No
     size = 0
     try:
         for file, one in pairs:
-            if not isinstance(one, str):
-                while ahead:
-                    yield ahead.popleft()[0].result()
-                size = 0
-                yield _Waiting(file, one, reading)
-                continue
-            length = _size_of(one)
-            while ahead and (len(ahead) >= 2 * readers or size + length > _AHEAD_BYTES):
+            in_file = isinstance(one, str)
+            length = _size_of(one) if in_file else 0
+            while ahead and (not in_file or len(ahead) >= 2 * readers or size + length > _AHEAD_BYTES):
                 size -= ahead[0][1]
                 yield ahead.popleft()[0].result()
+            if not in_file:
+                yield _Waiting(file, one, reading)
+                continue
             ahead.append((pool.submit(_Waiting, file, one, reading), length))
             size += length
         while ahead:
@@ -300,7 +298,7 @@ def _run_batch(forward: Forward, waiting: deque[_Waiting], batch_size: int) -> i
         return 0
     x = _joined([each.take(rows) for each, rows in taken])
     with prepared_here():
-        outputs = forward(x, _padding_mask(taken, x.shape))
+        outputs = forward(x, _padding_mask(taken, x.shape[2]))
     start = 0
     for each, rows in taken:
         end = start + rows.stop - rows.start
@@ -311,14 +309,10 @@ def _run_batch(forward: Forward, waiting: deque[_Waiting], batch_size: int) -> i
     return len(x)
 
 
-def _padding_mask(taken: list[tuple[_Waiting, slice]], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    if all(each.segments.padding_mask is None for each, _ in taken):
+def _padding_mask(taken: list[tuple[_Waiting, slice]], samples: int) -> NDArray[np.bool_] | None:
+    masks = [(each.segments.padding_mask, rows) for each, rows in taken]
+    if all(mask is None for mask, _ in masks):
         return None
-    mask = np.zeros((shape[0], shape[2]), dtype=bool)
-    start = 0
-    for each, rows in taken:
-        end = start + rows.stop - rows.start
-        if each.segments.padding_mask is not None:
-            mask[start:end] = each.segments.padding_mask[rows]
-        start = end
-    return mask
+    return np.concatenate(
+        [np.zeros((rows.stop - rows.start, samples), bool) if mask is None else mask[rows] for mask, rows in masks]
+    )

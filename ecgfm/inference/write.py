@@ -6,23 +6,23 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import __version__
 from .._types import StrPath
 from ..errors import ConfigError
 from ..io.ignored import Ignored
 from ..storage.growing import Growing
-from ..table import Table, check_ending
+from ..table import check_ending
 from ..validation import checked
 from .aggregate import METHOD
 from .embed import embedded
-from .opening import opened_model
+from .opening import Inputs, ModelLike, Ready, opened_model
 from .predict import Outcome, predicted
-from .result import Result, about, provenance_columns, segment_table, without_path
+from .result import Result, about, record_table, segment_table, with_beside, without_path
 from .saliency import salient
 from .stream import Done, Reading
 
@@ -58,8 +58,8 @@ class Written:
 
 
 def predict_to(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     path: StrPath,
     *,
     aggregate: str = "tutorial",
@@ -120,8 +120,8 @@ def predict_to(
 
 
 def embed_to(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     path: StrPath,
     *,
     layer: int | None = None,
@@ -153,28 +153,17 @@ def embed_to(
     Error
         As for `predict_to`.
     """
-    model = opened_model(model, inputs)
-    path = os.fspath(path)
-    check_ending(path, (".npy",))
     if tokens and per_record:
         raise ConfigError("tokens are those of a segment", field="per_record", remedy="Take the one or the other")
-
-    def found(model: Any, inputs: Any, reading: Reading, **which: Any) -> Iterator[Done]:
-        return embedded(model, inputs, reading, layer=layer, tokens=tokens, **which)
-
-    def values(done: Done) -> NDArray[Any]:
-        if per_record:
-            mean: NDArray[np.float64] = done.outputs["embeddings"].mean(axis=0, keepdims=True, dtype=np.float64)
-            return mean.astype(np.float32)
-        return done.outputs["tokens" if tokens else "embeddings"]
-
+    found = partial(embedded, layer=layer, tokens=tokens)
     settings = {"layer": layer, "tokens": bool(tokens), "per_record": bool(per_record)}
-    return _write_npy(model, inputs, path, found, values, per_record, (resume, overwrite), settings, options)
+    what = "tokens" if tokens else "embeddings"
+    return _write_npy(model, inputs, path, found, what, per_record, (resume, overwrite), settings, options)
 
 
 def saliency_to(
-    model: Any,
-    inputs: Any,
+    model: ModelLike,
+    inputs: Inputs,
     path: StrPath,
     *,
     layer: int | None = None,
@@ -206,52 +195,40 @@ def saliency_to(
     Error
         As for `predict_to`.
     """
-    model = opened_model(model, inputs)
-    path = os.fspath(path)
-    check_ending(path, (".npy",))
-
-    def found(model: Any, inputs: Any, reading: Reading, **which: Any) -> Iterator[Done]:
-        return salient(model, inputs, reading, layer=layer, reduction=reduction, **which)
-
-    def values(done: Done) -> NDArray[Any]:
-        return done.outputs["tokens" if tokens else "samples"]
-
+    found = partial(salient, layer=layer, reduction=reduction)
     settings = {"layer": layer, "reduction": reduction, "tokens": bool(tokens)}
-    return _write_npy(model, inputs, path, found, values, False, (resume, overwrite), settings, options)
+    what = "tokens" if tokens else "samples"
+    return _write_npy(model, inputs, path, found, what, False, (resume, overwrite), settings, options)
 
 
 def _write_npy(
-    model: Any,
-    inputs: Any,
-    path: str,
+    model: ModelLike,
+    inputs: Inputs,
+    path: StrPath,
     found: Found,
-    values: Callable[[Done], NDArray[Any]],
+    what: str,
     per_record: bool,
     again: tuple[bool, bool],
     settings: dict[str, Any],
     options: Mapping[str, Any],
 ) -> Written:
-    beside = os.path.splitext(path)[0] + ".csv"
+    """Write the output `what` of each segment, or its mean over each recording."""
+    path, beside = with_beside(path)
 
     def rows(done: Done) -> dict[str, Any]:
-        if per_record:
-            columns: dict[str, Any] = {
-                "file": [done.file],
-                "segments": [len(done.start_s)],
-                **provenance_columns([done]),
-            }
-            table = Table(columns)
-        else:
-            table = segment_table([done])
-        return {path: values(done), beside: table}
+        if not per_record:
+            return {path: done.outputs[what], beside: segment_table([done])}
+        mean = done.outputs[what].mean(axis=0, keepdims=True, dtype=np.float64)
+        return {path: mean.astype(np.float32), beside: record_table([done])}
 
     kind = "record" if per_record else "segment"
-    return _write(model, inputs, path, found, {path: kind, beside: kind}, rows, again, settings, options)
+    outputs = {path: kind, beside: kind}
+    return _write(opened_model(model, inputs), inputs, path, found, outputs, rows, again, settings, options)
 
 
 def _write(
-    model: Any,
-    inputs: Any,
+    model: Ready,
+    inputs: Inputs,
     path: str,
     found: Found,
     outputs: Mapping[str, str],

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ConfigError, SignalError
-from ..validation import Choice, Number, Numbers, Share, Whole, check_legacy, check_known, checked, real_array
+from ..validation import Choice, Number, Numbers, Share, Whole, check_known, check_legacy, checked, real_array
 
 __all__ = [
     "PERTURBATIONS",

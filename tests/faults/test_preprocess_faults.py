@@ -323,7 +323,7 @@ def test_what_is_refused_before_anything_is_written(raw, tmp_path):
     refused("is where the recordings lie", "files", raw, raw)
     refused("no stage is called", "files", out, raw, stages=["first"])
     refused("no stage is called", "files", out, raw, skip=["first"])
-    refused("0 processes", "files", out, raw, workers=0)
+    refused("workers: 0 is not", "files", out, raw, workers=0)
     refused("can't be packed", "files", out, raw, skip=["segmented"], packed=True)
     refused("there is no such directory", "files", out, raw, manifest_file=tmp_path / "gone/manifest.csv")
     refused("a part of a file name", "files", out, raw, results_suffix="/../x")

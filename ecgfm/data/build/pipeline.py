@@ -316,7 +316,7 @@ class _Run:
                 counts = [(idx, count) for _, idx, count in group]
                 rows = np.array([(idx, i) for idx, count in counts for i in range(count)])
                 if isinstance(source, list):
-                    self._writers[split].append_arrays(rows, source[at : at + len(counts)])
+                    self._writers[split].append(rows, source[at : at + len(counts)])
                     at += len(counts)
                 else:
                     self._writers[split].append(rows, cast(BinaryIO, file), at)

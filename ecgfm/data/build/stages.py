@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def segment_name(save_file: str, number: int) -> str:
     return f"{save_file[:-4]}_{number}.mat"
 
 
+@dataclass
 class Stages:
     """Takes a recording through the stages.
 
@@ -85,17 +87,12 @@ class Stages:
         Where files lie that are not whole yet, on the same file system; the process's number is added.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        options: Options,
-        folder: str,
-        written: frozenset[str],
-        skipped: frozenset[str],
-        temporary: str,
-    ) -> None:
-        self.source, self.options, self.folder = source, options, folder
-        self.written, self.skipped, self.temporary = written, skipped, temporary
+    source: Source
+    options: Options
+    folder: str
+    written: frozenset[str]
+    skipped: frozenset[str]
+    temporary: str
 
     def run(self, row: Row, keep: bool = False) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
         """What became of a located row; with `keep`, also its segments.

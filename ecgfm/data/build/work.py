@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ConfigError
@@ -43,11 +44,11 @@ def clean(folder: str, state: str, parts: str) -> None:
                 os.unlink(os.path.join(one, name))
 
 
+@dataclass
 class Work:
     """What is done in a process of its own, or on another rank."""
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages = stages
+    stages: Stages
 
     def __call__(
         self, task: tuple[int, list[tuple[int, Row]], str | None]

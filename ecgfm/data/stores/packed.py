@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -45,6 +46,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 _HEADER = len(_header((0, 1, 1)))  # bytes before the values
 
 
+@dataclass(eq=False)
 class Packed:
     """A packed split, opened for reading.
 
@@ -61,17 +63,12 @@ class Packed:
         (n,) float64, in Hz.
     """
 
-    def __init__(
-        self,
-        path: str,
-        x: NDArray[np.float32],
-        idx: NDArray[np.int64],
-        save_file: NDArray[np.object_],
-        segment_i: NDArray[np.int64],
-        sample_rate: NDArray[np.float64],
-    ) -> None:
-        self.path, self.x, self.idx, self.save_file = path, x, idx, save_file
-        self.segment_i, self.sample_rate = segment_i, sample_rate
+    path: str
+    x: NDArray[np.float32]
+    idx: NDArray[np.int64]
+    save_file: NDArray[np.object_]
+    segment_i: NDArray[np.int64]
+    sample_rate: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -130,7 +127,10 @@ def _read_index(
                 rates[text] = _rate(text, path, line + block["sample_rate"].index(text))
             rate[rows] = [rates[text] for text in block["sample_rate"]]
             for text in set(block["sample_size"]) - {str(samples)}:
-                _check_samples(text, samples, path, line + block["sample_size"].index(text))
+                at = line + block["sample_size"].index(text)
+                if whole_number(text, path, f"sample_size, line {at}") != samples:
+                    what = f"line {at}: {shown(text)} samples, the array has {samples}"
+                    raise FormatError(what, path=path, field="sample_size")
         done = rows.stop
     if done != count:
         raise FormatError(f"{done:,} rows for {count:,} segments", path=path)
@@ -140,13 +140,6 @@ def _read_index(
         at = order[twice[0]]
         raise FormatError(f"segment {part[at]} of record {idx[at]} stands twice", path=path, field="idx")
     return idx, names, part, rate
-
-
-def _check_samples(text: str, samples: int, path: str, line: int) -> None:
-    if whole_number(text, path, f"sample_size, line {line}") != samples:
-        raise FormatError(
-            f"line {line}: {shown(text)} samples, the array has {samples}", path=path, field="sample_size"
-        )
 
 
 def _rate(text: str, path: str, line: int) -> float:
@@ -222,31 +215,29 @@ class PackedWriter:
 
     def _recover(self) -> None:
         """Find what is there: a finished pair of files, or what an earlier process left."""
-        if os.path.exists(index_path(self.path)):  # put in place last
+        self._finished = os.path.exists(index_path(self.path))  # put in place last
+        if self._finished:
             found = open_packed(self.path)
             if found.x.shape[1:] != self.shape:
                 raise FormatError(f"segments of shape {found.x.shape[1:]}, not {self.shape}", path=self.path)
             rows = np.stack([found.idx, found.segment_i], axis=1)
             for path in (self.part, self.rows_part):
                 remove(path)
-            self._finished = True
         else:
             if os.path.exists(self.rows_part) and not os.path.exists(self.part) and os.path.exists(self.path):
                 os.rename(self.path, self.part)  # it had its final name, and not yet its index
             rows = self._partial_rows()
-            self._finished = False
         self.rows = [rows]  # blocks of (idx, segment_i)
         self.count = len(rows)
 
     def _partial_rows(self) -> NDArray[np.int64]:
-        none = np.empty((0, 2), dtype=np.int64)
         try:
             with open_own(self.rows_part) as rows, open_own(self.part) as data:
                 held = max(os.fstat(data.fileno()).st_size - _HEADER, 0) // self.row_bytes
                 held = min(held, os.fstat(rows.fileno()).st_size // 16)
                 return np.fromfile(rows, dtype=np.int64, count=2 * held).reshape(-1, 2)
         except FileNotFoundError:
-            return none
+            return np.empty((0, 2), dtype=np.int64)
 
     def all_rows(self) -> NDArray[np.int64]:
         """(n, 2) int64: number of the recording and of the segment, of each row that is there."""
@@ -264,10 +255,14 @@ class PackedWriter:
 
     def held(self) -> dict[int, int]:
         """Number of each recording that is there -> how many of its segments are."""
+        numbers, starts = self._starts()
+        return dict(zip(numbers, np.diff([*starts, self.count]).tolist()))  # the last place counts
+
+    def _starts(self) -> tuple[list[int], list[int]]:
+        """Number of the recording of each row that begins one, and where the row is."""
         rows = self.all_rows()
         starts = np.flatnonzero(rows[:, 1] == 0)
-        counts = np.diff(np.append(starts, len(rows)))
-        return dict(zip(rows[starts, 0].tolist(), counts.tolist()))  # the last place counts
+        return rows[starts, 0].tolist(), starts.tolist()
 
     def _begin(self) -> None:
         """Open for appending."""
@@ -286,45 +281,27 @@ class PackedWriter:
             file.truncate(0)
             file.write(rows.tobytes())
 
-    def append(self, rows: NDArray[np.int64], source: BinaryIO, first: int) -> None:
-        """Append rows `first`, ... of an open file of float32 segments.
+    def append(self, rows: NDArray[np.int64], source: BinaryIO | list[NDArray[np.float32]], first: int = 0) -> None:
+        """Append segments of an open file of float32, or such that lie in memory.
 
         Parameters
         ----------
         rows : ndarray
             (n, 2) int64, as of `all_rows`.
-        source : file object
+        source : file object or list of ndarray
+            The file, or arrays (some, leads, samples) float32, n in all.
         first : int
+            Of a file, the first of the segments.
         """
         if self._data is None:
             self._begin()
-        _copy(
-            source,
-            first * self.row_bytes,
-            self._data,
-            _HEADER + self.count * self.row_bytes,
-            len(rows) * self.row_bytes,
-        )
-        self._append_rows(rows)
-
-    def append_arrays(self, rows: NDArray[np.int64], segments: Sequence[NDArray[np.float32]]) -> None:
-        """Append segments that lie in memory.
-
-        Parameters
-        ----------
-        rows : ndarray
-            (n, 2) int64, as of `all_rows`.
-        segments : list of ndarray
-            Each (some, leads, samples) float32, n in all.
-        """
-        if self._data is None:
-            self._begin()
-        self._data.seek(_HEADER + self.count * self.row_bytes)
-        self._data.writelines(one.data for one in segments)
-        self._data.flush()
-        self._append_rows(rows)
-
-    def _append_rows(self, rows: NDArray[np.int64]) -> None:
+        end = _HEADER + self.count * self.row_bytes
+        if isinstance(source, list):
+            self._data.seek(end)
+            self._data.writelines(one.data for one in source)
+            self._data.flush()
+        else:
+            _copy(source, first * self.row_bytes, self._data, end, len(rows) * self.row_bytes)
         self._rows.write(rows.astype(np.int64).tobytes())
         self._rows.flush()
         self.rows.append(rows)
@@ -368,9 +345,7 @@ class PackedWriter:
 
     def _firsts(self, records: Iterable[tuple[int, str, int]]) -> NDArray[np.int64]:
         """Where each recording's rows begin."""
-        rows = self.all_rows()
-        starts = np.flatnonzero(rows[:, 1] == 0)
-        at = dict(zip(rows[starts, 0].tolist(), starts.tolist()))
+        at = dict(zip(*self._starts()))
         missing = [idx for idx, _, _ in records if idx not in at]
         if missing:
             raise FormatError(f"the segments of recording {missing[0]} are not there", path=self.part)
@@ -378,16 +353,14 @@ class PackedWriter:
 
     def _reorder(self, first: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Write the recordings' rows anew, in order, and go on with that file."""
-        temporary = f"{self.part}.tmp"
-        order = []
+        temporary, at = f"{self.part}.tmp", _HEADER
+        runs = _runs(first.tolist(), counts.tolist())
         with open_own(temporary, make=True) as target:
             target.truncate(0)
-            at = _HEADER
-            for start, count in _runs(first.tolist(), counts.tolist()):
+            for start, count in runs:
                 _copy(self._data, _HEADER + start * self.row_bytes, target, at, count * self.row_bytes)
                 at += count * self.row_bytes
-                order.append(self.all_rows()[start : start + count])
-        rows = np.concatenate([np.empty((0, 2), dtype=np.int64), *order])
+        rows = np.concatenate([self.all_rows()[:0], *(self.all_rows()[start : start + n] for start, n in runs)])
         self.close()
         remove(self.rows_part)  # from here on until the new one is there, nothing counts as done
         os.rename(temporary, self.part)
@@ -396,18 +369,15 @@ class PackedWriter:
         self._begin()
 
 
-def _runs(first: Iterable[int], counts: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """(start, count) of runs of rows that follow each other."""
-    start, length = 0, 0
-    for one, count in zip(first, counts):
-        if length and one == start + length:
-            length += count
-            continue
-        if length:
-            yield start, length
-        start, length = one, count
-    if length:
-        yield start, length
+def _runs(first: Iterable[int], counts: Iterable[int]) -> list[list[int]]:
+    """[start, count] of runs of rows that follow each other."""
+    runs: list[list[int]] = []
+    for start, count in zip(first, counts):
+        if runs and start == sum(runs[-1]):
+            runs[-1][1] += count
+        else:
+            runs.append([start, count])
+    return runs
 
 
 def _copy(source: BinaryIO, at: int, target: BinaryIO, to: int, count: int) -> None:

@@ -80,6 +80,7 @@ T = np.array([[-42, 52, 0.13, 0.10, -0.11], [0, 33, 0.19, 0.15, -0.16]])  # slow
 T_TAIL = 2.1  # the T wave ends so many widths of its last part after its peak
 
 
+@dataclass
 class Draw:
     """Random numbers of one patient; all are their middles if the spread is 0.
 
@@ -90,8 +91,8 @@ class Draw:
         Factor of all deviations.
     """
 
-    def __init__(self, rng: np.random.Generator, spread: float = 1.0) -> None:
-        self.rng, self.spread = rng, spread
+    rng: np.random.Generator
+    spread: float = 1.0
 
     def normal(self, middle: ArrayLike, deviation: ArrayLike, size: Any = None) -> Any:
         """Normal, cut at 2.2 deviations."""

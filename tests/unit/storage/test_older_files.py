@@ -56,7 +56,7 @@ def finish(folder):
     writer = PackedWriter(str(folder / "all.npy"), (12, 5))
     held = writer.held()
     if 8 not in held:
-        writer.append_arrays(np.array([[8, 0]]), [PACKED[1:]])
+        writer.append(np.array([[8, 0]]), [PACKED[1:]])
     writer.finish([(7, "a.mat", 1), (8, "b.mat", 1)], 500)
     return held
 
