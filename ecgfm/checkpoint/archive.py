@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError
 from ..storage.inputs import check_inflation
-from .plain import Refused, Storage, StorageType
+from .plain import Refused, Storage, storage_key
 from .storage import DTYPES, Deflated, File, Stored
 from .unpickle import MAX_PICKLE, loads
 
@@ -27,15 +28,19 @@ MAX_DIRECTORY = 64 << 20
 
 _LOCAL, _CENTRAL, _END, _END64, _LOCATOR64 = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _STORED, _DEFLATED = 0, 8
-_PIECE = 1 << 22
 _TAIL = 65557 + 20  # the longest end of an archive, and the 64-bit locator before it
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 
 
+@dataclass
 class _Member:
-    def __init__(self, name: str, method: int, crc: int, packed: int, size: int, header: int) -> None:
-        self.name, self.method, self.crc, self.packed, self.size, self.header = name, method, crc, packed, size, header
-        self.start = -1
+    name: str
+    method: int
+    crc: int
+    packed: int
+    size: int
+    header: int
+    start: int = -1
 
 
 class Archive:
@@ -55,14 +60,18 @@ class Archive:
         self.file, self.path = file, file.path
         self.members: dict[str, _Member] = {}
         directory, size, count = self._find_directory()
-        if count > MAX_MEMBERS:
-            raise self._error(f"the archive has {count} members, at most {MAX_MEMBERS} are read")
         self._read_directory(directory, size, count)
         self._check_places(directory)
         self._check_sizes()
 
     def _error(self, message: str, field: str | None = None) -> CheckpointError:
         return CheckpointError(message, path=self.path, field=field)
+
+    def _refuse_if(self, field: str | None, *checks: tuple[bool, str]) -> None:
+        """Raise with the message of the first check that holds."""
+        for wrong, message in checks:
+            if wrong:
+                raise self._error(message, field)
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Where the central directory stands, its size and number of entries."""
@@ -86,12 +95,15 @@ class Archive:
                 raise self._error("the archive's 64-bit directory is damaged")
             here, count, length, start = struct.unpack_from("<4Q", wide, 24)
             limit = end64
-        if here != count or (disk, start_disk) not in ((0, 0), (0xFFFF, 0xFFFF)):
-            raise self._error("the archive is one of several parts")
-        if start > limit or length > limit - start or count * 46 > length:
-            raise self._error("the archive's directory lies outside of the file")
-        if length > MAX_DIRECTORY:
-            raise self._error(f"the archive's directory takes {length} bytes, at most {MAX_DIRECTORY} are read")
+        parts = here != count or (disk, start_disk) not in ((0, 0), (0xFFFF, 0xFFFF))
+        outside = start > limit or length > limit - start or count * 46 > length
+        self._refuse_if(
+            None,
+            (parts, "the archive is one of several parts"),
+            (outside, "the archive's directory lies outside of the file"),
+            (length > MAX_DIRECTORY, f"the archive's directory takes {length} bytes, at most {MAX_DIRECTORY} are read"),
+            (count > MAX_MEMBERS, f"the archive has {count} members, at most {MAX_MEMBERS} are read"),
+        )
         return start, length, count
 
     def _read_directory(self, at: int, size: int, count: int) -> None:
@@ -107,16 +119,17 @@ class Archive:
             name = self._name(data[at + 46 : at + 46 + n])
             packed, length, header = self._sizes64(data[at + 46 + n : at + 46 + n + m], packed, length, header, name)
             at += 46 + n + m + k
-            if flags & _ENCRYPTED:
-                raise self._error("the member is encrypted", name)
-            if method not in (_STORED, _DEFLATED):
-                raise self._error(f"the member is compressed by method {method}, which is not known", name)
-            if method == _STORED and packed != length:
-                raise self._error("an uncompressed member has two sizes", name)
-            if disk not in (0, 0xFFFF):
-                raise self._error("the archive is one of several parts", name)
-            if name in self.members:
-                raise self._error("two members have this name", name)
+            self._refuse_if(
+                name,
+                (flags & _ENCRYPTED != 0, "the member is encrypted"),
+                (
+                    method not in (_STORED, _DEFLATED),
+                    f"the member is compressed by method {method}, which is not known",
+                ),
+                (method == _STORED and packed != length, "an uncompressed member has two sizes"),
+                (disk not in (0, 0xFFFF), "the archive is one of several parts"),
+                (name in self.members, "two members have this name"),
+            )
             self.members[name] = _Member(name, method, crc, packed, length, header)
         if at != stop:
             raise self._error("the archive's directory is longer than its entries")
@@ -166,12 +179,13 @@ class Archive:
             n, m = struct.unpack_from("<2H", head, 26)
             member.start = at + 30 + n + m
             before = member.start + member.packed
-            if before > directory:
-                raise self._error("the member reaches beyond the end of the file", member.name)
-            if method != member.method or flags & _ENCRYPTED:
-                raise self._error("the member's header contradicts the directory", member.name)
-            if n != len(name) or head[30:] != name:
-                raise self._error("the member's header has another name than the directory", member.name)
+            contradicts = method != member.method or flags & _ENCRYPTED != 0
+            self._refuse_if(
+                member.name,
+                (before > directory, "the member reaches beyond the end of the file"),
+                (contradicts, "the member's header contradicts the directory"),
+                (n != len(name) or head[30:] != name, "the member's header has another name than the directory"),
+            )
 
     def _check_sizes(self) -> None:
         """Refuse members that are said to inflate to far more than they are, each and all together."""
@@ -210,14 +224,12 @@ class Archive:
             If one differs.
         """
         for name, member in self.members.items():
-            if member.method == _STORED and member.crc:
-                source, crc = self.source(name), 0
-                for at in range(0, member.size, _PIECE):
-                    crc = zlib.crc32(source.view(at, min(_PIECE, member.size - at)).data, crc)
-                if crc != member.crc:
+            if member.crc or member.method == _DEFLATED:
+                crc = 0
+                for piece in self.source(name).pieces():
+                    crc = zlib.crc32(piece, crc)
+                if crc != member.crc and member.crc:
                     raise self._error("the checksum is wrong: the file is damaged", name)
-            elif member.method == _DEFLATED:
-                Deflated(self.file, member.start, member.packed, member.size, member.crc, name).check()
         return any(member.crc for member in self.members.values())
 
 
@@ -239,13 +251,9 @@ def read_zip(file: File, refused: dict[str, None]) -> tuple[Any, Archive]:
 
     def storage(key: Any) -> Storage | Refused:
         """What a persistent id ("storage", type, key, location, count) stands for."""
-        if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
-            raise archive._error("a reference to something that is no storage", root + "data.pkl")
-        _, kind, number, _, count = key[:5]
+        kind, number, count = storage_key(key, lambda message: archive._error(message, root + "data.pkl"))
         if isinstance(kind, Refused):
             return kind
-        if not isinstance(kind, StorageType) or type(number) is not str or type(count) is not int or count < 0:
-            raise archive._error("a storage whose description is not that of a storage", root + "data.pkl")
         name = f"{root}data/{number}"
         if name not in archive.members:
             raise archive._error("the archive lacks this member", name[:MAX_NAME])

@@ -139,16 +139,11 @@ def check_tensors(config: dict[str, Any], kind: str, shapes: Shapes, *, path: St
     except ConfigError as error:
         raise CheckpointError(error.message, path=path, field="cfg.model", remedy=_REMEDY) from None
     for name, shape in table:
-        if name not in shapes:
+        there = tuple(shapes[name]) if name in shapes else None
+        if there != tuple(shape):
+            what = "is missing" if there is None else f"has the shape {there}"
             raise CheckpointError(
-                f"the tensor is missing, the configuration gives it the shape {tuple(shape)}",
-                path=path,
-                field=name,
-                remedy=_REMEDY,
-            )
-        if tuple(shapes[name]) != tuple(shape):
-            raise CheckpointError(
-                f"the tensor has the shape {tuple(shapes[name])}, the configuration gives it {tuple(shape)}",
+                f"the tensor {what}, the configuration gives it the shape {tuple(shape)}",
                 path=path,
                 field=name,
                 remedy=_REMEDY,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import CheckpointError
-from .plain import Refused, Storage, StorageType
+from .plain import Refused, Storage, storage_key
 from .storage import DTYPES, File, Stored
 from .unpickle import MAX_PICKLE, Budget, loads
 
@@ -57,13 +57,11 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
     def storage(key: Any) -> Any:
         if isinstance(key, tuple) and len(key) > 1 and key[0] == "module":
             return key[1]
-        if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
-            raise error("a reference to something that is no storage", "object")
-        _, kind, name, _, count, view = (*key, None)[:6]
+        kind, name, count = storage_key(key, lambda message: error(message, "object"))
         if isinstance(kind, Refused):
             raise error("a storage of an unknown type, whose length is therefore not known", "object")
-        if not isinstance(kind, StorageType) or type(name) is not str or type(count) is not int or count < 0:
-            raise error("a storage whose description is not that of a storage", "object")
+        if len(key) > 6:
+            raise error("a reference to something that is not a storage", "object")
         if name not in storages:
             # Where it stands is known once the object has been read.
             storages[name] = (kind.kind, count, Stored(file, None, count * DTYPES[kind.kind][1]))
@@ -71,6 +69,7 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
         if (known, total) != (kind.kind, count):
             raise error(f"storage {name[:50]} is described in two ways", "object")
         first = 0
+        view = key[5] if len(key) == 6 else None
         if view is not None:
             _, first, count = view if isinstance(view, tuple) and len(view) == 3 else (None, -1, -1)
             if type(first) is not int or type(count) is not int or not 0 <= first <= first + count <= total:

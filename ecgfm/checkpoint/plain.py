@@ -6,7 +6,8 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -56,22 +57,17 @@ class _Builder:
 
 def _pairs(machine: Machine, args: Any) -> dict[Any, Any]:
     """The dictionary that dict(...) or OrderedDict(...) would make of one mapping or list of pairs."""
-    made = {}
+    made: dict[Any, Any] = {}
     if len(args) > 1:
         raise machine.error("a dictionary of several arguments that no checkpoint has")
-    if args and isinstance(args[0], dict):
-        machine.charge(_ENTRY * len(args[0]))
-        made.update(args[0])
-    elif args:
-        machine.charge(_ENTRY * len(args[0]))
-        for pair in args[0]:
-            key, value = pair
-            machine.fill(made, [key, value])
+    for given in args:
+        machine.charge(_ENTRY * len(given))
+        if isinstance(given, dict):
+            made.update(given)
+        else:
+            for key, value in given:
+                machine.fill(made, [key, value])
     return made
-
-
-def _default_dict(machine: Machine, args: Any) -> dict[Any, Any]:
-    return _pairs(machine, args[1:])
 
 
 def _sequence(kind: type) -> Callable[[Machine, Any], Any]:
@@ -113,46 +109,28 @@ def _complex(machine: Machine, args: Any) -> complex:
     return complex(*args)
 
 
-def _reconstruct_object(machine: Machine, args: Any) -> Any:
-    """copyreg._reconstructor(class, base, state): how protocols 0 and 1 make an object."""
-    return machine.construct(args[0], ())
-
-
-def _new_object(machine: Machine, args: Any) -> Any:
-    return machine.construct(args[0], tuple(args[1:]))
-
-
 class Namespace(Built):
     """argparse.Namespace and the like: becomes a dictionary."""
 
     def __init__(self) -> None:
-        self.values: dict[Any, Any] = {}
+        self.state: dict[Any, Any] = {}
 
     def set_state(self, machine: Machine, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 2:  # (__dict__, slots)
             state = state[0] or state[1]
         if isinstance(state, dict):
             machine.charge(_ENTRY * len(state))
-            self.values.update(state)
-
-    def content(self) -> dict[Any, Any]:
-        return self.values
-
-
-class ConfigNode(Built):
-    """A node of an OmegaConf configuration: becomes its content. Parents, types and flags are left out."""
-
-    def __init__(self) -> None:
-        self.value = None
-
-    def set_state(self, machine: Machine, state: Any) -> None:
-        if isinstance(state, tuple) and len(state) == 2:
-            state = state[0] or state[1]
-        if isinstance(state, dict):
-            self.value = state.get("_content", state.get("_val"))
+            self.state.update(state)
 
     def content(self) -> Any:
-        return self.value
+        return self.state
+
+
+class ConfigNode(Namespace):
+    """A node of an OmegaConf configuration: becomes its content. Parents, types and flags are left out."""
+
+    def content(self) -> Any:
+        return self.state.get("_content", self.state.get("_val"))
 
 
 # ---- NumPy --------------------------------------------------------------------------------------------------------
@@ -219,10 +197,6 @@ def _array(machine: Machine, values: Any, dtype: Any, shape: Any, order: Any) ->
     return np.frombuffer(values, kind).reshape(shape, order=order)
 
 
-def _new_array(machine: Machine, args: Any) -> Array:
-    return Array()
-
-
 def _array_from_buffer(machine: Machine, args: Any) -> Array:
     """numpy._core.numeric._frombuffer(bytes, dtype, shape, order): how protocol 5 writes an array."""
     values, dtype, shape, order = args
@@ -249,6 +223,7 @@ class StorageType:
         self.kind = kind
 
 
+@dataclass
 class Storage:
     """Elements of one type in a file. The container makes it for a persistent id.
 
@@ -258,16 +233,28 @@ class Storage:
     kind : str
         A key of `storage.DTYPES`.
     count : int
-        Elements, of which the source has at least so many.
+        Elements; the source has as many or more.
     first : int
         The first element, of a view of a storage.
     """
 
-    def __init__(
-        self, source: Stored | Deflated, kind: str, count: int, key: str, big_endian: bool = False, first: int = 0
-    ) -> None:
-        self.source, self.kind, self.count, self.key = source, kind, count, key
-        self.big_endian, self.first = big_endian, first
+    source: Stored | Deflated
+    kind: str
+    count: int
+    key: str
+    big_endian: bool = False
+    first: int = 0
+
+
+def storage_key(key: Any, error: Callable[[str], Exception]) -> tuple[StorageType | Refused, str, int]:
+    """Type, name and number of elements in a persistent id ("storage", type, name, location, count, ...)."""
+    if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
+        raise error("a reference to something that is not a storage")
+    _, kind, name, _, count = key[:5]
+    known = isinstance(kind, StorageType) and type(name) is str and type(count) is int and count >= 0
+    if not known and not isinstance(kind, Refused):
+        raise error("a storage whose description is not that of a storage")
+    return kind, name, count
 
 
 def _tensor(machine: Machine, args: Any) -> Tensor | Refused:
@@ -293,15 +280,6 @@ def _tensor(machine: Machine, args: Any) -> Tensor | Refused:
     )
 
 
-def _parameter(machine: Machine, args: Any) -> Any:
-    """torch._utils._rebuild_parameter(tensor, requires_grad, hooks)."""
-    return args[0]
-
-
-def _size(machine: Machine, args: Any) -> Any:
-    return _sequence(tuple)(machine, args)
-
-
 # ---- the tables ---------------------------------------------------------------------------------------------------
 
 _STORAGES = {
@@ -320,56 +298,64 @@ _STORAGES = {
     "UntypedStorage": "uint8",
 }
 
+_Function: TypeAlias = "Callable[[Machine, Any], Any]"
+
+
+def _table(rows: dict[str, dict[str, _Function]]) -> dict[tuple[str, str], StorageType | _Builder]:
+    """(module, name) -> constructor; the keys of `rows` are names of one or more modules."""
+    return {
+        (module, name): _Builder(function)
+        for modules, functions in rows.items()
+        for module in modules.split()
+        for name, function in functions.items()
+    }
+
+
+_NODES = "AnyNode StringNode IntegerNode FloatNode BooleanNode EnumNode BytesNode PathNode".split()
+_namespace: _Function = lambda machine, args: Namespace()  # noqa: E731
+_node: _Function = lambda machine, args: ConfigNode()  # noqa: E731
+_new_array: _Function = lambda machine, args: Array()  # noqa: E731
+
 BUILDERS: dict[tuple[str, str], StorageType | _Builder] = {
-    ("torch", name): StorageType(kind) for name, kind in _STORAGES.items()
-}
-BUILDERS |= {("torch.cuda", name): StorageType(kind) for name, kind in _STORAGES.items()}
-BUILDERS[("torch.storage", "UntypedStorage")] = StorageType("uint8")
-BUILDERS |= {
-    key: _Builder(function)
-    for key, function in {
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch._utils", "_rebuild_tensor"): _tensor,
-        ("torch._utils", "_rebuild_parameter"): _parameter,
-        ("torch", "Size"): _size,
-        ("collections", "OrderedDict"): _pairs,
-        ("collections", "defaultdict"): _default_dict,
-        ("copyreg", "_reconstructor"): _reconstruct_object,
-        ("copy_reg", "_reconstructor"): _reconstruct_object,
-        ("copyreg", "__newobj__"): _new_object,
-        ("_codecs", "encode"): _encode,
-        ("argparse", "Namespace"): lambda machine, args: Namespace(),
-        ("types", "SimpleNamespace"): lambda machine, args: Namespace(),
-    }.items()
-}
-for _module in ("builtins", "__builtin__"):
-    for _name, _function in {
-        "dict": _pairs,
-        "list": _sequence(list),
-        "tuple": _sequence(tuple),
-        "set": _sequence(set),
-        "frozenset": _sequence(frozenset),
-        "bytes": _bytes,
-        "bytearray": _bytes,
-        "complex": _complex,
-    }.items():
-        BUILDERS[(_module, _name)] = _Builder(_function)
-for _core in ("numpy.core", "numpy._core"):
-    BUILDERS[(f"{_core}.multiarray", "_reconstruct")] = _Builder(_new_array)
-    BUILDERS[(f"{_core}.multiarray", "scalar")] = _Builder(_scalar)
-    BUILDERS[(f"{_core}.numeric", "_frombuffer")] = _Builder(_array_from_buffer)
-BUILDERS[("numpy", "dtype")] = _Builder(_dtype)
-BUILDERS[("numpy", "ndarray")] = _Builder(_new_array)
-for _names, _module in (
-    (("DictConfig",), "omegaconf.dictconfig"),
-    (("ListConfig",), "omegaconf.listconfig"),
-    (
-        ("AnyNode", "StringNode", "IntegerNode", "FloatNode", "BooleanNode", "EnumNode", "BytesNode", "PathNode"),
-        "omegaconf.nodes",
+    **{(module, name): StorageType(kind) for module in ("torch", "torch.cuda") for name, kind in _STORAGES.items()},
+    ("torch.storage", "UntypedStorage"): StorageType("uint8"),
+    **_table(
+        {
+            "torch._utils": {
+                "_rebuild_tensor_v2": _tensor,
+                "_rebuild_tensor": _tensor,
+                "_rebuild_parameter": lambda machine, args: args[0],  # (tensor, requires_grad, hooks)
+            },
+            "torch": {"Size": _sequence(tuple)},
+            "collections": {
+                "OrderedDict": _pairs,
+                "defaultdict": lambda machine, args: _pairs(machine, args[1:]),
+            },
+            # (class, base, state): how protocols 0 and 1 make an object.
+            "copyreg copy_reg": {"_reconstructor": lambda machine, args: machine.construct(args[0], ())},
+            "copyreg": {"__newobj__": lambda machine, args: machine.construct(args[0], tuple(args[1:]))},
+            "_codecs": {"encode": _encode},
+            "argparse": {"Namespace": _namespace},
+            "types": {"SimpleNamespace": _namespace},
+            "builtins __builtin__": {
+                "dict": _pairs,
+                "list": _sequence(list),
+                "tuple": _sequence(tuple),
+                "set": _sequence(set),
+                "frozenset": _sequence(frozenset),
+                "bytes": _bytes,
+                "bytearray": _bytes,
+                "complex": _complex,
+            },
+            "numpy.core.multiarray numpy._core.multiarray": {"_reconstruct": _new_array, "scalar": _scalar},
+            "numpy.core.numeric numpy._core.numeric": {"_frombuffer": _array_from_buffer},
+            "numpy": {"dtype": _dtype, "ndarray": _new_array},
+            "omegaconf.dictconfig": {"DictConfig": _node},
+            "omegaconf.listconfig": {"ListConfig": _node},
+            "omegaconf.nodes": dict.fromkeys(_NODES, _node),
+        }
     ),
-):
-    for _name in _names:
-        BUILDERS[(_module, _name)] = _Builder(lambda machine, args: ConfigNode())
+}
 
 # Types that only say of what type something is. Placeholders as well, but not worth a mention.
 INERT = {

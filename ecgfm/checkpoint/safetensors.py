@@ -26,7 +26,6 @@ _CODES = {kind: code for code, kind in _KINDS.items()}
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _ALIGNMENT = 64
 _NO_HASH = b"0" * 64  # where the hash of the values will stand
-_PIECE = 1 << 22
 
 
 def read_tensors(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -149,8 +148,8 @@ def check_hash(file: File, sha256: str | None) -> bool:
     if sha256 in (None, _NO_HASH.decode()):
         return False
     at, found = 8 + int.from_bytes(file[:8], "little"), hashlib.sha256()
-    for first in range(at, file.size, _PIECE):
-        found.update(file.read(first, min(_PIECE, file.size - first)).data)
+    for piece in Stored(file, at, file.size - at).pieces():
+        found.update(piece)
     if found.hexdigest() != sha256:
         what = "the values are not those that were saved: the file is damaged"
         raise CheckpointError(what, path=file.path, field="sha256")

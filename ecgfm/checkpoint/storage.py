@@ -103,6 +103,11 @@ class Stored:
         """ndarray: some of the bytes, read anew each time."""
         return self.file.read(self.start + first, self.length - first if length is None else length)
 
+    def pieces(self) -> Iterator[memoryview]:
+        """All bytes, some at a time."""
+        for at in range(0, self.length, _PIECE):
+            yield self.view(at, min(_PIECE, self.length - at)).data
+
     def release(self, first: int = 0, length: int | None = None) -> None:
         """Nothing is kept."""
 
@@ -120,22 +125,16 @@ class Deflated:
             self._bytes = self._inflate()
         return np.frombuffer(self._bytes, np.uint8)[first : None if length is None else first + length]
 
-    def check(self) -> None:
-        """Inflate it piece by piece and raise CheckpointError if it is damaged; nothing is kept."""
-        crc = 0
-        for piece in self._pieces():
-            crc = zlib.crc32(piece, crc)
-        self._check_crc(crc)
-
     def _inflate(self) -> bytearray:
         made, at = bytearray(self.length), 0
-        for piece in self._pieces():
+        for piece in self.pieces():
             made[at : at + len(piece)] = piece
             at += len(piece)
-        self._check_crc(zlib.crc32(made))
+        if self.crc and zlib.crc32(made) != self.crc:
+            raise CheckpointError("the checksum is wrong: the file is damaged", path=self.file.path, field=self.name)
         return made
 
-    def _pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
         """The inflated bytes in pieces; at the end an error unless there were as many as the archive states."""
         inflater, made, at, stop, pending = zlib.decompressobj(-15), 0, self.start, self.start + self.packed, b""
         try:
@@ -158,10 +157,6 @@ class Deflated:
                 path=self.file.path,
                 field=self.name,
             )
-
-    def _check_crc(self, found: int) -> None:
-        if self.crc and found != self.crc:
-            raise CheckpointError("the checksum is wrong: the file is damaged", path=self.file.path, field=self.name)
 
     def release(self, first: int = 0, length: int | None = None) -> None:
         # Where many tensors are parts of one storage, it would be inflated again for each.

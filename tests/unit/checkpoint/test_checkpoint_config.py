@@ -107,7 +107,7 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
     "key, value, message",
     [
         ("encoder_layers", 3, "encoder.encoder.layers.2.self_attn.k_proj.weight: the tensor is missing"),
-        ("encoder_embed_dim", 64, "the shape (32, 32), the configuration gives it (64, 64)"),
+        ("encoder_embed_dim", 64, "the shape (32, 32), the configuration gives it the shape (64, 64)"),
         ("encoder_attention_heads", 5, "cfg.model: encoder_embed_dim (32) must be a multiple of"),
         ("encoder_attention_heads", None, "cfg.model.encoder_attention_heads: the configuration lacks this key"),
         ("encoder_layers", "2", "cfg.model.encoder_layers: '2' is not an integer from 1 to 1000"),
@@ -125,7 +125,7 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
         ("conv_bias", True, "conv_layers.0.0.bias: the tensor is missing"),
         ("extractor_mode", "layer_norm", "conv_layers.0.2.1.weight: the tensor is missing"),
         ("conv_feature_layers", "[[]]", "cfg.model.conv_feature_layers"),
-        ("num_labels", 5, "proj.weight: the tensor has the shape (17, 32), the configuration gives it (5, 32)"),
+        ("num_labels", 5, "proj.weight: the tensor has the shape (17, 32), the configuration gives it the shape (5, 32)"),
         ("conv_pos", 17, "original0: the tensor has the shape (1, 1, 16)"),
     ],
 )
