@@ -1,4 +1,4 @@
-/* What the programs of tests share: checks that are counted, numbers, exact allocations. */
+/* What the programs of tests share: checks that are counted, numbers, exact allocations, a small network. */
 #ifndef ECG_TESTS_CHECK_H
 #define ECG_TESTS_CHECK_H
 
@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "../../csrc/network/config.h"
 
 static int failures;
 
@@ -57,6 +59,28 @@ static float *numbers(int64_t n, float scale, float center)
 static float *copy(const float *x, int64_t n)
 {
     return memcpy(floats(n), x, (size_t)n * sizeof *x);
+}
+
+static ecg_config small_config(void)
+{
+    return (ecg_config){.kind = ECG_CLASSIFIER,
+                        .layers = 2,
+                        .C = 32,
+                        .F = 48,
+                        .H = 4,
+                        .leads = 12,
+                        .conv_count = 4,
+                        .convs = {{16, 2, 2}, {16, 2, 2}, {16, 2, 2}, {16, 2, 2}},
+                        .conv_pos = 16,
+                        .conv_pos_groups = 4,
+                        .labels = 5};
+}
+
+/* Ends the program: says how many checks failed, which is its exit status. */
+static int finish(void)
+{
+    fprintf(stderr, "%d checks failed\n", failures);
+    return failures > 99 ? 99 : failures;
 }
 
 #endif

@@ -332,9 +332,9 @@ def test_tensors_that_lie(tmp_path, offset, shape, strides, message):
         (("storage", Global("torch", "FloatStorage"), "../../etc/passwd", "cpu", 544), "lacks this member"),
         (("storage", Global("torch", "FloatStorage"), 0, "cpu", 544), "description"),
         (("storage", "FloatStorage", "0", "cpu", 544), "description"),
-        (("storage",), "no storage"),
-        (("module", 1, 2, 3, 4), "no storage"),
-        ((), "no storage"),
+        (("storage",), "not a storage"),
+        (("module", 1, 2, 3, 4), "not a storage"),
+        ((), "not a storage"),
     ],
 )
 def test_storages_that_lie(tmp_path, key, message):

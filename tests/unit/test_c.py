@@ -31,21 +31,34 @@ def onednn_prefix():
     return None
 
 
-@pytest.mark.parametrize("name", ["kernels", "training"])
-def test_under_sanitizers(tmp_path, name):
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Builds a program from a file of `tests/c` and the kernels, which are compiled once, all under the sanitizers."""
     prefix, compiler = onednn_prefix(), shutil.which(os.environ.get("CC", "gcc"))
     if prefix is None or compiler is None:
         pytest.skip("needs a C compiler and the package onednn-devel-cpu-gomp")
-    program = tmp_path / name
-    rooms = [path for path in sorted(CSRC.rglob("*.c")) if path.parent.name != "python"]
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    folder, library = tmp_path_factory.mktemp("c"), prefix / "lib"
     # Functions compiled for several instruction sets are chosen before the sanitizers are ready: switched off.
     command = [compiler, "-std=c11", "-O1", "-g", "-fopenmp", "-DECG_NO_CLONES", "-Wall", "-Wextra", "-Werror"]
-    command += [*sanitizers, f"-I{prefix / 'include'}", str(ROOT / f"tests/c/{name}.c"), *map(str, rooms)]
-    library = prefix / "lib"
-    command += [str(library / "libdnnl.so.3"), f"-Wl,-rpath,{library}", "-lm", "-o", str(program)]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr[-3000:]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    command += [f"-I{prefix / 'include'}"]
+    link = [str(library / "libdnnl.so.3"), f"-Wl,-rpath,{library}", "-lm"]
+
+    def compiled(output, *arguments):
+        built = subprocess.run(
+            [*command, *map(str, arguments), "-o", str(folder / output)], capture_output=True, text=True
+        )
+        assert built.returncode == 0, built.stderr[-3000:]
+        return folder / output
+
+    sources = [path for path in sorted(CSRC.rglob("*.c")) if path.parent.name != "python"]
+    kernels = compiled("kernels.o", "-r", *sources)
+    return lambda name: compiled(name, ROOT / f"tests/c/{name}.c", kernels, *link)
+
+
+@pytest.mark.parametrize("name", ["kernels", "training"])
+def test_under_sanitizers(build, name):
+    program = build(name)
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
     environment["OMP_WAIT_POLICY"] = "passive"  # on a busy machine threads that spin take minutes
     run = subprocess.run([program], capture_output=True, text=True, env=environment, timeout=300)

@@ -125,7 +125,11 @@ def test_the_pretraining_configuration_inside_describes_the_encoder(tmp_path, st
         ("conv_bias", True, "conv_layers.0.0.bias: the tensor is missing"),
         ("extractor_mode", "layer_norm", "conv_layers.0.2.1.weight: the tensor is missing"),
         ("conv_feature_layers", "[[]]", "cfg.model.conv_feature_layers"),
-        ("num_labels", 5, "proj.weight: the tensor has the shape (17, 32), the configuration gives it the shape (5, 32)"),
+        (
+            "num_labels",
+            5,
+            "proj.weight: the tensor has the shape (17, 32), the configuration gives it the shape (5, 32)",
+        ),
         ("conv_pos", 17, "original0: the tensor has the shape (1, 1, 16)"),
     ],
 )

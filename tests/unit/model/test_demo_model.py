@@ -11,7 +11,7 @@ import pytest
 import ecgfm
 from ecgfm.ecg import SIMULATED_LABELS, simulate_cohort
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_demo_model.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "train_demo_model.py"
 ASSETS = resources.files("ecgfm") / "assets" / "demo"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bounded import PATIENCE_S
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "preprocessing.py"
+PROGRAM = Path(__file__).resolve().parents[3] / "benchmarks" / "preprocessing.py"
 
 
 def test_it_measures():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bounded import PATIENCE_S
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "loading.py"
+PROGRAM = Path(__file__).resolve().parents[3] / "benchmarks" / "loading.py"
 
 
 def test_a_short_run(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from ecgfm.kernels import core
 from ecgfm.specs.architecture import Architecture
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 NOWHERE = "/nowhere/python"
 
 

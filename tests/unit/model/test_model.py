@@ -19,7 +19,7 @@ import ecgfm
 from ecgfm.kernels import core
 from ecgfm.specs.architecture import OPTIONAL
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = weights.SMALL
 N = 400
 
