@@ -207,7 +207,7 @@ def pretraining_shapes(config):
 
 
 def pretraining_noise(config, pairs):
-    """What chance decides in a step on so many pairs, but for dropout: masked steps, negatives, Gumbel noise.
+    """What chance decides in a step on `pairs` pairs, but for dropout: masked steps, negatives, Gumbel noise.
 
     About half of the steps are masked, as by spans of 10 with probability 0.65.
     """
@@ -225,7 +225,7 @@ def pretraining_noise(config, pairs):
 
 
 def pretraining_operations(config, pairs):
-    """Floating-point operations of a step on so many pairs: each product of the forward and two of its size backward.
+    """Floating-point operations of a step on `pairs` pairs: each product of the forward and two of its size backward.
 
     The heads' linear layers are counted with the encoder; the first convolution needs no gradient of its input.
     """

@@ -23,7 +23,7 @@ from files import path_of
 from inference import HERE, PAUSE, Absent, Failed, Worker, is_disturbed, print_profile, print_table
 from profiling import by_kind, summarise
 
-PATIENCE = 2  # so many times the wanted rounds are tried until enough of them are undisturbed
+PATIENCE = 2  # times the wanted rounds, which are tried until enough of them are undisturbed
 TITLES = {"ecgfm": "ecgfm", "torch": "PyTorch eager", "torch_compiled": "PyTorch compiled"}
 FROZEN = "encoder.feature_extractor."
 LOSS_TOLERANCE = 1e-5  # of the loss

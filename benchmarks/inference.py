@@ -24,7 +24,7 @@ from files import path_of
 from profiling import by_kind, summarise
 
 HERE = Path(__file__).resolve().parent
-PATIENCE = 4  # so many times the wanted rounds are tried until enough of them are undisturbed
+PATIENCE = 4  # times the wanted rounds, which are tried until enough of them are undisturbed
 PAUSE = 0.03  # seconds in which the threads of the contestant that was at work stop waiting for more
 TOLERANCE = 1e-4  # largest difference of a logit between two contestants
 

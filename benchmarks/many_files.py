@@ -104,7 +104,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=10.0, help="of a recording")
-    parser.add_argument("--share", type=float, default=1.0, help="the model alone gets so many of the files' segments")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="the model alone gets this share of the files' segments"
+    )
     parser.add_argument("--turn", type=int, default=200, help="files at a time")
     parser.add_argument("--size", choices=("base", "large", "tiny"), default="base")
     parser.add_argument("--format", choices=("npz", "npy", "csv", "mat"), default="npz")

@@ -3,7 +3,7 @@
 python benchmarks/pretraining.py [--batch 8] [--threads 1 all] [--json FILE]
 python benchmarks/pretraining.py --size tiny --quick
 
-A batch is so many pairs. README.md says how it measures.
+A batch is a number of pairs. README.md says how it measures.
 """
 
 import json
@@ -78,7 +78,7 @@ def start(bench, size, batch, threads):
 
 
 def compare(bench, size):
-    """The largest difference of a gradient, without dropout, or None where there is nobody to compare with."""
+    """The largest difference of a gradient, without dropout, or None where there is nothing to compare with."""
     losses = {}
     try:
         for name in bench.wanted():

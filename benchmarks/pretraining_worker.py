@@ -4,7 +4,7 @@
 {"do": "run", "input": "x.npy", "output": "loss.npy", "times": 2}         ->  {"seconds": [2.1, 2.1], "others": 0.0}
 {"do": "gradients", "input": "x.npy", "folder": "..."}                    ->  {"loss": 9.8}, and a file for each tensor
 
-A batch is so many pairs.
+A batch is a number of pairs.
 """
 
 import sys

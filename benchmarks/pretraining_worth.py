@@ -109,8 +109,8 @@ def main(arguments=None):
     rows = []
     for seed in range(options.seeds):
         rows.append(compare(options, seed))
-        told = [f"{name} {value:.3f}" for name, value in rows[-1].items() if name != "seed"]
-        print(f"seed {seed}", *told, sep="  ", flush=True)
+        values = [f"{name} {value:.3f}" for name, value in rows[-1].items() if name != "seed"]
+        print(f"seed {seed}", *values, sep="  ", flush=True)
     report = {"machine": machine(), "options": vars(options), "rows": rows}
     for name in ("pretrained", "random", "difference"):
         mean, half = interval([row[name] for row in rows])

@@ -128,8 +128,8 @@ def main(options):
     for network, (bandwidth, latency) in NETWORKS.items():
         for nodes in NODES:
             shares = [efficiency(freq * node, size, bandwidth, latency, nodes) for freq in (1, 4, 16)]
-            told = " | ".join(f"{share:.0%}" for share, _ in shares)
-            print(f"| {network} | {nodes} | {1e3 * shares[0][1]:.0f} | {told} |")
+            cells = " | ".join(f"{share:.0%}" for share, _ in shares)
+            print(f"| {network} | {nodes} | {1e3 * shares[0][1]:.0f} | {cells} |")
     if options.json:
         Path(options.json).write_text(json.dumps({"settings": found}, indent=1))
 

@@ -42,7 +42,7 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     ConfigError
-        If `n` is not a positive integer, or this process can't start so many threads.
+        If `n` is not a positive integer, or this process can't start that many threads.
     """
     _set(core(), _count(n, "num_threads"), "num_threads")
 

@@ -84,7 +84,7 @@ class Rule:
         return found
 
     def allows(self, value: object) -> bool:
-        """Whether `check` would take the value: for what stands in a file."""
+        """Whether `check` would take the value: for values of a file."""
         return (value is None and self.none) or self.take(value) is not _REFUSED
 
     def take(self, value: object) -> Any:

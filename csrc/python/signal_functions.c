@@ -64,7 +64,7 @@ static int parse_strategy(ecg_constant *dst, const char *name)
             return 0;
         }
     }
-    PyErr_Format(PyExc_ValueError, "%s is no strategy", name);
+    PyErr_Format(PyExc_ValueError, "%s is not a strategy", name);
     return -1;
 }
 

@@ -28,7 +28,7 @@ typedef struct {
     const uint8_t *by_layer[4][MAX_MASK_LAYERS];
 } trainer_call;
 
-/* *dst = dict[key] as a number or a truth, or what stands for an absent one; -1 with an exception. */
+/* *dst = dict[key] as a number or a truth value, or the default if it is absent; -1 with an exception. */
 int trainer_number(double *dst, PyObject *dict, const char *key, double fallback);
 int trainer_flag(bool *dst, PyObject *dict, const char *key);
 

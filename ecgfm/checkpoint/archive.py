@@ -74,7 +74,7 @@ class Archive:
                 raise self._error(message, field)
 
     def _find_directory(self) -> tuple[int, int, int]:
-        """Where the central directory stands, its size and number of entries."""
+        """Where the central directory is, its size and number of entries."""
         before = max(0, self.file.size - _TAIL)
         data = self.file[before:]
         end = data.rfind(_END, max(0, len(data) - 65557))
@@ -86,7 +86,7 @@ class Archive:
             )
         disk, start_disk, here, count, length, start, comment = struct.unpack_from("<4H2LH", data, end + 4)
         if end + 22 + comment != len(data):
-            raise self._error("there is something behind the end of the archive")
+            raise self._error("there is something after the end of the archive")
         limit = before + end
         if end >= 20 and data[end - 20 : end - 16] == _LOCATOR64:
             _, end64, disks = struct.unpack_from("<LQL", data, end - 16)
@@ -145,7 +145,7 @@ class Archive:
         return name
 
     def _sizes64(self, extra: bytes, packed: int, length: int, header: int, name: str) -> tuple[int, int, int]:
-        """The sizes and the place of a member; those that don't fit 32 bits stand in an extra field."""
+        """The sizes and the place of a member; those that don't fit 32 bits are in an extra field."""
         wide = [value == 0xFFFFFFFF for value in (length, packed, header)]
         if not any(wide):
             return packed, length, header
@@ -165,7 +165,7 @@ class Archive:
         raise self._error("the member's 64-bit sizes are missing", name)
 
     def _check_places(self, directory: int) -> None:
-        """Find where the bytes of each member stand: inside of the file, and no two at the same place."""
+        """Find where the bytes of each member are: inside of the file, and no two at the same place."""
         before = 0
         for member in sorted(self.members.values(), key=lambda m: m.header):
             at = member.header

@@ -31,7 +31,7 @@ _MAX_KEY, _MAX_LINE = 250, 1900
 
 
 def describe(found: Checkpoint) -> dict[str, Any]:
-    """Facts on a Checkpoint as JSON can hold them.
+    """Facts about a Checkpoint as JSON can hold them.
 
     Parameters
     ----------
@@ -41,9 +41,8 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     -------
     dict
         ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else is in
-        the
-        file), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
+        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else the file
+        holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
     """
     profile, assumed = profile_of(found.info)
     return {
@@ -148,5 +147,5 @@ def _short(value: Any) -> str:
 
 
 def _cut(text: str, most: int = MAX_TEXT) -> str:
-    """At most so many characters, far fewer where JSON or a terminal writes one in ten or twelve."""
+    """At most `most` characters, far fewer where JSON or a terminal writes one as ten or twelve."""
     return short(text, most if len(json.dumps(text[:most])) <= 2 * most else most // 6)

@@ -37,7 +37,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "ecgfm", 2
 MAX_CONFIG = 4 << 20
 MAX_DEPTH = 50
-# Our own keys; what else stands in config.json says something of the model and is kept. The last three are those of
+# Our own keys; other keys of config.json say something about the model and are kept. The last three are those of
 # version 1, whose place "input" took.
 _OWN = ("format", "version", "id", "model", "labels", "input", "cfg", "sampling_rate", "samples", "leads")
 _NAMES = {"classifier": "ecg_transformer_classifier", "pretraining": "wav2vec2_cmsc", "encoder": "ecg_transformer"}
@@ -79,12 +79,12 @@ def description_of(weights: StrPath, metadata: Mapping[str, str]) -> Description
         If there is none, it is damaged, or the two do not belong together, as after a save that was broken off.
     """
     path = Path(weights).parent / CONFIG
-    own, told = metadata.get("config"), metadata.get("id")
+    own, id = metadata.get("config"), metadata.get("id")
     if own is not None and not os.path.lexists(path):
         found = _parsed(own, weights, "__metadata__")
     else:
         found = read_config(path)
-    if found.id != told:
+    if found.id != id:
         raise CheckpointError(
             f"it belongs to other weights than {Path(weights).name}: their ids differ",
             path=path,
@@ -207,8 +207,8 @@ def write_safetensors(
     """Write a ``.safetensors`` file and ``config.json`` beside it.
 
     The weights hold the configuration, too, and both the same random id. Both files are complete and on the disk before
-    the first takes its place, so that between the two is next to no time; if all the same the process is killed just
-    there, or a copy mixes them, `description_of` says so.
+    the first takes its place, so that there is hardly any time between the two; if the process is killed just then,
+    or a copy mixes them, `description_of` says so.
 
     Parameters
     ----------

@@ -121,10 +121,10 @@ def _files(hub: Any, name: HubName) -> tuple[tuple[str, ...], bool]:
         raise CheckpointError(
             "neither a file or directory here nor a repository of the Hub that can be seen",
             path=str(name),
-            remedy="Mend the name; for a private repository run: hf auth login",
+            remedy="Correct the name; for a private repository run: hf auth login",
         ) from None
     except errors.HFValidationError as error:
-        raise CheckpointError(f"no name of a repository: {error}", path=str(name)) from None
+        raise CheckpointError(f"not a name of a repository: {error}", path=str(name)) from None
     except Exception as error:  # what a lost connection raises depends on the library's HTTP client
         return _downloaded(hub, name, error), False
 

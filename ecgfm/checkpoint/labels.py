@@ -41,14 +41,14 @@ def check_labels(labels: Sequence[str] | StrPath, count: int, *, path: StrPath |
     Raises
     ------
     LabelError
-        If their number is not `count`, or one is no text, is empty, or stands twice.
+        If their number is not `count`, or one is not text, is empty, or occurs twice.
     """
     if isinstance(labels, (str, os.PathLike)):
         return check_labels(read_label_file(labels), count, path=labels)
     try:
         labels = tuple(labels)
     except TypeError:
-        raise LabelError(f"a {type(labels).__name__} is no sequence of names", path=path, field="labels") from None
+        raise LabelError(f"a {type(labels).__name__} is not a sequence of names", path=path, field="labels") from None
     if len(labels) != count:
         raise LabelError(
             f"{len(labels)} label names for {count} outputs",
@@ -63,13 +63,13 @@ def check_labels(labels: Sequence[str] | StrPath, count: int, *, path: StrPath |
         if len(label) > MAX_CHARACTERS or not label.strip() or not label.isprintable():
             raise LabelError(f"name {i} is empty, too long or has control characters", path=path, field="labels")
         if label in seen:
-            raise LabelError(f"the name {shown(label)} stands twice", path=path, field="labels")
+            raise LabelError(f"the name {shown(label)} occurs twice", path=path, field="labels")
         seen.add(label)
     return tuple(str(label) for label in labels)
 
 
 def read_label_file(path: StrPath) -> list[str]:
-    """The names in the column ``name`` of a CSV file; the other columns are passed over.
+    """The names in the column ``name`` of a CSV file; the other columns are ignored.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def find_labels(
     path : path-like
         The file.
     folder : path-like
-        Where a ``label_def.csv`` may stand.
+        Where a ``label_def.csv`` may be.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def find_labels(
         try:
             return check_labels(read_label_file(beside), count, path=beside), LABEL_FILE
         except LabelError as error:
-            error.remedy = f"Mend or remove {LABEL_FILE}, or give the names yourself"
+            error.remedy = f"Correct or remove {LABEL_FILE}, or give the names yourself"
             raise
     if count == len(MIMIC_IV_ECG):
         return MIMIC_IV_ECG, ASSUMED

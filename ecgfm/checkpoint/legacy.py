@@ -63,7 +63,7 @@ def read_legacy(file: File, refused: dict[str, None]) -> Any:
         if len(key) > 6:
             raise error("a reference to something that is not a storage", "object")
         if name not in storages:
-            # Where it stands is known once the object has been read.
+            # Its place is known once the object has been read.
             storages[name] = (kind.kind, count, Stored(file, None, count * DTYPES[kind.kind][1]))
         known, total, source = storages[name]
         if (known, total) != (kind.kind, count):
@@ -91,7 +91,7 @@ def _find_storages(
     storages: dict[str, tuple[str, int, Stored]],
     error: Callable[..., CheckpointError],
 ) -> None:
-    """Say of each storage where it stands in the file."""
+    """Set the place of each storage in the file."""
     for key in keys:
         field = f"storage {key[:50]}"
         if key not in storages:

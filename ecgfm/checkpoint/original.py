@@ -30,7 +30,7 @@ _JOB_LOGGING = {
     "disable_existing_loggers": False,
 }
 
-#: Kind -> group -> the names that stand for it in a checkpoint; where another stands there, the first is written.
+#: Kind -> group -> the names that a checkpoint may give it; where a file has another, the first is written.
 NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "classifier": {
         "task": ("ecg_classification",),

@@ -49,7 +49,7 @@ class Checkpoint:
     config : dict
         The architecture under the keys of fairseq-signals; ``conv_feature_layers`` as a list of tuples.
     settings : dict
-        All settings of the model in the file, as they stand there.
+        All settings of the model in the file, unchanged.
     tensors : dict of str to Tensor
         The model's tensors by name, in the order of the parameter table. ``np.asarray(tensor)`` gives float32.
     unused : tuple of str
@@ -177,7 +177,7 @@ def read(
     LabelError
         If the labels don't fit the model.
     ConfigError
-        If `config` has a key that is no setting of the architecture.
+        If `config` has a key that is not a setting of the architecture.
     """
     path = _locate(path)
     file = File(path)

@@ -49,7 +49,7 @@ class File:
     Raises
     ------
     CheckpointError
-        If it can't be opened, is empty, or is no regular file.
+        If it can't be opened, is empty, or is not a regular file.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -93,7 +93,7 @@ class File:
 
 
 class Stored:
-    """Bytes that stand as they are in the file."""
+    """Bytes that are in the file as they are."""
 
     def __init__(self, file: File, start: int | None, length: int) -> None:
         self.file, self.length = file, length
@@ -173,7 +173,7 @@ class Tensor:
     Attributes
     ----------
     name : str
-        The name in the file, or what stands for it.
+        The name in the file, or a substitute.
     shape : tuple of int
     kind : str
         Name of the type of the values in the file.
@@ -256,7 +256,7 @@ class Tensor:
         return f"Tensor({self.name!r}, shape={self.shape}, dtype={self.kind})"
 
     def raw(self) -> NDArray[Any]:
-        """The values as they stand in the file, read-only; bfloat16 as uint16."""
+        """The values as they are in the file, read-only; bfloat16 as uint16."""
         if self.size == 0:
             return np.empty(self.shape, self._raw)
         flat = self.source.view(*self._extent()).view(self._raw)

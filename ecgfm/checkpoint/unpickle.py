@@ -182,7 +182,7 @@ class Machine:
         return [self.stack.pop() for _ in range(count)][::-1]
 
     def items(self) -> list[Any]:
-        """What stands above the last mark; removes both."""
+        """What is above the last mark; removes both."""
         found = self.stack
         self.stack = self.marks.pop()
         return found
@@ -249,7 +249,7 @@ class Machine:
                 target[pairs[i]] = pairs[i + 1]
 
     def is_key(self, key: Any) -> bool:
-        """Whether a key may stand in a dictionary or set; placeholders may not. Hashing must be cheap and must not
+        """Whether a key may be in a dictionary or set; placeholders may not. Hashing must be cheap and must not
         collide by design: integers of 64 bits, and few tuples."""
         if isinstance(key, int):
             if -(1 << 63) <= key < 1 << 64:

@@ -37,7 +37,7 @@ _STORAGES = {
     "uint8": "ByteStorage",
     "bool": "BoolStorage",
 }
-# A zip member's date has to be some date.
+# Each member of a zip archive has a date; it is always the same.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -89,7 +89,7 @@ def _padding(at: int) -> bytes:
 
 
 class _Pickler:
-    """Plain data as a pickle of protocol 2; what it names stands in `_tensor` and nowhere else."""
+    """Plain data as a pickle of protocol 2; the only names in it are those of `_tensor`."""
 
     def __init__(self, path: StrPath) -> None:
         self.path = path

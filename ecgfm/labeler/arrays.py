@@ -123,7 +123,7 @@ def _columns(
     index = {name: i for i, name in enumerate(names)}
     if len(index) != len(names):
         twice = next(name for i, name in enumerate(names) if index[name] != i)
-        raise LabelError(f"the label {twice!r} stands twice", field="names")
+        raise LabelError(f"the label {twice!r} occurs twice", field="names")
     get = index.get
     columns = np.fromiter((get(name, -1) for name in given.tolist()), dtype=np.int64, count=len(given))
     return samples, columns, probs, names

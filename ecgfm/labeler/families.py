@@ -20,7 +20,7 @@ MULTIPLE = "Multiple"
 
 
 def compounds(patterns: Sequence[Pattern], entities: Mapping[str, Entity]) -> dict[str, str | None]:
-    """Phrases in which a hyphen may stand for a space, and what becomes of each.
+    """Phrases in which a hyphen may replace a space, and what becomes of each.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def compounds(patterns: Sequence[Pattern], entities: Mapping[str, Entity]) -> di
 
 
 def numbers(patterns: Sequence[Pattern]) -> dict[str, str]:
-    """Phrases with an adjective whose last word stands in the other number, where the definition has one number only.
+    """Phrases with an adjective whose last word is in the other number, where the definition has one number only.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def numbers(patterns: Sequence[Pattern]) -> dict[str, str]:
 
 
 def singular(word: str) -> str | None:
-    """The singular of a plural, None for a word that is none."""
+    """The singular of a plural, None for any other word."""
     if word == "stimuli":
         return "stimulus"
     if word.endswith("ies"):

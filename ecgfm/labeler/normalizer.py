@@ -24,7 +24,7 @@ __all__ = ["Normalizer", "clean"]
 Trie: TypeAlias = "dict[str | None, Any]"  # token -> further tokens; None -> the replacement, in tokens
 
 MAX_KNOWN = 300_000  # letters of all known words: each makes an entry of the table for corrections
-MAX_ALIKE = 8  # words that differ in one letter at one place; where there are more, nobody knows which was meant
+MAX_ALIKE = 8  # words that differ in one letter at one place; where there are more, it is not known which was meant
 SHORTEST = 5  # shorter words are too alike to be corrected by their letters
 LONGEST = 24
 KEPT_WORDS = 1 << 16  # corrections in memory
@@ -211,14 +211,14 @@ class Normalizer:
         return text
 
     def _end(self, text: str) -> int:
-        """Where the first of the texts to cut at begins; searched one by one, as an expression could take for ever."""
+        """Where the first of the texts to cut at begins; searched one by one, as a regular expression could be slow."""
         low = text.lower()
         if len(low) != len(text):  # a letter that is several in lower case
             low = "".join(lower if len(lower := c.lower()) == 1 else c for c in text)
         return min((at for at in map(low.find, self._cut) if at >= 0), default=len(text))
 
     def _hyphenated(self, tokens: list[str]) -> bool:
-        """Whether a hyphen joins two words that stand side by side in a phrase."""
+        """Whether a hyphen joins two words that are neighbours in a phrase."""
         known, at, last = self._neighbours, tokens.index("-"), len(tokens) - 1
         while at < last:
             if at and (tokens[at - 1], tokens[at + 1]) in known:
@@ -313,11 +313,11 @@ def _each_lead(clause: str, found: re.Match[str]) -> str:
 
 
 class TooLong(Exception):
-    """A text grows beyond all measure, or so does the work on it."""
+    """A text, or the work on it, grows without limit."""
 
 
 def substitute(tokens: list[str], root: Trie, most: int) -> list[str]:
-    """Replace the longest phrase at each place, from left to right; a hyphen may stand for a space of a phrase.
+    """Replace the longest phrase at each place, from left to right; a hyphen may replace a space of a phrase.
 
     Raises :class:`TooLong` beyond ``most`` tokens, or if more are looked at for phrases that are not there.
     """

@@ -35,7 +35,7 @@ def parquet_batches(
     Yields
     ------
     list of tuple
-        Rows; a text that is stored once is one object, however often it stands.
+        Rows; a text that is stored once is one object, however often it occurs.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def parquet_batches(
                 if types.is_nested(schema.field(i).type):
                     raise FormatError("the column holds lists or structures", path=path, field=header[i])
                 if count[header[i]] > 1:
-                    raise FormatError("the column stands twice", path=path, field=header[i])
+                    raise FormatError("the column occurs twice", path=path, field=header[i])
             names = [header[i] for i in wanted]
             texts = [name for name, i in zip(names, wanted) if _is_text(types, schema.field(i).type)]
             size = stream.seek(0, 2)

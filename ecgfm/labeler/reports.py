@@ -103,7 +103,7 @@ class Reports:
             stream: TextIO = open_text(self.path, errors="replace")
             return stream
         raw: BinaryIO | None = getattr(sys.stdin, "buffer", None)
-        if raw is None:  # a stand-in for standard input that holds text
+        if raw is None:  # a replacement of standard input that holds text
             return io.StringIO(sys.stdin.read(), newline="")
         return io.TextIOWrapper(
             os.fdopen(os.dup(raw.fileno()), "rb") if _has_descriptor(raw) else raw,
@@ -144,7 +144,7 @@ class Reports:
                     yield tuple(row[i] for i in keep), join(row[i] for i in texts)
 
     def _columns_of(self, header: list[str]) -> list[int]:
-        """The positions of the wanted columns; where each stands among them is kept."""
+        """The positions of the wanted columns; the place of each among them is kept."""
         texts, keep = self._places(header)
         wanted = list(dict.fromkeys([*keep, *texts]))
         place = {i: number for number, i in enumerate(wanted)}

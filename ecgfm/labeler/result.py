@@ -25,7 +25,7 @@ class Result:
 
     ``labels_flat`` is there when the object is; the other tables are made when they are asked for. In all of
     them ``sample`` is the position of the report in the batch; a report without labels has no rows in
-    ``labels_flat`` but is counted in ``len(result)`` and stands in ``texts`` and ``unmatched``.
+    ``labels_flat`` but is counted in ``len(result)`` and is in ``texts`` and ``unmatched``.
 
     Attributes
     ----------
@@ -237,7 +237,7 @@ def describe(source: tuple[Any, ...], part: Expansion, sample: int, pattern: int
 
 
 def strings(values: Sequence[Any]) -> NDArray[Any]:
-    """An object column: texts of very different lengths take no more room than they need."""
+    """An object column: texts of very different lengths take no more memory than they need."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column

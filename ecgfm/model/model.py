@@ -229,7 +229,7 @@ class Model:
             order of `ecgfm.LEADS` (what `ecgfm.prepare` gives). N is usually 2500; any length that gives a token is
             accepted.
         padding_mask : array_like of bool, optional
-            (B, N) or (B, L, N), True = padding; padding stands at the end of a row, equal on all leads. By default that
+            (B, N) or (B, L, N), True = padding; padding is at the end of a row, equal on all leads. By default that
             of `x` if it is a Segments. What `x` holds there is taken as 0; a warning says where it is something else.
         attention : bool
             Also give the attention weights of all layers.

@@ -35,7 +35,7 @@ def checked_segments(
 
     Notes
     -----
-    What stands under `padding_mask` is taken as 0, as it was in training: other values would change what is said of the
+    What `padding_mask` masks is taken as 0, as it was in training: other values would change what is said of the
     samples beside them. Where it wasn't 0, an `InputWarning` says so.
 
     Returns
@@ -77,7 +77,7 @@ def checked_segments(
 def zeros_under_mask(x: NDArray[np.float32], mask: NDArray[np.bool_] | None, stacklevel: int) -> NDArray[np.float32]:
     """Segments (..., L, N) with 0 where `mask` (..., N) or (..., L, N) is True: for a whole training, warned of once.
 
-    Copied only if something else stands there; a mask of another shape is left to those that check it.
+    Copied only if something else is there; a mask of another shape is left to those that check it.
     """
     if mask is None or mask.shape not in (x.shape, (*x.shape[:-2], x.shape[-1])):
         return x
@@ -94,7 +94,7 @@ def zeros_under_mask(x: NDArray[np.float32], mask: NDArray[np.bool_] | None, sta
 
 
 def _padded_with_zeros(x: NDArray[np.float32], valid: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The same with 0 behind the valid samples; copied only if something else stands there."""
+    """The same with 0 behind the valid samples; copied only if something else is there."""
     samples = x.shape[2]
     odd = [row for row in np.flatnonzero(valid < samples) if x[row, :, valid[row] :].any()]
     if not odd:
@@ -118,7 +118,7 @@ def _valid_samples(padding_mask: ArrayLike, shape: tuple[int, ...], least: int) 
         mask = mask[:, 0]
     valid = shape[2] - mask.sum(axis=1, dtype=np.int64)
     if not np.array_equal(mask, np.arange(shape[2]) >= valid[:, None]):
-        raise SignalError("padding stands at the end of a row only", field="padding_mask")
+        raise SignalError("padding is allowed at the end of a row only", field="padding_mask")
     if (valid < least).any():
         row = int(np.flatnonzero(valid < least)[0])
         raise SignalError(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 __all__ = ["GROUPS", "MISSING", "NAMED_GROUPS"]
 
-#: What stands where a value must be given.
+#: Marks a value that must be given.
 MISSING: Final = "???"
 
 #: Group -> key -> default, for groups that are the same in every run.

@@ -77,7 +77,7 @@ def test_truncated_anywhere(raw, path):
 
 
 def test_something_behind_the_end(raw, path):
-    fails(path, raw + b"x", "behind the end")
+    fails(path, raw + b"x", "after the end")
 
 
 DATA = "archive/data/3"
@@ -124,7 +124,7 @@ def test_directory_entries_that_lie(raw, path, name, offset, code, value, messag
         (16, "L", 2**31, "outside of the file"),
         (16, "L", 0, "damaged"),
         (4, "H", 3, "several parts"),
-        (20, "H", 9, "behind the end"),
+        (20, "H", 9, "after the end"),
     ],
 )
 def test_an_end_that_lies(raw, path, offset, code, value, message):

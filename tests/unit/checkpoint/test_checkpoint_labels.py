@@ -58,11 +58,11 @@ def test_published_names(shared):
     "labels, message",
     [
         (NAMES[:-1], "16 label names for 17 outputs"),
-        (NAMES[:-1] + ("label 0",), "'label 0' stands twice"),
+        (NAMES[:-1] + ("label 0",), "'label 0' occurs twice"),
         (NAMES[:-1] + ("",), "name 16 is empty"),
         (NAMES[:-1] + ("a\nb",), "name 16 is empty, too long or has control characters"),
         (NAMES[:-1] + (5,), "name 16 is a int, not text"),
-        (7, "no sequence of names"),
+        (7, "not a sequence of names"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path, labels, message):
