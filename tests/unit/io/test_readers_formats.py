@@ -113,7 +113,7 @@ def test_what_is_given_must_agree(made):
 
 
 def test_the_page_names_every_format():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
+    page = (Path(__file__).resolve().parents[3] / "docs" / "formats.md").read_text()
     for form in FORMATS:
         assert all(f"`{suffix}`" in page for suffix in form.suffixes), form.name
 
