@@ -15,9 +15,10 @@ from ..ecg.named import columns_of
 from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import open_input, unreadable
-from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb, xml_others
-from .common import Format
+from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
+from .common import Format, Given
 from .hdf5 import kept_open
+from .xml import OTHER_XML
 
 __all__ = [
     "FORMATS",
@@ -42,7 +43,7 @@ FORMATS = (
     scp.FORMAT,
     muse.FORMAT,
     aecg.FORMAT,
-    xml_others.FORMAT,
+    OTHER_XML,
     wfdb.FORMAT,
     table.FORMAT,
 )
@@ -51,15 +52,13 @@ FORMATS = (
 PART = "a part of a recording"
 
 _UNREAD = {
-    ".gz": "a compressed file: inflate it first",
-    ".bz2": "a compressed file: inflate it first",
-    ".xz": "a compressed file: inflate it first",
-    ".zip": "a compressed file: inflate it first",
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zip"), "a compressed file: inflate it first"),
     ".parquet": "Parquet is not read: ecgfm.prepare takes its DataFrame",
     ".feather": "Feather is not read: ecgfm.prepare takes its DataFrame",
     ".xlsx": "spreadsheets are not read: save it as CSV",
     ".ods": "spreadsheets are not read: save it as CSV",
 }
+_UNKNOWN = "not a recording in a format that is known"
 _MEMBER = "::"  # between a file and one of the recordings in it
 _HEAD_BYTES = 4096  # what a format sees of a file to recognise it
 
@@ -116,9 +115,7 @@ def read(
     if member is not None and found.members is None:
         raise FormatError(f"a {found.name} file is one recording", path=path, remedy=f"Leave out {_MEMBER}{member}")
     with _reading(path, found):
-        record = found.read(
-            path, sampling_rate=sampling_rate, leads=leads, **({} if member is None else {"member": member})
-        )
+        record = found.read(path, Given(sampling_rate, leads, member))
         record.set_unit(unit)
     return record
 
@@ -167,16 +164,12 @@ def members(path: StrPath) -> Iterator[str]:
         If such a file can't be read.
     """
     path = _text(path)
-    suffix = os.path.splitext(path)[1].lower()
-    if any(form.members is not None and suffix in form.suffixes for form in FORMATS):
+    names: list[str] = []
+    if any(form.members is not None and _suffix(path) in form.suffixes for form in FORMATS):
         found = find_format(path)
         with _reading(path, found):
-            names = found.members(path) if found.members is not None else ()
-            several = len(names) > 1
-        if several:
-            yield from (f"{path}{_MEMBER}{name}" for name in names)
-            return
-    yield path
+            names = found.members(path) if found.members is not None else []
+    yield from (f"{path}{_MEMBER}{name}" for name in names) if len(names) > 1 else (path,)
 
 
 def _split(path: str) -> tuple[str, str | None]:
@@ -193,18 +186,16 @@ def find_format(path: StrPath) -> Format:
     FormatError
         If the file can't be opened, is empty, or is of no known format.
     """
+    path = os.fsdecode(path)
     head = _head(path)
     found = _match(head, path)
-    header = None if found and found.matches(head) else wfdb.header_beside(path)
-    if header:
-        raise FormatError("a signal file of a WFDB record", path=path, remedy=f"Name its header, {header}")
+    other = None if found and found.matches(head) else _instead(path)
+    if other is not None:
+        raise other
     if found is None:
         reason = _UNREAD.get(_suffix(path))
-        raise FormatError(
-            reason or "not a recording in a format that is known",
-            path=path,
-            remedy=None if reason else f"Known are {', '.join(form.name for form in FORMATS)}",
-        )
+        remedy = None if reason else f"Known are {', '.join(form.name for form in FORMATS)}"
+        raise FormatError(reason or _UNKNOWN, path=path, remedy=remedy)
     return found
 
 
@@ -225,35 +216,40 @@ def left_out(path: StrPath) -> str | None:
     str or None
         `PART` for signal files, annotations and segments of a WFDB record.
     """
-    suffix = _suffix(path)
+    path = os.fsdecode(path)
+    suffix, reason, found = _suffix(path), _UNKNOWN, None
     if suffix and not any(suffix in form.suffixes for form in FORMATS):
-        if wfdb.is_part(path):
-            return PART
-        return _UNREAD.get(suffix, "not the name of a recording")
-    try:
-        head = _head(path)
-    except FormatError as error:
-        return None if suffix else error.message
-    try:
-        found = _match(head, path)
-    except FormatError:  # reading it will say what is wrong
-        return None
+        reason = _UNREAD.get(suffix, "not the name of a recording")
+    else:
+        try:
+            head = _head(path)
+        except FormatError as error:
+            return None if suffix else error.message
+        try:
+            found = _match(head, path)
+        except FormatError:  # reading it will say what is wrong
+            return None
+    if any(form.is_part(path) for form in ([found] if found else FORMATS)):
+        return PART
     if found is None:
-        return PART if wfdb.is_part(path) else "not a recording in a format that is known"
-    if found is wfdb.FORMAT:
-        return PART if wfdb.is_segment(path) else None
+        return reason
     if found.matches(head):
         return None
-    if wfdb.header_beside(path):
+    if _instead(path):
         return PART
     return (found.unlike or f"its content is not {found.name}") if found.side_files else None
 
 
-def _suffix(path: StrPath) -> str:
+def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _match(head: bytes, path: StrPath) -> Format | None:
+def _instead(path: str) -> FormatError | None:
+    """The error that names the file to read in place of one whose content says nothing, or None."""
+    return next((error for form in FORMATS if (error := form.instead(path)) is not None), None)
+
+
+def _match(head: bytes, path: str) -> Format | None:
     for form in FORMATS:
         with _reading(path, form):
             if form.matches(head):

@@ -1,6 +1,9 @@
 """HL7 annotated ECG (``AnnotatedECG``): the first rhythm series. ecgdatakit parses."""
 
-from .common import Format
+from __future__ import annotations
+
+from ..ecg.record import Record
+from .common import Format, Given
 from .kit import read_with
 from .xml import checked_file, first_element, foreign
 
@@ -12,11 +15,11 @@ MAX_XML = 1 << 25
 _ROOT = "AnnotatedECG"
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return first_element(head) == _ROOT
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     with checked_file(path, MAX_XML) as (root, instead):
         if root != _ROOT:
             raise foreign(root, path)
@@ -25,9 +28,8 @@ def _read(path, *, sampling_rate, leads):
             path,
             "HL7 aECG",
             lambda record: record.raw_metadata["rhythm_time"]["sampling_rate_exact"],
-            sampling_rate=sampling_rate,
-            leads=leads,
-            instead=instead,
+            given,
+            instead,
         )
 
 

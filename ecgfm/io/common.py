@@ -1,17 +1,20 @@
 """What the readers share: the description of a format, size limits, names of fields, units, optional libraries."""
 
+from __future__ import annotations
+
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from .._text import short
+from .._types import StrPath
 from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
@@ -25,14 +28,17 @@ __all__ = [
     "RATE_KEYS",
     "SIGNAL_KEYS",
     "Format",
+    "Given",
     "check_file_size",
     "check_size",
+    "decoded",
     "first_key",
     "make_record",
     "millivolts_per",
     "optional",
     "parsing",
     "short",
+    "utf8",
     "warned",
 ]
 
@@ -43,6 +49,29 @@ LEAD_KEYS = ("leads", "lead_names")
 
 _NOTES, _NOTE = 5, 200  # warnings of a library that a Record keeps, and how much of each
 _LOCK = threading.Lock()  # warnings are caught for the whole process
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says of a file; None where nothing is said.
+
+    Attributes
+    ----------
+    sampling_rate : float
+        In Hz.
+    leads : str or sequence of str
+        Names of the rows or columns.
+    member : str
+        Which of the recordings in the file.
+    """
+
+    sampling_rate: float | None = None
+    leads: str | Sequence[str] | None = None
+    member: str | None = None
+
+
+def _never(path: str) -> Any:
+    """Of no file."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +87,33 @@ class Format:
     matches : callable
         Takes the first bytes of a file; True if they can only be this format.
     read : callable
-        Takes the path, and ``sampling_rate`` and ``leads`` as the user gave them; returns a Record.
+        Takes the path and what is `Given`; returns a Record.
     side_files : bool
         True if many files with these endings are something else, so that in a directory the content decides.
     unlike : str
         What is then said of a file that is something else.
     members : callable or None
-        For a format that holds several recordings in a file: takes the path, gives the name of each. `read` then takes
-        ``member`` too, one of them or None.
+        For a format that holds several recordings in a file: takes the path, gives the name of each. `read` may then be
+        given a ``member``.
+    is_part : callable
+        Takes the path of a file in a directory; True if it belongs to a recording of this format beside it.
+    instead : callable
+        Takes the path of a file that is of no format by its content; gives an error that names the file of this format
+        to read instead, or None.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    matches: Callable[..., bool]
-    read: Callable[..., Any]
+    matches: Callable[[bytes], bool]
+    read: Callable[[str, Given], Record]
     side_files: bool = False
     unlike: str = ""
-    members: Callable[..., Any] | None = None
+    members: Callable[[str], list[str]] | None = None
+    is_part: Callable[[str], bool | None] = _never
+    instead: Callable[[str], FormatError | None] = _never
 
 
-def optional(module, path, what):
+def optional(module: str, path: str, what: str) -> Any:
     """A module of a library that not every installation has.
 
     Raises
@@ -98,7 +134,7 @@ def optional(module, path, what):
 
 
 @contextmanager
-def parsing(path, what):
+def parsing(path: StrPath, what: str) -> Iterator[None]:
     """Turns what a library raises on a damaged file, which may be anything, into a FormatError."""
     try:
         yield
@@ -112,16 +148,16 @@ def parsing(path, what):
 
 
 @contextmanager
-def warned():
+def warned() -> Iterator[list[str]]:
     """Gives a list that has, once the block has ended, what libraries warned of in it; nobody else hears of it."""
-    notes = []
-    with _LOCK, warnings.catch_warnings(record=True) as told:
+    notes: list[str] = []
+    with _LOCK, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield notes
-    notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in told[:_NOTES])
+    notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in caught[:_NOTES])
 
 
-def check_file_size(path, most):
+def check_file_size(path: StrPath, most: int | None = None) -> int:
     """The size of a regular file in bytes.
 
     Raises
@@ -133,12 +169,41 @@ def check_file_size(path, most):
         return os.fstat(file.fileno()).st_size
 
 
-def first_key(keys, present):
+@contextmanager
+def utf8(path: StrPath) -> Iterator[None]:
+    """Makes an error that names the file of what isn't text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise FormatError(f"not text in UTF-8: {error.reason} at byte {error.start}", path=path) from None
+
+
+def decoded(raw: bytes) -> str:
+    """Text in UTF-8; what isn't is taken to be in Latin-1."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def first_key(keys: Iterable[str], present: Collection[str]) -> str | None:
     """The first of the keys that is present, or None."""
     return next((key for key in keys if key in present), None)
 
 
-def make_record(array, path, *, field, rate, given_rate, leads, given_leads, units=(), notes=(), **other):
+def make_record(
+    array: NDArray[Any],
+    path: str,
+    given: Given,
+    *,
+    field: str = "signal",
+    rate: float | str | None = None,
+    leads: Sequence[str] | None = None,
+    units: Sequence[str | None] | str | None = "",
+    notes: Iterable[str] = (),
+    derived: tuple[str, ...] = (),
+    standardised: bool = False,
+) -> Record:
     """A Record from what a file says and what the user gave.
 
     Parameters
@@ -146,61 +211,63 @@ def make_record(array, path, *, field, rate, given_rate, leads, given_leads, uni
     array : ndarray
         (leads, samples), or (samples, leads) if its other side fits the lead names; that is noted. In millivolts,
         unless no unit is stated.
+    given : Given
+        What the user says. Names that are given replace those of the file that are no lead's.
     rate, leads
         What the file says, or None.
-    given_rate, given_leads
-        What the user says, or None. Names that are given replace those of the file that are no lead's.
     units : sequence or str or None
-        What the file states the values of each lead (or of all) to be in; None where it states none. By default it
-        states it, and they were converted.
-    **other
-        Further fields of the Record.
+        What the file states the values of each lead (or of all) to be in; None where it states none; by default
+        they were converted by what only the reader knows.
+    derived, standardised
+        Of the Record.
     """
     notes = list(notes)
     array = checked_signal(array, path=path, field=field)
-    leads, names = _agreed_leads(leads, given_leads, path), leads
-    count = len(LEADS) if leads is None else len(leads)
-    if array.shape[0] != count and array.shape[1] == count:
+    stated = None if leads is None else canonical_leads(leads, path=path)
+    wanted = None if given.leads is None else canonical_leads(given.leads, path=path)
+    agreed = agreed_leads(stated, wanted, path=path)
+    names = LEADS if agreed is None else agreed
+    if array.shape[0] != len(names) and array.shape[1] == len(names):
         array = array.T
         notes.append("transposed from (samples, leads)")
-    if leads is None:
-        if len(array) != count:
+    if agreed is None:
+        if len(array) != len(names):
             raise LeadError(
                 f"the shape is {array.shape} and the leads are not named",
                 path=path,
                 field="leads",
                 remedy="Name them: leads='I,II,...' (--leads)",
             )
-        leads = LEADS
         notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
-    elif names is not None and given_leads is not None and leads != canonical_leads(names):
-        notes.append(f"leads as given; the file names them {listed(names)}")
-    rate = _agreed_rate(rate, given_rate, path)
+    elif leads is not None and stated != agreed:
+        notes.append(f"leads as given; the file names them {listed(leads)}")
     if units is None or isinstance(units, str):
-        units = (units,) * len(leads)
-    elif len(units) == 0:
-        units = ("",) * len(leads)
-    if None in units and not other.get("standardised"):
+        units = (units,) * len(names)
+    if None in units and not standardised:
         notes.append(UNIT_ASSUMED)
-    return Record(array, rate, leads, source=path, units=units, notes=tuple(map(short, notes)), **other)
+    return Record(
+        array,
+        _agreed_rate(rate, given.sampling_rate, path),
+        names,
+        source=path,
+        standardised=standardised,
+        notes=tuple(map(short, notes)),
+        derived=derived,
+        units=tuple(units),
+    )
 
 
-def _agreed_leads(leads, given, path):
-    leads = None if leads is None else canonical_leads(leads, path=path)
-    given = None if given is None else canonical_leads(given, path=path)
-    return agreed_leads(leads, given, path=path)
-
-
-def _agreed_rate(rate, given, path):
-    rate = None if rate is None else checked_rate(rate, path=path)
-    given = None if given is None else checked_rate(given, path=path)
-    if rate is None and given is None:
+def _agreed_rate(stated: float | str | None, given: float | None, path: str) -> float:
+    rates = [checked_rate(rate, path=path) for rate in (stated, given) if rate is not None]
+    if not rates:
         raise SignalError(
             "the file doesn't state the sampling rate",
             path=path,
             field="sampling_rate",
             remedy="Give it in Hz: sampling_rate=500 (--sampling-rate 500)",
         )
-    if rate is not None and given is not None and not np.isclose(rate, given, rtol=1e-6, atol=0):
-        raise SignalError(f"the file says {rate:g} Hz; given was {given:g} Hz", path=path, field="sampling_rate")
-    return given if rate is None else rate
+    if abs(rates[0] - rates[-1]) > 1e-6 * rates[-1]:
+        raise SignalError(
+            f"the file says {rates[0]:g} Hz; given was {rates[-1]:g} Hz", path=path, field="sampling_rate"
+        )
+    return rates[0]

@@ -1,15 +1,20 @@
 """DICOM waveforms: the multiplex group that holds most of the 12 leads."""
 
+from __future__ import annotations
+
 import re
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import short, shown
+from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead
 from ..storage.inputs import read_input
-from .common import Format, check_size, make_record, millivolts_per
-from .dicom_elements import parse
+from .common import Format, Given, check_size, make_record, millivolts_per
+from .dicom_elements import Elements, parse
 
 __all__ = ["FORMAT"]
 
@@ -25,11 +30,11 @@ _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d{1,4})$")  # of leads, in MDC and in SC
 _CODES = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS))
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     content = read_input(path, most=_MAX_FILE)
     dataset = parse(content, {_GROUPS, _CHANNELS, _SOURCES, _UNITS}, path)
     groups = [_Group(item, path) for item in dataset.items(_GROUPS)]
@@ -41,24 +46,19 @@ def _read(path, *, sampling_rate, leads):
     notes = best.notes
     if len(groups) > 1:
         notes = [f"read: waveform group {groups.index(best) + 1} of {len(groups)}", *notes]
+    rate = best.item.number(_RATE, "SamplingFrequency")
     return make_record(
-        signal,
-        path,
-        field="WaveformData",
-        rate=best.item.number(_RATE, "SamplingFrequency"),
-        given_rate=sampling_rate,
-        leads=best.leads,
-        given_leads=leads,
-        units=best.units,
-        notes=notes,
+        signal, path, given, field="WaveformData", rate=rate, leads=best.leads, units=best.units, notes=notes
     )
 
 
 class _Group:
     """An item of the waveform sequence."""
 
-    def __init__(self, item, path):
-        self.item, self.path, self.notes, self.units = item, path, [], []
+    def __init__(self, item: Elements, path: str) -> None:
+        self.item, self.path = item, path
+        self.notes: list[str] = []
+        self.units: list[str | None] = []
         self.channels = item.items(_CHANNELS)
         if len(self.channels) > _MAX_CHANNELS:
             raise FormatError(f"{len(self.channels)} channels", path=path, field="ChannelDefinitionSequence")
@@ -66,7 +66,7 @@ class _Group:
         self.count = len(set(self.leads) & set(LEADS))
         self.original = (item.text(_ORIGINALITY) or "").upper() != "DERIVED"
 
-    def millivolts(self, content):
+    def millivolts(self, content: bytes) -> NDArray[np.float32]:
         """(leads, samples) float32, a lead at a time: the samples may be stored in a byte each."""
         if not self.count:
             raise LeadError(
@@ -86,7 +86,7 @@ class _Group:
                 signal[i] = row
         return signal
 
-    def _samples(self, content):
+    def _samples(self, content: bytes) -> NDArray[Any]:
         """(samples, channels), as stored."""
         item = self.item
         shape = (
@@ -114,11 +114,11 @@ class _Group:
         dtype = np.dtype(item.order + _SAMPLES[kind])
         return np.frombuffer(content, dtype, shape[0] * shape[1], start).reshape(shape)
 
-    def _padding(self, raw):
+    def _padding(self, raw: NDArray[Any]) -> tuple[Any, list[int]]:
         """The value of what is no sample, and the numbers of the leads in which it stands for that."""
-        value = self.item.bytes(_PADDING, raw.itemsize)
+        value = self.item.first_bytes(_PADDING, raw.itemsize)
         if len(value) < raw.itemsize:
-            return None, ()
+            return None, []
         padding = np.frombuffer(value, raw.dtype)[0]
         ranges = [_range(row, padding) for row in raw.T]
         known = [found for found, _ in ranges if found]
@@ -128,7 +128,7 @@ class _Group:
             self.notes.append(f"samples of the padding value {padding} are kept: they can't be told from others")
         return padding, leads
 
-    def _scale(self, name, channel):
+    def _scale(self, name: str, channel: Elements) -> tuple[float, float]:
         """The factor and the offset to millivolts."""
         sensitivity = channel.number(_SENSITIVITY, f"lead {name}: ChannelSensitivity")
         units = channel.items(_UNITS)
@@ -144,16 +144,15 @@ class _Group:
         return sensitivity * (1.0 if correction is None else correction) * millivolts, (baseline or 0.0) * millivolts
 
 
-def _range(row, padding):
+def _range(row: NDArray[Any], padding: Any) -> tuple[tuple[Any, Any] | None, bool]:
     """The lowest and the highest of the samples that are no padding, None if there are none, and whether some are."""
     hit = row == padding
-    if hit.any():
-        row = row[~hit]
-        return (row.min(), row.max()) if len(row) else None, True
-    return (row.min(), row.max()), False
+    some = bool(hit.any())
+    row = row[~hit] if some else row
+    return (row.min(), row.max()) if len(row) else None, some
 
 
-def _cannot_be_a_sample(padding, low, high):
+def _cannot_be_a_sample(padding: Any, low: Any, high: Any) -> bool:
     """Whether a padding value can be told from samples that lie between two others.
 
     Some devices write 0, which is a sample of every ECG. Padding is the lowest or highest number that the samples can
@@ -168,16 +167,15 @@ def _cannot_be_a_sample(padding, low, high):
     return not low - margin <= padding <= high + margin
 
 
-def _lead(channel, number):
+def _lead(channel: Elements, number: int) -> str:
     """The name of a channel: from its code, else from the code's meaning or the label, else its number."""
-    source, names = channel.items(_SOURCES), []
-    if source:
-        code = _CODE.match(source[0].text(_CODE_VALUE) or "")
+    sources = channel.items(_SOURCES)[:1]
+    for source in sources:
+        code = _CODE.match(source.text(_CODE_VALUE) or "")
         if code and int(code[1]) in _CODES:
             return _CODES[int(code[1])]
-        names.append(source[0].text(_CODE_MEANING))
-    names.append(channel.text(_LABEL))
-    names = [canonical_lead(short(name, _MAX_NAME)) for name in names if name]
+    texts = [*(source.text(_CODE_MEANING) for source in sources), channel.text(_LABEL)]
+    names = [canonical_lead(short(text, _MAX_NAME)) for text in texts if text]
     return next((name for name in names if name in LEADS), names[0] if names else f"channel {number + 1}")
 
 

@@ -4,11 +4,14 @@ A length is a claim: what lies beyond the file gets what is there. Elements, ite
 and memory are bounded; sequences of a known length that nobody asked for are passed over.
 """
 
+from __future__ import annotations
+
 import re
 import struct
 
 from .._text import shown
 from ..errors import FormatError
+from .common import decoded
 
 __all__ = ["Elements", "parse"]
 
@@ -24,7 +27,7 @@ _MAX_TEXT, _MAX_NUMBER = 1024, 64  # bytes of a text that are looked at, charact
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def parse(content, sequences, path):
+def parse(content: bytes, sequences: set[int], path: str) -> Elements:
     """The top level of a DICOM file.
 
     Parameters
@@ -56,7 +59,7 @@ def parse(content, sequences, path):
     return walk.elements(at, len(content), 0)[0]
 
 
-def _is_vr(two):
+def _is_vr(two: bytes) -> bool:
     return len(two) == 2 and two.isalpha() and two.isupper()
 
 
@@ -72,34 +75,29 @@ class Elements:
     path : str
     """
 
-    def __init__(self, content, order, path):
+    def __init__(self, content: bytes, order: str, path: str) -> None:
         self.order, self._content, self._path = order, content, path
-        self._places, self._items = {}, {}
+        self._places: dict[int, tuple[int, int]] = {}
+        self._items: dict[int, list[Elements]] = {}
 
-    def items(self, tag):
+    def items(self, tag: int) -> list[Elements]:
         """The items of a sequence, a list of Elements."""
         return self._items.get(tag, [])
 
-    def place(self, tag):
+    def place(self, tag: int) -> tuple[int, int]:
         """(start, length) of a value in the file; (0, 0) if there is none."""
         return self._places.get(tag, (0, 0))
 
-    def bytes(self, tag, count):
+    def first_bytes(self, tag: int, count: int) -> bytes:
         """The first bytes of a value, at most so many."""
         start, length = self.place(tag)
         return self._content[start : start + min(length, count)]
 
-    def text(self, tag):
+    def text(self, tag: int) -> str | None:
         """A value as text, without what pads it; None if there is none."""
-        if tag not in self._places:
-            return None
-        raw = self.bytes(tag, _MAX_TEXT)
-        try:
-            return raw.decode("utf-8").strip(" \0")
-        except UnicodeDecodeError:
-            return raw.decode("latin-1").strip(" \0")
+        return decoded(self.first_bytes(tag, _MAX_TEXT)).strip(" \0") if tag in self._places else None
 
-    def number(self, tag, name):
+    def number(self, tag: int, name: str) -> float | None:
         """A value that is one decimal number, as float; None if there is none.
 
         Raises
@@ -114,7 +112,7 @@ class Elements:
             raise FormatError(f"{shown(text)} is not one number", path=self._path, field=name)
         return float(text)
 
-    def integer(self, tag, name):
+    def integer(self, tag: int, name: str) -> int:
         """A value that is one binary integer without sign, as int, which must be above 0.
 
         Raises
@@ -124,7 +122,7 @@ class Elements:
         """
         start, length = self.place(tag)
         form = {2: "H", 4: "I"}.get(length)
-        value = struct.unpack_from(self.order + form, self._content, start)[0] if form else None
+        value: int | None = struct.unpack_from(self.order + form, self._content, start)[0] if form else None
         if not value:
             what = f"{value} is" if form else f"a value of {length:,} bytes is" if length else "nothing is"
             raise FormatError(f"{what} no number", path=self._path, field=name)
@@ -134,13 +132,13 @@ class Elements:
 class _Walk:
     """Goes through the elements of a file once."""
 
-    def __init__(self, content, sequences, path, order, implicit):
+    def __init__(self, content: bytes, sequences: set[int], path: str, order: str, implicit: bool) -> None:
         self._content, self._sequences, self._path, self._order = content, sequences, path, order
         self._implicit, self.count = implicit, 0
         self._tag, self._word = struct.Struct(order + "HH"), struct.Struct(order + "I")
         self._short = struct.Struct(order + "H")
 
-    def elements(self, at, end, depth, meta=False):
+    def elements(self, at: int, end: int, depth: int, meta: bool = False) -> tuple[Elements, int]:
         """The `Elements` from a position on, and where they end: at `end`, at the end of an item, or of group 2."""
         if depth > _MAX_DEPTH:
             raise FormatError(f"sequences nested more than {_MAX_DEPTH} deep", path=self._path)
@@ -166,7 +164,7 @@ class _Walk:
                 found._places[tag] = start, max(min(at, end) - start, 0)
         return found, at
 
-    def _head(self, at):
+    def _head(self, at: int) -> tuple[bytes, int, int]:
         """VR, length, and start of the value of the element at a position."""
         if not self._implicit:
             kind = self._content[at + 4 : at + 6]
@@ -177,11 +175,11 @@ class _Walk:
                 return kind, self._short.unpack_from(self._content, at + 6)[0], at + 8
         return b"", self._word.unpack_from(self._content, at + 4)[0], at + 8
 
-    def _parts(self, at, end, depth, tag, kind):
+    def _parts(self, at: int, end: int, depth: int, tag: int, kind: bytes) -> tuple[list[Elements], int]:
         """The items of a sequence, or the fragments of an encapsulated value, and where they end."""
-        items, implicit = [], self._implicit
-        if kind == b"UN":  # what is unknown is written as implicit
-            self._implicit = True
+        items: list[Elements] = []
+        implicit, wanted = self._implicit, tag in self._sequences
+        self._implicit = implicit or kind == b"UN"  # what is unknown is written as implicit
         while at + 8 <= end:
             self._step()
             group, element = self._tag.unpack_from(self._content, at)
@@ -189,19 +187,16 @@ class _Walk:
             at += 8
             if group << 16 | element != _ITEM:
                 break
-            if length == _UNDEFINED:
-                item, at = self.elements(at, end, depth + 1)
-            elif tag in self._sequences:
-                item, _ = self.elements(at, min(at + length, end), depth + 1)
-                at += length
-            else:
-                item, at = None, at + length
-            if tag in self._sequences:
-                items.append(item)
+            stop = at + length
+            if wanted or length == _UNDEFINED:
+                item, ended = self.elements(at, end if length == _UNDEFINED else min(stop, end), depth + 1)
+                stop = ended if length == _UNDEFINED else stop
+                items += [item] * wanted
+            at = stop
         self._implicit = implicit
         return items, min(at, end)
 
-    def _step(self):
+    def _step(self) -> None:
         self.count += 1
         if self.count > _MAX_ELEMENTS:
             raise FormatError(f"more than {_MAX_ELEMENTS:,} elements and items", path=self._path)

@@ -1,18 +1,22 @@
 """EDF and BDF (with their ``+``): the signals that are named as ECG leads."""
 
+from __future__ import annotations
+
 import os
 import re
 from dataclasses import dataclass
 from io import BufferedReader
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
 from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead, listed
 from ..storage.inputs import open_input
-from .common import MAX_BYTES, Format, check_size, make_record, millivolts_per
+from .common import MAX_BYTES, Format, Given, check_size, decoded, make_record, millivolts_per
 
 __all__ = ["FORMAT"]
 
@@ -40,12 +44,11 @@ def _integer(text: bytes) -> int | None:
         return None
 
 
-def _text(raw: bytes) -> str:
-    """A field as text: ASCII, as the standard has it, or what is common beside it."""
+def _number(text: bytes) -> float:
     try:
-        return raw.decode("utf-8").rstrip()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1").rstrip()
+        return float(decoded(text))
+    except ValueError:
+        return np.nan
 
 
 @dataclass
@@ -70,12 +73,9 @@ class _Signal:
         if factor is None:
             raise SignalError(f"the unit {shown(self.unit)} is no voltage", path=path, field=field)
         low, high = map(_integer, self.digital)
-        try:
-            least, most = (float(_text(raw)) for raw in self.physical)
-        except ValueError:
-            least = most = np.nan
+        least, most = map(_number, self.physical)
         if low is None or high is None or not np.isfinite([least, most]).all() or low >= high or least == most:
-            numbers = [shown(_text(raw).strip()) for raw in (*self.physical, *self.digital)]
+            numbers = [shown(decoded(raw).strip()) for raw in (*self.physical, *self.digital)]
             raise FormatError("a range of {} to {} for {} to {}".format(*numbers), path=path, field=field)
         gain = (most - least) / (high - low)
         return most / gain - high, gain, factor
@@ -97,7 +97,7 @@ class _Header:
         return "EDF" if self.width == 2 else "BDF"
 
 
-def _read(path: str, *, sampling_rate: object, leads: object) -> Record:
+def _read(path: str, given: Given) -> Record:
     with open_input(path, most=MAX_BYTES) as file:
         header = _header(file, path)
         ordinary = [signal for signal in header.signals if signal.label != f"{header.kind} Annotations"]
@@ -113,11 +113,9 @@ def _read(path: str, *, sampling_rate: object, leads: object) -> Record:
     return make_record(
         array,
         path,
-        field="signal",
+        given,
         rate=rates[0],
-        given_rate=sampling_rate,
         leads=[signal.label for signal in signals],
-        given_leads=leads,
         units=[signal.unit for signal in signals],
         notes=[*(f"signals not read: {listed(ignored)}" for _ in ignored[:1]), *header.notes],
     )
@@ -146,12 +144,9 @@ def _header(file: BufferedReader, path: str) -> _Header:
     notes = ["the last data record is incomplete and not read"] * (rest > 0)
     if records != claimed:
         notes.append(f"the header says {claimed:,} data records, the file has {records:,}: all are read")
-    try:
-        seconds = float(_text(head[244:252]))
-    except ValueError:
-        seconds = np.nan
+    seconds = _number(head[244:252])
     if not 0 < seconds < np.inf:
-        what = f"data records of {shown(_text(head[244:252]).strip())} seconds give no sampling rate"
+        what = f"data records of {shown(decoded(head[244:252]).strip())} seconds give no sampling rate"
         raise FormatError(what, path=path, field="duration of a data record")
     return _Header(width, records, seconds, signals, size, notes)
 
@@ -166,12 +161,12 @@ def _signals(raw: bytes, count: int, path: str) -> list[_Signal]:
         size = _integer(samples)
         if size is None or size < 1:
             raise FormatError("a signal without a number of samples", path=path, field="samples per data record")
-        found.append(_Signal(_text(label), _text(unit), (least, most), (low, high), start, size))
+        found.append(_Signal(decoded(label).rstrip(), decoded(unit).rstrip(), (least, most), (low, high), start, size))
         start += size
     return found
 
 
-def _millivolts(file: BufferedReader, header: _Header, signals: list[_Signal], path: str) -> np.ndarray:
+def _millivolts(file: BufferedReader, header: _Header, signals: list[_Signal], path: str) -> NDArray[np.float32]:
     """(leads, samples) float32, read in blocks of data records."""
     scales = [signal.scale(path) for signal in signals]
     count, record = signals[0].count, header.width * header.size
@@ -191,12 +186,13 @@ def _millivolts(file: BufferedReader, header: _Header, signals: list[_Signal], p
     return found
 
 
-def _numbers(raw: np.ndarray) -> np.ndarray:
+def _numbers(raw: NDArray[np.uint8]) -> NDArray[Any]:
     """The integers, (records, samples) in a row, of their bytes, (records, samples, 2 or 3), the lowest first."""
     if raw.shape[2] == 2:
         return raw.view("<i2").ravel()
     low, middle, high = (raw[..., i].astype(np.int32) for i in range(3))
-    return (low + (middle << 8) + (high.astype(np.int8).astype(np.int32) << 16)).ravel()
+    values: NDArray[np.int32] = low + (middle << 8) + (high.astype(np.int8).astype(np.int32) << 16)
+    return values.ravel()
 
 
 FORMAT = Format("EDF", (".edf", ".bdf"), _matches, _read)

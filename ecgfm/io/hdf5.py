@@ -3,18 +3,23 @@
 Such a file holds thousands of recordings; one is named ``exams_part0.hdf5::<exam_id>``.
 """
 
+from __future__ import annotations
+
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from ..signal.leads import LEADS
-from ..storage.inputs import open_input
-from .common import Format, check_size, make_record, optional, parsing
+from .common import Format, Given, check_file_size, check_size, make_record, optional, parsing
 from .hdf5_values import Values, contents
 
 __all__ = ["FORMAT", "kept_open", "opened", "without_padding"]
@@ -24,53 +29,48 @@ _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
 _MAX_EXAMS = 2_000_000
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return head.startswith(_SIGNATURE)
 
 
-def _members(path):
+def _members(path: str) -> list[str]:
     """The exams of a file, as text. A row of padding at the end has the number 0 and is none."""
     with opened(path) as (tracings, ids):
         tracings.check_written()
         return [str(number) for number in ids.tolist() if number]
 
 
-def _read(path, *, sampling_rate, leads, member=None):
+def _read(path: str, given: Given) -> Record:
     with _exams(path) as exams:
-        signal = exams.tracings[_row(exams, member, path)].T
+        signal = exams.tracings[_row(exams, given.member, path)].T
     signal, cut = without_padding(signal)
+    assumed = [f"sampling rate assumed: {_RATE} Hz, as CODE-15% has"] if given.sampling_rate is None else []
     return make_record(
         signal,
-        path if member is None else f"{path}::{member}",
+        path if given.member is None else f"{path}::{given.member}",
+        Given(_RATE if given.sampling_rate is None else given.sampling_rate, given.leads),
         field="tracings",
-        rate=None,
-        given_rate=_RATE if sampling_rate is None else sampling_rate,
         leads=LEADS,
-        given_leads=leads,
         units=None,
-        notes=[f"sampling rate assumed: {_RATE} Hz, as CODE-15% has"] * (sampling_rate is None)
-        + [f"{cut} samples of padding cut off"] * bool(cut),
+        notes=[*assumed, *[f"{cut} samples of padding cut off"] * bool(cut)],
     )
 
 
-def _row(exams, member, path):
+def _row(exams: _Exams, member: str | None, path: str) -> int:
     if member is None:
-        rows = np.flatnonzero(exams.numbers)
-        if len(rows) == 1:
-            return int(rows[0])
-        raise SignalError(
-            f"the file holds {len(rows):,} recordings",
-            path=path,
-            field="exam_id",
-            remedy=f"Name one, such as {path}::{exams.numbers[rows[0]]}" if len(rows) else None,
-        )
-    rows = exams.rows(int(member)) if member.isdecimal() and len(member) < 19 else ()
-    if len(rows) != 1 or not int(member):
-        raise SignalError(f"{len(rows)} recordings are called {shown(member)}", path=path, field="exam_id")
-    return int(rows[0])
+        rows: Sequence[int] = np.flatnonzero(exams.numbers).tolist()
+        wrong = f"the file holds {len(rows):,} recordings"
+        remedy = f"Name one, such as {path}::{exams.numbers[rows[0]]}" if rows else None
+    else:
+        known = member.isdecimal() and len(member) < 19 and int(member)
+        rows, remedy = exams.rows(int(member)).tolist() if known else (), None
+        wrong = f"{len(rows)} recordings are called {shown(member)}"
+    if len(rows) != 1:
+        raise SignalError(wrong, path=path, field="exam_id", remedy=remedy)
+    return rows[0]
 
 
-def without_padding(signal):
+def without_padding(signal: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """The signal without the samples at its ends where all leads are zero, and how many these are."""
     with np.errstate(invalid="ignore"):
         used = np.flatnonzero(signal.any(axis=0))
@@ -83,9 +83,9 @@ def without_padding(signal):
 class _Exams:
     """A file that is open, and whose claims were checked: its tracings, and the numbers of its exams, (exams,)."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         library = optional("h5py", path, "HDF5 files")
-        size = _size(path)
+        size = check_file_size(path)  # of a regular file, before HDF5 opens it
         self._file = file = library.File(path, "r")
         try:
             if file.get("tracings", getlink=True) is None:
@@ -103,22 +103,26 @@ class _Exams:
         except BaseException:
             file.close()
             raise
-        self._order = self._sorted = None
 
-    def rows(self, number):
+    @cached_property
+    def _order(self) -> NDArray[np.intp]:
+        return np.argsort(self.numbers, kind="stable")
+
+    @cached_property
+    def _sorted(self) -> NDArray[Any]:
+        return self.numbers[self._order]
+
+    def rows(self, number: int) -> NDArray[np.intp]:
         """ndarray: the rows in which a number stands."""
-        if self._sorted is None:
-            self._order = np.argsort(self.numbers, kind="stable")
-            self._sorted = self.numbers[self._order]
         first, last = (np.searchsorted(self._sorted, number, side) for side in ("left", "right"))
         return self._order[first:last]
 
-    def close(self):
+    def close(self) -> None:
         self._file.close()
 
 
 @contextmanager
-def opened(path):
+def opened(path: str) -> Iterator[tuple[Values, NDArray[Any]]]:
     """The tracings and the exam numbers of a file, whose claims were checked."""
     with parsing(path, "HDF5"), closing(_Exams(path)) as exams:
         yield exams.tracings, exams.numbers
@@ -127,18 +131,18 @@ def opened(path):
 class _Kept:
     """The file that was opened last, for the next of its exams: kept while someone asks for that."""
 
-    def __init__(self):
-        self.lock, self.users, self.identity, self.exams = threading.Lock(), 0, None, None
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.last: tuple[object, _Exams] | None = None  # what tells the file from others, and its exams
 
-    def get(self, path):
+    def get(self, path: str) -> _Exams:
         """The open file, if it still is what stands at the path, else anew. Others may go on with the one before."""
         found = os.stat(path)
         identity = path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
         with self.lock:
-            if self.identity != identity:
-                self.exams = _Exams(path)
-                self.identity = identity
-            return self.exams
+            if self.last is None or self.last[0] != identity:
+                self.last = identity, _Exams(path)
+            return self.last[1]
 
 
 _kept = _Kept()
@@ -158,11 +162,11 @@ def kept_open() -> Iterator[None]:
         with _kept.lock:
             _kept.users -= 1
             if not _kept.users:
-                _kept.identity = _kept.exams = None
+                _kept.last = None
 
 
 @contextmanager
-def _exams(path):
+def _exams(path: str) -> Iterator[_Exams]:
     with parsing(path, "HDF5"):
         if _kept.users:
             yield _kept.get(path)  # it is closed when the last who reads from it lets it go
@@ -171,12 +175,7 @@ def _exams(path):
                 yield exams
 
 
-def _size(path):
-    with open_input(path) as file:  # a regular file, before HDF5 opens it
-        return os.fstat(file.fileno()).st_size
-
-
-def _numbers(library, file, count, path):
+def _numbers(library: Any, file: Any, count: int, path: str) -> NDArray[Any]:
     if file.get("exam_id", getlink=True) is None:
         return np.arange(1, count + 1)
     found = Values(library, file, "exam_id", path)
@@ -185,7 +184,7 @@ def _numbers(library, file, count, path):
     return found.all()
 
 
-def _other(library, file, path):
+def _other(library: Any, file: Any, path: str) -> FormatError:
     """The error that says what a file holds that isn't one of CODE-15%'s."""
     return FormatError(
         f"the file holds no tracings; there are {contents(library, file)}",

@@ -4,18 +4,24 @@ HDF5 goes down from node to node and calls itself for each: a node that is its o
 levels must fall by one from each node to those below it.
 """
 
+from __future__ import annotations
+
 import struct
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from typing import TypeAlias
 
 from ..errors import FormatError
 
 __all__ = ["check_tree"]
 
 _LAYOUT, _CONTINUATION = 8, 16  # messages of an object's header
-_CHUNKED = 2
+_CHUNKED, _NOTHING = 2, 0xFFFFFFFFFFFFFFFF  # an address that stands for nothing written
+_At: TypeAlias = "Callable[[int, int], bytes]"  # takes a position and a number of bytes
 _MAX_BLOCKS, _MAX_NODES, _MAX_BLOCK = 64, 1_000_000, 1 << 20
 
 
-def check_tree(file, address, path, field):
+def check_tree(file: BufferedReader, address: int, path: str, field: str) -> None:
     """Refuse a data set whose index of chunks goes round in a circle.
 
     Parameters
@@ -30,7 +36,7 @@ def check_tree(file, address, path, field):
         If it does, or the file's addresses are not of 8 bytes.
     """
 
-    def at(position, count):
+    def at(position: int, count: int) -> bytes:
         file.seek(position)
         return file.read(count)
 
@@ -38,27 +44,23 @@ def check_tree(file, address, path, field):
         head = at(0, 16)
         if head[9 if head[8] >= 2 else 13] != 8:
             raise FormatError("addresses that are not of 8 bytes are not read", path=path, field=field)
-        root, width = _root(at, address)
-        if root is not None:
-            _walk(at, root, width, path, field)
+        _walk(at, *_root(at, address), path, field)
     except (struct.error, IndexError, OverflowError, ValueError):
         raise FormatError("a damaged index of chunks", path=path, field=field) from None
 
 
-def _root(at, address):
-    """The address of the index's first node, and the bytes from one child to the next; None if it is another index."""
-    for kind, data in _messages(at, address):
-        if kind != _LAYOUT:
-            continue
+def _root(at: _At, address: int) -> tuple[int, int]:
+    """The address of the index's first node (`_NOTHING` if it is another index), and the bytes between its children."""
+    for data in _layouts(at, address):
         if data[0] == 3 and data[1] == _CHUNKED:
             return struct.unpack_from("<Q", data, 3)[0], 16 + 8 * data[2]
         if data[0] in (1, 2) and data[2] == _CHUNKED:
             return struct.unpack_from("<Q", data, 8)[0], 16 + 8 * data[1]
-    return None, 0
+    return _NOTHING, 0
 
 
-def _messages(at, address):
-    """Iterate over (kind, bytes) of the messages of an object's header."""
+def _layouts(at: _At, address: int) -> Iterator[bytes]:
+    """Iterate over the layouts (one in a whole file) in the messages of an object's header."""
     head = at(address, 48)
     if head[:4] == b"OHDR":
         flags = head[5]
@@ -78,24 +80,19 @@ def _messages(at, address):
                 more, extent = struct.unpack_from("<QQ", content)
                 blocks.append((more, extent) if flags is None else (more + 4, max(extent - 8, 0)))
             elif kind == _LAYOUT:
-                yield kind, content
+                yield content
 
 
-def _walk(at, root, width, path, field):
-    if root == 0xFFFFFFFFFFFFFFFF:  # nothing was written
-        return
-    waiting, seen, expected = [root], 0, None
+def _walk(at: _At, root: int, width: int, path: str, field: str) -> None:
+    waiting, seen, expected = [root] * (root != _NOTHING), 0, None
     while waiting:
-        below = []
+        below: list[int] = []
+        seen += len(waiting)
         for node in waiting:
-            head, seen = at(node, 24), seen + 1
-            sign, _, level, used = struct.unpack_from("<4sBBH", head)
+            sign, _, level, used = struct.unpack_from("<4sBBH", at(node, 24))
             if sign != b"TREE" or expected not in (None, level) or seen > _MAX_NODES:
                 raise FormatError("damaged: the index of chunks is no tree", path=path, field=field)
             if level:
                 data = at(node + 24, used * width)
                 below += [struct.unpack_from("<Q", data, i * width + width - 8)[0] for i in range(used)]
-        expected = level - 1
-        waiting = below if level else []
-        if len(waiting) > _MAX_NODES:
-            raise FormatError("damaged: the index of chunks is no tree", path=path, field=field)
+        waiting, expected = below, level - 1

@@ -4,12 +4,17 @@ h5py finds the data set and its chunks; their bytes are inflated here, since HDF
 word. Known are deflate (gzip) and shuffle; what was never written is refused and not filled.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import zlib
+from collections.abc import Sequence
 from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import short
 from ..errors import FormatError
@@ -23,6 +28,8 @@ _DEFLATE, _SHUFFLE = 1, 2
 _MAX_CHUNK, _MAX_CHUNKS = 1 << 26, 100_000  # bytes of one, and how many are read at once
 _FEW_CHUNKS = 16
 _MOST_NAMES = 10
+
+_Corner: TypeAlias = "tuple[int, ...]"  # where a chunk begins
 
 
 class Values:
@@ -48,45 +55,45 @@ class Values:
         If it isn't there, is anything else, or is stored in a way that isn't read.
     """
 
-    def __init__(self, library, file, name, path):
-        self._path, self._name, self._last = path, name, None
+    def __init__(self, library: Any, file: Any, name: str, path: str) -> None:
+        self._path, self._name = path, name
+        self._last: tuple[_Corner, NDArray[Any]] | None = None  # the chunk that was read last
         self._size = os.path.getsize(path)
         self._data = found = self._found(library, file)
-        self.shape, self.dtype = found.shape, found.dtype
+        self.dtype: np.dtype[Any] = found.dtype
+        if not found.shape or self.dtype.kind not in "iuf":
+            raise self._wrong(f"{short(str(self.dtype), 60)} of shape {found.shape}, not an array of numbers")
+        self.shape: tuple[int, ...] = found.shape
         stored = found.id.get_type()
-        if self.shape is None or not self.shape or self.dtype.kind not in "iuf":
-            raise self._wrong(f"{short(str(self.dtype), 60)} of shape {self.shape}, not an array of numbers")
         plain = stored.get_class() in (library.h5t.INTEGER, library.h5t.FLOAT)
         if not plain or stored != library.h5t.py_create(self.dtype):
             raise self._wrong("numbers of a kind that no processor has")
         self._filters = self._known_filters(found.id.get_create_plist())
-        if found.chunks:
-            with open_input(path) as raw:
-                low, high = library.h5g.get_objinfo(found.id).objno  # h5o.get_info would go through the index
-                check_tree(raw, low + (high << 32), path, name)
-        if found.chunks and prod(found.chunks) * self.dtype.itemsize > _MAX_CHUNK:
-            raise self._wrong(
-                f"a chunk takes {prod(found.chunks) * self.dtype.itemsize:,} bytes, more than the {_MAX_CHUNK:,} that"
-                " are read"
-            )
+        if not found.chunks:
+            return
+        with open_input(path) as raw:
+            low, high = library.h5g.get_objinfo(found.id).objno  # h5o.get_info would go through the index
+            check_tree(raw, low + (high << 32), path, name)
+        size = prod(found.chunks) * self.dtype.itemsize
+        if size > _MAX_CHUNK:
+            raise self._wrong(f"a chunk takes {size:,} bytes, more than the {_MAX_CHUNK:,} that are read")
 
-    def __getitem__(self, row):
+    def __getitem__(self, row: int) -> NDArray[Any]:
         """ndarray: what stands at a place of the first axis."""
-        with parsing(self._path, "HDF5"):
-            return self._rows(row, row + 1)[0]
+        values: NDArray[Any] = self._rows(row, row + 1)[0]
+        return values
 
-    def all(self):
+    def all(self) -> NDArray[Any]:
         """ndarray: everything."""
-        with parsing(self._path, "HDF5"):
-            return self._rows(0, self.shape[0])
+        return self._rows(0, self.shape[0])
 
-    def check_written(self):
+    def check_written(self) -> None:
         """Refuse a data set of which far less is stored than its shape says."""
         with parsing(self._path, "HDF5"):
             stored = min(self._data.id.get_storage_size(), self._size)
             check_inflation(stored, prod(self.shape) * self.dtype.itemsize, path=self._path, field=self._name)
 
-    def _found(self, library, file):
+    def _found(self, library: Any, file: Any) -> Any:
         link = file.get(self._name, getlink=True)
         if not isinstance(link, library.HardLink) or not isinstance(file[self._name], library.Dataset):
             raise self._wrong("not a data set of this file")
@@ -95,7 +102,7 @@ class Values:
             raise self._wrong("the data lie in another file")
         return found
 
-    def _known_filters(self, plist):
+    def _known_filters(self, plist: Any) -> list[int]:
         """Numbers of the filters in the order in which they were applied."""
         filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
         numbers = [number for number, *_ in filters]
@@ -107,7 +114,7 @@ class Values:
             )
         return numbers
 
-    def _check_whole(self):
+    def _check_whole(self) -> None:
         """Data without chunks lie in one place, which must be within the file."""
         expected = prod(self.shape) * self.dtype.itemsize
         there, start = self._data.id.get_storage_size(), self._data.id.get_offset()
@@ -116,15 +123,20 @@ class Values:
         if there != expected or (start or 0) + expected > self._size:
             raise self._wrong(f"truncated: the shape {self.shape} takes {expected:,} bytes, {there:,} are there")
 
-    def _rows(self, first, last):
+    def _rows(self, first: int, last: int) -> NDArray[Any]:
         """What stands at the places `first` to `last - 1` of the first axis."""
         lows, highs = (first, *(0 for _ in self.shape[1:])), (last, *self.shape[1:])
         shape = tuple(high - low for low, high in zip(lows, highs))
         check_size(shape, self.dtype.itemsize, path=self._path, field=self._name)
-        chunks = self._data.chunks
-        if not chunks:
+        with parsing(self._path, "HDF5"):
+            if self._data.chunks:
+                return self._of_chunks(lows, highs, shape)
             self._check_whole()
-            return self._data[first:last]
+            whole: NDArray[Any] = self._data[first:last]
+            return whole
+
+    def _of_chunks(self, lows: Sequence[int], highs: Sequence[int], shape: tuple[int, ...]) -> NDArray[Any]:
+        chunks: tuple[int, ...] = self._data.chunks
         size = prod(chunks) * self.dtype.itemsize
         corners = [range(low // width * width, high, width) for low, high, width in zip(lows, highs, chunks)]
         if prod(map(len, corners)) > _MAX_CHUNKS:
@@ -145,17 +157,17 @@ class Values:
                 packed, inflated = packed + len(raw), inflated + size
                 check_inflation(packed, inflated, path=self._path, field=self._name, held=True)
                 values = self._decoded(raw, mask).reshape(chunks)
-            into, of = [], []
-            for at, width, low, high in zip(corner, chunks, lows, highs):
-                start, stop = max(at, low), min(at + width, high)
-                into.append(slice(start - low, stop - low))
-                of.append(slice(start - at, stop - at))
-            found[tuple(into)] = values[tuple(of)]
+            edges = [
+                (max(at, low), min(at + width, high), low, at)
+                for at, width, low, high in zip(corner, chunks, lows, highs)
+            ]
+            into = tuple(slice(start - low, stop - low) for start, stop, low, _ in edges)
+            found[into] = values[tuple(slice(start - at, stop - at) for start, stop, _, at in edges)]
         if self._filters and chunks[0] > 1:  # of more than one row: the next one needs it, too
             self._last = corner, values
         return found
 
-    def _check_sizes(self, corners, size):
+    def _check_sizes(self, corners: Sequence[_Corner], size: int) -> None:
         """Hold the stored sizes of chunks without filters against what they must be.
 
         HDF5 says that each has that size, and reads as many bytes as the file says. A few are looked up one by one,
@@ -163,9 +175,9 @@ class Values:
         """
         data = self._data.id
 
-        def wrong(info):
-            if info.size not in (0, size):  # 0: never written
-                return f"the chunk at {info.chunk_offset} has {info.size:,} bytes, not {size:,}"
+        def wrong(info: Any) -> str | None:
+            right = info.size in (0, size)  # 0: never written
+            return None if right else f"the chunk at {info.chunk_offset} has {info.size:,} bytes, not {size:,}"
 
         if len(corners) > _FEW_CHUNKS:
             found = data.chunk_iter(wrong)
@@ -174,7 +186,7 @@ class Values:
         if found:
             raise self._wrong(found)
 
-    def _raw(self, corner, room):
+    def _raw(self, corner: _Corner, room: NDArray[np.uint8]) -> tuple[Any, int]:
         """The bytes of a chunk as they are stored, and which filters were left out."""
         try:
             mask, raw = self._data.id.read_direct_chunk(corner, out=room)
@@ -186,7 +198,7 @@ class Values:
             raise self._wrong(f"the chunk at {corner} was never written") from None
         return raw, mask
 
-    def _decoded(self, raw, mask):
+    def _decoded(self, raw: Any, mask: int) -> NDArray[Any]:
         size = prod(self._data.chunks) * self.dtype.itemsize
         data = raw
         for place, number in reversed(list(enumerate(self._filters))):
@@ -200,7 +212,7 @@ class Values:
             raise self._wrong(f"a chunk has {len(data):,} bytes, not {size:,}")
         return np.frombuffer(data, self.dtype)
 
-    def _inflated(self, data, size):
+    def _inflated(self, data: Any, size: int) -> bytes:
         inflate = zlib.decompressobj()
         try:
             found = inflate.decompress(data, size + 1)
@@ -210,19 +222,19 @@ class Values:
             raise self._wrong("damaged compressed data: a chunk doesn't end where it should")
         return found
 
-    def _wrong(self, message, **about):
+    def _wrong(self, message: str, **about: Any) -> FormatError:
         return FormatError(message, path=self._path, field=self._name, **about)
 
 
-def contents(library, file):
+def contents(library: Any, file: Any) -> str:
     """What a file holds at its top, as text: names, and of data sets type and shape."""
-    found = []
-    for name in file:
-        if len(found) == _MOST_NAMES:
-            found.append("...")
-            break
-        text = short(name, 40)
-        if isinstance(file.get(name, getlink=True), library.HardLink) and isinstance(file[name], library.Dataset):
-            text += f" ({short(str(file[name].dtype), 40)}, {' x '.join(map(str, file[name].shape or ()))})"
-        found.append(text)
-    return ", ".join(found) or "nothing"
+    found = [_described(library, file, name) for name in itertools.islice(file, _MOST_NAMES)]
+    return ", ".join(found + ["..."] * (len(file) > _MOST_NAMES)) or "nothing"
+
+
+def _described(library: Any, file: Any, name: str) -> str:
+    hard = isinstance(file.get(name, getlink=True), library.HardLink)
+    if not hard or not isinstance(file[name], library.Dataset):
+        return short(name, 40)
+    shape = " x ".join(map(str, file[name].shape or ()))
+    return f"{short(name, 40)} ({short(str(file[name].dtype), 40)}, {shape})"

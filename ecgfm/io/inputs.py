@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from .._types import StrPath
 from ..ecg import Record, Segments, read
 from ..ecg.choices import Choices
 from ..ecg.named import columns_of, named_rows
@@ -16,10 +17,12 @@ from ..ecg.prepare import prepare_lazily
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..signal.checks import is_masked
 from ..signal.leads import names_lead
+from ..storage.folders import identity
 from ..storage.inputs import open_input
 from . import PART, left_out, members, with_ending
 from .ignored import Ignored
 from .lists import PATH_COLUMNS, listed_files
+from .manifest import read_manifest
 from .segment_files import SegmentFiles, grouped
 
 __all__ = ["expand", "manifest_files", "segments_of"]
@@ -101,14 +104,14 @@ def _several(inputs: Any) -> Any:
     return [array] if array.ndim <= 2 else array
 
 
-def _of_table(table: Any, columns: Any) -> Any:
+def _of_table(table: Any, columns: Sequence[Any]) -> list[Any]:
     """A table is a recording, whose leads it names, or has a column of paths."""
     paths = [name for name in PATH_COLUMNS if name in columns]
     name = next((name for name in paths if _first_is_there(table[name])), paths[0] if paths else None)
     if name is None and len(columns) == 1 and np.asarray(table[columns[0]]).dtype.kind in "UO":
         name = columns[0]
     if name is not None:
-        return np.asarray(table[name]).reshape(-1).tolist()
+        return list(np.asarray(table[name]).reshape(-1).tolist())
     if named_rows(table, names_lead)[1] is None and getattr(table, "ndim", 2) != 2:
         raise ConfigError("a table of neither leads nor paths", field="files", remedy="Give its column of paths")
     return [table]
@@ -120,8 +123,8 @@ def _first_is_there(column: Any) -> bool:
     return isinstance(first, (str, os.PathLike)) and os.path.exists(with_ending(os.fsdecode(first)))
 
 
-def _directory(top: Any, ignored: Any) -> Iterator[tuple[str, Any]]:
-    refused: list[Any] = []
+def _directory(top: str, ignored: Callable[[str, str], object]) -> Iterator[tuple[str, str | Error]]:
+    refused: list[OSError] = []
     found, left = False, []
     others = Ignored(lambda path, reason: left.append((path, reason)))
     for path in _files(top, refused, others):
@@ -141,15 +144,17 @@ def _directory(top: Any, ignored: Any) -> Iterator[tuple[str, Any]]:
         ignored(path, reason)
 
 
-def _files(top: Any, refused: Any, ignored: Any) -> Iterator[Any]:
+def _files(top: str, refused: list[OSError], ignored: Callable[[str, str], object]) -> Iterator[str]:
     """The paths of the files below a directory that are not hidden; links to directories are followed, once each."""
-    seen: set[Any] = set()
+    seen: set[tuple[int, int] | None] = set()
     waiting = [top]  # not os.walk, which calls itself for each level
     while waiting:
         folder = waiting.pop()
-        if not _is_first(folder, seen):
+        found = identity(folder)
+        if found is not None and found in seen:
             ignored(folder, "a link to a directory that is read already")
             continue
+        seen.add(found)
         try:
             with os.scandir(folder) as entries:
                 kinds = sorted((each.name, _is_folder(each)) for each in entries if not each.name.startswith("."))
@@ -160,27 +165,14 @@ def _files(top: Any, refused: Any, ignored: Any) -> Iterator[Any]:
         waiting += [os.path.join(folder, name) for name, is_folder in reversed(kinds) if is_folder]
 
 
-def _is_folder(entry: Any) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
 
 
-def _is_first(folder: Any, seen: Any) -> bool:
-    """Whether this directory is met for the first time, by whatever path."""
-    try:
-        found = os.stat(folder)
-    except OSError:
-        return True
-    identity = found.st_dev, found.st_ino
-    if identity in seen:
-        return False
-    seen.add(identity)
-    return True
-
-
-def _recordings(path: Any) -> Iterator[tuple[str, Any]]:
+def _recordings(path: str) -> Iterator[tuple[str, str | Error]]:
     """A file stands for itself, or for each of the recordings in it."""
     try:
         for name in members(path):
@@ -189,7 +181,7 @@ def _recordings(path: Any) -> Iterator[tuple[str, Any]]:
         yield path, error
 
 
-def manifest_files(path: Any) -> list[str]:
+def manifest_files(path: StrPath) -> list[str]:
     """The files that a manifest of fairseq-signals lists.
 
     Parameters
@@ -207,8 +199,6 @@ def manifest_files(path: Any) -> list[str]:
     FormatError
         If it is no such file.
     """
-    from .manifest import read_manifest  # what stands around it is needed for nothing else here
-
     path = os.fsdecode(path)
     manifest = read_manifest(path)
     root = manifest.root
@@ -225,7 +215,7 @@ def manifest_files(path: Any) -> list[str]:
     return [os.path.join(root, name) for name in manifest.names]
 
 
-def _is_manifest(path: Any) -> bool:
+def _is_manifest(path: str) -> bool:
     if not path.lower().endswith(".tsv"):
         return False
     try:

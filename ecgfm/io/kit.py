@@ -1,15 +1,24 @@
 """What the formats share that ecgdatakit parses: from its leads to a Record."""
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_leads, complete
-from .common import make_record, millivolts_per, optional, parsing, warned
+from .common import Given, make_record, millivolts_per, optional, parsing, warned
 
 __all__ = ["read_with"]
 
 
-def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None):
+def read_with(
+    parser: str, path: str, what: str, rate_of: Callable[[Any], float | None], given: Given, instead: str | None = None
+) -> Record:
     """A Record by one of ecgdatakit's parsers.
 
     Parameters
@@ -24,9 +33,9 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
         The path under which to read it, if it isn't `path`.
     """
     module, name = parser.split(".")
-    module = optional(f"ecgdatakit.parsing.parsers.{module}", path, f"{what} files")
+    library = optional(f"ecgdatakit.parsing.parsers.{module}", path, f"{what} files")
     with parsing(path, what), warned() as notes:
-        found = getattr(module, name)().parse(instead or path)
+        found = getattr(library, name)().parse(instead or path)
         rate = rate_of(found)
     if not found.leads:
         raise LeadError("the file holds no leads", path=path, field="leads")
@@ -39,29 +48,22 @@ def read_with(parser, path, what, rate_of, *, sampling_rate, leads, instead=None
         raise FormatError(f"leads of different times: {sorted(lengths)} samples", path=path, field="leads")
     signal = np.stack([_millivolts(lead, path) for lead in found.leads])
     signal, names, derived = complete(signal, names)
-    units = {lead.resolution_unit if lead.is_raw else lead.units for lead in found.leads}
-    return make_record(
-        signal,
-        path,
-        field="signal",
-        rate=rate,
-        given_rate=sampling_rate,
-        leads=names,
-        given_leads=leads,
-        units=units.pop() if len(units) == 1 else (),
-        notes=notes,
-        derived=derived,
-    )
+    units = {_unit(lead) for lead in found.leads}
+    unit = units.pop() if len(units) == 1 else ""
+    return make_record(signal, path, given, rate=rate, leads=names, units=unit, notes=notes, derived=derived)
 
 
-def _millivolts(lead, path):
-    unit = lead.resolution_unit if lead.is_raw else lead.units
-    factor = millivolts_per(unit)
+def _unit(lead: Any) -> Any:
+    return lead.resolution_unit if lead.is_raw else lead.units
+
+
+def _millivolts(lead: Any, path: str) -> NDArray[np.float64]:
+    factor = millivolts_per(_unit(lead))
     scale = (lead.resolution, lead.offset) if lead.is_raw else (1.0, 0.0)
     stated = lead.adc_resolution  # 0 where the file states none that is finite: the library then takes 1
     if factor is None or not np.isfinite([*scale, stated]).all() or not scale[0] * stated:
         raise SignalError(
-            f"a step of {stated:g} in the unit {unit or lead.adc_resolution_unit or 'none'!r} is no voltage",
+            f"a step of {stated:g} in the unit {_unit(lead) or lead.adc_resolution_unit or 'none'!r} is no voltage",
             path=path,
             field=f"lead {lead.label}",
         )

@@ -1,11 +1,13 @@
 """Lists of files: a text with a path in each line, or a table with a column of them."""
 
-import csv
+from __future__ import annotations
+
 import os
 
 from ..errors import FormatError
 from ..storage.inputs import check_inflation, lines, open_input, open_text
 from . import table, with_ending
+from .common import utf8
 
 __all__ = ["PATH_COLUMNS", "listed_files"]
 
@@ -16,7 +18,7 @@ _ENDINGS = (".txt", ".csv", ".tsv", ".lst", ".list")
 _MAX_SIZE, _MAX_LINE, _MAX_PATH, _HEAD_BYTES = 1 << 28, 1 << 16, 4096, 1 << 16
 
 
-def listed_files(path):
+def listed_files(path: str) -> list[str] | None:
     """The files that a list names, or None if the file is none.
 
     A list is a text (``.txt``, ``.csv``, ``.tsv``, or PhysioNet's ``RECORDS``) with a path in each line, the first of
@@ -34,77 +36,59 @@ def listed_files(path):
     head = _head_lines(path)
     if not head or table.FORMAT.matches(head[0].encode()):
         return None
-    fields, delimiter = _fields(head[0])
+    delimiter = max(",;\t", key=head[0].count)
+    fields = table.fields_of(head[0], delimiter)
     columns = [i for column in PATH_COLUMNS for i, field in enumerate(fields) if field.lower() == column]
     folder = os.path.dirname(path)
     if columns and len(head) > 1:
-        cells = _split(head[1], delimiter)
+        cells = table.fields_of(head[1], delimiter)
         there = [i for i in columns if i < len(cells) and _is_there(cells[i], folder)]
         return _column(path, (there or columns)[0], delimiter, folder)
-    if len(fields) == 1 and _is_there(fields[0], folder):
-        return _column(path, None, None, folder)
-    return None
+    return _column(path, 0, None, folder) if len(fields) == 1 and _is_there(fields[0], folder) else None
 
 
-def _head_lines(path):
+def _head_lines(path: str) -> list[str]:
     """The first two lines that say something, if the file begins with text."""
     try:
         with open_input(path, most=_MAX_SIZE) as file:
             head = file.read(_HEAD_BYTES)
     except (OSError, FormatError):  # reading it as a recording will say what is wrong
         return []
-    if b"\0" in head:
-        return []
-    text = head.decode("utf-8-sig", errors="replace").splitlines()
+    text = [] if b"\0" in head else head.decode("utf-8-sig", errors="replace").splitlines()
     return [line for line in text if line.strip() and not line.startswith("#")][:2]
 
 
-def _fields(line):
-    delimiter = max(",;\t", key=line.count)
-    return _split(line, delimiter), delimiter
-
-
-def _split(line, delimiter):
-    if delimiter is None:
-        return [line.strip().strip('"')]
-    try:
-        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
-
-
-def _is_there(name, folder):
+def _is_there(name: str, folder: str) -> bool:
     return 0 < len(name) <= _MAX_PATH and os.path.exists(with_ending(_located(name, folder)))
 
 
-def _located(name, folder):
+def _located(name: str, folder: str) -> str:
     """The path of a listed file."""
     beside = os.path.join(folder, name)
     return name if os.path.exists(with_ending(name)) or not os.path.exists(with_ending(beside)) else beside
 
 
-def _column(path, column, delimiter, folder):
-    """The paths of a list, or those of a table's column."""
-    found, made, read = [], 0, 0
-    header = column is not None
-    with open_text(path, most=_MAX_SIZE) as file:
-        try:
-            for number, line in enumerate(lines(file, path, most=_MAX_LINE)):
-                read += len(line)
-                if not line.strip() or line.startswith("#"):
-                    continue
-                if header:
-                    header = False
-                    continue
-                cells = _split(line.rstrip("\r\n"), delimiter)
-                name = cells[column or 0] if len(cells) > (column or 0) else ""
-                if not name or len(name) > _MAX_PATH:
-                    raise FormatError("there is no path", path=path, field=f"line {number + 1}")
-                made += len(name) + len(folder)
-                check_inflation(read, made, path=path)
-                found.append(_located(name, folder))
-        except UnicodeDecodeError as error:
-            raise FormatError(f"not text in UTF-8: {error.reason} at byte {error.start}", path=path) from None
+def _column(path: str, column: int, delimiter: str | None, folder: str) -> list[str]:
+    """The paths in a table's column, below its first line; without a delimiter those of a list."""
+    found: list[str] = []
+    made = read = 0
+    header = delimiter is not None
+    with utf8(path), open_text(path, most=_MAX_SIZE) as file:
+        for number, line in enumerate(lines(file, path, most=_MAX_LINE)):
+            read += len(line)
+            if not line.strip() or line.startswith("#"):
+                continue
+            if header:
+                header = False
+                continue
+            bare = line.rstrip("\r\n")
+            cells = [bare.strip().strip('"')] if delimiter is None else table.fields_of(bare, delimiter)
+            name = cells[column] if len(cells) > column else ""
+            if not name or len(name) > _MAX_PATH:
+                raise FormatError("there is no path", path=path, field=f"line {number + 1}")
+            made += len(name) + len(folder)
+            check_inflation(read, made, path=path)
+            found.append(_located(name, folder))
     if not found:
         raise FormatError("the list names no files", path=path)
     return found

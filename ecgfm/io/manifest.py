@@ -8,11 +8,14 @@ and ``stem_j.ext`` of one record.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
 from .._types import StrPath
@@ -22,6 +25,9 @@ from ..storage.inputs import check_inflation, lines, open_text
 __all__ = ["Manifest", "read_manifest"]
 
 _MAX_SIZE, _MAX_NAME = 1 << 30, 4096  # bytes of a manifest, and characters of a file's name
+
+
+_Items: TypeAlias = "Iterator[tuple[list[str], int, int]]"  # files, samples, and the line among those of items
 
 
 @dataclass(eq=False)
@@ -46,10 +52,10 @@ class Manifest:
 
     path: str
     root: str
-    names: list
-    sizes: np.ndarray
-    starts: np.ndarray
-    lines: np.ndarray
+    names: list[str]
+    sizes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    lines: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -82,14 +88,20 @@ def read_manifest(path: StrPath, *, pairs: bool = False, min_sample_size: int | 
     if len(head) < 1 + pairs:
         raise FormatError("the manifest is empty", path=path)
     read = partial(_pairs, extension=head[1]) if pairs else _plain
-    names, counts, sizes, kept = read(path, text, -1 if min_sample_size is None else int(min_sample_size))
+    names: list[str] = []
+    counts, sizes, kept = [], [], []
+    for some, size, number in read(path, text, -1 if min_sample_size is None else int(min_sample_size)):
+        names += some
+        counts.append(len(some))
+        sizes.append(size)
+        kept.append(number)
     if not sizes:
         raise FormatError("the manifest lists nothing that can be used", path=path)
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return Manifest(path, head[0].strip(), names, np.array(sizes, np.int64), starts, np.array(kept, np.int64))
 
 
-def _lines(path: StrPath):
+def _lines(path: str) -> Iterator[str]:
     """The lines of the file, one at a time: the first that is wrong ends it."""
     try:
         with open_text(path, most=_MAX_SIZE, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
@@ -102,18 +114,14 @@ def _lines(path: StrPath):
         raise
 
 
-def _plain(path: StrPath, text, least):
-    names, sizes, kept = [], [], []
+def _plain(path: str, text: Iterator[str], least: int) -> _Items:
     for number, line in enumerate(text):
-        name, size = _fields(path, number + 2, line, 2)
+        name, size, _ = _fields(path, number + 2, line, 2)
         if size >= least:
-            names.append(name)
-            sizes.append(size)
-            kept.append(number)
-    return names, [1] * len(names), sizes, kept
+            yield [name], size, number
 
 
-def _pairs(path: StrPath, text, least, extension):
+def _pairs(path: str, text: Iterator[str], least: int, extension: str) -> _Items:
     is_extension = "\t" not in extension
     extension = extension.strip()
     if not is_extension or not 0 < len(extension) <= _MAX_NAME:
@@ -122,7 +130,6 @@ def _pairs(path: StrPath, text, least, extension):
             path=path,
             remedy="ecgfm manifests --cmsc makes one from a plain manifest",
         )
-    names, counts, sizes, kept = [], [], [], []
     read = made = 0
     for number, line in enumerate(text):
         stem, size, numbers = _fields(path, number + 3, line, 4)
@@ -131,20 +138,15 @@ def _pairs(path: StrPath, text, least, extension):
         numbers = numbers[: len(numbers) // 2 * 2]
         read, made = read + len(line), made + len(numbers) * (len(stem) + len(extension))
         check_inflation(read, made, path=path, field=f"line {number + 3}")
-        names += [f"{stem}_{i}.{extension}" for i in numbers]
-        counts.append(len(numbers))
-        sizes.append(size)
-        kept.append(number)
-    return names, counts, sizes, kept
+        yield [f"{stem}_{i}.{extension}" for i in numbers], size, number
 
 
-def _fields(path: StrPath, number, line, count):
+def _fields(path: str, number: int, line: str, count: int) -> tuple[str, int, list[int]]:
+    """Name, samples and (of 4 fields) numbers in a line."""
     parts = line.strip().split("\t")
     try:
         if len(parts) == count and 0 < len(parts[0]) <= _MAX_NAME and 0 < int(parts[1]) < 1 << 40:
-            if count == 2:
-                return parts[0], int(parts[1])
-            return parts[0], int(parts[1]), [int(i) for i in parts[3].split(",")]
+            return parts[0], int(parts[1]), [int(i) for i in parts[3].split(",")] if count == 4 else []
     except ValueError:
         pass
     wanted = "name TAB samples" if count == 2 else "stem TAB samples TAB 0 TAB i,j"

@@ -1,14 +1,18 @@
 """The ``.mat`` stages of ECG-FM's preprocessing (MATLAB 5): ``org``, ``preprocessed``, ``segmented``."""
 
+from __future__ import annotations
+
 import os
 import struct
+from collections.abc import Mapping
 
 from .._text import short
+from ..ecg.record import Record
 from ..errors import FormatError
 from ..signal.leads import LEADS
 from ..storage.inputs import open_input
-from ..storage.mat import MatFile
-from .common import RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
+from ..storage.mat import MatFile, Variable
+from .common import RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record
 
 __all__ = ["FORMAT"]
 
@@ -16,35 +20,30 @@ _COUNTS = "val"  # of PhysioNet's Challenges: the signal file of a WFDB record
 _MAX_NAME = 64
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI") or head.startswith(b"MATLAB 7.3")
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     _refuse_version_4(path)
     with MatFile(path) as file:
         shapes = {name: found.shape for name, found in file.variables.items() if found.what == "numbers"}
         key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
         if key is None:
             raise _no_signal(file.variables, path)
-        wanted = {key: None, rate_key: 1, "segment_i": 1, "mean": None, "std": None}
-        wanted = {name: size for name, size in wanted.items() if name in shapes}
-        for name, size in wanted.items():
-            if size == 1 and shapes[name] != (1, 1):
+        wanted = [name for name in (key, rate_key, "segment_i", "mean", "std") if name in shapes]
+        for name in wanted:
+            if name in (rate_key, "segment_i") and shapes[name] != (1, 1):
                 raise FormatError(f"not one number but an array of shape {shapes[name]}", path=path, field=name)
         found = file.read(wanted)
-    rate = found[rate_key].item() if rate_key else None
-    if leads is None and shapes[key][0] == len(LEADS):
-        leads = LEADS  # the order that every stage is written in
     standardised = "mean" in found and "std" in found
     record = make_record(
         found[key],
         path,
+        # The order of leads is the one that every stage is written in.
+        Given(given.sampling_rate, LEADS) if given.leads is None and shapes[key][0] == len(LEADS) else given,
         field=key,
-        rate=rate,
-        given_rate=sampling_rate,
-        leads=leads,
-        given_leads=None,
+        rate=found[rate_key].item() if rate_key else None,
         units=None,
         notes=("standardised in the file",) if standardised else (),
         standardised=standardised,
@@ -57,7 +56,7 @@ def _read(path, *, sampling_rate, leads):
     return record
 
 
-def _no_signal(variables, path):
+def _no_signal(variables: Mapping[str, Variable], path: str) -> FormatError:
     """The error that says what a file holds instead."""
     if _COUNTS in variables:
         return _counts_alone(path, "the array 'val'")
@@ -70,7 +69,7 @@ def _no_signal(variables, path):
     )
 
 
-def _counts_alone(path, what):
+def _counts_alone(path: str, what: str) -> FormatError:
     header = f"{os.path.splitext(path)[0]}.hea"
     return FormatError(
         f"{what}, as PhysioNet's Challenges have it: numbers whose unit, rate and leads stand in a WFDB header",
@@ -80,19 +79,15 @@ def _counts_alone(path, what):
     )
 
 
-def _refuse_version_4(path):
+def _refuse_version_4(path: str) -> None:
     """MATLAB 4 has no signature: a type, rows, columns, whether imaginary, and the length of the name that follows."""
     with open_input(path) as file:
         head = file.read(20 + _MAX_NAME)
-    for order in "<>":
-        if len(head) < 22:
-            return
+    for order in "<>" if len(head) >= 22 else "":
         kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
-        name = head[20 : 20 + max(length, 0)]
-        if not (0 <= kind < 5000 and rows > 0 and columns > 0 and imaginary in (0, 1) and 2 <= length <= _MAX_NAME):
-            continue
-        name = name.rstrip(b"\0").decode("ascii", "replace")
-        if not name.isidentifier():
+        name = head[20 : 20 + max(length, 0)].rstrip(b"\0").decode("ascii", "replace")
+        plausible = 0 <= kind < 5000 and rows > 0 and columns > 0 and imaginary in (0, 1) and 2 <= length <= _MAX_NAME
+        if not plausible or not name.isidentifier():
             continue
         if name == _COUNTS:
             raise _counts_alone(path, f"the array 'val' of shape ({rows}, {columns})")

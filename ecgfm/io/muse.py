@@ -1,11 +1,14 @@
 """GE MUSE's XML (``RestingECG``): the rhythm waveform. ecgdatakit parses."""
 
+from __future__ import annotations
+
 import re
 
+from ..ecg.record import Record
 from . import aecg
-from .common import Format
+from .common import Format, Given
 from .kit import read_with
-from .xml import checked_file, checked_xml, first_element, foreign
+from .xml import UTF16, checked_file, checked_xml, first_element, foreign
 
 __all__ = ["FORMAT", "MAX_XML", "muse_xml"]
 
@@ -13,20 +16,18 @@ __all__ = ["FORMAT", "MAX_XML", "muse_xml"]
 MAX_XML = 1 << 23
 
 _ROOT = "RestingECG"
-_UTF16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks
 _BARE = re.compile(rb"&(?!#?\w{1,100};)")  # MUSE writes the & in texts such as "ST & T" as it is, which is no XML
-
 _MOST_AMPERSANDS = 10_000
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return first_element(head) == _ROOT
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     with checked_file(path, MAX_XML, _mended) as (root, instead):
         if root == "AnnotatedECG":  # after a comment that is longer than what is looked at
-            return aecg.FORMAT.read(path, sampling_rate=sampling_rate, leads=leads)
+            return aecg.FORMAT.read(path, given)
         if root != _ROOT:
             raise foreign(root, path)
         return read_with(
@@ -34,13 +35,12 @@ def _read(path, *, sampling_rate, leads):
             path,
             "MUSE XML",
             lambda record: record.leads[0].sampling_rate if record.leads else None,
-            sampling_rate=sampling_rate,
-            leads=leads,
-            instead=instead,
+            given,
+            instead,
         )
 
 
-def muse_xml(path):
+def muse_xml(path: str) -> bytes:
     """The bytes of a file, checked and ready to be parsed.
 
     Raises
@@ -54,9 +54,9 @@ def muse_xml(path):
     return content
 
 
-def _mended(content):
+def _mended(content: bytes) -> bytes:
     """The bytes of a file with each bare & escaped; the same object if there is none, or more than texts have."""
-    if content.startswith(_UTF16) or content.count(b"&") > _MOST_AMPERSANDS or not _BARE.search(content):
+    if content.startswith(UTF16) or content.count(b"&") > _MOST_AMPERSANDS or not _BARE.search(content):
         return content
     return _BARE.sub(b"&amp;", content)
 

@@ -1,26 +1,25 @@
 """NumPy's ``.npy``: one array. Nothing in a file is unpickled."""
 
+from __future__ import annotations
+
 import os
 
+from ..ecg.record import Record
 from ..storage.inputs import open_input
 from ..storage.npy import read_array
-from .common import Format, make_record
+from .common import Format, Given, make_record
 
 __all__ = ["FORMAT"]
 
-_MAGIC = b"\x93NUMPY"
+
+def _matches(head: bytes) -> bool:
+    return head.startswith(b"\x93NUMPY")
 
 
-def _matches(head):
-    return head.startswith(_MAGIC)
-
-
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     with open_input(path) as file:
         array = read_array(file, os.fstat(file.fileno()).st_size, path=path, field="signal")
-    return make_record(
-        array, path, field="signal", rate=None, given_rate=sampling_rate, leads=None, given_leads=leads, units=None
-    )
+    return make_record(array, path, given, units=None)
 
 
 FORMAT = Format("NumPy .npy", (".npy",), _matches, _read)

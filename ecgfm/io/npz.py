@@ -1,20 +1,26 @@
 """NumPy's ``.npz``: a zip of arrays, one of them the signal. Nothing in a file is unpickled."""
 
+from __future__ import annotations
+
 import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from ..ecg.record import Record
 from ..errors import FormatError
 from ..signal.leads import listed
 from ..storage.inputs import FREE_BYTES, check_inflation, open_input
 from ..storage.npy import read_array, read_header
-from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, first_key, make_record
+from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record
 
 __all__ = ["FORMAT"]
 
@@ -23,23 +29,21 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes; others
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OverflowError, ValueError)
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     with open_input(path) as file:
         with _unzipping(path):
             archive = zipfile.ZipFile(file)
         with archive:
             key, signal, rate, names = _parts(archive, os.fstat(file.fileno()).st_size, path)
-    return make_record(
-        signal, path, field=key, rate=rate, given_rate=sampling_rate, leads=names, given_leads=leads, units=None
-    )
+    return make_record(signal, path, given, field=key, rate=rate, leads=names, units=None)
 
 
 @contextmanager
-def _unzipping(path):
+def _unzipping(path: str) -> Iterator[None]:
     """Makes a FormatError of what zipfile raises on a damaged archive."""
     try:
         yield
@@ -49,7 +53,7 @@ def _unzipping(path):
         raise FormatError(f"a damaged zip archive: {str(error)[:200] or type(error).__name__}", path=path) from None
 
 
-def _parts(archive, size, path):
+def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray[Any], float | None, list[str] | None]:
     """Name of the signal, the signal, its rate or None, its leads' names or None."""
     found = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(found) > _MAX_MEMBERS:
@@ -64,17 +68,15 @@ def _parts(archive, size, path):
             path=path,
             field="signal",
         )
-    arrays = {}
-    for name in (first_key(RATE_KEYS, members), first_key(LEAD_KEYS, members), key):
-        if name is not None:
-            arrays[name] = _array(archive, members[name], size, path, name)
     rate_key, leads_key = first_key(RATE_KEYS, members), first_key(LEAD_KEYS, members)
+    wanted = [name for name in (rate_key, leads_key, key) if name is not None]
+    arrays = {name: _array(archive, members[name], size, path, name) for name in wanted}
     rate = None if rate_key is None else _scalar(arrays[rate_key], path, rate_key)
-    names = None if leads_key is None else _names(arrays[leads_key], path, leads_key)
-    return key, arrays[key], rate, names
+    leads = None if leads_key is None else _names(arrays[leads_key], path, leads_key)
+    return key, arrays[key], rate, leads
 
 
-def _array(archive, info, size, path, key):
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, path: str, key: str) -> NDArray[Any]:
     if info.compress_type not in _METHODS:
         raise FormatError(
             f"the compression method {info.compress_type} is not read",
@@ -84,23 +86,23 @@ def _array(archive, info, size, path, key):
         )
     if info.flag_bits & 1:
         raise FormatError("the archive is encrypted", path=path, field=key)
-    about, packed = {"path": path, "field": key, "held": True}, min(info.compress_size, size)
-    check_inflation(packed, info.file_size, **about)
+    packed = min(info.compress_size, size)
+    check_inflation(packed, info.file_size, path=path, field=key, held=True)
     if info.compress_type != zipfile.ZIP_STORED and info.file_size > FREE_BYTES // 4:
         with _unzipping(path), archive.open(info) as member:
             shape, _, _ = read_header(member, path=path, field=key)
-        check_inflation(packed, 4 * prod(shape), **about)  # it becomes float32
+        check_inflation(packed, 4 * prod(shape), path=path, field=key, held=True)  # it becomes float32
     with _unzipping(path), archive.open(info) as member:
         return read_array(member, info.file_size, path=path, field=key)
 
 
-def _scalar(array, path, key):
+def _scalar(array: NDArray[Any], path: str, key: str) -> Any:
     if array.size != 1 or array.dtype.kind not in "iuf":
         raise FormatError(f"not one number but {array.dtype} of shape {array.shape}", path=path, field=key)
     return array.item()
 
 
-def _names(array, path, key):
+def _names(array: NDArray[Any], path: str, key: str) -> list[str]:
     """The names of the leads; of long ones the beginning."""
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise FormatError(f"not a list of names but {array.dtype} of shape {array.shape}", path=path, field=key)

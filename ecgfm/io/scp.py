@@ -4,11 +4,14 @@ Since it takes the numbers in a file at their word, they are held against the da
 from bit to bit, and adds beat for beat, so are bits and beats.
 """
 
+from __future__ import annotations
+
 import struct
 
+from ..ecg.record import Record
 from ..errors import FormatError
 from ..storage.inputs import read_input
-from .common import Format
+from .common import Format, Given
 from .kit import read_with
 
 __all__ = ["FORMAT"]
@@ -21,28 +24,27 @@ _TABLES, _LEADS, _QRS, _BEAT, _RHYTHM, _LAST = 2, 3, 4, 5, 6, 11  # sections
 _HEADER = 16  # bytes of a section's header
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     """Section 0 begins at byte 7 and says so."""
     if len(head) < 32:
         return False
     section, length = struct.unpack_from("<HI", head, 8)
     pointer, _, start = struct.unpack_from("<HII", head, 22)
-    return section == 0 and length >= 26 and (length - _HEADER) % 10 == 0 and pointer == 0 and start == 7
+    return bool(section == pointer == 0 and length >= 26 and (length - _HEADER) % 10 == 0 and start == 7)
 
 
-def _read(path, *, sampling_rate, leads):
+def _read(path: str, given: Given) -> Record:
     _check_claims(path)
     return read_with(
         "scp_ecg.SCPECGParser",
         path,
         "SCP-ECG",
         lambda record: 1e6 / record.raw_metadata["rhythm_sample_interval_us"],
-        sampling_rate=sampling_rate,
-        leads=leads,
+        given,
     )
 
 
-def _check_claims(path):
+def _check_claims(path: str) -> None:
     """Hold what a record says of itself against its data."""
     data = read_input(path, most=_MAX_FILE)
     if not _matches(data):
@@ -74,7 +76,7 @@ def _check_claims(path):
     _check_beat(beat, sections.get(_BEAT, b""), path)
 
 
-def _check_beat(about, data, path):
+def _check_beat(about: bytes, data: bytes, path: str) -> None:
     """The length of the reference beat, in ms, against the data of section 5."""
     if len(about) < 2 or len(data) < 4:
         return
@@ -85,12 +87,12 @@ def _check_beat(about, data, path):
         )
 
 
-def _sections(data, path):
+def _sections(data: bytes, path: str) -> dict[int, bytes]:
     """Number -> bytes of each section, without its header."""
     length = struct.unpack_from("<I", data, 10)[0]
     if length > _HEADER + 10 * _MAX_POINTERS:
         raise FormatError(f"more than {_MAX_POINTERS} sections", path=path, field="section 0")
-    sections = {}
+    sections: dict[int, bytes] = {}
     for at in range(22, min(6 + length, len(data) - 9), 10):
         number, length, start = struct.unpack_from("<HII", data, at)
         if not length or not number:

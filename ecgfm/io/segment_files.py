@@ -12,8 +12,8 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,12 +25,17 @@ from ..storage.mat import MatFile
 from ..storage.rows import csv_rows
 from . import read
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["SegmentFiles", "grouped", "numbered_names", "recording_names"]
 
 _NAME = re.compile(r"(.+)_(\d{1,9})(\.[^./]+)")
 _TABLES = ("segmented.csv", "segmented_split.csv")
 _MAX_TABLE = 1 << 30
 _OWN = "taken as a recording of its own: nothing says that files named so are segments of one"
+
+_Member: TypeAlias = "tuple[int, str]"  # the number in the name of a file, and the file
 
 
 class SegmentFiles(str):
@@ -57,12 +62,12 @@ class SegmentFiles(str):
     name: str
     notes: tuple[str, ...]
 
-    def __new__(cls, files: Any, numbers: Any, name: str, notes: Any = ()) -> Any:
+    def __new__(cls, files: Sequence[str], numbers: Iterable[int], name: str, notes: Iterable[str] = ()) -> Self:
         made = super().__new__(cls, files[0])
         made.segment_files, made.numbers, made.name, made.notes = tuple(files), tuple(numbers), name, tuple(notes)
         return made
 
-    def segments(self, choices: Any = Choices()) -> Segments:
+    def segments(self, choices: Choices = Choices()) -> Segments:
         """All segments as those of one recording; `choices` are the options of `ecgfm.prepare`.
 
         Raises
@@ -85,18 +90,21 @@ class SegmentFiles(str):
         if len(parts) == 1:
             parts[0].provenance["notes"] += self.notes
             return parts[0]
-        masks = [_mask(part) for part in parts] if any(part.padding_mask is not None for part in parts) else None
+        masks = [
+            np.zeros((len(part.x), part.x.shape[2]), bool) if part.padding_mask is None else part.padding_mask
+            for part in parts
+        ]
         return Segments(
             np.concatenate([np.asarray(part.x) for part in parts]),
             np.concatenate([part.start_s for part in parts]),
-            None if masks is None else np.concatenate(masks),
+            None if all(part.padding_mask is None for part in parts) else np.concatenate(masks),
             _merged(parts, self),
             hashlib.blake2b("".join(str(part.checksum) for part in parts).encode(), digest_size=8).hexdigest(),
             parts[0].profile if len({part.profile for part in parts}) == 1 else None,
         )
 
 
-def grouped(manifest, files: Sequence[str], *, noted: bool = False):
+def grouped(manifest: str, files: Sequence[str], *, noted: bool = False) -> Iterator[tuple[str, str]]:
     """Iterate over (name, input) of the recordings that a manifest of segments, or another list of files, lists.
 
     Parameters
@@ -150,31 +158,33 @@ def numbered_names(files: Sequence[str]) -> list[str]:
     return [name if name in first else file for name, file in zip(whole, files)]
 
 
-def _same_name(manifest, files: Sequence[str]):
+def _same_name(manifest: str, files: Sequence[str]) -> Iterator[tuple[str, bool, list[_Member]]]:
     """Files that their names, or the table of segments, put together: (name, whether it is the table, members)."""
     if not files:
         return
     said = _said_by_table(manifest, os.path.dirname(os.path.abspath(files[0])))
-    groups: dict[Any, Any] = {}  # in the order of their first
+    groups: dict[tuple[str, bool], list[_Member]] = {}  # in the order of their first
     for file in files:
         match = _NAME.fullmatch(file)
         origin = said.get(os.path.basename(file))
-        if origin is not None:
-            origin = os.path.join(os.path.dirname(file), os.path.basename(origin))
-        key = (origin, True) if origin else (match[1] + match[3], False) if match else (file, False)
-        groups.setdefault(key, []).append((int(match[2]) if match else len(groups.get(key, ())), file))
+        if origin:
+            key = os.path.join(os.path.dirname(file), os.path.basename(origin)), True
+        else:
+            key = match[1] + match[3] if match else file, False
+        members = groups.setdefault(key, [])
+        members.append((int(match[2]) if match else len(members), file))
     for (name, certain), members in groups.items():
         yield name, certain, members
 
 
-def _told_apart(certain, members):
+def _told_apart(certain: bool, members: list[_Member]) -> tuple[list[_Member], list[_Member]]:
     """Those of several (number, file) that are segments of one recording, and those that are their own."""
     own = [] if certain else _without_evidence(members)
     together = sorted(member for member in members if member not in own)
     return ([], members) if len(together) == 1 else (together, own)
 
 
-def _said_by_table(manifest, folder):
+def _said_by_table(manifest: str, folder: str) -> dict[str, str]:
     """Name of a segment's file -> its recording's, as the table of segments says; empty if there is none."""
     folders = dict.fromkeys((os.path.dirname(folder), folder, os.path.dirname(os.path.abspath(manifest))))
     beside = [os.path.join(folder, table) for folder in folders for table in _TABLES]
@@ -195,63 +205,55 @@ def _said_by_table(manifest, folder):
     return {}
 
 
-def _without_evidence(members):
-    """Those of the (number, file) `members` that do not say themselves that they are segments of one recording."""
-    origins = [_origin(number, file) for number, file in members]
+def _without_evidence(members: list[_Member]) -> list[_Member]:
+    """Those of several files that do not say themselves that they are segments of one recording."""
+    origins = [_origin(*each) for each in members]
     common = Counter(origin for origin in origins if origin is not None).most_common(1)
-    numbers = Counter(number for number, _ in members)
     if not common:
         return members
-    idx = common[0][0]
-    return [each for each, origin in zip(members, origins) if origin != idx or numbers[each[0]] > 1]
+    numbers = Counter(number for number, _ in members)
+    return [each for each, origin in zip(members, origins) if origin != common[0][0] or numbers[each[0]] > 1]
 
 
-def _origin(number, file):
+def _origin(number: int, file: str) -> Any:
     """The number ``idx`` of the recording, if the file says that it is the segment of this number."""
     if not file.lower().endswith(".mat"):
         return None
+    names = "idx", "segment_i"
     try:
         with MatFile(file) as opened:
-            found = opened.read([name for name in ("idx", "segment_i") if name in opened.variables])
+            found = opened.read([name for name in names if name in opened.variables])
     except (Error, OSError):  # reading it will say what is wrong
         return None
-    values = [np.asarray(found.get(name, ())) for name in ("idx", "segment_i")]
-    if any(value.size != 1 or value.dtype.kind not in "iuf" for value in values):
+    if any(name not in found or found[name].size != 1 or found[name].dtype.kind not in "iuf" for name in names):
         return None
-    idx, segment = (value.item() for value in values)
+    idx, segment = (found[name].item() for name in names)
     return idx if segment == number and idx == idx else None
 
 
-def _mask(part):
-    return np.zeros((len(part.x), part.x.shape[2]), bool) if part.padding_mask is None else part.padding_mask
-
-
-def _merged(parts, group):
+def _merged(parts: Sequence[Segments], group: SegmentFiles) -> dict[str, Any]:
     """What is known of a recording, from what is known of its segments."""
     known = [part.provenance for part in parts]
-    about = dict(known[0])
-    about["source"] = group.name
-    about["segment_files"], about["segment_numbers"] = list(group.segment_files), list(group.numbers)
-    about["samples"] = sum(each["samples"] for each in known)
-    about["unused_s"] = sum(each["unused_s"] for each in known)
-    about["padded_s"] = sum(each["padded_s"] for each in known)
+    about = dict(
+        known[0], source=group.name, segment_files=list(group.segment_files), segment_numbers=list(group.numbers)
+    )
+    for key in ("samples", "unused_s", "padded_s"):
+        about[key] = sum(each[key] for each in known)
+    for key in ("derived_leads", "zero_leads", "notes"):
+        about[key] = list(dict.fromkeys(one for each in known for one in each[key]))
     about["constant_leads"] = [
         lead for lead in about["constant_leads"] if all(lead in each["constant_leads"] for each in known)
     ]
-    for key in ("derived_leads", "zero_leads"):
-        about[key] = list(dict.fromkeys(lead for each in known for lead in each[key]))
-    notes = [note for each in known for note in each["notes"]]
-    about["notes"] = [*dict.fromkeys(notes), f"{len(parts)} files of segments are one recording", *group.notes]
-    about["quality"] = {}
+    about["notes"] += [f"{len(parts)} files of segments are one recording", *group.notes]
+    quality: dict[str, Any] = {}
     for each in known:
         for key, found in each["quality"].items():
-            about["quality"][key] = _united(about["quality"].get(key), found)
+            one = quality.get(key)
+            if isinstance(one, dict):
+                quality[key] = found | one
+            elif isinstance(one, list):
+                quality[key] = list(dict.fromkeys([*one, *found]))
+            elif one is None:
+                quality[key] = found
+    about["quality"] = quality
     return about
-
-
-def _united(one, other):
-    if one is None:
-        return other
-    if isinstance(other, dict):
-        return other | one
-    return list(dict.fromkeys([*one, *other])) if isinstance(other, list) else one

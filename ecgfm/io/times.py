@@ -1,8 +1,11 @@
 """Times of samples as text or numbers, and the sampling rate that they give."""
 
+from __future__ import annotations
+
 import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import FormatError
 
@@ -13,7 +16,7 @@ _MOST_TEXT = 64
 _EPOCH = datetime.datetime(2000, 1, 1)
 
 
-def clock(text):
+def clock(text: str) -> float | None:
     """Seconds of a date and time, or of a time of day, in the ISO's form; None if the text is neither."""
     text = text.strip().strip('"').replace(",", ".")
     if not 5 <= len(text) <= _MOST_TEXT or ":" not in text:
@@ -26,15 +29,13 @@ def clock(text):
         except ValueError:
             return None
     if found.tzinfo is not None:
-        found = found.astimezone(datetime.timezone.utc).replace(tzinfo=None) if _in_range(found) else None
-    return None if found is None else (found - _EPOCH).total_seconds()
+        if not 1 < found.year < 9999:  # the zone's offset may lead out of the years that there are
+            return None
+        found = found.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    return (found - _EPOCH).total_seconds()
 
 
-def _in_range(moment):
-    return 1 < moment.year < 9999
-
-
-def rate_of_times(times, path, name):
+def rate_of_times(times: NDArray[np.float64], path: str, name: str) -> float:
     """The sampling rate in Hz that times in seconds give.
 
     Parameters

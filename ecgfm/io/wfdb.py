@@ -1,100 +1,91 @@
 """WFDB: a text header ``.hea`` and the signal files that it names, as PhysioNet keeps recordings.
 
-The usual ones are read by `read_plain`; wfdb parses the others. Since it opens the files that a header names and takes
-its lengths at their word, both are checked before.
+The usual ones are read by `read_plain`; wfdb parses the headers of the others. Since it opens the files that a header
+names and takes its lengths at their word, both are checked before.
 """
+
+from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._text import shown
+from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead, listed
 from ..storage.inputs import check_inflation, read_input
-from .common import Format, check_file_size, check_size, make_record, millivolts_per, optional, parsing
-from .wfdb_plain import PlainRecord, read_plain
-from .wfdb_values import physical_blocks, signal_files
+from ..storage.wfdb import RECORD_LINE, SEGMENT_LINE, SIGNAL_LINE, WfdbRecord, header_lines, read_plain
+from ..storage.wfdb_values import BITS, FORMS, Blocks, SignalFile
+from .common import Format, Given, check_file_size, check_size, make_record, millivolts_per, optional, parsing
 
-__all__ = ["FORMAT", "header_beside", "is_part", "is_segment", "read_values"]
+__all__ = ["FORMAT", "read_values"]
 
 _MAX_HEADER, _MAX_LINE, _MAX_SIGNALS, _MAX_SEGMENTS = 1 << 22, 1024, 512, 1024
 _MAX_SIGNAL_FILE = 1 << 42  # a claim for the disk, not for memory: what is read of it is held against its size
-_RECORD = re.compile(r"[\w-]+(?:\.\w+)?(/\d+)?[ \t]+\d+([ \t]+[\d.]|$)", re.ASCII)
 _RATE = re.compile(r"(\d+(\.\d*)?|\.\d+)(/.*)?$", re.ASCII)
-_SIGNAL = re.compile(r"[\w~.-]+[ \t]+\d+(x\d+)?(:\d+)?(\+\d+)?([ \t]|$)", re.ASCII)
-_SEGMENT = re.compile(r"[\w~-]+[ \t]+\d+\s*$", re.ASCII)
 _PLAIN = re.compile(r"\w[\w.-]*$", re.ASCII)
-_BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 32 / 3, "311": 32 / 3}
-_PACKED_BITS = {"508": 8, "516": 16, "524": 24}  # FLAC
 _BLOCK = 1 << 20  # samples
 _MAX_BASELINE = 1 << 40
 
 
-def _matches(head):
+def _matches(head: bytes) -> bool:
     """A record line, and after it the line of a signal or of a segment."""
-    if b"\0" in head:
-        return False
-    lines = [line.strip() for line in head.decode("ascii", errors="ignore").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    record = _RECORD.match(lines[0]) if len(lines) > 1 else None
-    return bool(record and (_SEGMENT if record[1] else _SIGNAL).match(lines[1]))
+    lines = [] if b"\0" in head else list(header_lines(head).values())
+    record = RECORD_LINE.match(lines[0]) if len(lines) > 1 else None
+    return bool(record and (SEGMENT_LINE if record[1] else SIGNAL_LINE).match(lines[1]))
 
 
-def header_beside(path: Any) -> Any:
-    """The path of the header that lies beside a signal file and names it, or None."""
+def _lines(path: str) -> list[str]:
+    try:
+        return list(header_lines(read_input(path, most=_MAX_HEADER)).values())
+    except FormatError:
+        return []
+
+
+def _beside_its_header(path: str) -> FormatError | None:
+    """What is said of a signal file whose header lies beside it and names it."""
+    header, name = os.path.splitext(path)[0] + ".hea", os.path.basename(path)
+    if not any(line.split()[:1] == [name] for line in _lines(header)[1:]):
+        return None
+    return FormatError("a signal file of a WFDB record", path=path, remedy=f"Name its header, {header}")
+
+
+def _is_part(path: str) -> bool:
+    """Whether a file belongs to a record beside it, by a header of its name (signals, annotations) or as the header
+    of a segment (``r_0001.hea`` and ``r_layout.hea`` of ``r``).
+    """
     header = os.path.splitext(path)[0] + ".hea"
-    name = os.path.basename(path)
-    return header if any(line.split()[:1] == [name] for line in _lines(header)[1:]) else None
-
-
-def is_part(path: Any) -> bool:
-    """Whether a file lies beside a header of its name, or one that names it: signals, annotations."""
-    header = os.path.splitext(path)[0] + ".hea"
-    return header != path and os.path.isfile(header)
-
-
-def is_segment(path: Any) -> bool:
-    """Whether a header is that of a segment of the record beside it (``r_0001.hea`` and ``r_layout.hea`` of ``r``)."""
+    if header != path:
+        return os.path.isfile(header)
     master = re.sub(r"_(\d+|layout)\.hea$", ".hea", path)
-    record = _RECORD.match((_lines(master) or [""])[0]) if master != path else None
+    record = RECORD_LINE.match((_lines(master) or [""])[0]) if master != path else None
     return bool(record and record[1])
 
 
-def _lines(path: Any):
-    try:
-        lines = read_input(path, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()
-    except FormatError:
-        return []
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _read(path: Any, *, sampling_rate, leads):
-    about, samples, blocks = _opened(path)
-    names = about.names
-    chosen = _voltages(names, about.units, path)
-    factors = np.array([millivolts_per(about.units[i]) for i in chosen])[:, None]
-    signal = np.empty((len(chosen), samples), dtype=np.float32)
+def _read(path: str, given: Given) -> Record:
+    about, blocks = _opened(path)
+    chosen, factors = _voltages(about, path)
+    signal = np.empty((len(factors), about.samples), dtype=np.float32)
     for start, stop, values in blocks:
-        np.multiply(values[:, chosen].T, factors, out=signal[:, start:stop], casting="same_kind")
-    ignored = [f"{name} ({unit})" for i, (name, unit) in enumerate(zip(names, about.units)) if i not in chosen]
+        np.multiply(values[:, chosen].T, factors[:, None], out=signal[:, start:stop], casting="same_kind")
+    ignored = [f"{name} ({unit})" for name, unit in zip(about.names, about.units) if millivolts_per(unit) is None]
     return make_record(
         signal,
         path,
-        field="signal",
+        given,
         rate=about.rate,
-        given_rate=sampling_rate,
-        leads=[names[i] for i in chosen],
-        given_leads=leads,
+        leads=[about.names[i] for i in chosen],
         units=[about.units[i] for i in chosen],
         notes=(f"signals not read: {listed(ignored)}",) if ignored else (),
     )
 
 
-def read_values(path: Any):
+def read_values(path: str) -> tuple[NDArray[np.float64], WfdbRecord]:
     """A record with its values in float64, and all that its header says.
 
     Parameters
@@ -104,62 +95,67 @@ def read_values(path: Any):
 
     Returns
     -------
-    PlainRecord
-        With the signals that are voltages, in mV; ``units`` are those of the file, ``rate`` is None if it states none.
+    values : ndarray
+        (samples, signals) of the signals that are voltages, in mV.
+    about : WfdbRecord
+        With names and units of these; ``units`` are those of the file, ``rate`` is None if it states none.
 
     Raises
     ------
     FormatError, SignalError, LeadError
     """
-    about, samples, blocks = _opened(path)
-    chosen = _voltages(about.names, about.units, path)
-    factors = np.array([millivolts_per(about.units[i]) for i in chosen])
-    whole = len(chosen) == len(about.names) and (factors == 1).all()
-    if about.values is not None and whole:
-        return about
-    about.values = np.empty((samples, len(chosen)))
+    about, blocks = _opened(path)
+    chosen, factors = _voltages(about, path)
+    found = np.empty((about.samples, len(chosen)))
     for start, stop, values in blocks:
-        np.multiply(values[:, chosen], factors, out=about.values[start:stop])
+        np.multiply(values if len(chosen) == values.shape[1] else values[:, chosen], factors, out=found[start:stop])
     about.names, about.units = [about.names[i] for i in chosen], [about.units[i] for i in chosen]
-    return about
+    return found, about
 
 
-def _opened(path: Any):
-    """What a header says (a `PlainRecord`), how many samples there are, and an iterator over (start, stop, values)."""
+def _opened(path: str) -> tuple[WfdbRecord, Blocks]:
+    """What a header says, and an iterator over (start, stop, values)."""
     if not path.endswith(".hea"):
         raise FormatError("a WFDB header by another name", path=path, remedy="Name it <record>.hea")
-    found = read_plain(path)
-    if found is not None:
-        samples = len(found.values)
-        return found, samples, iter([(0, samples, found.values)])
+    about = read_plain(path)
+    if about is not None:
+        return about, about.blocks()
     library = optional("wfdb", path, "WFDB records")
-    header, samples, says_so = _check_claims(library, path)
+    header, samples, files = _check_claims(library, path)
     stated = _states_rate(path)
-    files = None if hasattr(header, "seg_name") else signal_files(header, os.path.dirname(path))
-    if files and samples:
-        return _about(header, stated), samples, physical_blocks(files, samples, header.adc_gain, header.baseline)
+    if files and samples and _is_usual(header):
+        about = _about(header, stated, samples, files, header.adc_gain, header.baseline)
+        return about, about.blocks()
+    says_so = bool(header.sig_len) or hasattr(header, "seg_name")
     block = min(_BLOCK, samples) if says_so else samples  # the library can't take a part of what states no length
     with parsing(path, "WFDB"):
         first = library.rdrecord(_base(path), sampto=block if says_so else None)
         if getattr(first, "p_signal", None) is None or not len(first.sig_name) == len(first.units) > 0:
             raise FormatError("the header describes no signals", path=path)
-    return _about(first, stated), samples, _blocks(library, path, first, samples, block)
+    return _about(first, stated, samples), _blocks(library, path, first, samples, block)
 
 
-def _about(record, states_rate):
-    """What the library's record says, without its values."""
-    return PlainRecord(
+def _is_usual(header: Any) -> bool:
+    """Whether all signals are read here: of formats other than FLAC, with one sample a frame and no skew."""
+    usual = all((frame or 1) == 1 for frame in header.samps_per_frame) and not any(header.skew)
+    return usual and set(header.fmt) <= FORMS.keys() and None not in (*header.adc_gain, *header.baseline)
+
+
+def _about(record: Any, states_rate: bool, samples: int, *stored: Any) -> WfdbRecord:
+    """What the library's record or header says, without its values."""
+    return WfdbRecord(
         record.fs if states_rate else None,
         [name or f"signal {i}" for i, name in enumerate(record.sig_name)],
         list(record.units),
-        None,
         list(record.comments),
         record.base_time,
         record.base_date,
+        samples,
+        *stored,
     )
 
 
-def _blocks(library, path: Any, first, samples, length):
+def _blocks(library: Any, path: str, first: Any, samples: int, length: int) -> Blocks:
     """The values of a record in blocks, since the library takes several times the memory of what it reads.
 
     `first` is the library's record of the first block.
@@ -171,7 +167,7 @@ def _blocks(library, path: Any, first, samples, length):
         yield start, stop, block.p_signal
 
 
-def _states_rate(path: Any):
+def _states_rate(path: str) -> bool:
     """Whether the record line states a rate; the library takes 250 Hz where it doesn't, or what it can't read."""
     fields = _lines(path)[0].split()
     if len(fields) > 2 and not _RATE.match(fields[2]):
@@ -179,38 +175,39 @@ def _states_rate(path: Any):
     return len(fields) > 2
 
 
-def _base(path: Any):
+def _base(path: str) -> str:
     return os.path.abspath(path)[: -len(".hea")]
 
 
-def _voltages(names, units, path: Any):
-    """Numbers of the signals that are voltages."""
-    chosen = [i for i, unit in enumerate(units) if millivolts_per(unit) is not None]
-    for i, name in enumerate(names):
-        if i not in chosen and canonical_lead(name) in LEADS:
-            raise SignalError(f"the unit {shown(units[i])} is no voltage", path=path, field=f"lead {name}")
+def _voltages(about: WfdbRecord, path: str) -> tuple[list[int], NDArray[np.float64]]:
+    """Numbers of the signals that are voltages, and the factor of each to millivolts."""
+    factors = [millivolts_per(unit) for unit in about.units]
+    for name, unit, factor in zip(about.names, about.units, factors):
+        if factor is None and canonical_lead(name) in LEADS:
+            raise SignalError(f"the unit {shown(unit)} is no voltage", path=path, field=f"lead {name}")
+    chosen = [i for i, factor in enumerate(factors) if factor is not None]
     if not chosen:
-        raise LeadError(f"none of the signals is a voltage: {listed(names)}", path=path, field="leads")
-    return chosen
+        raise LeadError(f"none of the signals is a voltage: {listed(about.names)}", path=path, field="leads")
+    return chosen, np.array([factors[i] for i in chosen], np.float64)
 
 
-def _check_claims(library, path: Any):
+def _check_claims(library: Any, path: str) -> tuple[Any, int, list[SignalFile]]:
     """Hold what a header says, and what the headers of its segments say, against the files.
 
     Returns
     -------
     tuple
-        The library's header, the samples of the record, and whether the header states them.
+        The library's header, the samples of the record, and its signal files, none if it consists of segments.
     """
     header = _header(library, path, path)
     segments = getattr(header, "seg_name", None)
     if segments is None:
-        return header, _check_files(header, path, path)[0], bool(header.sig_len)
+        return header, *_check_files(header, path, path)[:2]
     if not 1 <= len(segments) <= _MAX_SEGMENTS or len(segments) != header.n_seg:
         raise FormatError(f"{header.n_seg} segments, {len(segments)} described", path=path, field="segments")
-    total, lengths, stored = 0, {}, 0
+    lengths: dict[str, int] = {}
+    stored = 0
     for name, claimed in zip(segments, header.seg_len):
-        total += claimed
         if name == "~":
             continue
         if name not in lengths:
@@ -220,15 +217,16 @@ def _check_claims(library, path: Any):
             raise FormatError(
                 f"{claimed:,} samples, its own header says {lengths[name]:,}", path=path, field=f"segment {name}"
             )
+    total = sum(header.seg_len)
     if header.sig_len not in (None, 0, total):
         raise FormatError(f"{header.sig_len:,} samples in segments of {total:,}", path=path, field="segments")
     check_size((header.n_sig, total), 8, path=path, field="number of samples")
     # Gaps, and segments that are named again and again, are nowhere stored.
     check_inflation(stored, 4 * header.n_sig * total, path=path, field="segments", held=True)
-    return header, total, True
+    return header, total, []
 
 
-def _segment_length(library, name, path: Any):
+def _segment_length(library: Any, name: str, path: str) -> tuple[int, int]:
     """Samples of a segment, and the bytes that its signals take."""
     file = _beside(path, f"{name}.hea", "segments")
     try:
@@ -244,10 +242,11 @@ def _segment_length(library, name, path: Any):
         ) from None
     if getattr(segment, "seg_name", None) is not None:
         raise FormatError("a segment that consists of segments", path=path, field=f"segment {name}")
-    return _check_files(segment, file, path)
+    samples, _, stored = _check_files(segment, file, path)
+    return samples, stored
 
 
-def _header(library, file, path: Any):
+def _header(library: Any, file: str, path: str) -> Any:
     """The library's header of a file whose text was looked at before."""
     _check_lines(file, path)
     with parsing(path, "WFDB"):
@@ -258,49 +257,27 @@ def _header(library, file, path: Any):
     return header
 
 
-def _check_lines(file, path: Any) -> None:
+def _check_lines(file: str, path: str) -> None:
     """Refuse a header with longer lines, or more of them, than the library parses in reasonable time."""
-    most, count = None, 0
-    for number, line in enumerate(read_input(file, most=_MAX_HEADER).decode("ascii", errors="ignore").splitlines()):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
+    lines = header_lines(read_input(file, most=_MAX_HEADER))
+    record = RECORD_LINE.match(next(iter(lines.values()), ""))
+    most = _MAX_SEGMENTS if record and record[1] else _MAX_SIGNALS
+    for count, (number, line) in enumerate(lines.items()):
         if len(line) > _MAX_LINE:
             raise FormatError(
-                f"{len(line):,} characters; at most {_MAX_LINE:,} are read", path=path, field=f"line {number + 1}"
+                f"{len(line):,} characters; at most {_MAX_LINE:,} are read", path=path, field=f"line {number}"
             )
-        if most is None:
-            record = _RECORD.match(line)
-            most = 1 + (_MAX_SEGMENTS if record and record[1] else _MAX_SIGNALS)
-        count += 1
         if count > most:
-            raise FormatError(f"more than {most - 1:,} signals or segments", path=path, field=f"line {number + 1}")
+            raise FormatError(f"more than {most:,} signals or segments", path=path, field=f"line {number}")
 
 
-@dataclass
-class _Claim:
-    """What a header says of a signal file."""
-
-    form: str
-    start: int  # bytes before the first sample
-    bits: float = 0  # of a sample of all its signals
-    skew: int = 0  # samples that the latest of its signals lags
-
-    @property
-    def packed(self):
-        return self.form in _PACKED_BITS
-
-    def bytes(self, samples):
-        return self.start + int(samples * self.bits // 8)
-
-
-def _check_files(header, file, path: Any):
+def _check_files(header: Any, file: str, path: str) -> tuple[int, list[SignalFile], int]:
     """Each signal file must lie beside the header and hold what it says.
 
     Returns
     -------
     tuple
-        The number of samples, and the bytes of the signal files.
+        The number of samples, the signal files, and their bytes.
     """
     claims = _claims(header, file, path)
     samples = header.sig_len or 0  # 0 says: as many as the file holds
@@ -327,17 +304,17 @@ def _check_files(header, file, path: Any):
     check_size((max(header.n_sig, 1), samples), 8, path=path, field="signal file")
     # Signals may have no file.
     check_inflation(stored, 4 * header.n_sig * samples, path=path, field="number of samples", held=True)
-    return samples, stored
+    return samples, list(claims.values()), stored
 
 
-def _claims(header, file, path: Any):
-    """Name of each signal file -> `_Claim`."""
-    names = header.file_name or []
+def _claims(header: Any, file: str, path: str) -> dict[str, SignalFile]:
+    """The signal files by their names."""
+    names: Sequence[str] = header.file_name or []
     if not names or header.fmt is None:
         raise FormatError("the header describes no signals", path=path, field=os.path.basename(file))
     if len(names) != header.n_sig:
         raise FormatError(f"{header.n_sig} signals, {len(names)} described", path=path, field=os.path.basename(file))
-    claims: dict[str, Any] = {}
+    claims: dict[str, SignalFile] = {}
     for i, (name, form) in enumerate(zip(names, header.fmt)):
         field = f"signal {i}"
         gain, baseline = header.adc_gain[i], header.baseline[i]
@@ -347,24 +324,22 @@ def _claims(header, file, path: Any):
             raise FormatError(f"a baseline of {shown(baseline)}", path=path, field=field)
         if name == "~" and form == "0":  # a layout names signals and has no file
             continue
-        bits = _BITS.get(form) or _PACKED_BITS.get(form)
-        if bits is None:
+        if form not in BITS:
             raise FormatError(f"the storage format {form[:20]} is not known", path=path, field=field)
-        frame = header.samps_per_frame[i] or 1
+        frame, start = header.samps_per_frame[i] or 1, header.byte_offset[i] or 0
         check_size((max(header.sig_len or 0, 1), frame), 8, path=path, field=field)
-        claim = claims.setdefault(name, _Claim(form, header.byte_offset[i] or 0))
-        if (claim.form, claim.start) != (form, header.byte_offset[i] or 0):
+        claim = claims.setdefault(name, SignalFile(os.path.join(os.path.dirname(file), name), form, start))
+        if (claim.form, claim.start) != (form, start):
             raise FormatError(
-                f"a signal file in two formats: {claim.form}+{claim.start} and {form}+{header.byte_offset[i] or 0}",
+                f"a signal file in two formats: {claim.form}+{claim.start} and {form}+{start}",
                 path=path,
                 field=f"signal file {name}",
             )
-        claim.bits += bits * frame
-        claim.skew = max(claim.skew, header.skew[i] or 0)
+        claim.add(i, header.init_value[i] or 0, frame, header.skew[i] or 0)
     return claims
 
 
-def _size_beside(file, name, path: Any):
+def _size_beside(file: str, name: str, path: str) -> int:
     """The size of a signal file."""
     found = _beside(file, name, "signal file")
     try:
@@ -375,11 +350,11 @@ def _size_beside(file, name, path: Any):
         raise FormatError(error.message, path=path, field=f"signal file {name}") from None
 
 
-def _beside(path: Any, name, field):
+def _beside(path: str, name: str, field: str) -> str:
     """The path of a file that a header names; it must lie in the header's directory."""
     if not _PLAIN.match(name):
         raise FormatError(f"the name {shown(name)} is not that of a file beside the header", path=path, field=field)
     return os.path.join(os.path.dirname(path), name)
 
 
-FORMAT = Format("WFDB", (".hea",), _matches, _read)
+FORMAT = Format("WFDB", (".hea",), _matches, _read, is_part=_is_part, instead=_beside_its_header)

@@ -4,21 +4,28 @@ Memory and time of a tree grow with elements, attributes and values, not with by
 keeps none of them. Declared entities and attributes are refused.
 """
 
+from __future__ import annotations
+
 import re
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from xml.parsers import expat
 
 from .._text import short
+from ..ecg.record import Record
 from ..errors import Error, FormatError
-from ..storage.inputs import read_input
+from ..storage.inputs import open_input, read_input
+from .common import Format, Given
 
-__all__ = ["OTHERS", "checked_file", "checked_xml", "first_element", "foreign"]
+__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element", "foreign"]
+
+#: Byte order marks.
+UTF16 = b"\xff\xfe", b"\xfe\xff"
 
 _MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 150_000, 2_000_000, 200  # elements and attributes; words of text
 _MAX_TAG, _MAX_NAMESPACE = 1 << 20, 1000  # bytes of a tag (or comment), characters of a namespace's name
-_PIECE = 1 << 16
-_UTF16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks
+_PIECE, _HEAD_BYTES = 1 << 16, 4096
 _DECLARATION = re.compile(r"\s{0,100}<\?xml[^>]{0,1000}\?>")
 
 #: Formats that are known by their first element and not read.
@@ -31,9 +38,9 @@ OTHERS = {
 }
 
 
-def first_element(head):
+def first_element(head: bytes) -> str | None:
     """The name of the first element in the first bytes of an XML text, without its prefix; None if they are no XML."""
-    if head.startswith(_UTF16):
+    if head.startswith(UTF16):
         text = head.decode("utf-16", errors="ignore")
     else:
         text = head.decode("latin-1").removeprefix("\u00ef\u00bb\u00bf")
@@ -43,7 +50,7 @@ def first_element(head):
     return first[1] if first else None
 
 
-def foreign(root, path):
+def foreign(root: str | None, path: str) -> FormatError:
     """The error that says what an XML file is that isn't read, by the name of its first element."""
     if root in OTHERS:
         return FormatError(
@@ -59,7 +66,9 @@ def foreign(root, path):
 
 
 @contextmanager
-def checked_file(path, most, mend=None):
+def checked_file(
+    path: str, most: int, mend: Callable[[bytes], bytes] | None = None
+) -> Iterator[tuple[str | None, str]]:
     """Gives the first element's name of an XML file, and the path under which to read it: its own, or a mended copy's.
 
     Raises as `checked_xml` does.
@@ -75,7 +84,7 @@ def checked_file(path, most, mend=None):
         yield root, file.name
 
 
-def checked_xml(path, most, mend=None):
+def checked_xml(path: str, most: int, mend: Callable[[bytes], bytes] | None = None) -> tuple[str | None, bytes, bool]:
     """The content of an XML file.
 
     Parameters
@@ -110,7 +119,7 @@ def checked_xml(path, most, mend=None):
     return root, content, content is not whole
 
 
-def _counted(content, path):
+def _counted(content: bytes, path: str) -> tuple[str | None, str | None]:
     """The first element's name, and what expat finds wrong with the text, or None."""
     try:
         return _Count(path).over(content), None
@@ -120,9 +129,9 @@ def _counted(content, path):
         return None, short(str(error), 200)
 
 
-def _decoded(content):
+def _decoded(content: bytes) -> str:
     """The text of XML that is damaged or isn't in the encoding that it claims, without its declaration."""
-    if content.startswith(_UTF16):
+    if content.startswith(UTF16):
         text = content.decode("utf-16", errors="replace")
     else:
         try:
@@ -135,11 +144,11 @@ def _decoded(content):
 class _Count:
     """Counts what an XML text holds, and refuses what is more than is read."""
 
-    def __init__(self, path):
-        self._path, self._root = path, None
+    def __init__(self, path: str) -> None:
+        self._path, self._root = path, ""
         self._nodes = self._values = self._depth = 0
 
-    def over(self, content):
+    def over(self, content: bytes) -> str:
         """str: the first element's name. Raises FormatError, or what expat does for what is no XML."""
         parser = expat.ParserCreate(namespace_separator="}")
         parser.buffer_text, parser.buffer_size = True, _PIECE
@@ -153,7 +162,7 @@ class _Count:
         parser.Parse(b"", True)
         return self._root
 
-    def _start(self, name, attributes):
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._root = self._root or name.rpartition("}")[2]
         self._nodes += 1 + len(attributes)
         self._depth += 1
@@ -162,17 +171,30 @@ class _Count:
         if self._depth > _MAX_DEPTH:
             raise FormatError(f"elements nested more than {_MAX_DEPTH} deep", path=self._path)
 
-    def _end(self, name):
+    def _end(self, name: str) -> None:
         self._depth -= 1
 
-    def _text(self, text):
+    def _text(self, text: str) -> None:
         self._values += len(text.split())
         if self._values > _MAX_VALUES:
             raise FormatError(f"more than {_MAX_VALUES:,} values", path=self._path)
 
-    def _namespace(self, prefix, name):
-        if len(name or "") > _MAX_NAMESPACE:
+    def _namespace(self, prefix: str | None, name: str | None) -> None:
+        if name and len(name) > _MAX_NAMESPACE:
             raise FormatError(f"a namespace of {len(name):,} characters", path=self._path)
 
-    def _declared(self, *_):
+    def _declared(self, *_: object) -> None:
         raise FormatError("XML entity declarations and the like are not allowed", path=self._path)
+
+
+def _is_other(head: bytes) -> bool:
+    return first_element(head) in OTHERS
+
+
+def _refuse(path: str, given: Given) -> Record:
+    with open_input(path) as file:
+        raise foreign(first_element(file.read(_HEAD_BYTES)), path)
+
+
+#: What is known and not read: it is refused by name.
+OTHER_XML = Format("Philips, CardioSoft or Schiller XML (named, not read)", (".xml",), _is_other, _refuse, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-__all__ = ["walk"]
+__all__ = ["identity", "walk"]
 
 
 def walk(
@@ -27,16 +27,16 @@ def walk(
     passed : callable, optional
         Called with the path of each link that isn't followed, since its folder is listed elsewhere.
     """
-    seen = {_identity(one) for one in _upwards(top)}
+    seen = {identity(one) for one in _upwards(top)}
     real: set[tuple[int, int] | None] | None = None
     for folder, subfolders, names in os.walk(top, onerror=refused, followlinks=True):
         kept = []
         for name in sorted(name for name in subfolders if not name.startswith(".")):
             path = os.path.join(folder, name)
-            found = _identity(path)
+            found = identity(path)
             if os.path.islink(path):
                 if real is None:
-                    real = {_identity(one) for one, _, _ in os.walk(top)}
+                    real = {identity(one) for one, _, _ in os.walk(top)}
                 if found in real or found in seen:
                     if passed is not None:
                         passed(path)
@@ -60,7 +60,7 @@ def _upwards(path: str) -> Iterator[str]:
         path = above
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def identity(path: str) -> tuple[int, int] | None:
     """What tells a folder from others, however it is reached; None if it is gone."""
     try:
         found = os.stat(path)

@@ -1,4 +1,7 @@
-"""Arrays of numbers in MATLAB 5 files (``save -v6`` and ``-v7``): the one place where such a file is read.
+"""Arrays of numbers in MATLAB 5 files (``save -v6`` and ``-v7``): the one place where such files are read and written.
+
+What is written is not compressed, and its bytes after the first 128 are those of ``scipy.io.savemat``. The header says
+no time, so that the same recording gives the same file.
 
 Every length is a claim until it was held against the file; no library sees the bytes. Text, cells, structs, sparse and
 complex arrays are listed and not read.
@@ -9,10 +12,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,10 +28,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-__all__ = ["MatFile", "Variable"]
+    _Buffer: TypeAlias = "bytes | memoryview"
 
-_MATRIX, _COMPRESSED = 14, 15
+__all__ = ["MatFile", "Variable", "mat_bytes", "number", "read_mat"]
+
+_HEADER = b"MATLAB 5.0 MAT-file, written by ecgfm".ljust(116) + bytes(8) + b"\x00\x01IM"
+_INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_WRITTEN = {"<f8": (6, 9), "<f4": (7, 7), "<i2": (10, 3), "<i4": (12, 5), "<i8": (14, 12), "|u1": (9, 2)}  # class, type
 _CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse array"}
 _CLASSES |= dict.fromkeys(range(6, 16), "numbers")  # double, single, int8 ... uint64
 _COMPLEX = 0x0800  # flag of an array
@@ -39,6 +46,17 @@ _WHOLE_BYTES = 1 << 22  # a file that is not larger, such as a segment, is read 
 _USUAL = struct.Struct("<10I")
 _LITTLE = {number: np.dtype("<" + name) for number, name in _TYPES.items()}
 _WORDS = {"<": struct.Struct("<II"), ">": struct.Struct(">II")}
+
+
+class _Place(NamedTuple):
+    """Where the numbers of a variable lie: it itself from `position` on, its values `start` bytes into it."""
+
+    position: int
+    length: int
+    compressed: bool
+    start: int
+    dtype: np.dtype[Any]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Variable:
     name: str
     what: str
     shape: tuple[int, ...]
-    _values: Any = None  # of numbers: (position and length of the variable, compressed, head, dtype, bytes of values)
+    _place: _Place | None = None  # of numbers
 
 
 class MatFile:
@@ -82,7 +100,7 @@ class MatFile:
         self._file = open_input(path)
         try:
             self._size = os.fstat(self._file.fileno()).st_size
-            self._whole: Any = self._file.read() if self._size <= _WHOLE_BYTES else None
+            self._whole = self._file.read() if self._size <= _WHOLE_BYTES else None
             self._size = self._size if self._whole is None else len(self._whole)
             self.variables, self._twice = self._list()
         except OSError as reason:
@@ -122,18 +140,18 @@ class MatFile:
         arrays = {}
         for name in names:
             found = self.variables[name]
-            if name in self._twice or found.what != "numbers":
+            if name in self._twice or found._place is None:
                 wrong = "stands in the file twice" if name in self._twice else f"holds {found.what}, not numbers"
-                raise FormatError(f"the variable {wrong}", path=self._path, field=name)
-            _, length, compressed, _, _, size = found._values
-            total += size
+                raise self._wrong(f"the variable {wrong}", field=name)
+            total += found._place.size
             if total > MAX_BYTES:
                 raise self._wrong(f"arrays of more than {MAX_BYTES:,} bytes", field=name)
-            if compressed:
-                packed, inflated = packed + length, inflated + max(size, 4 * prod(found.shape))  # as float32
+            if found._place.compressed:
+                packed += found._place.length
+                inflated += max(found._place.size, 4 * prod(found.shape))  # as float32
                 check_inflation(packed, inflated, path=self._path, field=name, held=True)
             try:
-                arrays[name] = self._values(found)
+                arrays[name] = self._values(found, found._place)
             except OSError as reason:
                 raise unreadable(self._path, reason, field=name) from None
         return arrays
@@ -181,18 +199,13 @@ class MatFile:
         size = kind >> 16 or size
         if not 0 < size <= 31 or (kind >> 16 and size > 4) or tag + 8 > position + length or rows < 1 or columns < 1:
             return None
-        values, claimed, start = self._tag(tag)
+        values, claimed, start = _tag(self._word, self._whole, tag)
         dtype = _LITTLE.get(values)
         if dtype is None or claimed != rows * columns * dtype.itemsize or start + claimed > position + length:
             return None
-        name = self._whole[name : name + size].decode("latin-1")
-        return Variable(name, "numbers", (rows, columns), (position, length, False, start - position, dtype, claimed))
-
-    def _tag(self, position: int) -> tuple[int, int, int]:
-        kind, length = self._word.unpack_from(self._whole, position)
-        if kind >> 16:
-            return kind & 0xFFFF, kind >> 16, position + 4
-        return kind, length, position + 8
+        text = self._whole[name : name + size].decode("latin-1")
+        place = _Place(position, length, False, start - position, dtype, claimed)
+        return Variable(text, "numbers", (rows, columns), place)
 
     def _variable(self, kind: int, length: int, position: int) -> Variable:
         """The variable whose content lies at a position."""
@@ -228,33 +241,29 @@ class MatFile:
         check_size(shape, 8, path=self._path, field=name)
         if claimed != expected or start + claimed > inside or (start % 8 and claimed > 4):
             raise self._wrong(f"the shape {shape} takes {expected:,} bytes, the file says {claimed:,}", field=name)
-        return Variable(name, what, shape, (position, length, compressed, start, dtype, expected))
+        return Variable(name, what, shape, _Place(position, length, compressed, start, dtype, expected))
 
-    def _values(self, variable: Variable) -> NDArray[Any]:
-        position, length, compressed, start, dtype, size = variable._values
-        if self._whole is not None and not compressed:
-            values: NDArray[Any] = np.frombuffer(self._whole, dtype, size // dtype.itemsize, position + start)
+    def _values(self, variable: Variable, place: _Place) -> NDArray[Any]:
+        if self._whole is not None and not place.compressed:
+            count, at = place.size // place.dtype.itemsize, place.position + place.start
+            values: NDArray[Any] = np.frombuffer(self._whole, place.dtype, count, at)
             return values.reshape(variable.shape, order="F")
-        raw = np.empty(size, np.uint8)
-        if compressed:
-            self._file.seek(position)
-            try:
-                filled = _fill(raw, _inflated(self._file, length, 8 + start))
-            except zlib.error as error:
-                raise self._wrong(f"damaged compressed data: {error}", field=variable.name) from None
-        else:
-            self._file.seek(position + start)
-            filled = self._file.readinto(raw.data)
-        if filled != size:
-            raise self._wrong(f"truncated: {size:,} bytes of values, {filled:,} are there", field=variable.name)
-        typed: NDArray[Any] = raw.view(dtype).reshape(variable.shape, order="F")
+        raw = np.empty(place.size, np.uint8)
+        self._file.seek(place.position + (0 if place.compressed else place.start))
+        try:
+            pieces = _inflated(self._file, place.length, 8 + place.start)
+            filled = _fill(raw, pieces) if place.compressed else self._file.readinto(raw.data)
+        except zlib.error as error:
+            raise self._wrong(f"damaged compressed data: {error}", field=variable.name) from None
+        if filled != place.size:
+            raise self._wrong(f"truncated: {place.size:,} bytes of values, {filled:,} are there", field=variable.name)
+        typed: NDArray[Any] = raw.view(place.dtype).reshape(variable.shape, order="F")
         return typed
 
     def _bytes(self, position: int, count: int) -> bytes:
         """Bytes of the file; fewer at its end."""
         if self._whole is not None:
-            piece: bytes = self._whole[position : position + count]
-            return piece
+            return self._whole[position : position + count]
         self._file.seek(position)
         return self._file.read(count)
 
@@ -266,6 +275,14 @@ class MatFile:
 
     def _wrong(self, message: str, **about: Any) -> FormatError:
         return FormatError(message, path=self._path, **about)
+
+
+def _tag(word: struct.Struct, data: bytes, at: int) -> tuple[int, int, int]:
+    """Type of an element's values, its length, and where it starts."""
+    kind, length = word.unpack_from(data, at)
+    if kind >> 16:  # a small element: length and type in four bytes, the values in the other four
+        return kind & 0xFFFF, kind >> 16, at + 4
+    return kind, length, at + 8
 
 
 def _inflated(file: BinaryIO, length: int, skip: int) -> Iterator[bytes]:
@@ -308,10 +325,7 @@ class _Head:
         """Type of the next element's values, its length, and where it starts."""
         if self._position + 8 > len(self._data):
             raise self._wrong("truncated within a tag")
-        first, second = self._word.unpack_from(self._data, self._position)
-        if first >> 16:  # a small element: length and type in four bytes, the values in the other four
-            return first & 0xFFFF, first >> 16, self._position + 4
-        return first, second, self._position + 8
+        return _tag(self._word, self._data, self._position)
 
     def element(self, most: int) -> bytes:
         """The bytes of the next element."""
@@ -321,3 +335,61 @@ class _Head:
             raise self._wrong(f"an element of {length:,} bytes at the head of a variable")
         self._position = start + 4 if small else start + (length + 7) // 8 * 8
         return self._data[start : start + length]
+
+
+def read_mat(path: StrPath) -> dict[str, NDArray[Any]]:
+    """The arrays of numbers in a ``.mat`` file.
+
+    Returns
+    -------
+    dict
+        Name -> array of two dimensions or more, in the type in which it is stored.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or no such file.
+    """
+    with MatFile(path) as file:
+        return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in file.read().items()}
+
+
+def number(fields: Mapping[str, NDArray[Any]], name: str, path: StrPath) -> Any:
+    """One number of a file that `read_mat` has read."""
+    value = fields.get(name)
+    if value is None or value.size != 1:
+        raise FormatError("the file holds no such number", path=path, field=name)
+    return value.item()
+
+
+def mat_bytes(fields: Mapping[str, object]) -> list[_Buffer]:
+    """A MATLAB 5 file as a list of bytes-like pieces, to be written one after the other.
+
+    Parameters
+    ----------
+    fields : dict
+        Name (at most 31 characters) -> an integer, a float, or an array of up to two dimensions. A number becomes an
+        array of shape (1, 1): int64 or float64.
+    """
+    pieces: list[_Buffer] = [_HEADER]
+    for name, value in fields.items():
+        array = np.asarray(value)
+        if array.dtype == bool or array.dtype.kind not in "fiu" or array.ndim > 2:
+            raise TypeError(f"{name}: {array.dtype} of {array.ndim} dimensions can't be written")
+        array = array.reshape((1, -1) if array.ndim < 2 else array.shape)
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        kind, values = _WRITTEN[array.dtype.str]
+        data = array.T.tobytes() if not array.flags.f_contiguous else memoryview(array.T).cast("B")
+        flags, shape = struct.pack("<II", kind, 0), struct.pack("<ii", *array.shape)
+        head = [*_element(_UINT32, flags), *_element(_INT32, shape), *_element(_INT8, name.encode())]
+        matrix = [b"".join(head), *_element(values, data)]
+        pieces += [struct.pack("<II", _MATRIX, sum(map(len, matrix))), *matrix]
+    return pieces
+
+
+def _element(kind: int, data: _Buffer) -> list[_Buffer]:
+    """The tag of an element, its values, and what fills eight bytes up."""
+    size = len(data)
+    if 0 < size <= 4:
+        return [struct.pack("<HH4s", kind, size, bytes(data))]
+    return [struct.pack("<II", kind, size), data, bytes(-size % 8)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -90,7 +90,7 @@ def check_size(
     return size
 
 
-def read_header(file: BinaryIO, *, path: StrPath, field: str | None) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_header(file: IO[bytes], *, path: StrPath, field: str | None) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and dtype, from the start of a stream of the ``.npy`` format.
 
     Raises
@@ -121,7 +121,7 @@ def read_header(file: BinaryIO, *, path: StrPath, field: str | None) -> tuple[tu
     return found
 
 
-def read_array(file: BinaryIO, size: int, *, path: StrPath, field: str | None, most: int = MAX_BYTES) -> NDArray[Any]:
+def read_array(file: IO[bytes], size: int, *, path: StrPath, field: str | None, most: int = MAX_BYTES) -> NDArray[Any]:
     """The array in a stream of the ``.npy`` format that is `size` bytes long.
 
     The shape that its header claims is held against `size` before memory is asked for.
@@ -176,7 +176,7 @@ def map_array(path: StrPath, *, field: str | None = None, error: type[Error] = F
 class _Cautious:
     """A stream that refuses to give more than a header may have, since NumPy asks for as much as the file says."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def read(self, size: int = -1, /) -> bytes:

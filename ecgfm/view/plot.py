@@ -146,7 +146,7 @@ class SaliencyPlots:
         known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum)
         files = done.provenance.get("segment_files")
         if files is None:
-            shown = read(done.file, **self._reading)
+            shown: Record | Segments = read(done.file, **self._reading)
         else:
             numbers = done.provenance["segment_numbers"]
             shown = SegmentFiles(files, numbers, done.file).segments(Choices(**self._reading))

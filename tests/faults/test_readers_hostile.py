@@ -27,7 +27,7 @@ from made_files import (
 
 from ecgfm import Error, FormatError, Record, SignalError, read
 from ecgfm.io import find_format, hdf5, is_recording, muse
-from ecgfm.io.common import make_record
+from ecgfm.io.common import Given, make_record
 
 for _module in ("wfdb", "pydicom", "ecgdatakit", "edfio", "h5py"):
     pytest.importorskip(_module, reason="needs the extra [io]")
@@ -518,8 +518,7 @@ def test_text_of_a_file_stays_short(tmp_path):
     at = raw.index(b"PK\x03\x04") + 26
     path.write_bytes(raw[:at] + (4000).to_bytes(2, "little") + raw[at + 2 :])  # the length of the first name
     long = "x" * 100_000
-    given = {"given_rate": None, "given_leads": None, "notes": [long]}
-    record = make_record(X[:2], "a", field="x", rate=500, leads=["I", long], **given)
+    record = make_record(X[:2], "a", Given(), field="x", rate=500, leads=["I", long], notes=[long])
     assert max(len(text) for text in (*record.leads, *record.notes)) <= 500
     group = dicom_group(X)
     for item in group.ChannelDefinitionSequence:

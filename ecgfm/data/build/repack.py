@@ -10,7 +10,7 @@ from ..._types import StrPath
 from ...errors import ConfigError, FormatError
 from ...io.manifest import read_manifest
 from ...storage.inputs import unreadable
-from ..mat import number, read_mat
+from ...storage.mat import number, read_mat
 from ..stores.packed import Packed, index_path, open_packed, write_packed
 from .split_choice import SplitChoice
 

@@ -13,7 +13,7 @@ from ..._text import short, table_cell
 from ...errors import ConfigError, Error, FormatError, SignalError, is_defect
 from ...kernels import core
 from ...signal.leads import LEADS
-from ..mat import mat_bytes, number, read_mat
+from ...storage.mat import mat_bytes, number, read_mat
 from ..recording import Options, Prepared, describe, prepare_recording
 from ..sources.base import Recording, Source
 

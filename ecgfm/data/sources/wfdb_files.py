@@ -6,31 +6,31 @@ import os
 
 from ...errors import FormatError, SignalError
 from ...io.wfdb import read_values
-from ...io.wfdb_plain import PlainRecord
+from ...storage.wfdb import WfdbRecord
 from .base import Recording
 
 __all__ = ["read_wfdb", "wfdb_files"]
 
 
-def read_wfdb(path: str) -> tuple[Recording, PlainRecord]:
+def read_wfdb(path: str) -> tuple[Recording, WfdbRecord]:
     """A record by its path without ``.hea``.
 
     Returns
     -------
     Recording
         In mV; its meta has ``units`` (those of the file).
-    about : PlainRecord
+    about : WfdbRecord
         What else the header says.
     """
     header = f"{path}.hea"
     if not os.path.isfile(header):
         raise FormatError("no such file", path=header)
-    about = read_values(header)
+    values, about = read_values(header)
     if about.rate is None:
         raise SignalError("the header doesn't state the sampling rate", path=header, field="record line")
     units = sorted({unit.lower() for unit in about.units})
     meta = {"units": units[0] if len(units) == 1 else str(about.units)}
-    return Recording(about.values.T, about.rate, about.names, meta), about
+    return Recording(values.T, about.rate, tuple(about.names), meta), about
 
 
 def wfdb_files(path: str) -> tuple[str, ...]:

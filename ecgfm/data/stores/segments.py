@@ -15,8 +15,8 @@ from ...ecg.expected import refuse_other_order
 from ...errors import FormatError, LabelError, SignalError
 from ...io.manifest import Manifest, read_manifest
 from ...storage.inputs import open_input
+from ...storage.mat import read_mat
 from ...validation import real_array
-from ..mat import read_mat
 from .packed import open_packed
 
 __all__ = ["PackedSegments", "Segment", "SegmentArrays", "SegmentFiles", "Source", "open_segments", "some"]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ..._types import StrPath
 from ...errors import ConfigError
 from ...signal.leads import LEADS
-from ...storage.atomic import replacing, write_text
+from ...storage.atomic import write_text
 from ...storage.rows import csv_text
+from ...storage.wfdb import write_plain
 from ...validation import Seed, Whole, checked
 from ..prepare import SAMPLING_RATE, prepare
 from ..record import Record
@@ -210,13 +211,5 @@ def write_wfdb(record: Record, path: StrPath, comments: Sequence[str] = ()) -> N
     bad = np.flatnonzero(~(np.abs(values) < 1 << 15).all(axis=1))  # also true of NaN
     if len(bad):
         raise ConfigError("a value is not finite or beyond 16 bits", path=path, field=record.leads[bad[0]])
-    digital = values.astype("<i2")
-    lines = [f"{name} {len(digital)} {record.sampling_rate:.12g} {record.samples}"]
-    for lead, row, step in zip(record.leads, digital, steps):
-        check = (int(row.sum(dtype=np.int64)) + (1 << 15)) % (1 << 16) - (1 << 15)
-        lines.append(f"{name}.dat 16 {step}(0)/mV 16 0 {row[0]} {check} 0 {lead}")
-    lines += [f"# {comment}" for comment in comments]
-    with replacing(f"{stem}.dat") as temporary:
-        with open(temporary, "wb") as file:
-            file.write(np.ascontiguousarray(digital.T).tobytes())
-    write_text(path, "\n".join(lines) + "\n")
+    gains = [f"{step}(0)/mV" for step in steps]
+    write_plain(os.fspath(path), values.astype(np.int16), record.leads, gains, record.sampling_rate, comments)

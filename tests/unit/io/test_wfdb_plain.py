@@ -6,7 +6,7 @@ import pytest
 
 import ecgfm
 from ecgfm.io.wfdb import read_values
-from ecgfm.io.wfdb_plain import read_plain
+from ecgfm.storage.wfdb import read_plain
 
 wfdb = pytest.importorskip("wfdb")
 
@@ -14,7 +14,8 @@ wfdb = pytest.importorskip("wfdb")
 def assert_equal(path):
     found, expected = read_plain(str(path)), wfdb.rdrecord(str(path)[:-4])
     assert found is not None
-    np.testing.assert_array_equal(found.values, expected.p_signal)
+    values = np.concatenate([values.copy() for _, _, values in found.blocks()])
+    np.testing.assert_array_equal(values, expected.p_signal)
     assert (found.rate, type(found.rate)) == (expected.fs, type(expected.fs))
     for ours, theirs in (
         (found.names, expected.sig_name),
@@ -132,24 +133,24 @@ def test_damaged_headers_are_never_read_differently(tmp_path, x):
 
 def test_other_units_and_other_signals(tmp_path, x):
     data_sets.wfdb_record(tmp_path, "a", x, gain=2, lead_unit="uV")
-    found = read_values(str(tmp_path / "a.hea"))
-    np.testing.assert_allclose(found.values, wfdb.rdrecord(str(tmp_path / "a")).p_signal * 1e-3, rtol=1e-15)
+    values, found = read_values(str(tmp_path / "a.hea"))
+    np.testing.assert_allclose(values, wfdb.rdrecord(str(tmp_path / "a")).p_signal * 1e-3, rtol=1e-15)
     data_sets.wfdb_record(tmp_path, "b", x, leads=[*ecgfm.LEADS[:11], "resp"])
     text = (tmp_path / "b.hea").read_text()
     (tmp_path / "b.hea").write_text(
         "\n".join(line.replace("/mV", "/pm") if line.endswith("resp") else line for line in text.splitlines())
     )
-    found = read_values(str(tmp_path / "b.hea"))
-    assert found.names == list(ecgfm.LEADS[:11]) and found.values.shape == (1500, 11)
+    values, found = read_values(str(tmp_path / "b.hea"))
+    assert found.names == list(ecgfm.LEADS[:11]) and values.shape == (1500, 11)
 
 
 def test_both_ways_give_the_same_recording(tmp_path, x):
     data_sets.wfdb_record(tmp_path, "a", x, gain=200, zero=7)
-    plain = ecgfm.read(tmp_path / "a.hea"), read_values(str(tmp_path / "a.hea"))
+    plain = ecgfm.read(tmp_path / "a.hea"), *read_values(str(tmp_path / "a.hea"))
     text = (tmp_path / "a.hea").read_text()
     (tmp_path / "a.hea").write_text(text.replace(" 500 ", " 500/500 ", 1))
     assert read_plain(str(tmp_path / "a.hea")) is None
-    library = ecgfm.read(tmp_path / "a.hea"), read_values(str(tmp_path / "a.hea"))
+    library = ecgfm.read(tmp_path / "a.hea"), *read_values(str(tmp_path / "a.hea"))
     np.testing.assert_array_equal(plain[0].signal, library[0].signal)
-    np.testing.assert_array_equal(plain[1].values, library[1].values)
-    assert plain[1].names == library[1].names and plain[1].rate == library[1].rate
+    np.testing.assert_array_equal(plain[1], library[1])
+    assert plain[2].names == library[2].names and plain[2].rate == library[2].rate

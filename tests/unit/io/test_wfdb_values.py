@@ -7,8 +7,8 @@ import pytest
 
 import ecgfm
 from ecgfm import FormatError
-from ecgfm.io import wfdb_values
-from ecgfm.io.wfdb_values import SignalFile, physical_blocks
+from ecgfm.storage import wfdb_values
+from ecgfm.storage.wfdb_values import SignalFile, physical_blocks
 
 wfdb = pytest.importorskip("wfdb")
 

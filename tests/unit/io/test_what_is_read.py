@@ -233,10 +233,10 @@ def test_units_through_predict(tmp_path):
     [
         ("a.npy", "npy.make_record"),
         ("a.npz", "npz.make_record"),
-        ("a.csv", "table._chosen"),
+        ("a.csv", "table._Table.chosen"),
         ("a.hea", "wfdb.make_record"),
         ("a.npz", "npz._parts"),
-        ("a.csv", "table._values"),
+        ("a.csv", "table._Table.values"),
         ("a.hea", "wfdb._opened"),
     ],
 )

@@ -1,22 +1,26 @@
 """The numbers in the signal files of a WFDB record, read in blocks: formats other than FLAC, one sample a frame."""
 
-import os
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BufferedReader
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..storage.inputs import open_input
+from .inputs import open_input
 
-__all__ = ["SignalFile", "physical_blocks", "signal_files"]
+__all__ = ["BITS", "FORMS", "Blocks", "SignalFile", "physical_blocks"]
 
 _VALUES = 1 << 18  # of a block: so many stay in the processor's cache
 _GROUP = 6  # a whole number of groups of each format: blocks of so many samples begin with one
+
+
+Blocks: TypeAlias = "Iterator[tuple[int, int, NDArray[np.float64]]]"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def _decode_311(raw: NDArray[np.uint8]) -> NDArray[Any]:
     return _signed(triples.ravel(), 10)
 
 
-_FORMS = {
+#: Storage formats that are read here.
+FORMS = {
     "8": _Form(1, 1, _as("i1")),  # differences
     "16": _Form(1, 2, _as("<i2"), -(1 << 15)),
     "24": _Form(1, 3, _decode_24, -(1 << 23)),
@@ -80,6 +85,10 @@ _FORMS = {
 }
 
 
+#: Bits of a number in each format, compressed ones (FLAC) included.
+BITS = {name: 8 * form.bytes / form.samples for name, form in FORMS.items()} | {"508": 8, "516": 16, "524": 24}
+
+
 @dataclass
 class SignalFile:
     """A signal file of a record.
@@ -91,6 +100,10 @@ class SignalFile:
         Bytes before the first sample.
     columns, initial : list of int
         The signals in it by their numbers in the record, and what each begins with (format 8).
+    bits : float
+        Of a sample of all its signals.
+    skew : int
+        Samples that the latest of its signals lags.
     """
 
     path: str
@@ -98,12 +111,29 @@ class SignalFile:
     start: int
     columns: list[int] = field(default_factory=list)
     initial: list[int] = field(default_factory=list)
+    bits: float = 0
+    skew: int = 0
+
+    @property
+    def packed(self) -> bool:
+        return self.form not in FORMS
+
+    def add(self, column: int, initial: int = 0, frame: int = 1, skew: int = 0) -> None:
+        """Add a signal, `frame` samples of which stand side by side."""
+        self.columns.append(column)
+        self.initial.append(initial)
+        self.bits += BITS[self.form] * frame
+        self.skew = max(self.skew, skew)
+
+    def bytes(self, samples: int) -> int:
+        """int: bytes of a file that holds this many samples, if it isn't compressed."""
+        return self.start + int(samples * self.bits // 8)
 
     def blocks(
         self, file: BufferedReader, samples: int, length: int
     ) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
         """Iterate over the stored numbers of each block, (samples, signals), and which of them are none, or None."""
-        form, width, before = _FORMS[self.form], len(self.columns), np.array(self.initial, np.int64)
+        form, width, before = FORMS[self.form], len(self.columns), np.array(self.initial, np.int64)
         file.seek(self.start)
         for first in range(0, samples, length):
             count = width * min(length, samples - first)
@@ -120,22 +150,9 @@ class SignalFile:
             yield values, missing if missing is not None and missing.any() else None
 
 
-def signal_files(header: Any, folder: str) -> list[SignalFile] | None:
-    """The signal files of a header that the library has parsed; None if they are read by the library alone."""
-    usual = all((frame or 1) == 1 for frame in header.samps_per_frame) and not any(header.skew)
-    if not usual or not set(header.fmt) <= _FORMS.keys() or None in (*header.adc_gain, *header.baseline):
-        return None
-    found: dict[str, SignalFile] = {}
-    for i, (name, form) in enumerate(zip(header.file_name, header.fmt)):
-        file = found.setdefault(name, SignalFile(os.path.join(folder, name), form, header.byte_offset[i] or 0))
-        file.columns.append(i)
-        file.initial.append(header.init_value[i] or 0)
-    return list(found.values())
-
-
 def physical_blocks(
     files: Sequence[SignalFile], samples: int, gains: Sequence[float], baselines: Sequence[float]
-) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+) -> Blocks:
     """Iterate over (start, stop, values) of the blocks of a record: (samples, signals) in the signals' units.
 
     The array of values is the same for all blocks; NaN stands for what is missing.
