@@ -22,7 +22,7 @@ _TOGETHER = {
     ("ecg", "io"): "segment_files",
     ("ecg", "signal"): "leads",
     ("ecg.readers", "io"): "aecg common dicom dicom_elements edf hdf5 hdf5_tree hdf5_values kit mat muse npy npz scp"
-    " table times wfdb wfdb_plain xml xml_others",
+    " table times wfdb xml",
     ("inference", "io"): "ignored inputs lists",
     ("inference", "storage"): "fingerprints growing growing_files",
     ("labeler", "data.tables"): "label_files",
@@ -30,10 +30,13 @@ _TOGETHER = {
 _RENAMED = {
     "checkpoint.files": "storage.atomic",
     "data.manifest_reading": "io.manifest",
+    "data.mat": "storage.mat",
     "data.pack": "data.build.repack",
     "data.packed_splits": "data.build.split_choice",
     "data.pool": "workers",
     "ecg.readers": "io",
+    "ecg.readers.wfdb_plain": "storage.wfdb",
+    "ecg.readers.xml_others": "io.xml",
     "ecg.resampling": "signal.conditioning",
     "inference.evaluate_metrics": "metrics.intervals",
     "labeler.mimic_iv_ecg": "data.tables.mimic_labels",

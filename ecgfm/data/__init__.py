@@ -1,12 +1,12 @@
 """Data sets: from recordings to segments, splits, labels and manifests, and their batches."""
 
 from ..io.manifest import Manifest, read_manifest
+from ..storage.mat import read_mat
 from .build.pipeline import Summary, preprocess
 from .build.repack import pack_manifest, pack_splits
 from .feed.dataset import Batch, Dataset
 from .feed.loader import Loader
 from .feed.order import batches, epoch_order
-from .mat import read_mat
 from .recording import Options, condition, cut, describe, prepare_recording, reorder_leads
 from .sources import SOURCES, Files, Recording, Source
 from .stores.packed import Packed, open_packed, write_packed
