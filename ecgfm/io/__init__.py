@@ -14,7 +14,7 @@ from .._types import StrPath
 from ..ecg.named import columns_of
 from ..ecg.record import Record
 from ..errors import Error, FormatError
-from ..storage.inputs import open_input, unreadable
+from ..storage.inputs import read_head, unreadable
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
 from .common import Format, Given
 from .hdf5 import kept_open
@@ -257,12 +257,8 @@ def _match(head: bytes, path: str) -> Format | None:
     return next((form for form in FORMATS if _suffix(path) in form.suffixes), None)
 
 
-def _head(path: StrPath) -> bytes:
-    with open_input(path) as file:
-        try:
-            head = file.read(_HEAD_BYTES)
-        except OSError as error:
-            raise unreadable(path, error) from None
+def _head(path: str) -> bytes:
+    head = read_head(path, _HEAD_BYTES)
     if not head:
         raise FormatError("the file is empty", path=path)
     return head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ecg.record import Record
 from .common import Format, Given
 from .kit import read_with
-from .xml import checked_file, first_element, foreign
+from .xml import checked_file, first_element
 
 __all__ = ["FORMAT", "MAX_XML"]
 
@@ -20,9 +20,7 @@ def _matches(head: bytes) -> bool:
 
 
 def _read(path: str, given: Given) -> Record:
-    with checked_file(path, MAX_XML) as (root, instead):
-        if root != _ROOT:
-            raise foreign(root, path)
+    with checked_file(path, MAX_XML, {_ROOT}) as (_, instead):
         return read_with(
             "hl7_aecg.HL7aECGParser",
             path,

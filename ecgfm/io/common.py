@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
 from ..signal.leads import LEADS, agreed_leads, canonical_leads, listed
-from ..storage.inputs import open_input
 from ..storage.npy import MAX_BYTES, check_size
 
 __all__ = [
@@ -29,7 +27,6 @@ __all__ = [
     "SIGNAL_KEYS",
     "Format",
     "Given",
-    "check_file_size",
     "check_size",
     "decoded",
     "first_key",
@@ -155,18 +152,6 @@ def warned() -> Iterator[list[str]]:
         warnings.simplefilter("always")
         yield notes
     notes += dict.fromkeys(" ".join(str(each.message).split())[:_NOTE] for each in caught[:_NOTES])
-
-
-def check_file_size(path: StrPath, most: int | None = None) -> int:
-    """The size of a regular file in bytes.
-
-    Raises
-    ------
-    FormatError
-        If it is larger than is read, or no regular file.
-    """
-    with open_input(path, most=most) as file:
-        return os.fstat(file.fileno()).st_size
 
 
 @contextmanager

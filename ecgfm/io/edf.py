@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -152,10 +153,8 @@ def _header(file: BufferedReader, path: str) -> _Header:
 
 
 def _signals(raw: bytes, count: int, path: str) -> list[_Signal]:
-    fields, at = [], 0
-    for width in _WIDTHS:
-        fields.append([raw[at + i * width : at + (i + 1) * width] for i in range(count)])
-        at += width * count
+    starts = itertools.accumulate((width * count for width in _WIDTHS), initial=0)
+    fields = [[raw[at + i * width : at + (i + 1) * width] for i in range(count)] for at, width in zip(starts, _WIDTHS)]
     found, start = [], 0
     for label, _, unit, least, most, low, high, _, samples, _ in zip(*fields):
         size = _integer(samples)

@@ -19,7 +19,8 @@ from .._text import shown
 from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from ..signal.leads import LEADS
-from .common import Format, Given, check_file_size, check_size, make_record, optional, parsing
+from ..storage.inputs import input_size
+from .common import Format, Given, check_size, make_record, optional, parsing
 from .hdf5_values import Values, contents
 
 __all__ = ["FORMAT", "kept_open", "opened", "without_padding"]
@@ -85,7 +86,7 @@ class _Exams:
 
     def __init__(self, path: str) -> None:
         library = optional("h5py", path, "HDF5 files")
-        size = check_file_size(path)  # of a regular file, before HDF5 opens it
+        size = input_size(path)  # of a regular file, before HDF5 opens it
         self._file = file = library.File(path, "r")
         try:
             if file.get("tracings", getlink=True) is None:

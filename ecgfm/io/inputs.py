@@ -18,7 +18,7 @@ from ..errors import ConfigError, Error, FormatError, SignalError
 from ..signal.checks import is_masked
 from ..signal.leads import names_lead
 from ..storage.folders import identity
-from ..storage.inputs import open_input
+from ..storage.inputs import read_head
 from . import PART, left_out, members, with_ending
 from .ignored import Ignored
 from .lists import PATH_COLUMNS, listed_files
@@ -201,27 +201,23 @@ def manifest_files(path: StrPath) -> list[str]:
     """
     path = os.fsdecode(path)
     manifest = read_manifest(path)
-    root = manifest.root
-    if not os.path.isdir(root):
-        beside = os.path.join(os.path.dirname(path), root)
-        if not os.path.isdir(beside):
-            raise FormatError(
-                "there is no such folder",
-                path=path,
-                field=root,
-                remedy="Mend the manifest's first line, or change folder",
-            )
-        root = beside
+    roots = manifest.root, os.path.join(os.path.dirname(path), manifest.root)
+    root = next(filter(os.path.isdir, roots), None)
+    if root is None:
+        raise FormatError(
+            "there is no such folder",
+            path=path,
+            field=manifest.root,
+            remedy="Mend the manifest's first line, or change folder",
+        )
     return [os.path.join(root, name) for name in manifest.names]
 
 
 def _is_manifest(path: str) -> bool:
-    if not path.lower().endswith(".tsv"):
-        return False
     try:
-        with open_input(path) as file:
-            return bool(_MANIFEST.match(file.read(_HEAD_BYTES).decode("utf-8", errors="replace")))
-    except (OSError, FormatError):  # reading it will say what is wrong
+        head = read_head(path, _HEAD_BYTES) if path.lower().endswith(".tsv") else b""
+        return bool(_MANIFEST.match(head.decode("utf-8", errors="replace")))
+    except FormatError:  # reading it will say what is wrong
         return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import FormatError
-from ..storage.inputs import check_inflation, lines, open_input, open_text
+from ..storage.inputs import check_inflation, lines, open_text, read_head
 from . import table, with_ending
 from .common import utf8
 
@@ -50,9 +50,8 @@ def listed_files(path: str) -> list[str] | None:
 def _head_lines(path: str) -> list[str]:
     """The first two lines that say something, if the file begins with text."""
     try:
-        with open_input(path, most=_MAX_SIZE) as file:
-            head = file.read(_HEAD_BYTES)
-    except (OSError, FormatError):  # reading it as a recording will say what is wrong
+        head = read_head(path, _HEAD_BYTES, most=_MAX_SIZE)
+    except FormatError:  # reading it as a recording will say what is wrong
         return []
     text = [] if b"\0" in head else head.decode("utf-8-sig", errors="replace").splitlines()
     return [line for line in text if line.strip() and not line.startswith("#")][:2]

@@ -10,7 +10,7 @@ from .._text import short
 from ..ecg.record import Record
 from ..errors import FormatError
 from ..signal.leads import LEADS
-from ..storage.inputs import open_input
+from ..storage.inputs import read_head
 from ..storage.mat import MatFile, Variable
 from .common import RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record
 
@@ -81,8 +81,7 @@ def _counts_alone(path: str, what: str) -> FormatError:
 
 def _refuse_version_4(path: str) -> None:
     """MATLAB 4 has no signature: a type, rows, columns, whether imaginary, and the length of the name that follows."""
-    with open_input(path) as file:
-        head = file.read(20 + _MAX_NAME)
+    head = read_head(path, 20 + _MAX_NAME)
     for order in "<>" if len(head) >= 22 else "":
         kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", head)
         name = head[20 : 20 + max(length, 0)].rstrip(b"\0").decode("ascii", "replace")

@@ -8,7 +8,7 @@ from ..ecg.record import Record
 from . import aecg
 from .common import Format, Given
 from .kit import read_with
-from .xml import UTF16, checked_file, checked_xml, first_element, foreign
+from .xml import UTF16, checked_file, checked_xml, first_element
 
 __all__ = ["FORMAT", "MAX_XML", "muse_xml"]
 
@@ -25,11 +25,9 @@ def _matches(head: bytes) -> bool:
 
 
 def _read(path: str, given: Given) -> Record:
-    with checked_file(path, MAX_XML, _mended) as (root, instead):
+    with checked_file(path, MAX_XML, {_ROOT, "AnnotatedECG"}, _mended) as (root, instead):
         if root == "AnnotatedECG":  # after a comment that is longer than what is looked at
             return aecg.FORMAT.read(path, given)
-        if root != _ROOT:
-            raise foreign(root, path)
         return read_with(
             "ge_muse_xml.GEMuseXMLParser",
             path,
@@ -48,10 +46,7 @@ def muse_xml(path: str) -> bytes:
     FormatError
         If it is no MUSE XML or holds more than is read.
     """
-    root, content, _ = checked_xml(path, MAX_XML, _mended)
-    if root != _ROOT:
-        raise foreign(root, path)
-    return content
+    return checked_xml(path, MAX_XML, {_ROOT}, _mended)[1]
 
 
 def _mended(content: bytes) -> bytes:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -20,13 +16,12 @@ from ..errors import FormatError
 from ..signal.leads import listed
 from ..storage.inputs import FREE_BYTES, check_inflation, open_input
 from ..storage.npy import read_array, read_header
-from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record
+from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record, parsing
 
 __all__ = ["FORMAT"]
 
 _MAX_MEMBERS, _MAX_NAMES, _NAME = 1024, 4096, 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes; others inflate without bounds in one step
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OverflowError, ValueError)
 
 
 def _matches(head: bytes) -> bool:
@@ -35,22 +30,11 @@ def _matches(head: bytes) -> bool:
 
 def _read(path: str, given: Given) -> Record:
     with open_input(path) as file:
-        with _unzipping(path):
+        with parsing(path, "zip"):
             archive = zipfile.ZipFile(file)
         with archive:
             key, signal, rate, names = _parts(archive, os.fstat(file.fileno()).st_size, path)
     return make_record(signal, path, given, field=key, rate=rate, leads=names, units=None)
-
-
-@contextmanager
-def _unzipping(path: str) -> Iterator[None]:
-    """Makes a FormatError of what zipfile raises on a damaged archive."""
-    try:
-        yield
-    except FormatError:
-        raise
-    except _DAMAGED as error:
-        raise FormatError(f"a damaged zip archive: {str(error)[:200] or type(error).__name__}", path=path) from None
 
 
 def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray[Any], float | None, list[str] | None]:
@@ -89,10 +73,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, path: str
     packed = min(info.compress_size, size)
     check_inflation(packed, info.file_size, path=path, field=key, held=True)
     if info.compress_type != zipfile.ZIP_STORED and info.file_size > FREE_BYTES // 4:
-        with _unzipping(path), archive.open(info) as member:
+        with parsing(path, "zip"), archive.open(info) as member:
             shape, _, _ = read_header(member, path=path, field=key)
         check_inflation(packed, 4 * prod(shape), path=path, field=key, held=True)  # it becomes float32
-    with _unzipping(path), archive.open(info) as member:
+    with parsing(path, "zip"), archive.open(info) as member:
         return read_array(member, info.file_size, path=path, field=key)
 
 

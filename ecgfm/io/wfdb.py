@@ -18,10 +18,10 @@ from .._text import shown
 from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead, listed
-from ..storage.inputs import check_inflation, read_input
+from ..storage.inputs import check_inflation, input_size, read_input
 from ..storage.wfdb import RECORD_LINE, SEGMENT_LINE, SIGNAL_LINE, WfdbRecord, header_lines, read_plain
 from ..storage.wfdb_values import BITS, FORMS, Blocks, SignalFile
-from .common import Format, Given, check_file_size, check_size, make_record, millivolts_per, optional, parsing
+from .common import Format, Given, check_size, make_record, millivolts_per, optional, parsing
 
 __all__ = ["FORMAT", "read_values"]
 
@@ -71,8 +71,9 @@ def _read(path: str, given: Given) -> Record:
     about, blocks = _opened(path)
     chosen, factors = _voltages(about, path)
     signal = np.empty((len(factors), about.samples), dtype=np.float32)
+    columns = slice(None) if len(chosen) == len(about.names) else chosen  # which copies nothing
     for start, stop, values in blocks:
-        np.multiply(values[:, chosen].T, factors[:, None], out=signal[:, start:stop], casting="same_kind")
+        np.multiply(values[:, columns].T, factors[:, None], out=signal[:, start:stop], casting="same_kind")
     ignored = [f"{name} ({unit})" for name, unit in zip(about.names, about.units) if millivolts_per(unit) is None]
     return make_record(
         signal,
@@ -106,9 +107,13 @@ def read_values(path: str) -> tuple[NDArray[np.float64], WfdbRecord]:
     """
     about, blocks = _opened(path)
     chosen, factors = _voltages(about, path)
-    found = np.empty((about.samples, len(chosen)))
+    as_they_are = len(chosen) == len(about.names) and bool((factors == 1).all())
+    found = np.empty((0, len(chosen)))
     for start, stop, values in blocks:
-        np.multiply(values if len(chosen) == values.shape[1] else values[:, chosen], factors, out=found[start:stop])
+        if as_they_are and len(values) == about.samples:
+            return values, about
+        found = found if start else np.empty((about.samples, len(chosen)))
+        np.multiply(values[:, chosen], factors, out=found[start:stop])
     about.names, about.units = [about.names[i] for i in chosen], [about.units[i] for i in chosen]
     return found, about
 
@@ -343,7 +348,7 @@ def _size_beside(file: str, name: str, path: str) -> int:
     """The size of a signal file."""
     found = _beside(file, name, "signal file")
     try:
-        return check_file_size(found, _MAX_SIGNAL_FILE)
+        return input_size(found, _MAX_SIGNAL_FILE)
     except FormatError as error:
         if error.path != found:
             raise

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from xml.parsers import expat
 
 from .._text import short
 from ..ecg.record import Record
 from ..errors import Error, FormatError
-from ..storage.inputs import open_input, read_input
+from ..storage.inputs import read_head, read_input
 from .common import Format, Given
 
-__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element", "foreign"]
+__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element"]
 
 #: Byte order marks.
 UTF16 = b"\xff\xfe", b"\xfe\xff"
@@ -50,7 +50,7 @@ def first_element(head: bytes) -> str | None:
     return first[1] if first else None
 
 
-def foreign(root: str | None, path: str) -> FormatError:
+def _foreign(root: str | None, path: str) -> FormatError:
     """The error that says what an XML file is that isn't read, by the name of its first element."""
     if root in OTHERS:
         return FormatError(
@@ -67,13 +67,13 @@ def foreign(root: str | None, path: str) -> FormatError:
 
 @contextmanager
 def checked_file(
-    path: str, most: int, mend: Callable[[bytes], bytes] | None = None
+    path: str, most: int, known: Collection[str], mend: Callable[[bytes], bytes] | None = None
 ) -> Iterator[tuple[str | None, str]]:
     """Gives the first element's name of an XML file, and the path under which to read it: its own, or a mended copy's.
 
     Raises as `checked_xml` does.
     """
-    root, content, changed = checked_xml(path, most, mend)
+    root, content, changed = checked_xml(path, most, known, mend)
     if not changed:
         yield root, path
         return
@@ -84,13 +84,17 @@ def checked_file(
         yield root, file.name
 
 
-def checked_xml(path: str, most: int, mend: Callable[[bytes], bytes] | None = None) -> tuple[str | None, bytes, bool]:
+def checked_xml(
+    path: str, most: int, known: Collection[str], mend: Callable[[bytes], bytes] | None = None
+) -> tuple[str | None, bytes, bool]:
     """The content of an XML file.
 
     Parameters
     ----------
     most : int
         Bytes.
+    known : collection of str
+        Names that the first element may have.
     mend : callable, optional
         Takes the bytes of the file and gives those that are parsed; the same object if nothing is to be mended.
 
@@ -106,7 +110,8 @@ def checked_xml(path: str, most: int, mend: Callable[[bytes], bytes] | None = No
     Raises
     ------
     FormatError
-        If it is no XML, declares entities, or has more elements, attributes, values or levels than are read.
+        If it is no XML, begins with another element, declares entities, or has more elements, attributes, values or
+        levels than are read.
     """
     whole = read_input(path, most=most)
     content = whole if mend is None else mend(whole)
@@ -116,6 +121,8 @@ def checked_xml(path: str, most: int, mend: Callable[[bytes], bytes] | None = No
         root, wrong = _counted(content, path)
     if wrong:
         raise FormatError(f"damaged XML: {wrong}", path=path)
+    if root not in known:
+        raise _foreign(root, path)
     return root, content, content is not whole
 
 
@@ -192,8 +199,7 @@ def _is_other(head: bytes) -> bool:
 
 
 def _refuse(path: str, given: Given) -> Record:
-    with open_input(path) as file:
-        raise foreign(first_element(file.read(_HEAD_BYTES)), path)
+    raise _foreign(first_element(read_head(path, _HEAD_BYTES)), path)
 
 
 #: What is known and not read: it is refused by name.

@@ -26,9 +26,11 @@ __all__ = [
     "MAX_LINE",
     "MAX_RATIO",
     "check_inflation",
+    "input_size",
     "lines",
     "open_input",
     "open_text",
+    "read_head",
     "read_input",
     "unreadable",
 ]
@@ -110,6 +112,21 @@ def read_input(path: StrPath, *, most: int, error: type[Error] = FormatError, fi
     if len(content) > most:  # it grew, or its size is not what it says (as in /proc)
         raise error(f"the file has more than the {most:,} bytes that are read", path=path, field=field)
     return content
+
+
+def read_head(path: StrPath, count: int, *, most: int | None = None) -> bytes:
+    """The first `count` bytes of a file, or all. Raises as `open_input` does."""
+    with open_input(path, most=most) as file:
+        try:
+            return file.read(count)
+        except OSError as reason:
+            raise unreadable(path, reason) from None
+
+
+def input_size(path: StrPath, most: int | None = None) -> int:
+    """The size of a file in bytes. Raises as `open_input` does."""
+    with open_input(path, most=most) as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def open_text(

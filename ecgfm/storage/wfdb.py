@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atomic import write_text, writing
-from .inputs import open_input, read_input
+from .inputs import input_size, read_input
 from .npy import check_size
 from .wfdb_values import Blocks, SignalFile, physical_blocks
 
@@ -115,7 +115,7 @@ def _parsed(folder: str, text: bytes) -> WfdbRecord | None:
         return None
     samples, files = int(record[3]), _files(folder, signals)
     check_size((len(signals), samples), 8, path=folder, field=None)
-    if not samples or not files or not all(_holds(file, samples) for file in files):
+    if not samples or not files or any(input_size(file.path) < file.bytes(samples) for file in files):
         return None
     rate = float(record[2])
     lines = [line.strip() for line in text.decode("ascii", errors="ignore").splitlines()]
@@ -130,11 +130,6 @@ def _parsed(folder: str, text: bytes) -> WfdbRecord | None:
         [float(signal[3]) or 200.0 for signal in signals],  # 0 says that none is known
         [float(signal[6] if signal[4] is None else signal[4]) for signal in signals],
     )
-
-
-def _holds(file: SignalFile, samples: int) -> bool:
-    with open_input(file.path) as opened:
-        return os.fstat(opened.fileno()).st_size >= file.bytes(samples)
 
 
 def _began(record: re.Match[str]) -> tuple[datetime.time | None, datetime.date | None]:
@@ -152,8 +147,10 @@ def _files(folder: str, signals: Sequence[re.Match[str]]) -> list[SignalFile] | 
     """The signal files; None if one is named with several offsets."""
     files: dict[str, SignalFile] = {}
     for column, signal in enumerate(signals):
-        start = int(signal[2] or 0)
-        file = files.setdefault(signal[1], SignalFile(os.path.join(folder, signal[1]), "16", start))
+        name, start = signal[1], int(signal[2] or 0)
+        if name not in files:
+            files[name] = SignalFile(os.path.join(folder, name), "16", start)
+        file = files[name]
         if file.start != start:
             return None
         file.add(column)
