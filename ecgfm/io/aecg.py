@@ -15,10 +15,6 @@ MAX_XML = 1 << 25
 _ROOT = "AnnotatedECG"
 
 
-def _matches(head: bytes) -> bool:
-    return first_element(head) == _ROOT
-
-
 def _read(path: str, given: Given) -> Record:
     with checked_file(path, MAX_XML, {_ROOT}) as (_, instead):
         return read_with(
@@ -31,4 +27,4 @@ def _read(path: str, given: Given) -> Record:
         )
 
 
-FORMAT = Format("HL7 aECG", (".xml", ".aecg"), _matches, _read, side_files=True)
+FORMAT = Format("HL7 aECG", (".xml", ".aecg"), lambda head: first_element(head) == _ROOT, _read, side_files=True)

@@ -30,10 +30,6 @@ _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d{1,4})$")  # of leads, in MDC and in SC
 _CODES = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS))
 
 
-def _matches(head: bytes) -> bool:
-    return head[128:132] == b"DICM"
-
-
 def _read(path: str, given: Given) -> Record:
     content = read_input(path, most=_MAX_FILE)
     dataset = parse(content, {_GROUPS, _CHANNELS, _SOURCES, _UNITS}, path)
@@ -179,4 +175,4 @@ def _lead(channel: Elements, number: int) -> str:
     return next((name for name in names if name in LEADS), names[0] if names else f"channel {number + 1}")
 
 
-FORMAT = Format("DICOM", (".dcm", ".dicom"), _matches, _read)
+FORMAT = Format("DICOM", (".dcm", ".dicom"), lambda head: head[128:132] == b"DICM", _read)

@@ -93,15 +93,12 @@ class _Header:
     size: int
     notes: list[str]
 
-    @property
-    def kind(self) -> str:
-        return "EDF" if self.width == 2 else "BDF"
-
 
 def _read(path: str, given: Given) -> Record:
     with open_input(path, most=MAX_BYTES) as file:
         header = _header(file, path)
-        ordinary = [signal for signal in header.signals if signal.label != f"{header.kind} Annotations"]
+        kind = "EDF" if header.width == 2 else "BDF"
+        ordinary = [signal for signal in header.signals if signal.label != f"{kind} Annotations"]
         signals = [signal for signal in ordinary if signal.is_ecg]
         ignored = [signal.label for signal in ordinary if not signal.is_ecg]
         if not signals:

@@ -25,13 +25,12 @@ from .hdf5_values import Values, contents
 
 __all__ = ["FORMAT", "kept_open", "opened", "without_padding"]
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
 _MAX_EXAMS = 2_000_000
-
-
-def _matches(head: bytes) -> bool:
-    return head.startswith(_SIGNATURE)
+_OTHERS = (
+    "Only HDF5 files as CODE-15% has them are read; of others save the signal, (leads, samples) in millivolts, with"
+    " numpy.save('a.npy', h5py.File(path)[name][()]) and read that file with its sampling rate"
+)
 
 
 def _members(path: str) -> list[str]:
@@ -90,7 +89,12 @@ class _Exams:
         self._file = file = library.File(path, "r")
         try:
             if file.get("tracings", getlink=True) is None:
-                raise _other(library, file, path)
+                raise FormatError(
+                    f"the file holds no tracings; there are {contents(library, file)}",
+                    path=path,
+                    field="tracings",
+                    remedy=_OTHERS,
+                )
             self.tracings = Values(library, file, "tracings", path)
             shape = self.tracings.shape
             if len(shape) != 3 or shape[2] != len(LEADS):
@@ -185,15 +189,6 @@ def _numbers(library: Any, file: Any, count: int, path: str) -> NDArray[Any]:
     return found.all()
 
 
-def _other(library: Any, file: Any, path: str) -> FormatError:
-    """The error that says what a file holds that isn't one of CODE-15%'s."""
-    return FormatError(
-        f"the file holds no tracings; there are {contents(library, file)}",
-        path=path,
-        field="tracings",
-        remedy="Only HDF5 files as CODE-15% has them are read; of others save the signal, (leads, samples) in"
-        " millivolts, with numpy.save('a.npy', h5py.File(path)[name][()]) and read that file with its sampling rate",
-    )
-
-
-FORMAT = Format("CODE-15 HDF5", (".hdf5", ".h5"), _matches, _read, members=_members)
+FORMAT = Format(
+    "CODE-15 HDF5", (".hdf5", ".h5"), lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), _read, members=_members
+)

@@ -20,10 +20,6 @@ _BARE = re.compile(rb"&(?!#?\w{1,100};)")  # MUSE writes the & in texts such as 
 _MOST_AMPERSANDS = 10_000
 
 
-def _matches(head: bytes) -> bool:
-    return first_element(head) == _ROOT
-
-
 def _read(path: str, given: Given) -> Record:
     with checked_file(path, MAX_XML, {_ROOT, "AnnotatedECG"}, _mended) as (root, instead):
         if root == "AnnotatedECG":  # after a comment that is longer than what is looked at
@@ -56,4 +52,4 @@ def _mended(content: bytes) -> bytes:
     return _BARE.sub(b"&amp;", content)
 
 
-FORMAT = Format("GE MUSE XML", (".xml",), _matches, _read, side_files=True)
+FORMAT = Format("GE MUSE XML", (".xml",), lambda head: first_element(head) == _ROOT, _read, side_files=True)

@@ -12,14 +12,10 @@ from .common import Format, Given, make_record
 __all__ = ["FORMAT"]
 
 
-def _matches(head: bytes) -> bool:
-    return head.startswith(b"\x93NUMPY")
-
-
 def _read(path: str, given: Given) -> Record:
     with open_input(path) as file:
         array = read_array(file, os.fstat(file.fileno()).st_size, path=path, field="signal")
     return make_record(array, path, given, units=None)
 
 
-FORMAT = Format("NumPy .npy", (".npy",), _matches, _read)
+FORMAT = Format("NumPy .npy", (".npy",), lambda head: head.startswith(b"\x93NUMPY"), _read)

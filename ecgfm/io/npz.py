@@ -24,10 +24,6 @@ _MAX_MEMBERS, _MAX_NAMES, _NAME = 1024, 4096, 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes; others inflate without bounds in one step
 
 
-def _matches(head: bytes) -> bool:
-    return head.startswith(b"PK\x03\x04")
-
-
 def _read(path: str, given: Given) -> Record:
     with open_input(path) as file:
         with parsing(path, "zip"):
@@ -103,4 +99,4 @@ def _names(array: NDArray[Any], path: str, key: str) -> list[str]:
     return ["".join(map(chr, row)).rstrip("\0") for row in points.tolist()]
 
 
-FORMAT = Format("NumPy .npz", (".npz",), _matches, _read)
+FORMAT = Format("NumPy .npz", (".npz",), lambda head: head.startswith(b"PK\x03\x04"), _read)

@@ -194,13 +194,15 @@ class _Count:
         raise FormatError("XML entity declarations and the like are not allowed", path=self._path)
 
 
-def _is_other(head: bytes) -> bool:
-    return first_element(head) in OTHERS
-
-
 def _refuse(path: str, given: Given) -> Record:
     raise _foreign(first_element(read_head(path, _HEAD_BYTES)), path)
 
 
 #: What is known and not read: it is refused by name.
-OTHER_XML = Format("Philips, CardioSoft or Schiller XML (named, not read)", (".xml",), _is_other, _refuse, True)
+OTHER_XML = Format(
+    "Philips, CardioSoft or Schiller XML (named, not read)",
+    (".xml",),
+    lambda head: first_element(head) in OTHERS,
+    _refuse,
+    side_files=True,
+)
