@@ -21,7 +21,7 @@ lint: ## layout and common mistakes
 	$(PYTHON) -m ruff check .
 	clang-format --dry-run -Werror $(C)
 
-types: ## annotations: strict for what users call, plain for the rest; the stub of the extension module
+types: ## annotations, strict in all modules; the stub of the extension module
 	$(PYTHON) -m mypy
 	$(PYTHON) scripts/check_stub.py
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._types import StrPath
-from ..ecg import Record, Segments, read
+from ..ecg import Record, Segments
 from ..ecg.choices import Choices
 from ..ecg.named import columns_of, named_rows
 from ..ecg.prepare import prepare_lazily
@@ -239,15 +239,9 @@ def segments_of(one: Any, choices: Choices = Choices()) -> Segments:
         if one.x.ndim != 3 or not len(one.x) or not np.isfinite(one.x).all():
             raise SignalError("the segments are empty or not finite", path=one.source, field="x")
         return one
-    if isinstance(one, SegmentFiles):
-        return one.segments(choices)
     if isinstance(one, str):
-        try:
-            record = read(one, sampling_rate=choices.sampling_rate, leads=choices.leads, unit=choices.unit)
-            return prepare_lazily(record, choices)
-        except Error as error:
-            error.path = error.path or one
-            raise
+        files = one if isinstance(one, SegmentFiles) else SegmentFiles([one], [0], one)
+        return files.segments(choices)
     if one is None or (isinstance(one, float) and one != one):
         raise SignalError("there is neither a path nor a recording", field="files", remedy="Leave out empty cells")
     return prepare_lazily(one, choices)

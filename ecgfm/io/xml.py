@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from xml.parsers import expat
@@ -16,7 +17,7 @@ from .._text import short
 from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import read_head, read_input
-from .common import Format, Given
+from .common import Format, Given, decoded
 
 __all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element"]
 
@@ -40,10 +41,8 @@ OTHERS = {
 
 def first_element(head: bytes) -> str | None:
     """The name of the first element in the first bytes of an XML text, without its prefix; None if they are no XML."""
-    if head.startswith(UTF16):
-        text = head.decode("utf-16", errors="ignore")
-    else:
-        text = head.decode("latin-1").removeprefix("\u00ef\u00bb\u00bf")
+    is_wide = head.startswith(UTF16)
+    text = head.decode("utf-16", errors="ignore") if is_wide else head.removeprefix(BOM_UTF8).decode("latin-1")
     if not text.lstrip().startswith("<"):
         return None
     first = re.search(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
@@ -138,13 +137,8 @@ def _counted(content: bytes, path: str) -> tuple[str | None, str | None]:
 
 def _decoded(content: bytes) -> str:
     """The text of XML that is damaged or isn't in the encoding that it claims, without its declaration."""
-    if content.startswith(UTF16):
-        text = content.decode("utf-16", errors="replace")
-    else:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("latin-1")
+    is_wide = content.startswith(UTF16)
+    text = content.decode("utf-16", errors="replace") if is_wide else decoded(content.removeprefix(BOM_UTF8))
     return _DECLARATION.sub("", text, count=1)
 
 

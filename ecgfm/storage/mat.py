@@ -209,7 +209,7 @@ class MatFile:
 
     def _variable(self, kind: int, length: int, position: int) -> Variable:
         """The variable whose content lies at a position."""
-        data, compressed = self._bytes(position, min(length, _HEAD_BYTES)), kind == _COMPRESSED
+        data, compressed, inside = self._bytes(position, min(length, _HEAD_BYTES)), kind == _COMPRESSED, length
         if compressed:
             try:
                 data = zlib.decompressobj().decompress(data, _HEAD_BYTES)
@@ -217,8 +217,6 @@ class MatFile:
                 raise self._wrong(f"damaged compressed data: {error}") from None
             kind, inside = self._words(data)
             data = data[8:]
-        else:
-            inside = length
         if kind != _MATRIX:
             raise self._wrong(f"a variable of the unknown type {kind}")
         head = _Head(data, self._order, self._wrong)

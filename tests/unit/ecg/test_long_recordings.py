@@ -168,7 +168,7 @@ def test_reading_gives_what_was_written(tmp_path):
 
 def test_one_long_recording_is_let_go_before_the_next_is_read(small_blocks, monkeypatch, tmp_path):
     """The last segments of the first wait for a batch together with the first of the second."""
-    from ecgfm.io import inputs
+    from ecgfm.io import segment_files
 
     for i in range(4):
         np.savez(tmp_path / f"{i}.npz", signal=record().signal, sampling_rate=400, leads=LEADS)
@@ -180,7 +180,7 @@ def test_one_long_recording_is_let_go_before_the_next_is_read(small_blocks, monk
         signals.append(weakref.ref(found.signal))
         return found
 
-    monkeypatch.setattr(inputs, "read", read_and_remember)
+    monkeypatch.setattr(segment_files, "read", read_and_remember)
     found = predict(FakeModel(), tmp_path, batch_size=5, readers=0)
     assert len(signals) == 4 and found.records["segments"].tolist() == [9] * 4
     np.testing.assert_allclose(found.logits[9:18], found.logits[:9], atol=1e-5)
