@@ -58,33 +58,29 @@ def _check_claims(path: str) -> None:
     count = definition[0] if definition else 0
     if not count or len(definition) < 2 + 9 * count:
         raise FormatError("truncated: the leads are not described", path=path, field="section 3")
-    coded = len(rhythm) + len(sections.get(_BEAT, b"")) if sections.get(_TABLES) else 0
-    if coded > _MAX_CODED:
-        raise FormatError(
-            f"{coded:,} bytes of data in Huffman's code; at most {_MAX_CODED:,} are read", path=path, field="section 6"
-        )
+    about, beats = sections.get(_QRS, b""), sections.get(_BEAT, b"")
+    coded = len(rhythm) + len(beats) if sections.get(_TABLES) else 0
     ends = [struct.unpack_from("<II", definition, 2 + 9 * i) for i in range(count)]
-    samples = sum(max(last - first + 1, 0) for first, last in ends)
-    if samples > 8 * len(rhythm):  # each takes at least a bit
-        raise FormatError(
-            f"truncated: {samples:,} samples, the rhythm data have {len(rhythm):,} bytes", path=path, field="section 6"
-        )
-    beat = sections.get(_QRS, b"")
-    beats = struct.unpack_from("<H", beat, 4)[0] if len(beat) >= 6 else 0
-    if beats * count > _MAX_BEATS:
-        raise FormatError(f"{beats:,} beats in {count} leads", path=path, field="section 4")
-    _check_beat(beat, sections.get(_BEAT, b""), path)
-
-
-def _check_beat(about: bytes, data: bytes, path: str) -> None:
-    """The length of the reference beat, in ms, against the data of section 5."""
-    if len(about) < 2 or len(data) < 4:
-        return
-    length, interval = struct.unpack_from("<H", about)[0], struct.unpack_from("<H", data, 2)[0]
-    if interval and 1000 * length > 8 * len(data) * interval:
-        raise FormatError(
-            f"truncated: a beat of {length:,} ms, its data have {len(data):,} bytes", path=path, field="section 5"
-        )
+    samples = sum(max(last - first + 1, 0) for first, last in ends)  # each takes at least a bit
+    added = struct.unpack_from("<H", about, 4)[0] if len(about) >= 6 else 0
+    length = struct.unpack_from("<H", about)[0] if len(about) >= 2 else 0  # of the reference beat, in ms
+    interval = struct.unpack_from("<H", beats, 2)[0] if len(beats) >= 4 else 0
+    for is_wrong, section, message in (
+        (coded > _MAX_CODED, 6, f"{coded:,} bytes of data in Huffman's code; at most {_MAX_CODED:,} are read"),
+        (
+            samples > 8 * len(rhythm),
+            6,
+            f"truncated: {samples:,} samples, the rhythm data have {len(rhythm):,} bytes",
+        ),
+        (added * count > _MAX_BEATS, 4, f"{added:,} beats in {count} leads"),
+        (
+            interval and 1000 * length > 8 * len(beats) * interval,
+            5,
+            f"truncated: a beat of {length:,} ms, its data have {len(beats):,} bytes",
+        ),
+    ):
+        if is_wrong:
+            raise FormatError(message, path=path, field=f"section {section}")
 
 
 def _sections(data: bytes, path: str) -> dict[int, bytes]:

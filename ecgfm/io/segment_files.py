@@ -188,9 +188,7 @@ def _said_by_table(manifest: str, folder: str) -> dict[str, str]:
     """Name of a segment's file -> its recording's, as the table of segments says; empty if there is none."""
     folders = dict.fromkeys((os.path.dirname(folder), folder, os.path.dirname(os.path.abspath(manifest))))
     beside = [os.path.join(folder, table) for folder in folders for table in _TABLES]
-    for path in [manifest] * manifest.lower().endswith(".csv") + beside:
-        if not os.path.isfile(path):
-            continue
+    for path in filter(os.path.isfile, [manifest] * manifest.lower().endswith(".csv") + beside):
         try:
             with open_text(path, most=_MAX_TABLE) as file:
                 rows = csv_rows(file, path)
