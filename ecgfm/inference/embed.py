@@ -59,8 +59,7 @@ class Embeddings(AsArray):
         """ndarray: (recordings, C) float32, the mean over each recording's segments, computed in float64."""
         counts = self.records["segments"]
         sums = np.add.reduceat(self.embeddings, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
-        means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
-        return means
+        return np.asarray(sums / counts[:, None], np.float32)
 
     def to_npy(self, path: StrPath) -> tuple[str, str]:
         """Write the embeddings (the tokens, if there are any) as ``.npy``, and their rows beside it as CSV.

@@ -141,46 +141,35 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
 def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
     array = load_npy(path)
     names = label_file_beside(path, array.shape[1])
-    order: list[int | None] | None = None
-    unused: Sequence[str] = ()
-    lacking: Sequence[str] = ()
-    if names is not None and names != labels:
-        if named:
-            order, unused, lacking = _order(names, labels, path)
-        elif len(names) == len(labels):
+    lacking: list[str] = []
+    if names in (None, labels) or not named:
+        if names not in (None, labels) and len(names) == len(labels):
             warnings.warn(
                 f"the model's labels have no names; the columns of {printable(os.path.basename(path))} are taken to be "
                 "its outputs in their order",
                 InputWarning,
                 stacklevel=4,
             )
-    if order is None:
-        values = _checked_values(array, labels, path)
+        names, values = labels, _checked_values(array, labels, path)
     else:
+        lacking = _lacking(labels, names, path)
+        there = [name for name in labels if name in names]
         values = np.full((len(array), len(labels)), np.nan)
-        there = {i: column for i, column in enumerate(order) if column is not None}
-        values[:, list(there)] = _checked_values(array[:, list(there.values())], [labels[i] for i in there], path)
+        columns = _checked_values(array[:, [names.index(name) for name in there]], there, path)
+        values[:, [labels.index(name) for name in there]] = columns
+    unused = [name for name in names if name not in labels]
     truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
     _say_columns(truth)
     return truth
 
 
-def _order(
-    names: Sequence[str], labels: Sequence[str], path: str | None
-) -> tuple[list[int | None], list[str], list[str]]:
-    """Of each label its column or None; columns without a label; labels without a column."""
-    places = {name: i for i, name in enumerate(names)}
-    lacking = [name for name in labels if name not in places]
+def _lacking(labels: Sequence[str], columns: Collection[str], path: str | None) -> list[str]:
+    """The labels without a column; there must be one that has one."""
+    lacking = [name for name in labels if name not in columns]
     if len(lacking) == len(labels):
-        raise _no_label(labels, path)
-    known = set(labels)
-    return [places.get(name) for name in labels], [name for name in names if name not in known], lacking
-
-
-def _no_label(labels: Sequence[str], path: str | None) -> LabelError:
-    return LabelError(
-        f"none of the model's labels is a column; they are {', '.join(labels[:20])}", path=path, field="labels"
-    )
+        what = f"none of the model's labels is a column; they are {', '.join(labels[:20])}"
+        raise LabelError(what, path=path, field="labels")
+    return lacking
 
 
 def _of_columns(
@@ -198,9 +187,7 @@ def _of_columns(
             field="file",
             remedy=f"Name one {', '.join(KEYS)}",
         )
-    lacking = [name for name in labels if name not in columns or name == key]
-    if len(lacking) == len(labels):
-        raise _no_label(labels, path)
+    lacking = _lacking(labels, {*columns} - {key}, path)
     count = len(next(iter(columns.values())))
     values = np.full((count, len(labels)), np.nan)
     for i, name in enumerate(labels):

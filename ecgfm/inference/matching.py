@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from .._text import shown
 from ..errors import LabelError
@@ -50,7 +51,8 @@ class Names:
 
     def find(self, file: str) -> tuple[int, int] | None:
         """(row, how many parts of the path agree) of a recording, or None. Raises as `row` does."""
-        wanted = _parts(_absolute(file))
+        # Relative names of files that are there count from the working directory.
+        wanted = _parts(os.path.abspath(file) if os.path.exists(file) else file)
         if not wanted:
             return None
         tail: tuple[str, ...] = (_stem(wanted[-1]),)
@@ -94,21 +96,12 @@ def _parts(name: str) -> list[str]:
     return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
 
-def _absolute(file: str) -> str:
-    """Relative names of files that are there count from the working directory."""
-    return os.path.abspath(file) if os.path.exists(file) else file
-
-
 def _stem(base: str) -> str:
     found = _ENDING.search(base)
     return (base[: found.start()] if found else base) or base
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many parts two paths have in common, from the end."""
-    count = 1
-    for one, other in zip(first[-2::-1], second[-2::-1]):
-        if one != other:
-            break
-        count += 1
-    return count
+    """How many parts two paths have in common, from the end; the last is."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first[-2::-1], second[-2::-1]))
+    return 1 + sum(1 for _ in same)

@@ -215,14 +215,9 @@ def reduce_attention(attention: ArrayLike, reduction: str = "max") -> NDArray[np
         (..., T) float32. Means are computed in float64.
     """
     weights = np.asarray(attention)
-    found: NDArray[Any]
-    if reduction == "max":
-        found = weights.max(axis=-1)
-    elif reduction == "received_max":
-        found = weights.max(axis=-2)
-    else:
-        found = weights.mean(axis=-2, dtype=np.float64)
-    return found.astype(np.float32)
+    if reduction == "received":
+        return np.asarray(weights.mean(axis=-2, dtype=np.float64), np.float32)
+    return np.asarray(weights.max(axis=-1 if reduction == "max" else -2), np.float32)
 
 
 def along_samples(values: ArrayLike, count: int) -> NDArray[np.float32]:
@@ -274,8 +269,7 @@ def _spline(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     left = np.minimum(position.astype(np.intp), length - 1)
     t = position - left
     parts = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    found: NDArray[np.float64] = sum(part * coefficients[..., left + i] for i, part in enumerate(parts)) / 6
-    return found
+    return np.asarray(sum(part * coefficients[..., left + i] for i, part in enumerate(parts)) / 6)
 
 
 def _of_padded(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ecg.expected import prepared_here
 from ..errors import Error
-from ..model.model import Output
+from ..model.model import Model, Output
 from ..ranks import Alone, Ranks
 
 __all__ = ["SharedModel", "serve"]
@@ -28,7 +28,7 @@ class SharedModel:
     ranks : Ranks
     """
 
-    def __init__(self, model: Any, ranks: Alone | Ranks) -> None:
+    def __init__(self, model: Model, ranks: Alone | Ranks) -> None:
         self._model, self._ranks, self._open = model, ranks, True
 
     def __getattr__(self, name: str) -> Any:
@@ -41,8 +41,7 @@ class SharedModel:
         x = np.asarray(x)
         size = self._ranks.size
         if x.ndim != 3 or len(x) < 2:
-            alone: Output = self._model(x, padding_mask, **wanted)
-            return alone
+            return self._model(x, padding_mask, **wanted)
         mask = None if padding_mask is None else np.asarray(padding_mask)
         bounds = [len(x) * i // size for i in range(size + 1)]
         rows = [slice(*pair) for pair in zip(bounds, bounds[1:])]

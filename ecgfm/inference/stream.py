@@ -304,8 +304,7 @@ def _run_batch(forward: Forward, waiting: deque[_Waiting], batch_size: int) -> i
         end = start + rows.stop - rows.start
         # A copy, so that a few rows of a batch don't keep the whole of it in memory.
         each.outputs.append({name: np.array(values[start:end]) for name, values in outputs.items()})
-        each.next = rows.stop
-        start = end
+        each.next, start = rows.stop, end
     return len(x)
 
 

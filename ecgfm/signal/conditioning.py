@@ -48,8 +48,7 @@ def resample(signal: ArrayLike, rate: float, new_rate: float) -> NDArray[np.floa
 
 def _resampled(x: NDArray[Any], samples: int) -> NDArray[np.float64]:
     begin, end = core().reach(len(x), samples, 0, samples)
-    found: NDArray[np.float64] = core().resample(x[begin:end], len(x), samples, 0, samples)
-    return found
+    return np.asarray(core().resample(x[begin:end], len(x), samples, 0, samples))
 
 
 def standardise(
@@ -107,8 +106,7 @@ def cut(x: NDArray[np.float64], samples: int, step: int | None = None) -> NDArra
     One begins `step` samples behind the other; by default they do not overlap.
     """
     if step in (None, samples):
-        found: NDArray[np.float32] = core().cut(np.ascontiguousarray(x, dtype=np.float64), samples)
-        return found
+        return np.asarray(core().cut(np.ascontiguousarray(x, dtype=np.float64), samples))
     return _windows(x, samples, step).astype(np.float32)
 
 
@@ -194,5 +192,4 @@ class Conditioned:
         begin, end = core().reach(self._samples, self._length, first, last)
         x = self._take(begin, end)
         x = x.astype(np.float64, copy=False) if self._profile.float64 else x
-        found: NDArray[np.float64] = core().resample(x, self._samples, self._length, first, last)
-        return found
+        return np.asarray(core().resample(x, self._samples, self._length, first, last))

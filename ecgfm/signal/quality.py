@@ -33,9 +33,8 @@ def findings(
     """What `ecgfm.ecg.quality` finds, of an array (leads, samples) in mV with canonical names."""
     found: dict[str, Any] = {"flat": [], "clipped": [], "nan": {}, "amplitude": {}}
     for name, row in zip(leads, signal):
-        if name in derived:
-            continue
-        _look_at(name, row, rate, found)
+        if name not in derived:
+            _look_at(name, row, rate, found)
     if standardised:
         del found["amplitude"]
     if not _RATES[0] <= rate <= _RATES[1]:
@@ -62,11 +61,9 @@ def _look_at(name: str, row: NDArray[Any], rate: float, found: dict[str, Any]) -
     held = (lengths >= shortest) & (lengths < _FLAT_S * rate)
     if np.count_nonzero(held) >= _CLIPPED_RUNS:
         middle, values = float(np.median(row)), values[held]
-        for rail in (low, high):
-            far = abs(rail - middle) >= _RAIL * (high - low)
-            if far and np.count_nonzero(values == rail) >= _CLIPPED_RUNS:
-                found["clipped"].append(name)
-                break
+        far = [rail for rail in (low, high) if abs(rail - middle) >= _RAIL * (high - low)]
+        if any(np.count_nonzero(values == rail) >= _CLIPPED_RUNS for rail in far):
+            found["clipped"].append(name)
     if not _AMPLITUDES[0] <= high - low <= _AMPLITUDES[1]:
         found["amplitude"][name] = round(high - low, 6)
 

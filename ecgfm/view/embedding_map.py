@@ -61,8 +61,7 @@ def project(embeddings: ArrayLike, method: str = "pca", *, seed: int = 42) -> ND
     if checked(method, Choice(("pca", "umap")), "method") == "umap":
         return _umap(x, seed)
     x = x - x.mean(axis=0)
-    _, _, axes = np.linalg.svd(x, full_matrices=False)
-    axes = axes[:2]
+    axes = np.linalg.svd(x, full_matrices=False)[2][:2]
     axes = axes * np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
     flat = x @ axes.T
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
@@ -124,13 +123,12 @@ def plot_embeddings(
     if 1 < len(names):
         title_of_legend = None if len(names) <= _LEGEND else f"the first {_LEGEND} of {len(names)}"
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, title=title_of_legend)
-    axis.set_xticks([])
-    axis.set_yticks([])
+    axis.set(xticks=[], yticks=[])
     axis.set_aspect("equal", adjustable="datalim")
-    axis.set_xlabel("principal component 1" if method == "pca" else "UMAP 1", fontsize=9)
-    axis.set_ylabel("principal component 2" if method == "pca" else "UMAP 2", fontsize=9)
-    for side in axis.spines.values():
-        side.set_color("#CCCCCC")
+    name = "principal component" if method == "pca" else "UMAP"
+    axis.set_xlabel(f"{name} 1", fontsize=9)
+    axis.set_ylabel(f"{name} 2", fontsize=9)
+    axis.spines[:].set_color("#CCCCCC")
     if title:
         axis.set_title(text_label(title), fontsize=11)
     if path is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ecg import Record, Segments
+from ..ecg import Segments
 from ..ecg.identity import checksum, segment_checksums
 from ..errors import SignalError
 from ..specs.inputs import SAMPLING_RATE
@@ -65,7 +65,8 @@ def values_by_time(saliency: Any, shown: Any) -> tuple[NDArray[Any], NDArray[Any
     if isinstance(saliency, Known) or hasattr(saliency, "checksums"):
         known = [saliency] if isinstance(saliency, Known) else list(_each(saliency))
         segments = shown.record if isinstance(shown.record, Segments) else None
-        recording = None if segments is not None else _checksum_of(shown.record)
+        of = shown.record
+        recording = checksum(of.signal, of.sampling_rate, of.leads, of.start_s) if segments is None else None
         found = next((each for each in known if each.is_of(segments, recording)), None)
         if found is None:
             raise SignalError(
@@ -93,7 +94,3 @@ def _each(saliency: Any) -> Iterator[Known]:
         rows = slice(last, last := last + int(count))
         start_s = saliency.segments["start_s"][rows]
         yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording)
-
-
-def _checksum_of(record: Record) -> str:
-    return str(checksum(record.signal, record.sampling_rate, record.leads, record.start_s))

@@ -222,11 +222,8 @@ class _Shown:
 
     def between(self, start: float, end: float) -> Pieces:
         """The pieces cut to a time."""
-        cut = []
-        for times, signal in self._pieces:
-            first, last = np.searchsorted(times, (start, end))
-            if last - first > 1:
-                cut.append((times[first:last], signal[:, first:last]))
+        spans = [slice(*np.searchsorted(times, (start, end))) for times, _ in self._pieces]
+        cut = [(times[at], x[:, at]) for (times, x), at in zip(self._pieces, spans) if at.stop - at.start > 1]
         if not cut:
             raise SignalError(f"nothing lies between {start:g} s and {end:g} s", path=self.source, field="start_s")
         if sum(len(times) for times, _ in cut) > _MAX_SAMPLES:
@@ -321,17 +318,14 @@ def _style(axes: Sequence[Axes], span: tuple[float, float], limits: NDArray[np.f
 
     seconds = span[1] - span[0]
     for axis, of_lead in zip(axes, limits):
-        axis.set_xlim(*span)
-        axis.set_ylim(*of_lead)
+        axis.set(xlim=span, ylim=of_lead, axisbelow=True)
         if seconds <= 30:
             axis.xaxis.set_major_locator(MultipleLocator(1.0))
             axis.xaxis.set_minor_locator(MultipleLocator(0.2))
         axis.grid(True, which="major", color="#F3C6C6", linewidth=0.8)
         axis.grid(True, which="minor", color="#FAE8E8", linewidth=0.5)
-        axis.set_axisbelow(True)
         axis.tick_params(labelsize=8, length=0, which="both", colors="#555555")
-        for side in axis.spines.values():
-            side.set_color("#E6D5D5")
+        axis.spines[:].set_color("#E6D5D5")
         place = axis.get_subplotspec()
         if axis is axes[-1] or (place is not None and place.is_last_row()):
             axis.set_xlabel("seconds", fontsize=9, color=_INK)

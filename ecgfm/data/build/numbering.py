@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from ..._text import short, shown
@@ -185,10 +186,8 @@ def _resolve_names(
             of = clashes[number] if row["_named"] else earlier
             duplicates[number] = f"named {name} as row {of} is: the same recording again"
             continue
-        again = 2
-        while f"{name[:-4]}-{again}.mat" in first:
-            again += 1
-        renamed[number] = f"{name[:-4]}-{again}.mat"
+        others = (f"{name[:-4]}-{again}.mat" for again in count(2))
+        renamed[number] = next(other for other in others if other not in first)
         first[renamed[number]] = number
     return duplicates, renamed
 

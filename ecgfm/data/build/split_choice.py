@@ -50,7 +50,7 @@ class SplitChoice:
         self.group_col, self.seed = group_col, seed
         self._key, self._names = "save_file", Names()
         self._numbers: dict[str, int] = {}
-        self._of: Any = None  # the split of each key, once it is known
+        self._of: dict[Any, str] | None = None  # the split of each key, once it is known
         if table is not None and fractions is not None:
             raise ConfigError("splits are drawn, or read from a table", field="fractions", remedy="Leave out one")
         if group_col is not None and fractions is None:
@@ -91,7 +91,7 @@ class SplitChoice:
                 self._names.add(key, key)
         return tuple(sorted(set(self._of.values())))
 
-    def _look_up(self, row: Mapping[str, Any]) -> str | None:
+    def _look_up(self, of: Mapping[Any, str], row: Mapping[str, Any]) -> str | None:
         """The split of a row, by the table's key."""
         key: Any = int(row["idx"]) if self._key == "idx" else row["save_file"]
         if self._key not in ("idx", "save_file"):
@@ -107,8 +107,7 @@ class SplitChoice:
                 field="idx",
                 remedy="Labels go by the number: take the splits of this folder, or remove the column idx",
             )
-        split: str | None = self._of.get(key)
-        return split
+        return of.get(key)
 
     def _assign(self, count: int, groups: Sequence[str] | None) -> Any:
         strategy = "random" if groups is None else "grouped"
@@ -143,7 +142,7 @@ class SplitChoice:
 
     def __call__(self, row: Mapping[str, Any]) -> str | None:
         """The split of a located row, a dict with ``idx``, ``save_file`` and ``path``."""
-        return self._look_up(row) if self._of is not None else "all" if self.names == ("all",) else None
+        return self._look_up(self._of, row) if self._of is not None else "all" if self.names == ("all",) else None
 
     def digest(self) -> Any:
         """What tells these splits from others."""

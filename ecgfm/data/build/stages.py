@@ -198,8 +198,7 @@ class Stages:
     def _read(self, row: Row) -> Recording:
         """What the source gives; whatever a library or a user's own reader raises is an error of the recording."""
         try:
-            found: Recording = self.source.read(row)
-            return found
+            return self.source.read(row)
         except (Error, OSError, MemoryError, Warning):
             raise
         except Exception as error:

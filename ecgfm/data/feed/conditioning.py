@@ -73,9 +73,9 @@ def lead_values(values: Any, field: str, leads: Sequence[int]) -> NDArray[np.flo
         content = read_input(path, most=_MOST_BYTES, field=field)
         try:
             values = [float(line) for line in content.decode().split()]
+        except UnicodeDecodeError:
+            raise FormatError("not text", path=path, field=field) from None
         except ValueError as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise FormatError("not text", path=path, field=field) from None
             raise FormatError(f"not one number a line: {error}", path=path, field=field) from None
     elif values is None:
         raise ConfigError("normalize needs it", field=field, remedy="Give a text file with one number a line")

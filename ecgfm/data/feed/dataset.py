@@ -236,8 +236,7 @@ class Dataset:
                 field="idx",
                 remedy="Check that the labels belong to the same data",
             )
-        labels: NDArray[Any] = self._y[idx]
-        return labels
+        return np.asarray(self._y[idx])
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -79,14 +79,14 @@ class _Parts:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.numbers: dict[str, NDArray[Any]] = {}
-        self.failed: dict[str, Error] = {}
+        self.numbers: dict[str, NDArray[Any] | Error] = {}
 
     def find(self, number: str, file: str | None) -> tuple[str, int]:
         """(name of the file, row in it) of an exam."""
         if not (number.isascii() and number.isdecimal() and len(number) < 19 and int(number)):
             raise SignalError(f"{shown(number)} is not an exam number", field="exam_id")
-        for name in [file] if file else self._names():
+        parts = [file] if file else sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+        for name in parts:
             rows = np.flatnonzero(self._numbers(name) == int(number))
             if len(rows) > 1:
                 raise SignalError(f"{len(rows)} exams are called {number}", path=self._path(name), field="exam_id")
@@ -97,23 +97,19 @@ class _Parts:
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
-    def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
-
     def _numbers(self, name: str) -> NDArray[Any]:
-        if name in self.failed:
-            raise self.failed[name]
         if name not in self.numbers:
+            path = self._path(name)
             try:
-                if os.path.basename(name) != name or not os.path.isfile(self._path(name)):
-                    raise FormatError("no such file", path=self._path(name))
-                with hdf5.opened(self._path(name)) as (_, numbers):
+                if os.path.basename(name) != name or not os.path.isfile(path):
+                    raise FormatError("no such file", path=path)
+                with hdf5.opened(path) as (_, numbers):
                     self.numbers[name] = np.asarray(numbers)
-            except (Error, OSError) as error:
-                self.failed[name] = (
-                    error
-                    if isinstance(error, Error)
-                    else FormatError(f"can't be read: {error.strerror or error}", path=self._path(name))
-                )
-                raise self.failed[name] from None
-        return self.numbers[name]
+            except Error as error:
+                self.numbers[name] = error
+            except OSError as error:
+                self.numbers[name] = FormatError(f"can't be read: {error.strerror or error}", path=path)
+        found = self.numbers[name]
+        if isinstance(found, Error):
+            raise found
+        return found

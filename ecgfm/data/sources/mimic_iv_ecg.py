@@ -110,16 +110,13 @@ def _joined(
     if patient is None:
         return found
     try:
-        time = datetime.fromisoformat(row["ecg_time"][:_LONGEST_TIME]) + _days(patient)
+        days = timedelta(days=int(patient["anchor_day_offset"].split()[0]))
+        time = datetime.fromisoformat(row["ecg_time"][:_LONGEST_TIME]) + days
     except (ValueError, OverflowError) as error:
         raise FormatError(f"study {shown(row['study_id'])}: {error}", path=path, field="ecg_time") from None
     first = datetime.fromisoformat(patient["anchor_year_dt"])
     age = int(patient["anchor_age"]) + (time - first).days / 365.25
     return found | dict(patient) | {"ecg_time": time.isoformat(sep=" "), "age": repr(age)}
-
-
-def _days(patient: Mapping[str, Any]) -> timedelta:
-    return timedelta(days=int(patient["anchor_day_offset"].split()[0]))
 
 
 def _patients(path: str) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,12 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]\d\d?)?")
 _REMEDY = "Write dates as 2015-03-28 or 2015-03-28 10:20:30"
 
 _TIME = r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d*)?)?\s*(?P<half>[AaPp][Mm])?)?"
-_FORMS = {  # besides ISO; of the two with figures alone in front only one may be possible
-    "year first": re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})(?:\2(?P<day>\d{1,2}))?" + _TIME),
-    "day first": re.compile(r"(?P<day>\d{1,2})([-/.])(?P<month>\d{1,2})\2(?P<year>\d{4})" + _TIME),
-    "month first": re.compile(r"(?P<month>\d{1,2})([-/.])(?P<day>\d{1,2})\2(?P<year>\d{4})" + _TIME),
-    "month in letters": re.compile(r"(?P<day>\d{1,2})[-/. ](?P<name>[A-Za-z]{3})[a-z]*[-/. ](?P<year>\d{4})" + _TIME),
-}
+_FORMS = [  # besides ISO; of the two with figures alone in front only one may be possible
+    re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})(?:\2(?P<day>\d{1,2}))?" + _TIME),
+    re.compile(r"(?P<day>\d{1,2})([-/.])(?P<month>\d{1,2})\2(?P<year>\d{4})" + _TIME),
+    re.compile(r"(?P<month>\d{1,2})([-/.])(?P<day>\d{1,2})\2(?P<year>\d{4})" + _TIME),
+    re.compile(r"(?P<day>\d{1,2})[-/. ](?P<name>[A-Za-z]{3})[a-z]*[-/. ](?P<year>\d{4})" + _TIME),
+]
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 
 
@@ -97,16 +98,17 @@ def _numbers(texts: list[str]) -> list[float] | None:
 
 
 def _iso(texts: list[str]) -> list[datetime] | None:
-    keys: list[datetime] = []
-    for text in texts:
-        found = _of_iso(text)
-        if found is None:
-            return None
-        keys.append(found)
+    keys = _until_none(map(_of_iso, texts))
+    if len(keys) < len(texts):
+        return None
     aware = {key.tzinfo is not None for key in keys}
     if len(aware) > 1:
         raise ConfigError("some dates state a time zone and others don't", field="dates", remedy=_REMEDY)
     return [key.astimezone(timezone.utc) if key.tzinfo else key for key in keys]
+
+
+def _until_none(keys: Iterable[datetime | None]) -> list[datetime]:
+    return [key for key in takewhile(lambda key: key is not None, keys) if key is not None]
 
 
 def _of_iso(text: str) -> datetime | None:
@@ -122,23 +124,12 @@ def _of_iso(text: str) -> datetime | None:
 
 def _other(texts: list[str]) -> list[datetime]:
     """Keys by the one other form that fits all texts."""
-    fitting: dict[str, list[datetime]] = {}
-    worst = 0
-    for name, form in _FORMS.items():
-        keys = []
-        for text in texts:
-            key = _in_form(form, text)
-            if key is None:
-                break
-            keys.append(key)
-        else:
-            fitting[name] = keys
-        worst = max(worst, len(keys))
-    if not fitting:
-        raise ConfigError(
-            f"{shown(texts[worst])} is not a date, or of another form than the others", field="dates", remedy=_REMEDY
-        )
-    found = list(fitting.values())
+    read = [_until_none(_in_form(form, text) for text in texts) for form in _FORMS]
+    found = [keys for keys in read if len(keys) == len(texts)]
+    if not found:
+        strange = texts[max(map(len, read))]
+        what = f"{shown(strange)} is not a date, or of another form than the others"
+        raise ConfigError(what, field="dates", remedy=_REMEDY)
     if any(other != found[0] for other in found[1:]):
         raise ConfigError(
             f"which is the day and which the month can't be told from {shown(texts[0])} and the others",

@@ -85,14 +85,11 @@ class Names:
         fitting = []
         for known, its, values in self._last.get(parts[-1] if parts else "", ()):
             length = min(len(parts), len(known))
-            if parts[-length:] == known[-length:] and _one_recording(ending, its):
+            one_recording = ending == its or "" in (ending, its) or _WFDB.issuperset((ending, its))
+            if one_recording and parts[-length:] == known[-length:]:
                 fitting.append((length, its == ending, values))
         best = max((one[:2] for one in fitting), default=None)
         return {value for *how, values in fitting if tuple(how) == best for value in values}
-
-
-def _one_recording(*endings: str) -> bool:
-    return endings[0] == endings[1] or "" in endings or _WFDB.issuperset(endings)
 
 
 def _parts(name: str) -> tuple[list[str], str]:
@@ -184,11 +181,8 @@ class Records:
 
     def _of_name(self, name: str, text: str) -> set[int]:
         """Numbers of the records of a name: by the column that is called the same first."""
-        for column in sorted(self._names, key=lambda one: one != name):
-            found = self._names[column].find(text)
-            if found:
-                return found
-        return set()
+        columns = sorted(self._names, key=lambda one: one != name)
+        return next(filter(None, (self._names[column].find(text) for column in columns)), set())
 
 
 def _disagree(path: StrPath, line: int, one: str, number: int, other: str, its_number: int) -> FormatError:

@@ -273,10 +273,8 @@ def physionet2021_labels(meta: StrPath, weights: StrPath, abbreviations: StrPath
     idx = whole_numbers(columns["idx"], meta, "idx")
     y = np.zeros((len(idx), len(labels)), np.bool_)
     for row, text in enumerate(columns["diagnosis"]):
-        for code in text.split(","):
-            column = column_of.get(code.strip())
-            if column is not None:
-                y[row, column] = True
+        known = {code.strip() for code in text.split(",")} & column_of.keys()
+        y[row, [column_of[code] for code in known]] = True
     return Labels(idx, y, labels, path=meta, save_file=dict(zip(idx.tolist(), columns.get("save_file", ()))))
 
 

@@ -72,9 +72,9 @@ def mimic_iv_ecg_labels(
     """
     labeler = load(definitions)
     known = set(labeler.engine(mode).rules.labels)
-    for name in names:
-        if name not in known:
-            raise LabelError("the definitions have no such label", path=definitions, field=name)
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise LabelError("the definitions have no such label", path=definitions, field=strange[0])
     idx, studies = _numbers(meta, "idx", _STUDY)
     if not len(idx):
         raise FormatError("the table has no rows", path=meta)

@@ -131,19 +131,16 @@ def _read_splits(path: StrPath, meta: StrPath | None) -> dict[int, tuple[str, st
     records = None if meta is None or keys == ["idx"] else Records(meta)
     of: dict[int, tuple[str, str | None]] = {}
     for line, row in enumerate(rows, 2):
-        number: int | None
         if records is None:
-            number = whole_number(row["idx"], path, f"idx, line {line}")
+            number: int | None = whole_number(row["idx"], path, f"idx, line {line}")
         else:
             number, _ = records.find(row, keys, path, line)
         if number is None:
             raise FormatError(f"line {line}: no record of {meta} is called so", path=path, field=keys[-1])
         if number in of:
             raise FormatError(f"line {line}: the index {number} stands twice", path=path, field="idx")
-        split = row["split"]
-        if is_missing(split):
-            split = ""
-        else:
+        split = "" if is_missing(row["split"]) else row["split"]
+        if split:
             check_name(split, "a split", path=path, field=f"split, line {line}")
         of[number] = split, row.get("save_file")
     if not of:

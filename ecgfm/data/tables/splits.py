@@ -166,11 +166,8 @@ class _Tables:
     ) -> list[dict[str, str]]:
         """The rows of the table that is written; `of_group` names the column of the group's split, if any."""
         records = [{name: self.meta[name][row] for name in columns if name in self.meta} for row in rows]
-        for i, record in enumerate(records):
-            record["split"] = done.split[i]
-            if of_group is not None:
-                record[of_group] = cast("NDArray[Any]", done.group_split)[i]
-        return records
+        drawn = {"split": done.split} | ({} if of_group is None else {of_group: cast("NDArray[Any]", done.group_split)})
+        return [record | {name: values[i] for name, values in drawn.items()} for i, record in enumerate(records)]
 
     def write(
         self, records: Sequence[Mapping[str, str]], columns: Sequence[str], labels: Iterable[str], suffix: str

@@ -304,8 +304,7 @@ def _lead_field(draw: Draw, axis_deg: float) -> NDArray[np.float64]:
     beside = np.vstack([chest[1:], 2 * chest[-1] - chest[-2]])
     chest = chest + draw.normal(0.0, 0.25) * (beside - chest)  # the row of electrodes lies too far to one side
     chest = chest * draw.factor(0.2) * draw.factor(0.14, (6, 1))
-    field: NDArray[np.float64] = np.concatenate([DOWER[:2], chest]) @ turn * draw.factor(0.22)
-    return field
+    return np.asarray(np.concatenate([DOWER[:2], chest]) @ turn * draw.factor(0.22))
 
 
 def _generator(x: float, y: float, z: float) -> NDArray[np.float64]:

@@ -236,8 +236,7 @@ class SimulatedPatient:
             present.add(EARLY)
         rate_found = _mean_rate(beats.start_s, duration_s)
         present |= {FAST} if rate_found > FAST_RATE else {SLOW} if rate_found < SLOW_RATE else set()
-        p = (beats.p_s >= 0) & (beats.p_s < duration_s)
-        spikes = (beats.spikes_s >= 0) & (beats.spikes_s < duration_s)
+        p, spikes = ((times >= 0) & (times < duration_s) for times in (beats.p_s, beats.spikes_s))
         return SimulatedRecord(
             twelve_leads(eight),
             rate,
@@ -285,9 +284,8 @@ def _mean_rate(starts: NDArray[np.float64], duration_s: float) -> float:
     inside = np.flatnonzero((starts >= 0) & (starts < duration_s))
     if len(inside) == 0:
         return 0.0
-    first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, len(starts) - 1)
-    if len(inside) >= 3:
-        first, last = inside[0], inside[-1]
+    beside = int(len(inside) < 3)
+    first, last = max(inside[0] - beside, 0), min(inside[-1] + beside, len(starts) - 1)
     return float(60.0 * (last - first) / (starts[last] - starts[first])) if last > first else 0.0
 
 
@@ -328,9 +326,9 @@ def _completed(labels: Sequence[str]) -> tuple[str, ...]:
 def _drawn_labels(rng: np.random.Generator) -> tuple[str, ...]:
     """What a patient has, so frequently that each label has examples enough: this is no hospital."""
     chance = rng.random(7)
-    has = {POOR} if chance[0] < 0.12 else set()
-    if chance[1] < 0.18:
-        has.add(FIBRILLATION)
+    has = {
+        label for label, at, share in ((POOR, 0, 0.12), (FIBRILLATION, 1, 0.18), (EARLY, 6, 0.18)) if chance[at] < share
+    }
     if chance[2] < (0.25 if has & {FIBRILLATION} else 0.14):
         has.add(PACEMAKER)
     else:
@@ -340,8 +338,6 @@ def _drawn_labels(rng: np.random.Generator) -> tuple[str, ...]:
             has.add(RIGHT if chance[4] < 0.18 else LEFT)
         if chance[5] < 0.42:
             has.add(FAST if chance[5] < 0.21 else SLOW)
-    if chance[6] < 0.18:
-        has.add(EARLY)
     return tuple(label for label in LABELS if label in has)
 
 
