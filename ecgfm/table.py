@@ -39,17 +39,15 @@ class Table:
 
     def __init__(self, columns: Mapping[str, ArrayLike] | Iterable[tuple[str, ArrayLike]]) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
-        length = None
         for name, values in dict(columns).items():
             values = np.asarray(values)
             if values.ndim != 1:
                 raise Error(f"a column has one dimension, this one has {values.ndim}", field=name)
-            if length is None:
-                length = len(values)
-            elif len(values) != length:
-                raise Error(f"the column has {len(values)} rows, the first one has {length}", field=name)
+            first = next(iter(self._columns.values()), values)
+            if len(values) != len(first):
+                raise Error(f"the column has {len(values)} rows, the first one has {len(first)}", field=name)
             self._columns[str(name)] = values
-        self._length = length or 0
+        self._length = len(next(iter(self._columns.values()), ()))
 
     @property
     def columns(self) -> list[str]:

@@ -104,15 +104,15 @@ def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, st
         raise FormatError("not a dictionary with shape and dtype", path=path)
     shape, dtype = value.get("shape"), value.get("dtype")
     sizes: Any = shape if isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS else [None]
-    if not all(type(n) is int and 0 <= n < 1 << 48 for n in sizes):
-        raise FormatError(f"{shown(shape)} is not a shape", path=path, field="shape")
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise FormatError(f"{shown(dtype)} is not a number type of a store", path=path, field="dtype")
     offset, order = value.get("offset", 0), value.get("order", "C")
-    if type(offset) is not int or not 0 <= offset < 1 << 48:
-        raise FormatError(f"{shown(offset)} is not an offset", path=path, field="offset")
-    if not isinstance(order, str) or order not in ("C", "F"):
-        raise FormatError(f"{shown(order)} is neither C nor F", path=path, field="order")
+    for fits, given, what, field in (
+        (all(type(n) is int and 0 <= n < 1 << 48 for n in sizes), shape, "a shape", "shape"),
+        (isinstance(dtype, str) and dtype in _DTYPES, dtype, "a number type of a store", "dtype"),
+        (type(offset) is int and 0 <= offset < 1 << 48, offset, "an offset", "offset"),
+        (isinstance(order, str) and order in ("C", "F"), order, "C or F", "order"),
+    ):
+        if not fits:
+            raise FormatError(f"{shown(given)} is not {what}", path=path, field=field)
     unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
     if unknown:
         raise FormatError("no such key is known", path=path, field=shown(unknown[0]))

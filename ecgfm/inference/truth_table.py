@@ -100,11 +100,10 @@ def mapping_columns(
     columns = {name: single_column(y[one], name) for name, one in zip(names, given)}
     if index is not None and not any(key in columns for key in KEYS):
         kind = type(index).__name__
+        counted = kind == "RangeIndex" and index.name is None and (index.start, index.step) == (0, 1)
         if index.name in KEYS:
             columns[index.name] = list(index)
-        elif kind == "RangeIndex" and index.name is None and (index.start, index.step) == (0, 1):
-            pass
-        elif kind != "MultiIndex":
+        elif kind != "MultiIndex" and not counted:
             columns["idx" if all(isinstance(one, (int, np.integer)) for one in index) else "file"] = list(index)
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1 or lengths == {0}:

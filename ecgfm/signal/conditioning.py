@@ -107,11 +107,7 @@ def cut(x: NDArray[np.float64], samples: int, step: int | None = None) -> NDArra
     """
     if step in (None, samples):
         return np.asarray(core().cut(np.ascontiguousarray(x, dtype=np.float64), samples))
-    return _windows(x, samples, step).astype(np.float32)
-
-
-def _windows(x: NDArray[np.float64], samples: int, step: int) -> NDArray[np.float64]:
-    return np.lib.stride_tricks.sliding_window_view(x, samples, axis=0)[::step]
+    return np.lib.stride_tricks.sliding_window_view(x, samples, axis=0)[::step].astype(np.float32)
 
 
 class Conditioned:

@@ -87,10 +87,12 @@ def _complete(
     where = path_column(columns, records)
     if where not in old_columns:
         raise FormatError(f"columns missing: {where}", path=listed, remedy="Take another folder")
-    known: dict[str, int | None] = {}
     tabled = bool(set(columns) - {"path", "dataset"})
-    for row in old:
-        known[row[where]] = hash(tuple(row.get(name) for name in columns)) if tabled else None
+
+    def of(row: Row) -> int | None:
+        return hash(tuple(row.get(name) for name in columns)) if tabled else None
+
+    known: dict[str, int | None] = {row[where]: of(row) for row in old}
     here, its = read_rows(records, errors="surrogateescape")
     present = {row.get(where) for row in its}
     fresh = []
@@ -99,7 +101,7 @@ def _complete(
         if path not in known:
             known[path] = None
             fresh.append(row)
-        elif tabled and known[path] is not None and known[path] != hash(tuple(row.get(name) for name in columns)):
+        elif known[path] not in (None, of(row)):
             raise ConfigError(
                 f"the row of {shown(path)} is not the one that this run began with",
                 path=records,

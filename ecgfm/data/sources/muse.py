@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -120,10 +121,8 @@ def _text(text: str | None) -> str | None:
 def _derived(meta: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(_DERIVED)
     age, unit = meta.get("PatientDemographics_PatientAge"), meta.get("PatientDemographics_AgeUnits")
-    try:
+    with contextlib.suppress(TypeError, ValueError, KeyError):
         found["age"] = float(age) * _YEARS[unit]  # type: ignore[arg-type, index]
-    except (TypeError, ValueError, KeyError):
-        pass
     found["sex"] = _SEX.get(str(meta.get("PatientDemographics_Gender")))
     number = meta.get("PatientDemographics_PatientID")
     found["patient_id"] = None if number is None or not number.strip("x") else number

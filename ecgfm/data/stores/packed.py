@@ -6,6 +6,7 @@ array without an index is one that isn't finished.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -143,12 +144,10 @@ def _read_index(
 
 
 def _rate(text: str, path: str, line: int) -> float:
-    try:
+    with contextlib.suppress(ValueError):
         value = float(text[:100])
         if 0 < value < 1e9:
             return value
-    except ValueError:
-        pass
     raise FormatError(f"line {line}: {shown(text)} is not a rate in Hz", path=path, field="sample_rate")
 
 

@@ -206,11 +206,8 @@ def _pair_order(records: Sequence[str], numbers: Sequence[int]) -> NDArray[np.in
     of: dict[str, list[int]] = {}
     for row, name in enumerate(records):
         of.setdefault(name, []).append(row)
-    order: list[int] = []
-    for rows in of.values():
-        rows.sort(key=numbers.__getitem__)
-        order += rows[: len(rows) // 2 * 2]
-    return np.array(order, np.int64)
+    paired = (sorted(rows, key=numbers.__getitem__)[: len(rows) // 2 * 2] for rows in of.values())
+    return np.array([row for rows in paired for row in rows], np.int64)
 
 
 class SegmentArrays:

@@ -188,10 +188,10 @@ class _Tables:
 def _check_once(values: Iterable[object], path: str, column: str) -> None:
     seen = set()
     for line, value in enumerate(values, 2):
-        if value in seen:
-            raise FormatError(f"line {line}: {value} stands twice", path=path, field=column)
-        if value == "" or (isinstance(value, str) and is_missing(value)):
-            raise FormatError(f"line {line}: an empty cell", path=path, field=column)
+        empty = isinstance(value, str) and is_missing(value)
+        if empty or value in seen:
+            what = "an empty cell" if empty else f"{value} stands twice"
+            raise FormatError(f"line {line}: {what}", path=path, field=column)
         seen.add(value)
 
 

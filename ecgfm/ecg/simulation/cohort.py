@@ -164,14 +164,11 @@ def simulate_cohort(
     signal = np.empty((count, len(LEADS), samples), np.float32)
     y = np.zeros((count, len(LABELS)), np.uint8)
     rate = np.empty(count)
-    row = 0
-    for patient_seed in patient_seeds(seed, patients):
-        patient = SimulatedPatient(patient_seed, labels)
-        for index in range(recordings):
-            record = patient.record(duration_s, sampling_rate, index)
-            signal[row], rate[row] = record.signal, record.heart_rate
-            y[row] = [label in record.labels for label in LABELS]
-            row += 1
+    drawn = (SimulatedPatient(patient_seed, labels) for patient_seed in patient_seeds(seed, patients))
+    records = (one.record(duration_s, sampling_rate, index) for one in drawn for index in range(recordings))
+    for row, record in enumerate(records):
+        signal[row], rate[row] = record.signal, record.heart_rate
+        y[row] = [label in record.labels for label in LABELS]
     numbers = np.repeat(np.arange(patients), recordings), np.tile(np.arange(recordings), patients)
     return Cohort(signal, y, LABELS, *numbers, rate, float(sampling_rate), seed)
 
