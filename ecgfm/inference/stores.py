@@ -106,13 +106,13 @@ def _read_header(path: StrPath) -> tuple[tuple[int, ...], np.dtype[Any], int, st
     sizes: Any = shape if isinstance(shape, (tuple, list)) and len(shape) <= _MAX_DIMENSIONS else [None]
     offset, order = value.get("offset", 0), value.get("order", "C")
     for fits, given, what, field in (
-        (all(type(n) is int and 0 <= n < 1 << 48 for n in sizes), shape, "a shape", "shape"),
-        (isinstance(dtype, str) and dtype in _DTYPES, dtype, "a number type of a store", "dtype"),
-        (type(offset) is int and 0 <= offset < 1 << 48, offset, "an offset", "offset"),
-        (isinstance(order, str) and order in ("C", "F"), order, "C or F", "order"),
+        (all(type(n) is int and 0 <= n < 1 << 48 for n in sizes), shape, "not a shape", "shape"),
+        (isinstance(dtype, str) and dtype in _DTYPES, dtype, "not a number type of a store", "dtype"),
+        (type(offset) is int and 0 <= offset < 1 << 48, offset, "not an offset", "offset"),
+        (isinstance(order, str) and order in ("C", "F"), order, "neither C nor F", "order"),
     ):
         if not fits:
-            raise FormatError(f"{shown(given)} is not {what}", path=path, field=field)
+            raise FormatError(f"{shown(given)} is {what}", path=path, field=field)
     unknown = [key for key in value if key not in ("shape", "dtype", "offset", "order")]
     if unknown:
         raise FormatError("no such key is known", path=path, field=shown(unknown[0]))
