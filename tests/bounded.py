@@ -2,21 +2,26 @@
 said.
 
 Memory and processor time are bounded, ten times above what a right program takes; no test depends on the clock. A
-process
-that waits for something that never comes is ended after `PATIENCE_S`, which is far more than any machine needs.
+process that waits for something that never comes is ended after `PATIENCE_S`, which is far more than any machine needs.
 """
 
+import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 PATIENCE_S = 300
 
-_CHILD = """
+# Imports what the lines need, which takes longer than most of them, and forks for each.
+_SERVER = """
 import json, os, resource, sys
-code, cpu_s, address_mb = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 import ecgfm
 import numpy as np
 import ecgfm.io, ecgfm.checkpoint, ecgfm.inference, ecgfm.cli.main
@@ -35,6 +40,20 @@ def command(*words):
     status = main(list(words))
     found["status"] = status
 
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        break
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+
+code, cpu_s, address_mb, folder, files = json.loads(line)
+for number, name in enumerate(files):
+    os.dup2(os.open(name, os.O_RDWR), number)
+sys.stdin = open(0, closefd=False)
+os.chdir(folder)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 before, spent = status("VmRSS"), resource.getrusage(resource.RUSAGE_SELF)
@@ -53,6 +72,17 @@ found["cpu_s"] = after.ru_utime + after.ru_stime - spent.ru_utime - spent.ru_sti
 sys.stderr.flush()
 print("\\n" + json.dumps(found))
 """
+
+
+@cache
+def _server():
+    """The process that forks; it ends with this one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(server.communicate)
+    return server
 
 
 @dataclass
@@ -116,20 +146,22 @@ def attack(code, folder, *, cpu_s=60, address_mb=4096):
     The code sees ``ecgfm``, ``np`` and ``command(*words)``, which is the command line in the same process. Libraries of
     the readers are imported before anything is measured.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    try:
-        ran = subprocess.run(
-            [sys.executable, "-c", _CHILD, code, str(cpu_s), str(address_mb)],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise AssertionError(f"waits for ever: {code}") from None
-    out, err = ran.stdout.decode("utf-8", "replace"), ran.stderr.decode("utf-8", "replace")
-    if ran.returncode != 0:
-        return Ended(out=out, err=err, signal=-ran.returncode)
+    server = _server()
+    with tempfile.TemporaryDirectory() as kept:
+        out, err = Path(kept, "out"), Path(kept, "err")
+        out.touch(), err.touch()
+        request = [code, cpu_s, address_mb, str(folder), [os.devnull, str(out), str(err)]]
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        child = int(server.stdout.readline())
+        watch = threading.Timer(PATIENCE_S, os.kill, (child, signal.SIGKILL))
+        watch.start()
+        status = int(server.stdout.readline())
+        waited = watch.finished.is_set()
+        watch.cancel()
+        out, err = (path.read_bytes().decode("utf-8", "replace") for path in (out, err))
+    assert not waited, f"waits for ever: {code}"
+    if status != 0:
+        return Ended(out=out, err=err, signal=-status)
     shown, _, last = out.rstrip("\n").rpartition("\n")
     return Ended(out=shown, err=err, **json.loads(last))

@@ -8,6 +8,7 @@ a report is a look-up per entity pattern and a merge.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .._text import shown
@@ -90,6 +91,7 @@ def attribute(patterns: Sequence[Pattern], ranks: Iterable[int]) -> tuple[list[i
     return owners, attached, connected
 
 
+@dataclass(slots=True, eq=False)
 class Expansion:
     """Everything that one entity of a matched pattern (or one compound) contributes to a report.
 
@@ -118,18 +120,6 @@ class Expansion:
         Bit mask of the compound conditions that hold here.
     """
 
-    __slots__ = (
-        "name",
-        "text_descriptors",
-        "entities",
-        "descriptors",
-        "labels",
-        "flat",
-        "certain",
-        "has",
-        "numbers",
-        "probs",
-    )
     name: str | None
     text_descriptors: tuple[str, ...]
     entities: list[EntityRow]
@@ -275,18 +265,16 @@ class Rules:
         """What one entity with its descriptors, its own and the attached ones, yields."""
         if len(descriptors) > MAX_DESCRIPTORS:
             descriptors = tuple(dict.fromkeys(descriptors))
-        part = Expansion()
-        part.name = name
-        part.text_descriptors = descriptors
-        part.entities, part.descriptors = [], []
+        entities: list[EntityRow] = []
+        own: list[DescriptorRow] = []
         if not (ABSENCE in descriptors and self.mode == "documented"):
-            part.entities.append((name, ("text",), self._probability(descriptors)))
-            part.descriptors += [(0, descriptor, ("text",)) for descriptor in descriptors if descriptor != ABSENCE]
-        self._create(part.entities, part.descriptors)
-        self._add_supers(part.entities, 0)
-        self._travel(part.entities, part.descriptors)
-        self._attach(part.entities, part.descriptors)
-        return self._finish(part)
+            entities.append((name, ("text",), self._probability(descriptors)))
+            own += [(0, descriptor, ("text",)) for descriptor in descriptors if descriptor != ABSENCE]
+        self._create(entities, own)
+        self._add_supers(entities, 0)
+        self._travel(entities, own)
+        self._attach(entities, own)
+        return self._expansion(name, descriptors, entities, own)
 
     def _create(self, entities: list[EntityRow], descriptors: list[DescriptorRow]) -> None:
         for row, descriptor, _ in list(descriptors):
@@ -318,41 +306,49 @@ class Rules:
         self._add_supers(entities, first)
 
     def _expand_compound(self, number: int, compound: Compound) -> Expansion:
-        part = Expansion()
-        part.name, part.text_descriptors, part.descriptors = None, (), []
         plus = ", ".join(name for name, _ in compound.including)
         minus = ", ".join(name for name, _ in compound.excluding)
         source = f"{compound.entity} (+ {plus})" + (f" (- {minus})" if minus else "")
-        part.entities = [(compound.entity, ("compound", number, source), 1.0)]
-        self._add_supers(part.entities, 0)
-        return self._finish(part)
+        entities: list[EntityRow] = [(compound.entity, ("compound", number, source), 1.0)]
+        self._add_supers(entities, 0)
+        return self._expansion(None, (), entities, [])
 
-    def _finish(self, part: Expansion) -> Expansion:
+    def _expansion(
+        self,
+        name: str | None,
+        text_descriptors: tuple[str, ...],
+        entities: list[EntityRow],
+        descriptors: list[DescriptorRow],
+    ) -> Expansion:
         """Labels and compound conditions from the rows."""
-        entities, descriptors = part.entities, part.descriptors
-        part.labels = [
-            (row, name, prob, "entity")
-            for row, (name, _, prob) in enumerate(entities)
-            if not self._entities[name].require_descriptors
+        labels = [
+            (row, entity, prob, "entity")
+            for row, (entity, _, prob) in enumerate(entities)
+            if not self._entities[entity].require_descriptors
         ]
-        part.labels += [
-            (row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor") for row, descriptor, _ in descriptors
-        ]
+        labels += [(row, f"{entities[row][0]} - {descriptor}", 1.0, "descriptor") for row, descriptor, _ in descriptors]
         flat: dict[int, float] = {}
-        for _, name, prob, _ in part.labels:
-            number = self._number[name]
-            if prob > flat.get(number, -1.0):
-                flat[number] = prob
-        part.numbers = sorted(flat)
-        part.probs = [flat[number] for number in part.numbers]
-        part.flat = flat
-        part.certain = all(prob == 1.0 for prob in part.probs)
-        part.has = 0
+        for _, label, prob, _ in labels:
+            number = self._number[label]
+            flat[number] = max(prob, flat.get(number, -1.0))
         described: dict[str, set[str]] = {}
         for row, descriptor, _ in descriptors:
             described.setdefault(entities[row][0], set()).add(descriptor)
-        for name in {name for name, _, _ in entities}:
-            for required, bit in self._by_entity.get(name, ()):
-                if required <= described.get(name, frozenset()):
-                    part.has |= bit
-        return part
+        has = 0
+        for entity in {entity for entity, _, _ in entities}:
+            for required, bit in self._by_entity.get(entity, ()):
+                if required <= described.get(entity, frozenset()):
+                    has |= bit
+        numbers = sorted(flat)
+        return Expansion(
+            name=name,
+            text_descriptors=text_descriptors,
+            entities=entities,
+            descriptors=descriptors,
+            labels=labels,
+            flat=flat,
+            certain=all(prob == 1.0 for prob in flat.values()),
+            has=has,
+            numbers=numbers,
+            probs=[flat[number] for number in numbers],
+        )
