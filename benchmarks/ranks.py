@@ -1,13 +1,11 @@
-"""Ranks beside threads on this machine, and what that says of a cluster.
+"""Ranks and threads on this machine, and what they say about a cluster.
 
     python benchmarks/ranks.py [--size base|large|tiny] [--batch 8] [--rounds 5] [--json FILE]
 
-Measures a step of finetuning (frozen extractor) of one process on one thread and on all, and of as many ranks as
-there are
-processors on one thread each, with the same segments in all, in turns; the time that the sum of the gradients takes;
-and
-the sum itself whole and in pieces. From these it calculates the efficiency of data-parallel training on 8, 64 and 512
-nodes. Needs the extra [mpi].
+Measures a step of finetuning (frozen extractor) of one process on one thread and on all, and of one rank for each
+processor, on one thread each, with the same segments in all, in turns; the time that the sum of the gradients takes;
+and the sum itself, whole and in pieces. From these it calculates the efficiency of data-parallel training on 8, 64 and
+512 nodes. Needs the extra [mpi].
 """
 
 import argparse
