@@ -131,10 +131,10 @@ class Table:
         ]
         widths = [max((len(cell) for cell in column), default=0) for column in cells]
         numeric = [values.dtype.kind in "iuf" for values in self._columns.values()]
-        lines = []
-        for row in zip(*cells):
-            parts = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric))
-            lines.append("  ".join(parts).rstrip())
+        lines = [
+            "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric)).rstrip()
+            for row in zip(*cells)
+        ]
         if shown < len(self):
             lines.append(f"... {len(self) - shown} more rows")
         return "\n".join(lines)
@@ -143,8 +143,7 @@ class Table:
 def _python_values(values: NDArray[Any]) -> list[Any]:
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         return [float(text) for text in values.astype(str)]
-    found: list[Any] = values.tolist()
-    return found
+    return list(values.tolist())
 
 
 def _cells(values: NDArray[Any], float_format: str | None, of_text: Callable[[str], str] = table_cell) -> list[Any]:

@@ -199,16 +199,19 @@ def describe(feats: ArrayLike, names: Sequence[str] = LEADS) -> dict[str, Any]:
     mean, std, nans, constant = core().moments(x if len(x) <= _FLOAT32_SUMS else x.astype(np.float64))
     nan_leads = [name for name, count in zip(names, nans) if count == len(x)]
     constant_leads = [name for name, same in zip(names, constant) if same]
-    found = {
+    moments = {
+        f"{name}_{i}": value
+        for name, values in (("mean", mean), ("std", std))
+        for i, value in enumerate(values.astype(x.dtype, copy=False))
+    }
+    return {
         "nan_any": bool(nans.any()),
         "nan_leads_any": bool(nan_leads),
         "nan_leads": str(nan_leads),
         "constant_leads_any": bool(constant_leads),
         "constant_leads": str(constant_leads),
+        **moments,
     }
-    for name, values in (("mean", mean), ("std", std)):
-        found.update((f"{name}_{i}", value) for i, value in enumerate(values.astype(x.dtype, copy=False)))
-    return found
 
 
 def condition(

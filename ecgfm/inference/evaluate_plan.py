@@ -56,9 +56,9 @@ class Plan:
         self._claims: dict[int, tuple[int, Any, str]] = {}
         self._rows: list[tuple[int | None, str]] | None = None
         if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
-            files = [(file, one) for file, one in expand(inputs, nothing_said)]
+            files = [file for file, _ in expand(inputs, nothing_said)]
             self._check_count(len(files))
-            self._match_all([file for file, one in files])
+            self._match_all(files)
 
     def select(self, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         """Those of the (name, recording) that have a row, which is put into `taken`."""

@@ -203,11 +203,11 @@ def _of_columns(
 
 
 def _say_columns(truth: Truth) -> None:
-    said = []
-    if truth.unused:
-        said.append(f"columns that are none of the model's labels: {_listed(truth.unused)}")
-    if truth.lacking:
-        said.append(f"labels of the model without a column, which have no truth: {_listed(truth.lacking)}")
+    columns = (
+        ("columns that are none of the model's labels", truth.unused),
+        ("labels of the model without a column, which have no truth", truth.lacking),
+    )
+    said = [f"{what}: {_listed(names)}" for what, names in columns if names]
     if said:
         where = f"{printable(os.path.basename(truth.source))}: " if truth.source else ""
         warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)

@@ -64,8 +64,7 @@ class Predictions(Table):
     @property
     def files(self) -> list[str]:
         """list of str: the file of each row."""
-        found: list[str] = self["file"].tolist()
-        return found
+        return list(self["file"].tolist())
 
 
 @dataclass(eq=False)
@@ -202,8 +201,7 @@ def _across(table: Predictions, heads: Sequence[tuple[str, NDArray[Any]]]) -> li
             lines.append("")
         cells = [values[rows] for _, values in heads]
         cells += list(np.char.mod("%.3f", table.probabilities[rows].T.astype(np.float64)))
-        for name, values in zip(names, cells):
-            lines.append(f"{name:<{width}}" + "".join(f"{value:>8}" for value in values))
+        lines += [f"{name:<{width}}" + "".join(f"{value:>8}" for value in row) for name, row in zip(names, cells)]
     if shown < len(table):
         lines.append(f"... and {len(table) - shown} more columns")
     return lines

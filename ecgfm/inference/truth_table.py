@@ -118,8 +118,7 @@ def single_column(values: Any, name: str) -> list[Any]:
     array = np.asarray(values)
     if array.ndim != 1:
         raise LabelError(f"a column has one dimension, this one has {array.ndim}", field=name)
-    found: list[Any] = array.tolist()
-    return found
+    return list(array.tolist())
 
 
 def load_npy(path: StrPath, *, field: str = "y") -> NDArray[Any]:

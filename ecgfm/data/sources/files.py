@@ -139,12 +139,11 @@ class Files(Source):
         else:
             found = self.reader({name: value for name, value in row.items() if not name.startswith("_")})
         if isinstance(found, Record):
-            meta = {"notes": "; ".join(found.notes) or None}
             return Recording(
                 found.signal,
                 found.sampling_rate,
                 found.leads,
-                meta,
+                {"notes": "; ".join(found.notes) or None},
                 derived=found.derived,
                 standardised=found.standardised,
             )

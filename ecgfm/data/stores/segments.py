@@ -125,8 +125,7 @@ class SegmentFiles:
 
 def some(count: int, most: int = 16) -> list[int]:
     """At most so many of 0 to count - 1, evenly spread, as ints."""
-    found: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
-    return found
+    return list(map(int, np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))))
 
 
 def _number(fields: Mapping[str, NDArray[Any]], name: str, path: str) -> int | None:
