@@ -5,7 +5,7 @@ constant leads to zero, standardise each lead over the whole recording, cut into
 arithmetic is the profile `TUTORIAL` of `ecgfm.signal`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -86,7 +86,7 @@ class Segments(AsArray):
 
 
 def prepare(
-    record: Record | ArrayLike | Any,
+    record: Record | ArrayLike | Mapping[str, ArrayLike],
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
     *,

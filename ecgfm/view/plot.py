@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._types import StrPath
 from ..ecg import Record, Segments, read
@@ -31,15 +31,18 @@ __all__ = ["SaliencyPlots", "interval_values", "plot"]
 
 Pieces: TypeAlias = "list[tuple[NDArray[np.float64], NDArray[Any]]]"  # (times, signal) of what is drawn
 
+#: What can be drawn: a file, a recording, its segments, or an array of leads, also one that names them.
+Drawn: TypeAlias = "StrPath | Record | Segments | ArrayLike | Mapping[str, ArrayLike]"
+
 _INK = "#1B1B1B"
 _MAX_SAMPLES = 100_000  # of one lead in one picture: more is nothing that anyone could see
 _SHADES = 64  # of a coloured line; neighbours of one shade are drawn together
 
 
 def plot(
-    record: Any,
+    record: Drawn,
     *,
-    saliency: Any = None,
+    saliency: Known | ArrayLike | None = None,
     leads: Sequence[str] | str | None = None,
     start_s: float | None = None,
     duration_s: float = 10.0,
@@ -186,7 +189,7 @@ def interval_values(
 class _Shown:
     """What is drawn: pieces of (times, signal), the names of the rows, and the unit."""
 
-    def __init__(self, record: Any, sampling_rate: float | None, unit: str | None) -> None:
+    def __init__(self, record: Drawn, sampling_rate: float | None, unit: str | None) -> None:
         if isinstance(record, (str, os.PathLike)):
             record = read(record, sampling_rate=sampling_rate, unit=unit)
         elif not isinstance(record, (Record, Segments)):
@@ -195,7 +198,8 @@ class _Shown:
         if isinstance(record, Segments):
             step = np.arange(record.x.shape[2]) / SAMPLING_RATE
             self._pieces = [(start + step, x) for start, x in zip(record.start_s, record.x)]
-            self.leads, self.unit = LEADS, "standard deviations"
+            self.leads: tuple[str, ...] = LEADS
+            self.unit = "standard deviations"
         else:
             self._pieces = [(record.start_s + np.arange(record.samples) / record.sampling_rate, record.signal)]
             self.leads, self.unit = record.leads, "standard deviations" if record.standardised else "mV"
