@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -27,15 +27,11 @@ __all__ = [
     "Bar",
     "Skipped",
     "Work",
-    "add_model",
-    "add_reading",
-    "add_resuming",
     "caveats",
     "check_folder",
     "check_out",
     "counted",
     "open_model",
-    "reading",
     "saying_warnings",
 ]
 
@@ -51,59 +47,6 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def add_model(parser: ArgumentParser) -> None:
-    """The checkpoint and what is run through it."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help=".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
-    )
-    parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="recordings, directories of recordings, manifests (.tsv)"
-    )
-
-
-def add_reading(parser: ArgumentParser) -> None:
-    """How recordings are read, and how fast."""
-    parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="for files that don't state it")
-    parser.add_argument("--leads", metavar="I,II,...", help="names of the rows, for files that don't state them")
-    parser.add_argument("--unit", choices=("mV", "uV", "V"), help="of the values, for files that don't state it")
-    parser.add_argument(
-        "--missing-leads",
-        choices=("error", "zero"),
-        default="error",
-        help="what to do without a lead that can't be calculated from I and II: skip the recording (default), or fill"
-        " with zeros",
-    )
-    parser.add_argument(
-        "--short",
-        choices=("error", "pad"),
-        default="error",
-        help="what to do with less than 5 s: skip the recording (default), or pad it",
-    )
-    parser.add_argument("--only-leads", metavar="I,II,...", help="leads that the model may see; all others are zero")
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds that a segment shares with the next (default 0)",
-    )
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="segments at a time (default 8)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the kernels (default: all processors)")
-    parser.add_argument(
-        "--readers", type=int, default=2, metavar="N", help="threads that read files ahead (default 2; 0: none)"
-    )
-
-
-def add_resuming(parser: ArgumentParser) -> None:
-    """What becomes of an earlier run."""
-    parser.add_argument("--resume", action="store_true", help="do only what an earlier run into --out has not done")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="begin anew, though a run is there that was broken off"
-    )
-
-
 def caveats(model: Any, labels: bool = False) -> list[str]:
     """What must be known of a model by who reads its answers, a line each; with `labels`, also of their names."""
     said = getattr(model, "caveat", None)
@@ -111,21 +54,6 @@ def caveats(model: Any, labels: bool = False) -> list[str]:
     if labels:
         lines += [UNNAMED] if model.labels is None else [ASSUMED] if model.labels_assumed else []
     return lines
-
-
-def reading(args: Namespace) -> dict[str, Any]:
-    """The arguments of `add_reading` as those of `ecgfm.predict` and its like."""
-    return {
-        "sampling_rate": args.sampling_rate,
-        "leads": args.leads,
-        "unit": args.unit,
-        "missing_leads": args.missing_leads,
-        "short": args.short,
-        "only_leads": args.only_leads,
-        "overlap_s": args.overlap,
-        "batch_size": args.batch_size,
-        "readers": args.readers,
-    }
 
 
 def open_model(args: Namespace) -> Any:

@@ -12,22 +12,27 @@ from typing import Any
 
 from .._text import printable, shown
 from ..errors import ConfigError
+from .arguments import Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = {
+    "source": {"metavar": "SRC", "help": ".pt or .safetensors file, or a directory of one"},
+    "destination": {"metavar": "DST", "help": "what to write"},
+    "--force": {"action": "store_true", "help": "replace files that are there"},
+    "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    "--set": {
+        "metavar": "KEY=VALUE",
+        "action": "append",
+        "default": [],
+        "help": "a setting of the model that the file has wrong, such as encoder_attention_heads=16",
+    },
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", help=".pt or .safetensors file, or a directory of one")
-    parser.add_argument("destination", metavar="DST", help="what to write")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of the model that the file has wrong, such as encoder_attention_heads=16",
-    )
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .._text import printable
 from ..errors import CheckpointError
 from ..validation import Seed, Whole, checked
+from .arguments import Arguments, add
 from .common import caveats, check_out
 from .predict import NOT_CLINICAL
 
@@ -36,15 +37,19 @@ UNTRAINED = "This model is untrained: what it says means nothing."
 SIMULATED = "This model knows simulated patients only: what it says of real recordings means nothing."
 
 
+ARGUMENTS: Arguments = {
+    "--seed": {"type": int, "help": "of the simulation; by default a new one, which is printed"},
+    "--records": {"type": int, "default": 3, "metavar": "N", "help": "how many recordings (default 3)"},
+    "--json": {"action": "store_true", "help": "print JSON instead of a table"},
+    "--plot": {
+        "metavar": "FILE",
+        "help": "draw the first recording, coloured by the model's saliency; ends in .png, .svg or .pdf",
+    },
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, help="of the simulation; by default a new one, which is printed")
-    parser.add_argument("--records", type=int, default=3, metavar="N", help="how many recordings (default 3)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw the first recording, coloured by the model's saliency; ends in .png, .svg or .pdf",
-    )
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

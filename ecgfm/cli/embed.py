@@ -10,21 +10,33 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ..errors import ConfigError
-from .common import Work, add_model, add_reading, add_resuming, caveats, check_out, open_model, reading
+from .arguments import MODEL, READING, RESUMING, Arguments, add, reading
+from .common import Work, caveats, check_out, open_model
 
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = (
+    MODEL
+    | {
+        "--out": {"metavar": "EMB.npy", "required": True, "help": "where the array goes"},
+    }
+    | RESUMING
+    | {
+        "--layer": {"type": int, "metavar": "I", "help": "of transformer layer I (0: the first), not of the output"},
+        "--per": {
+            "choices": ("segment", "record"),
+            "default": "segment",
+            "help": "a row per segment (default) or per recording, the mean of its segments",
+        },
+        "--tokens": {"action": "store_true", "help": "every token (n, T, C) instead of their mean (n, C)"},
+    }
+    | READING
+)
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("--out", metavar="EMB.npy", required=True, help="where the array goes")
-    add_resuming(parser)
-    parser.add_argument("--layer", type=int, metavar="I", help="of transformer layer I (0: the first), not of the"
-                        " output")  # fmt: skip
-    parser.add_argument("--per", choices=("segment", "record"), default="segment", help="a row per segment (default) or"
-                        " per recording, the mean of its segments")  # fmt: skip
-    parser.add_argument("--tokens", action="store_true", help="every token (n, T, C) instead of their mean (n, C)")
-    add_reading(parser)
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

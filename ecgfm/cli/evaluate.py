@@ -14,30 +14,37 @@ from collections.abc import Sequence
 
 from .._text import printable
 from ..inference.aggregate import METHODS
-from .common import Work, add_model, add_reading, caveats, check_out, open_model, reading
+from .arguments import MODEL, READING, Arguments, add, reading
+from .common import Work, caveats, check_out, open_model
 
 __all__ = ["add_arguments", "run"]
 
 _NAMED = 5  # recordings without labels that are named
 
 
+ARGUMENTS: Arguments = (
+    MODEL
+    | {
+        "--truth": {"metavar": "TRUTH", "required": True, "help": "the true labels: a CSV table or a .npy file"},
+        "--out": {"metavar": "EVAL.csv", "help": "write the tables there; EVAL.json gets JSON"},
+        "--predictions": {"metavar": "P.csv", "help": "write each recording's prediction and truth there"},
+        "--json": {"action": "store_true", "help": "print JSON instead of tables"},
+        "--aggregate": {
+            "choices": METHODS,
+            "default": "tutorial",
+            "help": "how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
+        },
+        "--bootstrap": {"type": int, "default": 1000, "metavar": "N", "help": "resamples (default 1000; 0: none)"},
+        "--confidence": {"type": float, "default": 0.95, "metavar": "P", "help": "of the intervals (default 0.95)"},
+        "--seed": {"type": int, "default": 0, "help": "of the resamples (default 0)"},
+        "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    }
+    | READING
+)
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("--truth", metavar="TRUTH", required=True, help="the true labels: a CSV table or a .npy file")
-    parser.add_argument("--out", metavar="EVAL.csv", help="write the tables there; EVAL.json gets JSON")
-    parser.add_argument("--predictions", metavar="P.csv", help="write each recording's prediction and truth there")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--aggregate",
-        choices=METHODS,
-        default="tutorial",
-        help="how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
-    )
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default 1000; 0: none)")
-    parser.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of the intervals (default 0.95)")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
-    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
-    add_reading(parser)
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -10,17 +10,21 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from .._text import printable
+from .arguments import Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = {
+    "checkpoint": {"metavar": "FILE", "help": ".pt or .safetensors file, or a directory of one"},
+    "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    "--verify": {"action": "store_true", "help": "also check the hash of all values of a .safetensors file"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="FILE", help=".pt or .safetensors file, or a directory of one")
-    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
-    parser.add_argument(
-        "--verify", action="store_true", help="also check the hash of all values of a .safetensors file"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
 from ..storage.atomic import replacing
+from .arguments import Arguments, add
 from .common import check_out
 
 if TYPE_CHECKING:
@@ -33,40 +34,41 @@ __all__ = ["add_arguments", "run"]
 _ENDINGS = {"long": (".csv",), "wide": (".csv",), "jsonl": (".jsonl", ".json", ".ndjson"), "text": (".txt",)}
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="*", default=["-"], help="tables of reports, or - (default)")
-    parser.add_argument(
-        "--column", metavar="NAME", help="column with the text; several, separated by commas, are joined"
-    )
-    parser.add_argument("--id", metavar="NAME", help="column to hand on with each report, such as study_id")
-    parser.add_argument("--input-format", choices=("csv", "tsv", "parquet", "lines"), help="default: by the file name")
-    parser.add_argument("--definitions", metavar="DIR", help="directory of definitions (default: the package's own)")
-    parser.add_argument(
-        "--mode",
-        choices=("documented", "reference"),
-        default="documented",
-        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields",
-    )
-    parser.add_argument("--normalized", action="store_true", help="the texts are normalized already")
-    parser.add_argument(
-        "--labels",
-        metavar="NAMES",
-        help="only these labels: names separated by semicolons, or a "
+ARGUMENTS: Arguments = {
+    "files": {"metavar": "FILE", "nargs": "*", "default": ["-"], "help": "tables of reports, or - (default)"},
+    "--column": {"metavar": "NAME", "help": "column with the text; several, separated by commas, are joined"},
+    "--id": {"metavar": "NAME", "help": "column to hand on with each report, such as study_id"},
+    "--input-format": {"choices": ("csv", "tsv", "parquet", "lines"), "help": "default: by the file name"},
+    "--definitions": {"metavar": "DIR", "help": "directory of definitions (default: the package's own)"},
+    "--mode": {
+        "choices": ("documented", "reference"),
+        "default": "documented",
+        "help": "documented: what the rules say (default); reference: what ECG-FM's labeler yields",
+    },
+    "--normalized": {"action": "store_true", "help": "the texts are normalized already"},
+    "--labels": {
+        "metavar": "NAMES",
+        "help": "only these labels: names separated by semicolons, or a "
         "label_def.csv; final: the 17 of ECG-FM's classifier",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("long", "wide", "jsonl", "text"),
-        default="long",
-        help="long: a row per label (default); wide: a column per label; jsonl: an object per report; "
+    },
+    "--format": {
+        "choices": ("long", "wide", "jsonl", "text"),
+        "default": "long",
+        "help": "long: a row per label (default); wide: a column per label; jsonl: an object per report; "
         "text: explanations to read",
-    )
-    parser.add_argument("--explain", action="store_true", help="with jsonl: which words led to which label, and how")
-    parser.add_argument("--unmatched", metavar="FILE", help="write what no pattern took there, a row per report")
-    parser.add_argument(
-        "--out", metavar="FILE", help="ends in .csv, with jsonl in .jsonl, with text in .txt; default: standard output"
-    )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
+    },
+    "--explain": {"action": "store_true", "help": "with jsonl: which words led to which label, and how"},
+    "--unmatched": {"metavar": "FILE", "help": "write what no pattern took there, a row per report"},
+    "--out": {
+        "metavar": "FILE",
+        "help": "ends in .csv, with jsonl in .jsonl, with text in .txt; default: standard output",
+    },
+    "--processes": {"type": int, "default": 1, "metavar": "N", "help": "0: one per core (default 1)"},
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -18,6 +18,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
+from .arguments import Arguments, add
 from .common import counted, saying_warnings
 
 if TYPE_CHECKING:
@@ -26,56 +27,101 @@ if TYPE_CHECKING:
 __all__ = ["SOURCES", "add_arguments", "run"]
 
 
+SHARED: Arguments = {
+    "--meta_splits": {
+        "metavar": "CSV",
+        "help": "table with split and idx, or a name, of each record, such as meta_split.csv",
+    },
+    "--segmented_splits": {"metavar": "CSV", "help": "the same of each segment, such as segmented_split.csv"},
+    "--labeled_meta_splits_save_file": {
+        "metavar": "CSV",
+        "help": "where to write the rows of --meta_splits whose records have labels",
+    },
+    "--labeled_segmented_splits_save_file": {
+        "metavar": "CSV",
+        "help": "where to write the rows of --segmented_splits whose records have labels",
+    },
+    "--finite_weights": {
+        "action": "store_true",
+        "help": "weight 1, not inf, in pos_weight.txt for a label that no record has",
+    },
+}
+LABELS_PATH: Arguments = {
+    "--labels_path": {"metavar": "CSV", "help": "default: labels/labels.csv in the folder"},
+    "--output_dir": {"metavar": "DIR", "help": "for the other files; default: the folder of labels.csv"},
+    **SHARED,
+}
+MIMIC: Arguments = {
+    "--machine_measurements": {
+        "metavar": "CSV",
+        "required": True,
+        "help": "the data set's machine_measurements.csv: study_id, report_0, report_1, ...",
+    },
+    "--meta": {
+        "metavar": "CSV",
+        "required": True,
+        "help": "table with idx and study_id of each record, such as the meta.csv of preprocessing",
+    },
+    "--output_dir": {"metavar": "DIR", "required": True},
+    "--meta_splits": {"metavar": "CSV", "help": "table with idx and split, such as meta_split.csv"},
+    "--labels": {
+        "default": "final",
+        "metavar": "NAMES",
+        "help": "names separated by semicolons, or a label_def.csv, in the order of the outputs; default: "
+        "the 17 of ECG-FM's classifier",
+    },
+    "--definitions": {"metavar": "DIR", "help": "directory of definitions (default: the package's own)"},
+    "--mode": {
+        "choices": ("documented", "reference"),
+        "default": "documented",
+        "help": "documented: what the rules say (default); reference: what ECG-FM's labeler yields",
+    },
+    "--threshold": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "P",
+        "help": "a label counts when its probability is above this (default 0)",
+    },
+    "--processes": {"type": int, "default": 1, "metavar": "N", "help": "0: one per core (default 1)"},
+}
+CODE_15: Arguments = {
+    "--processed_root": {"metavar": "DIR", "required": True, "help": "folder with meta.csv"},
+    **LABELS_PATH,
+}
+PHYSIONET2021: Arguments = {
+    "--processed_root": {"metavar": "DIR", "required": True, "help": "folder with meta.csv"},
+    "--weights_path": {"metavar": "CSV", "required": True, "help": "the challenge's weights.csv"},
+    "--weight_abbrev_path": {"metavar": "CSV", "required": True, "help": "the challenge's weights_abbreviations.csv"},
+    "--uncombined": {"action": "store_true", "help": "a label for each of the codes that count as the same"},
+    **LABELS_PATH,
+}
+CSV: Arguments = {
+    "--labels": {
+        "metavar": "CSV",
+        "required": True,
+        "help": "table with a column of 1 and 0, or true and false, for each label, and idx (the number "
+        "in meta.csv) or the record's name: save_file, path, file, record",
+    },
+    "--output_dir": {"metavar": "DIR", "required": True},
+    "--meta": {
+        "metavar": "CSV",
+        "help": "table with idx and names of the records (default: meta.csv beside --meta_splits, if there is one)",
+    },
+    **SHARED,
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, (text, arguments, make) in SOURCES.items():
         source = sources.add_parser(name, help=text.replace("%", "%%"), description=text)
-        arguments(source)
+        add(source, arguments)
         source.set_defaults(make=make)
 
 
 def run(args: Namespace) -> int:
     status: int = args.make(args)
     return status
-
-
-def mimic_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--machine_measurements",
-        metavar="CSV",
-        required=True,
-        help="the data set's machine_measurements.csv: study_id, report_0, report_1, ...",
-    )
-    parser.add_argument(
-        "--meta",
-        metavar="CSV",
-        required=True,
-        help="table with idx and study_id of each record, such as the meta.csv of preprocessing",
-    )
-    parser.add_argument("--output_dir", metavar="DIR", required=True)
-    parser.add_argument("--meta_splits", metavar="CSV", help="table with idx and split, such as meta_split.csv")
-    parser.add_argument(
-        "--labels",
-        default="final",
-        metavar="NAMES",
-        help="names separated by semicolons, or a label_def.csv, in the order of the outputs; default: "
-        "the 17 of ECG-FM's classifier",
-    )
-    parser.add_argument("--definitions", metavar="DIR", help="directory of definitions (default: the package's own)")
-    parser.add_argument(
-        "--mode",
-        choices=("documented", "reference"),
-        default="documented",
-        help="documented: what the rules say (default); reference: what ECG-FM's labeler yields",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="a label counts when its probability is above this (default 0)",
-    )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="0: one per core (default 1)")
 
 
 def mimic(args: Namespace) -> int:
@@ -103,27 +149,10 @@ def mimic(args: Namespace) -> int:
     return 1 if done["without_report"] else 0
 
 
-def code_15_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
-    labels_path_arguments(parser)
-
-
 def code_15(args: Namespace) -> int:
     from ..data.tables.labels import code_15_labels
 
     return write(args, code_15_labels(meta(args)), words=True)
-
-
-def physionet2021_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--processed_root", metavar="DIR", required=True, help="folder with meta.csv")
-    parser.add_argument("--weights_path", metavar="CSV", required=True, help="the challenge's weights.csv")
-    parser.add_argument(
-        "--weight_abbrev_path", metavar="CSV", required=True, help="the challenge's weights_abbreviations.csv"
-    )
-    parser.add_argument(
-        "--uncombined", action="store_true", help="a label for each of the codes that count as the same"
-    )
-    labels_path_arguments(parser)
 
 
 def physionet2021(args: Namespace) -> int:
@@ -133,23 +162,6 @@ def physionet2021(args: Namespace) -> int:
     return write(args, found)
 
 
-def csv_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--labels",
-        metavar="CSV",
-        required=True,
-        help="table with a column of 1 and 0, or true and false, for each label, and idx (the number "
-        "in meta.csv) or the record's name: save_file, path, file, record",
-    )
-    parser.add_argument("--output_dir", metavar="DIR", required=True)
-    parser.add_argument(
-        "--meta",
-        metavar="CSV",
-        help="table with idx and names of the records (default: meta.csv beside --meta_splits, if there is one)",
-    )
-    shared_arguments(parser)
-
-
 def csv(args: Namespace) -> int:
     from ..data.tables.labels import read_labels
     from ..data.tables.prepared_labels import find_meta
@@ -157,38 +169,6 @@ def csv(args: Namespace) -> int:
     with saying_warnings():
         labels = read_labels(args.labels, find_meta(args.meta, args.meta_splits) or args.meta_splits)
     return finish(args, labels, args.output_dir)
-
-
-def labels_path_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--labels_path", metavar="CSV", help="default: labels/labels.csv in the folder")
-    parser.add_argument("--output_dir", metavar="DIR", help="for the other files; default: the folder of labels.csv")
-    shared_arguments(parser)
-
-
-def shared_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--meta_splits",
-        metavar="CSV",
-        help="table with split and idx, or a name, of each record, such as meta_split.csv",
-    )
-    parser.add_argument(
-        "--segmented_splits", metavar="CSV", help="the same of each segment, such as segmented_split.csv"
-    )
-    parser.add_argument(
-        "--labeled_meta_splits_save_file",
-        metavar="CSV",
-        help="where to write the rows of --meta_splits whose records have labels",
-    )
-    parser.add_argument(
-        "--labeled_segmented_splits_save_file",
-        metavar="CSV",
-        help="where to write the rows of --segmented_splits whose records have labels",
-    )
-    parser.add_argument(
-        "--finite_weights",
-        action="store_true",
-        help="weight 1, not inf, in pos_weight.txt for a label that no record has",
-    )
 
 
 def meta(args: Namespace) -> str:
@@ -231,14 +211,14 @@ def finish(args: Namespace, labels: Labels, folder: str) -> int:
     return 1 if missing or labels.unknown else 0
 
 
-#: Source -> (help, what adds its arguments, what makes its labels and returns the exit status).
+#: Source -> (help, its arguments, what makes its labels and returns the exit status).
 SOURCES = {
-    "mimic_iv_ecg": ("MIMIC-IV-ECG, from the machine reports, joined by study", mimic_arguments, mimic),
-    "code_15": ("CODE-15%, from its columns", code_15_arguments, code_15),
+    "mimic_iv_ecg": ("MIMIC-IV-ECG, from the machine reports, joined by study", MIMIC, mimic),
+    "code_15": ("CODE-15%, from its columns", CODE_15, code_15),
     "physionet2021": (
         "PhysioNet 2021, from the diagnoses and the challenge's weight tables",
-        physionet2021_arguments,
+        PHYSIONET2021,
         physionet2021,
     ),
-    "csv": ("any table of labels", csv_arguments, csv),
+    "csv": ("any table of labels", CSV, csv),
 }

@@ -14,19 +14,28 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 
 from ..errors import ConfigError
+from .arguments import Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = {
+    "manifest_dir": {"nargs": "?", "metavar": "MANIFEST_DIR", "help": "folder of plain manifests to make pairs from"},
+    "--split_file_paths": {"metavar": "CSV,CSV,...", "help": "tables with split, path and sample_size of each segment"},
+    "--save_dir": {"metavar": "DIR", "help": "folder for the manifests of the tables"},
+    "--cmsc": {"action": "store_true", "help": "with --split_file_paths: also those of pairs, to cmsc/ in --save_dir"},
+    "--dest": {
+        "default": ".",
+        "metavar": "DIR",
+        "help": "with MANIFEST_DIR: cmsc/ is made here (default: working directory)",
+    },
+    "--ext": {"default": "mat", "help": "extension of the segments (default mat)"},
+    "--n-lead": {"type": int, "default": 12, "metavar": "N", "help": "taken and not used, as in the original"},
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("manifest_dir", nargs="?", metavar="MANIFEST_DIR", help="folder of plain manifests to make pairs from")
-    add("--split_file_paths", metavar="CSV,CSV,...", help="tables with split, path and sample_size of each segment")
-    add("--save_dir", metavar="DIR", help="folder for the manifests of the tables")
-    add("--cmsc", action="store_true", help="with --split_file_paths: also those of pairs, to cmsc/ in --save_dir")
-    add("--dest", default=".", metavar="DIR", help="with MANIFEST_DIR: cmsc/ is made here (default: working directory)")
-    add("--ext", default="mat", help="extension of the segments (default mat)")
-    add("--n-lead", type=int, default=12, metavar="N", help="taken and not used, as in the original")
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -11,15 +11,21 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ..errors import ConfigError
+from .arguments import Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = {
+    "manifests": {"metavar": "TSV", "nargs": "*", "help": "plain manifests, whose order the rows have"},
+    "--packed": {"metavar": "NPY", "help": "a packed file, to be cut by --splits"},
+    "--splits": {"metavar": "CSV", "help": "table with save_file and split, such as meta_split.csv"},
+    "--save_dir": {"metavar": "DIR", "help": "default: the folder of each manifest"},
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("manifests", metavar="TSV", nargs="*", help="plain manifests, whose order the rows have")
-    parser.add_argument("--packed", metavar="NPY", help="a packed file, to be cut by --splits")
-    parser.add_argument("--splits", metavar="CSV", help="table with save_file and split, such as meta_split.csv")
-    parser.add_argument("--save_dir", metavar="DIR", help="default: the folder of each manifest")
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -18,7 +18,8 @@ from ..inference import Outcome
 from ..inference.aggregate import METHODS
 from ..inference.result import Result
 from ..inference.write import Written
-from .common import Work, add_model, add_reading, add_resuming, again, caveats, check_out, counted, open_model, reading
+from .arguments import MODEL, READING, RESUMING, Arguments, add, reading
+from .common import Work, again, caveats, check_out, counted, open_model
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,24 +27,31 @@ NOT_CLINICAL = "Not for clinical use."
 _SHOWN = 40  # recordings that are printed when all are written into a file
 
 
+ARGUMENTS: Arguments = (
+    MODEL
+    | {
+        "--out": {
+            "metavar": "PREDS.csv",
+            "help": "write the table per recording there, as it grows, the one per segment to PREDS.segments.csv and "
+            "what was skipped to PREDS.status.csv; PREDS.json gets all in the end",
+        },
+    }
+    | RESUMING
+    | {
+        "--json": {"action": "store_true", "help": "print JSON instead of tables"},
+        "--aggregate": {
+            "choices": METHODS,
+            "default": "tutorial",
+            "help": "how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
+        },
+        "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    }
+    | READING
+)
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument(
-        "--out",
-        metavar="PREDS.csv",
-        help="write the table per recording there, as it grows, the one per segment to PREDS.segments.csv and what was"
-        " skipped to PREDS.status.csv; PREDS.json gets all in the end",
-    )
-    add_resuming(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--aggregate",
-        choices=METHODS,
-        default="tutorial",
-        help="how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
-    )
-    parser.add_argument("--labels", metavar="LABEL_DEF.csv", help="names of the model's outputs (column name)")
-    add_reading(parser)
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -21,6 +21,7 @@ from .._text import printable, short, shown
 from ..data.recording import MISSING, STRATEGIES
 from ..data.sources import SOURCES
 from ..errors import ConfigError
+from .arguments import Arguments, add
 from .common import Bar, counted, saying_warnings
 
 if TYPE_CHECKING:
@@ -32,87 +33,80 @@ _KINDS = 6  # endings of ignored files that are printed
 _SHOWN = 20  # errors that are printed; errors.csv has them all
 
 
+PACKING: Arguments = {
+    "--packed": {"action": "store_true", "help": "write the segments to one file, packed/all.npy"},
+    "--packed_splits": {
+        "metavar": "CSV",
+        "help": "table with split and save_file (or idx, path, file, record), such as "
+        "meta_split.csv: write them to "
+        "packed/<split>.npy",
+    },
+    "--fractions": {
+        "metavar": "0.8,...",
+        "help": "draw the splits instead and pack them: shares of the recordings, or of "
+        "the groups of --group_col, for --split_labels with --seed",
+    },
+    "--split_labels": {"default": "train,valid,test", "metavar": "A,B,...", "help": "default train,valid,test"},
+    "--group_col": {"metavar": "NAME", "help": "column of the records' table: no group is in two splits"},
+    "--seed": {
+        "type": int,
+        "default": 1,
+        "metavar": "N",
+        "help": "of the splits that are drawn, all else is without chance (default 1)",
+    },
+}
+
+SHARED: Arguments = {
+    "--processed_root": {"required": True, "metavar": "DIR", "help": "folder to write to"},
+    "--raw_root": {"metavar": "DIR", "help": "where the data set lies; not needed with --skip org"},
+    "--manifest_file": {
+        "metavar": "CSV",
+        "help": "table of several sources: numbers go on from its largest, rows are "
+        "added (default: manifest.csv in the folder that is written to)",
+    },
+    "--results_suffix": {"default": "", "metavar": "TEXT", "help": "goes into the names of the tables"},
+    "--dataset_subset": {"metavar": "A,B", "help": "only recordings of these data sets (column dataset)"},
+    "--desired_sample_rate": {"type": float, "default": 500, "metavar": "HZ", "help": "default 500"},
+    "--segment_seconds": {"type": float, "default": 5, "metavar": "S", "help": "length of a segment (default 5)"},
+    "--no_standardization": {
+        "action": "store_true",
+        "help": "leave each lead's mean and standard deviation as they are",
+    },
+    "--leads": {
+        "default": "0,1,2,3,4,5,6,7,8,9,10,11",
+        "metavar": "0,1,...",
+        "help": "numbers of the leads to keep: 0 is I, 11 is V6 (default: all)",
+    },
+    "--constant_lead_strategy": {
+        "choices": STRATEGIES,
+        "default": "zero",
+        "help": "what becomes of a lead without change (default zero)",
+    },
+    "--missing_leads": {
+        "choices": MISSING,
+        "default": "error",
+        "help": "what to do without a lead that can't be calculated from I and II: skip the "
+        "recording (default; derive is the same), or fill with zeros; nan calculates none and fills all with NaN",
+    },
+    "--skip": {"default": "", "metavar": "org,...", "help": "stages that are not run, since their files are there"},
+    "--stages": {
+        "metavar": "org,...",
+        "help": "stages that are written (default: all, or none with --packed); "
+        "--stages segmented goes straight to segments",
+    },
+    **PACKING,
+    "--no_parallel": {"action": "store_true", "help": "work in one process"},
+    "--nb_workers": {"type": int, "metavar": "N", "help": "processes (default: all processors)"},
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for name, source in SOURCES.items():
         what = (source.__doc__ or "").strip().splitlines()[0]
         command = commands.add_parser(name, help=what.replace("%", "%%"), description=what)
-        _add_shared(command)
+        add(command, SHARED)
         source().arguments(command)
-
-
-def _add_shared(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--processed_root", required=True, metavar="DIR", help="folder to write to")
-    add("--raw_root", metavar="DIR", help="where the data set lies; not needed with --skip org")
-    add(
-        "--manifest_file",
-        metavar="CSV",
-        help="table of several sources: numbers go on from its largest, rows are "
-        "added (default: manifest.csv in the folder that is written to)",
-    )
-    add("--results_suffix", default="", metavar="TEXT", help="goes into the names of the tables")
-    add("--dataset_subset", metavar="A,B", help="only recordings of these data sets (column dataset)")
-    add("--desired_sample_rate", type=float, default=500, metavar="HZ", help="default 500")
-    add("--segment_seconds", type=float, default=5, metavar="S", help="length of a segment (default 5)")
-    add("--no_standardization", action="store_true", help="leave each lead's mean and standard deviation as they are")
-    add(
-        "--leads",
-        default="0,1,2,3,4,5,6,7,8,9,10,11",
-        metavar="0,1,...",
-        help="numbers of the leads to keep: 0 is I, 11 is V6 (default: all)",
-    )
-    add(
-        "--constant_lead_strategy",
-        choices=STRATEGIES,
-        default="zero",
-        help="what becomes of a lead without change (default zero)",
-    )
-    add(
-        "--missing_leads",
-        choices=MISSING,
-        default="error",
-        help="what to do without a lead that can't be calculated "
-        "from I and II: skip the recording (default; derive is the same), or fill with zeros; nan calculates none and "
-        "fills all with NaN",
-    )
-    add("--skip", default="", metavar="org,...", help="stages that are not run, since their files are there")
-    add(
-        "--stages",
-        metavar="org,...",
-        help="stages that are written (default: all, or none with --packed); "
-        "--stages segmented goes straight to segments",
-    )
-    _add_packing(parser)
-    add("--no_parallel", action="store_true", help="work in one process")
-    add("--nb_workers", type=int, metavar="N", help="processes (default: all processors)")
-
-
-def _add_packing(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--packed", action="store_true", help="write the segments to one file, packed/all.npy")
-    add(
-        "--packed_splits",
-        metavar="CSV",
-        help="table with split and save_file (or idx, path, file, record), such as "
-        "meta_split.csv: write them to "
-        "packed/<split>.npy",
-    )
-    add(
-        "--fractions",
-        metavar="0.8,...",
-        help="draw the splits instead and pack them: shares of the recordings, or of "
-        "the groups of --group_col, for --split_labels with --seed",
-    )
-    add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
-    add("--group_col", metavar="NAME", help="column of the records' table: no group is in two splits")
-    add(
-        "--seed",
-        type=int,
-        default=1,
-        metavar="N",
-        help="of the splits that are drawn, all else is without chance (default 1)",
-    )
 
 
 def run(args: Namespace) -> int:

@@ -13,17 +13,14 @@ from argparse import ArgumentParser, Namespace
 from .._text import printable
 from ..errors import ConfigError
 from ..inference.saliency import REDUCTIONS
+from .arguments import MODEL, READING, RESUMING, Arguments, add, reading
 from .common import (
     Work,
-    add_model,
-    add_reading,
-    add_resuming,
     caveats,
     check_folder,
     check_out,
     counted,
     open_model,
-    reading,
 )
 
 _PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -31,21 +28,33 @@ _PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".tif", ".tiff")
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = (
+    MODEL
+    | {
+        "--out": {"metavar": "SAL.npy", "required": True, "help": "where the array goes"},
+    }
+    | RESUMING
+    | {
+        "--layer": {
+            "type": int,
+            "metavar": "I",
+            "help": "attention of transformer layer I (0: the first; default: the last)",
+        },
+        "--reduction": {
+            "choices": REDUCTIONS,
+            "default": "max",
+            "help": "per token the largest weight that it gives to any (default), or the mean or the largest that "
+            "it gets",
+        },
+        "--tokens": {"action": "store_true", "help": "the tokens' weights (n, T), not resampled, not scaled"},
+        "--plot": {"metavar": "FOLDER", "help": "draw each recording into a PNG there (extra [plot])"},
+    }
+    | READING
+)
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("--out", metavar="SAL.npy", required=True, help="where the array goes")
-    add_resuming(parser)
-    parser.add_argument("--layer", type=int, metavar="I", help="attention of transformer layer I (0: the first;"
-                        " default: the last)")  # fmt: skip
-    parser.add_argument(
-        "--reduction",
-        choices=REDUCTIONS,
-        default="max",
-        help="per token the largest weight that it gives to any (default), or the mean or the largest that it gets",
-    )
-    parser.add_argument("--tokens", action="store_true", help="the tokens' weights (n, T), not resampled, not scaled")
-    parser.add_argument("--plot", metavar="FOLDER", help="draw each recording into a PNG there (extra [plot])")
-    add_reading(parser)
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 
 from .._text import printable, short, shown
 from ..data.tables.splits import STRATEGIES
+from .arguments import Arguments, add
 from .common import counted, saying_warnings
 
 __all__ = ["add_arguments", "run"]
@@ -23,45 +24,49 @@ _OPTIONS = (  # of `make_splits`
 ).split()
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--strategy",
-        required=True,
-        choices=STRATEGIES,
-        help="random: each record by itself; grouped: whole groups, "
+ARGUMENTS: Arguments = {
+    "--strategy": {
+        "required": True,
+        "choices": STRATEGIES,
+        "help": "random: each record by itself; grouped: whole groups, "
         "such as patients; temporal: the earliest first; grouped_temporal: by date, and "
         "--grouped_temporal_filter_strategy",
-    )
-    add("--processed_root", required=True, metavar="DIR", help="folder of the tables")
-    add("--meta_file", default="meta.csv", metavar="CSV", help="table of the records (default meta.csv)")
-    add("--segmented_file", metavar="CSV", help="table of the segments (default segmented.csv, if there is one)")
-    add("--save_files_suffix", default="_split", metavar="TEXT", help="in the names of the files (default _split)")
-    add(
-        "--fractions",
-        default="0.8,0.1,0.1",
-        metavar="F,F,...",
-        help="default 0.8,0.1,0.1; if they add up to less than 1, the rest is one more",
-    )
-    add("--split_labels", default="train,valid,test", metavar="A,B,...", help="default train,valid,test")
-    add("--group_col", metavar="COLUMN", help="groups that stay together, such as patient_id; 7 and 7.0 are one")
-    add(
-        "--date_col",
-        metavar="COLUMN",
-        help="dates: 2015-03-28 (with or without a time), numbers, or all in one other form that leaves no doubt",
-    )
-    add(
-        "--grouped_temporal_filter_strategy",
-        default="train",
-        metavar="train|true|false",
-        help="leave out records if "
+    },
+    "--processed_root": {"required": True, "metavar": "DIR", "help": "folder of the tables"},
+    "--meta_file": {"default": "meta.csv", "metavar": "CSV", "help": "table of the records (default meta.csv)"},
+    "--segmented_file": {"metavar": "CSV", "help": "table of the segments (default segmented.csv, if there is one)"},
+    "--save_files_suffix": {
+        "default": "_split",
+        "metavar": "TEXT",
+        "help": "in the names of the files (default _split)",
+    },
+    "--fractions": {
+        "default": "0.8,0.1,0.1",
+        "metavar": "F,F,...",
+        "help": "default 0.8,0.1,0.1; if they add up to less than 1, the rest is one more",
+    },
+    "--split_labels": {"default": "train,valid,test", "metavar": "A,B,...", "help": "default train,valid,test"},
+    "--group_col": {"metavar": "COLUMN", "help": "groups that stay together, such as patient_id; 7 and 7.0 are one"},
+    "--date_col": {
+        "metavar": "COLUMN",
+        "help": "dates: 2015-03-28 (with or without a time), numbers, or all in one other form that leaves no doubt",
+    },
+    "--grouped_temporal_filter_strategy": {
+        "default": "train",
+        "metavar": "train|true|false",
+        "help": "leave out records if "
         "either their own split or that of most of their group is this one and the other isn't (default train); true: "
         "if the two differ; false: none",
-    )
-    add("--filter_cols", metavar="A,B,...", help="columns of true and false; records with a true one are left out")
-    add("--dataset_subset", metavar="A,B,...", help="only records of these data sets (column dataset)")
-    add("--keep_cols", metavar="A,B,...", help="columns of the records' table to keep")
-    add("--seed", type=int, default=1, help="default 1")
+    },
+    "--filter_cols": {"metavar": "A,B,...", "help": "columns of true and false; records with a true one are left out"},
+    "--dataset_subset": {"metavar": "A,B,...", "help": "only records of these data sets (column dataset)"},
+    "--keep_cols": {"metavar": "A,B,...", "help": "columns of the records' table to keep"},
+    "--seed": {"type": int, "default": 1, "help": "default 1"},
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from .arguments import Arguments, add
+
 __all__ = ["add_arguments", "run"]
 
 
+ARGUMENTS: Arguments = {
+    "--manifest_dir": {"required": True, "metavar": "DIR", "help": "folder with train.tsv"},
+    "--percent": {
+        "required": True,
+        "type": float,
+        "metavar": "P",
+        "help": "share of the records to keep: 0.1 is a tenth",
+    },
+    "--save_dir": {"metavar": "DIR", "help": "folder to make (default: the share, in the manifests' folder)"},
+    "--seed": {"type": int, "default": 1, "help": "default 1"},
+}
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--manifest_dir", required=True, metavar="DIR", help="folder with train.tsv")
-    add("--percent", required=True, type=float, metavar="P", help="share of the records to keep: 0.1 is a tenth")
-    add("--save_dir", metavar="DIR", help="folder to make (default: the share, in the manifests' folder)")
-    add("--seed", type=int, default=1, help="default 1")
+    add(parser, ARGUMENTS)
 
 
 def run(args: Namespace) -> int:

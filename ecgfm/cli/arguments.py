@@ -1,0 +1,82 @@
+"""Arguments of commands as tables, and those that several commands have."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+__all__ = ["MODEL", "READING", "RESUMING", "Arguments", "add", "reading"]
+
+#: Name of an argument -> what `ArgumentParser.add_argument` takes of it.
+Arguments = dict[str, dict[str, Any]]
+
+#: The checkpoint and what is run through it.
+MODEL: Arguments = {
+    "checkpoint": {
+        "metavar": "CHECKPOINT",
+        "help": ".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
+    },
+    "files": {"metavar": "FILE", "nargs": "+", "help": "recordings, directories of recordings, manifests (.tsv)"},
+}
+
+
+#: How recordings are read, and how fast.
+READING: Arguments = {
+    "--sampling-rate": {"type": float, "metavar": "HZ", "help": "for files that don't state it"},
+    "--leads": {"metavar": "I,II,...", "help": "names of the rows, for files that don't state them"},
+    "--unit": {"choices": ("mV", "uV", "V"), "help": "of the values, for files that don't state it"},
+    "--missing-leads": {
+        "choices": ("error", "zero"),
+        "default": "error",
+        "help": "what to do without a lead that can't be calculated from I and II: skip the recording (default), or "
+        "fill with zeros",
+    },
+    "--short": {
+        "choices": ("error", "pad"),
+        "default": "error",
+        "help": "what to do with less than 5 s: skip the recording (default), or pad it",
+    },
+    "--only-leads": {"metavar": "I,II,...", "help": "leads that the model may see; all others are zero"},
+    "--overlap": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "S",
+        "help": "seconds that a segment shares with the next (default 0)",
+    },
+    "--batch-size": {"type": int, "default": 8, "metavar": "N", "help": "segments at a time (default 8)"},
+    "--threads": {"type": int, "metavar": "N", "help": "threads of the kernels (default: all processors)"},
+    "--readers": {
+        "type": int,
+        "default": 2,
+        "metavar": "N",
+        "help": "threads that read files ahead (default 2; 0: none)",
+    },
+}
+
+
+#: What becomes of an earlier run.
+RESUMING: Arguments = {
+    "--resume": {"action": "store_true", "help": "do only what an earlier run into --out has not done"},
+    "--overwrite": {"action": "store_true", "help": "begin anew, though a run is there that was broken off"},
+}
+
+
+def add(parser: ArgumentParser, arguments: Arguments) -> None:
+    """Add arguments to the parser of a command, in their order."""
+    for name, options in arguments.items():
+        parser.add_argument(name, **options)
+
+
+def reading(args: Namespace) -> dict[str, Any]:
+    """The arguments of `READING` as those of `ecgfm.predict` and its like."""
+    return {
+        "sampling_rate": args.sampling_rate,
+        "leads": args.leads,
+        "unit": args.unit,
+        "missing_leads": args.missing_leads,
+        "short": args.short,
+        "only_leads": args.only_leads,
+        "overlap_s": args.overlap,
+        "batch_size": args.batch_size,
+        "readers": args.readers,
+    }
