@@ -12,7 +12,6 @@ written some at a time. A file that can't be read is reported and skipped; the e
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from argparse import ArgumentParser, Namespace
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from .._text import printable, shown, table_cell
 from ..errors import ConfigError, Error, LabelError
 from ..storage.atomic import replacing
+from ..storage.rows import csv_text, plain_csv_text
 from .arguments import Arguments, add
 from .common import check_out
 
@@ -154,8 +154,7 @@ class Writer:
         self._set = None if names is None else set(names)
         self._many = len(args.files) > 1
         self._head = (["file"] if self._many else []) + ["row"] + ([args.id] if args.id else [])
-        self._csv = csv.writer(stream, lineterminator="\n")
-        self._rest = None if rest is None else csv.writer(rest, lineterminator="\n")
+        self._rest = rest
         self._cells = {name: table_cell(name) for name in labeler.engine(args.mode).rules.labels}
         self._write = getattr(self, f"_{args.format}")
         self._begun = False
@@ -166,8 +165,8 @@ class Writer:
         heads = [([path] if self._many else []) + [row, *values] for row, (values, _) in enumerate(rows, first)]
         self._write(heads, rows, result)
         if self._rest is not None:
-            for head, rest in zip(heads, result.unmatched["stripped"].tolist()):
-                self._rest.writerow([*map(cell, head), rest])
+            rest = result.unmatched["stripped"].tolist()
+            self._rest.write(csv_text([*map(_cell, head), text] for head, text in zip(heads, rest)))
         self._stream.flush()
 
     def _begin(self) -> None:
@@ -177,9 +176,9 @@ class Writer:
         self._begun = True
         if self._args.format in ("long", "wide"):
             columns = ["label", "probability"] if self._args.format == "long" else self._names or []
-            self._csv.writerow([*map(cell, self._head), *map(cell, columns)])
+            self._stream.write(plain_csv_text([[*self._head, *columns]]))
         if self._rest is not None:
-            self._rest.writerow([*map(cell, self._head), "unmatched"])
+            self._rest.write(plain_csv_text([[*self._head, "unmatched"]]))
 
     def finish(self) -> None:
         """A table without rows has its head all the same."""
@@ -192,12 +191,15 @@ class Writer:
 
     def _long(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, labels in zip(heads, self._labels(result)):
-            head = [*map(cell, head)]
-            self._csv.writerows([*head, self._cells[name], digits(prob)] for name, prob in labels.items())
+            head = [*map(_cell, head)]
+            rows_of = ([*head, self._cells[name], digits(prob)] for name, prob in labels.items())
+            self._stream.write(csv_text(rows_of))
 
     def _wide(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
-        for head, labels in zip(heads, self._labels(result)):
-            self._csv.writerow([*map(cell, head), *(digits(labels.get(name, 0.0)) for name in self._names or [])])
+        names, each = self._names or [], zip(heads, self._labels(result))
+        self._stream.write(
+            csv_text([*map(_cell, head), *(digits(labels.get(name, 0.0)) for name in names)] for head, labels in each)
+        )
 
     def _jsonl(self, heads: Sequence[Sequence[Any]], rows: Sequence[tuple[Any, Any]], result: Result) -> None:
         for head, labels, (_, text), normalized in zip(heads, self._labels(result), rows, result.texts["text"]):
@@ -223,7 +225,7 @@ class Writer:
         return explanation
 
 
-def cell(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     """A value as a cell of a CSV file."""
     return table_cell(value) if isinstance(value, str) else value
 

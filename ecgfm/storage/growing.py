@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .._text import plain_cell, safe, table_cell
+from .._text import plain_cell, safe
 from .._types import StrPath
 from ..errors import ConfigError, FormatError
 from .atomic import is_device, remove, sync_folder, write_text
@@ -23,7 +23,7 @@ from .growing_files import GrowingFile, check_growing, damaged, open_growing, op
 from .inputs import open_text, read_input
 from .json import parse_json
 from .lock import lock
-from .rows import csv_rows, csv_text
+from .rows import csv_rows, plain_csv_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -128,7 +128,7 @@ class Growing:
         self._lock.write(json.dumps(settings, indent=1).encode("utf-8") + b"\n")
         self._lock.flush()
         kept = [(file, "done", segments, "", mark) for file, segments, mark in self._earlier]
-        write_text(part(self._status_path), _status_text([_STATUS, *kept]))
+        write_text(part(self._status_path), plain_csv_text([_STATUS, *kept]))
         self._status = open_growing(self._status_path, len(kept))
 
     @property
@@ -178,7 +178,7 @@ class Growing:
 
     def ignore(self, path: str, reason: str) -> None:
         """Write down that a file of a folder is not a recording, and why."""
-        self._status.write(_status_text([(path, "ignored", 0, reason, "")]).encode())
+        self._status.write(plain_csv_text([(path, "ignored", 0, reason, "")]).encode())
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +239,7 @@ class Growing:
         return found
 
     def _write_status(self, *row: object) -> None:
-        self._status.write(_status_text([(*row, self._marks.popleft() if self._marks else "")]).encode())
+        self._status.write(plain_csv_text([(*row, self._marks.popleft() if self._marks else "")]).encode())
         self._status.flush()
 
     def _finish(self) -> None:
@@ -290,11 +290,6 @@ def _locked(path: str) -> BinaryIO:
         file.close()
         raise
     return file
-
-
-def _status_text(rows: Iterable[Iterable[object]]) -> str:
-    """Lines of the status table."""
-    return csv_text([table_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def _other_settings(path: str, old: Any, new: dict[str, Any]) -> ConfigError:

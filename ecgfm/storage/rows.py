@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .._text import shown
+from .._text import shown, table_cell
 from .._types import StrPath
 from ..errors import Error, FormatError
 from .atomic import replacing
@@ -21,7 +21,17 @@ from .inputs import MAX_LINE, lines, open_input, open_text, unreadable
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AppendedRows", "RowWriter", "csv_blocks", "csv_rows", "csv_text", "read_blocks", "read_rows", "write_rows"]
+__all__ = [
+    "AppendedRows",
+    "RowWriter",
+    "csv_blocks",
+    "csv_rows",
+    "csv_text",
+    "plain_csv_text",
+    "read_blocks",
+    "read_rows",
+    "write_rows",
+]
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # a row, which may have line ends in it, is held to this
 
@@ -119,6 +129,11 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
+
+
+def plain_csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV text in which a spreadsheet finds no formula: each text is a `table_cell`."""
+    return csv_text([table_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def read_rows(

@@ -99,7 +99,7 @@ class Wanted:
         if found is not None:
             names, values = self._chosen(found)
             labels = _for_data_set(x, found, values)
-        train = _opened(x, labels, True, self.seed, "x")
+        train, count = _opened(x, labels, True, self.seed, "x")
         _check_rows(train, found)
         if groups is not None:
             groups = group_numbers(groups, len(train), "groups")
@@ -111,10 +111,9 @@ class Wanted:
             train = Dataset(Some(train.segments, ~chosen), training=True, labels=labels, seed=self.seed)
         elif valid is not None:
             held = self._validation(valid)
-            if held.num_labels != train.num_labels:
-                raise LabelError(f"{held.num_labels} labels, the training data have {train.num_labels}", field="valid")
+            if held.num_labels != count:
+                raise LabelError(f"{held.num_labels} labels, the training data have {count}", field="valid")
         held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
-        count: Any = train.num_labels
         return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, count
 
     def _validation(self, valid: Any) -> Dataset:
@@ -125,7 +124,7 @@ class Wanted:
         found, labels = _found(x, y), y
         if found is not None:
             labels = _for_data_set(x, found, found.arranged(self._columns))
-        held = _opened(x, labels, False, self.seed, "valid")
+        held, _ = _opened(x, labels, False, self.seed, "valid")
         _check_rows(held, found)
         return held
 
@@ -223,13 +222,14 @@ def _for_data_set(x: Any, found: Labels, values: NDArray[Any]) -> Any:
     return None
 
 
-def _opened(source: Any, labels: Any, training: bool, seed: int, field: str) -> Dataset:
+def _opened(source: Any, labels: Any, training: bool, seed: int, field: str) -> tuple[Dataset, int]:
+    """The data set, and its number of labels."""
     data = open_source(source, pairs=False, training=training, seed=seed, labels=labels, field=field)
     if data.num_labels is None:
         raise LabelError(
             "there are no labels", path=data.path, field="y", remedy="Give y.npy, whose rows are the records' indices"
         )
-    return data
+    return data, data.num_labels
 
 
 def _check_rows(data: Dataset, found: Labels | None) -> None:

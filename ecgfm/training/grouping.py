@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import shown
 from ..data.tables.groups import same_groups
 from ..errors import ConfigError, Error, SignalError
-from ..validation import refuse_masked
+from ..validation import Number, checked, refuse_masked
 
 __all__ = ["group_numbers", "held_out", "recordings_of"]
 
@@ -151,8 +150,7 @@ def held_out(groups: NDArray[np.int64], share: Any, seed: int, what: str = "grou
     ConfigError
         If it is no share, or leaves nothing on one side.
     """
-    if isinstance(share, bool) or not isinstance(share, (float, np.floating)) or not 0 < share < 1:
-        raise ConfigError(f"{shown(share)} is neither arrays nor a share between 0 and 1", field="valid")
+    share = checked(share, Number(above=0, below=1), "valid")
     each = np.unique(groups)
     count = round(len(each) * share)
     if not 0 < count < len(each):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ConfigError
-from ..storage.atomic import replacing
+from ..storage import atomic
 from ..storage.inputs import read_input
 from .setting_up import label_names_file
 from .settings import Feeding
@@ -35,7 +35,7 @@ def copy_label_names(feeding: Feeding, folder: str) -> None:
     named = label_names_file(feeding)
     if named is not None:
         text = read_input(named, most=_MOST_NAMES, field="task.label_file")
-        with replacing(os.path.join(folder, "label_def.csv")) as temporary, open(temporary, "wb") as file:
+        with atomic.writing(os.path.join(folder, "label_def.csv")) as file:
             file.write(text)
 
 

@@ -260,7 +260,7 @@ def test_tokens_of_a_pretrained_model(made, command, tmp_path):
         (["common_eval.extract=[output]"], "common_eval.results_path"),
         (["common_eval.extract=[output]", "common_eval.results_path=absent"], "no such directory"),
         (["common_eval.extract=[logits]"], "'logits' can't be extracted"),
-        (["distributed_training.distributed_world_size=-4"], "distributed_world_size: -4 is not a number of ranks"),
+        (["distributed_training.distributed_world_size=-4"], "distributed_world_size: -4 is not an integer from 0"),
         (["common_eval.paht=x"], "Did you mean path?"),
         (["task._name=ecg_pretraining"], "task"),
         (["common_eval.model_overrides={dropout:0.1}"], "common_eval.model_overrides"),
@@ -356,6 +356,8 @@ def test_a_pretrained_checkpoint(tmp_path, monkeypatch, capsys):
     assert {"loss_0", "loss_3", "code_perplexity"} <= set(found)
     for name in set(found) - {"num_updates", "nsignals"}:
         assert found[name] == logged[name], name
+    assert hydra.validate([*argv, "common_eval.save_outputs=true"]) == 0
+    assert "common_eval.save_outputs=true means nothing here" in capsys.readouterr().out
     (tmp_path / "out").mkdir()
     assert hydra.validate([*argv, "common_eval.extract=[encoder_out]", "common_eval.results_path=out"]) == 2
     assert "common_eval.extract" in capsys.readouterr().err

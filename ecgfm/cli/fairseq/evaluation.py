@@ -59,7 +59,10 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
             remedy="Give a finetuned checkpoint, or ecgfm-hydra-inference with common_eval.extract=[encoder_out]",
         )
     labelled = labelled and classifies
-    run = _Merging(found, run, labelled).merged(overrides)
+    merging = _Merging(found, run, labelled)
+    if run["common_eval"]["save_outputs"] and not classifies:
+        merging.notices.append("common_eval.save_outputs=true means nothing here: a pretrained model has no outputs")
+    run = merging.merged(overrides)
     subsets = translate.named_subsets(run)
     if not subsets:
         raise ConfigError("no subset is named", field="dataset.valid_subset", remedy="Say dataset.valid_subset=test")
