@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from importlib.util import find_spec
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,16 @@ class Alone:
         return "Alone()"
 
 
+class _Communicator(Protocol):
+    """What is used of ``mpi4py.MPI.Comm``."""
+
+    def allgather(self, value: T, /) -> list[T]: ...
+    def gather(self, value: T, /, *, root: int) -> list[T] | None: ...
+    def scatter(self, values: Sequence[T] | None, /, *, root: int) -> T: ...
+    def bcast(self, value: T, /, *, root: int) -> T: ...
+    def __getattr__(self, name: str) -> Any: ...
+
+
 class Ranks:
     """The ranks of MPI's world, or of a communicator of mpi4py.
 
@@ -98,7 +109,7 @@ class Ranks:
     def __init__(self, comm: Any = None) -> None:
         mpi = _mpi()
         self._mpi = mpi
-        self._comm = mpi.COMM_WORLD if comm is None else comm
+        self._comm: _Communicator = mpi.COMM_WORLD if comm is None else comm
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
 
     def sum(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -110,20 +121,16 @@ class Ranks:
         return values
 
     def gather(self, value: T) -> list[T]:
-        found: list[T] = self._comm.allgather(value)
-        return found
+        return self._comm.allgather(value)
 
     def collect(self, value: T) -> list[T] | None:
-        found: list[T] | None = self._comm.gather(value, root=0)
-        return found
+        return self._comm.gather(value, root=0)
 
     def scatter(self, values: Sequence[T] | None) -> T:
-        found: T = self._comm.scatter(values, root=0)
-        return found
+        return self._comm.scatter(values, root=0)
 
     def broadcast(self, value: T) -> T:
-        found: T = self._comm.bcast(value, root=0)
-        return found
+        return self._comm.bcast(value, root=0)
 
     def send(self, value: object, rank: int) -> None:
         """Send something small, or large, to one rank, which must `receive` it."""
@@ -245,7 +252,10 @@ def launch(module: str, arguments: Sequence[str], size: int, *, replace: bool = 
     MissingExtraError
         Without mpi4py or ``mpiexec``.
     """
-    _mpi_is_there()
+    if find_spec("mpi4py") is None:  # it is not imported: that would start MPI in a process that is not a rank
+        raise MissingExtraError(
+            "several ranks need mpi4py", field="mpi4py", remedy="pip install 'ecgfm[mpi]', which brings an MPI too"
+        )
     beside = os.path.join(os.path.dirname(sys.executable), "mpiexec")
     mpiexec = beside if os.access(beside, os.X_OK) else shutil.which("mpiexec")
     if mpiexec is None:
@@ -258,13 +268,3 @@ def launch(module: str, arguments: Sequence[str], size: int, *, replace: bool = 
     if not replace:
         return subprocess.call(command)
     os.execv(mpiexec, command)
-
-
-def _mpi_is_there() -> None:
-    """An error if mpi4py is not installed. It is not imported: that would start MPI in a process that is not a rank."""
-    from importlib.util import find_spec
-
-    if find_spec("mpi4py") is None:
-        raise MissingExtraError(
-            "several ranks need mpi4py", field="mpi4py", remedy="pip install 'ecgfm[mpi]', which brings an MPI too"
-        )

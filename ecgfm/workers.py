@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any, cast
@@ -17,6 +18,7 @@ from .errors import carried
 __all__ = ["Crashed", "in_processes", "in_ranks", "serve_work"]
 
 
+@dataclass(eq=False)
 class Crashed:
     """In place of a result: the process that worked on the piece ended.
 
@@ -26,8 +28,7 @@ class Crashed:
         Its exit status; below zero a signal's number.
     """
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    status: int
 
     def __str__(self) -> str:
         how = f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"

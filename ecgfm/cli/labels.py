@@ -120,8 +120,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    status: int = args.make(args)
-    return status
+    return int(args.make(args))
 
 
 def mimic(args: Namespace) -> int:

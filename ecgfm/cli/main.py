@@ -157,8 +157,7 @@ def _run(argv: list[str]) -> int:
         args = parser.parse_args(argv[1:])
     except SystemExit as end:  # --help
         return int(end.code or 0)
-    status: int = command.run(args)
-    return status
+    return int(command.run(args))
 
 
 def _overview() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._text import printable
@@ -85,6 +86,7 @@ def run(args: Namespace) -> int:
     return work.status
 
 
+@dataclass(eq=False)
 class Kept:
     """The first recordings of a run whose results are written into files, to be printed in the end.
 
@@ -94,9 +96,8 @@ class Kept:
         How many; None keeps all.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self.done: list[Outcome] = []
+    limit: int | None
+    done: list[Outcome] = field(default_factory=list)
 
     def __call__(self, outcome: Outcome) -> None:
         if self.limit is None or len(self.done) < self.limit:

@@ -153,7 +153,7 @@ def run(args: Namespace) -> int:
             **source.own(args),
         )
     ranks.broadcast(None)  # the other ranks are done
-    report.end()
+    report.clear()
     _say(summary)
     earlier = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     print(f"{summary.records:,} recordings{earlier}, {summary.segments:,} segments in {summary.folder}")
@@ -201,7 +201,7 @@ class _Report:
     def error(self, path: str, why: str) -> None:
         self.errors += 1
         if self.errors <= _SHOWN:
-            self._clear()
+            self.clear()
             print(f"ecgfm: skipped: {printable(path)}: {printable(why.removeprefix(f'{path}: '))}", file=sys.stderr)
         if self.errors == _SHOWN:
             print("ecgfm: all others are in errors.csv", file=sys.stderr)
@@ -211,9 +211,6 @@ class _Report:
             self.bar.total = total
             self.bar(done, path)
 
-    def end(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
+    def clear(self) -> None:
         if self.bar is not None:
             self.bar.clear()

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -82,7 +83,7 @@ def open_growing(path: StrPath, rows: int | None) -> GrowingFile:
         raise
 
 
-class GrowingFile:
+class GrowingFile(ABC):
     """A file that grows: `keep` cuts it, `append` makes it longer, `leave_out` takes rows away."""
 
     def __init__(self, file: BinaryIO, path: str, rows: int | None) -> None:
@@ -91,16 +92,17 @@ class GrowingFile:
             self.keep(rows)
             self.rows = rows
 
+    @abstractmethod
     def keep(self, rows: int) -> None:
         """Go on after this number of rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def append(self, values: Any) -> None:
         """Write rows behind those that are there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _copy(self, old: BinaryIO, keep: Sequence[bool], counts: Sequence[int]) -> None:
-        raise NotImplementedError
+        """Write the rows of an old file, of its first recordings those that stay."""
 
     def write(self, raw: bytes | memoryview) -> None:
         try:

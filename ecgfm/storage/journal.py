@@ -13,7 +13,7 @@ from ..errors import ConfigError, FormatError
 from .atomic import open_own, writing
 from .json import write_json
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "head_of"]
 
 _SYNC_S = 2.0
 _MOST_LINE = 1 << 26  # bytes: a recording's line also has the rows that it adds to further tables
@@ -40,7 +40,7 @@ class Journal:
         self.path, self.head = path, head
         self.at: dict[int, int] = {}  # number of the recording -> where its last line begins
         self._synced = time.monotonic()
-        old = _head(path)
+        old = head_of(path)
         if old is not None:
             if old.get("records") in grown:
                 old["records"] = head["records"]
@@ -67,11 +67,6 @@ class Journal:
             write_json(path, head, indent=None, sort_keys=True)
         self._file = open_own(path)
         self._load()
-
-    @staticmethod
-    def head_of(path: str) -> dict[str, Any] | None:
-        """The head of the journal in a file, or None if there is none."""
-        return _head(path)
 
     def _load(self) -> None:
         at = len(self._file.readline(_MOST_LINE))
@@ -158,7 +153,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_NUMBER
 
 
-def _head(path: str) -> dict[str, Any] | None:
+def head_of(path: str) -> dict[str, Any] | None:
+    """The head of the journal in a file, or None if there is none."""
     try:
         with open_own(path) as file:
             line = file.readline(_MOST_LINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,16 +174,16 @@ def map_array(path: StrPath, *, field: str | None = None, error: type[Error] = F
             raise FormatError(f"a damaged .npy header: {_first_line(reason)}", path=path, field=field) from None
 
 
+@dataclass(eq=False)
 class _Cautious:
     """A stream that refuses to give more than a header may have, since NumPy asks for as much as the file says."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    file: IO[bytes]
 
     def read(self, size: int = -1, /) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
             raise ValueError(f"a header of {size:,} bytes")
-        return self._file.read(size)
+        return self.file.read(size)
 
 
 def _truncated(shape: Sequence[int], expected: int, there: int, path: StrPath, field: str | None) -> FormatError:

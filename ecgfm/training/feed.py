@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,17 +136,18 @@ class InMemory:
         return self.in_order(size)
 
 
+@dataclass(eq=False)
 class Streamed:
     """The batches of a loader; what a trainer takes is what `take` makes of each."""
 
-    def __init__(self, loader: Loader, take: Callable[[Any], Batch]) -> None:
-        self.loader, self._take = loader, take
+    loader: Loader
+    take: Callable[[Any], Batch]
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch | None]:
-        return (self._take(batch) if len(batch) else None for batch in self.loader.epoch(number, start=start))
+        return (self.take(batch) if len(batch) else None for batch in self.loader.epoch(number, start=start))
 
     def in_order(self) -> Iterator[Batch]:
         """The batches of the first epoch, without empty ones."""
@@ -156,7 +158,7 @@ class Streamed:
         data = self.loader.dataset
         data.check()
         batch = data.batch(self.loader.order(1)[0])
-        return iter([self._take(batch)] if len(batch) else [])
+        return iter([self.take(batch)] if len(batch) else [])
 
 
 def streamed(data: Dataset, batch_size: int, take: Callable[[Any], Batch], max_bad_segments: float = 0.0) -> Streamed:

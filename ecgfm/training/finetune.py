@@ -13,11 +13,11 @@ from ..errors import ConfigError
 from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..table import Table
-from .arguments import checked_seed
+from ..validation import Seed, checked
 from .feed import profile_of
 from .finetune_data import Wanted
 from .head import listed
-from .history import check_feed, check_loop, checked_monitor, run_epochs
+from .history import check_loop, checked_monitor, run_epochs
 from .objectives.classification import RANKING, BinaryCrossEntropy
 from .trainer import Trainer
 from .warned import warn
@@ -143,7 +143,7 @@ def finetune(
     )
     if monitor in RANKING:
         scikit_learn("monitor")
-    seed = checked_seed(seed)
+    seed = checked(seed, Seed(), "seed")
     groups = _one_of(groups, ids)
     given: dict[str, Any] = dict(settings)
     wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments)
@@ -152,9 +152,6 @@ def finetune(
     trainer = Trainer(model, seed=seed, labels=names, **given)
     if names is None:
         _say_nameless(trainer)
-    for part in (train, held):
-        if part is not None:
-            check_feed(trainer, part)
     history = run_epochs(
         trainer,
         train,

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..errors import ConfigError, SignalError
 from ..table import Table
 from ..validation import Whole, checked, is_one_of
 from .callbacks import Callback, Course, Scores
-from .feed import Feed, InMemory, Streamed
+from .feed import InMemory, Streamed
 from .loop import Loop, fit
 from .objectives.base import not_finite
 from .objectives.classification import RANKING
@@ -111,24 +112,26 @@ class History(Callback):
         return -value if self._monitor.startswith("loss") else value
 
 
+@dataclass(eq=False)
 class _Told(Callback):
     """The function of a user that gets each row; a true result ends the training."""
 
-    def __init__(self, history: History, function: Callable[[dict[str, Any]], object]) -> None:
-        self._history, self._function = history, function
+    history: History
+    function: Callable[[dict[str, Any]], object]
 
     def epoch_ended(self, course: Course) -> None:
-        course.control.stop |= bool(self._function(dict(self._history.rows[-1])))
+        course.control.stop |= bool(self.function(dict(self.history.rows[-1])))
 
 
+@dataclass(eq=False)
 class _Patience(Callback):
     """Ends a training after some epochs without a better one."""
 
-    def __init__(self, history: History, epochs: int) -> None:
-        self._history, self._epochs = history, epochs
+    history: History
+    epochs: int
 
     def epoch_ended(self, course: Course) -> None:
-        course.control.stop |= course.epoch - self._history.best_epoch >= self._epochs
+        course.control.stop |= course.epoch - self.history.best_epoch >= self.epochs
 
 
 class _Progress(Callback):
@@ -163,7 +166,7 @@ class _Progress(Callback):
 
 def run_epochs(
     trainer: Any,
-    train: Feed,
+    train: InMemory | Streamed,
     held: InMemory | Streamed | None,
     *,
     epochs: int,
@@ -189,6 +192,9 @@ def run_epochs(
     History
         Ctrl-C ends it early: what there is then comes back, and a warning says so.
     """
+    for part in (train, held):
+        if part is not None:
+            check_feed(trainer, part)
     objective = trainer.objective
     history = History((*objective.columns, *objective.averaged), monitor, epochs)
     callbacks: list[Callback] = [history]

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TextIO
 
@@ -128,24 +129,24 @@ class Log:
                 other.close()
 
 
+@dataclass(eq=False)
 class CsvLog:
     """CSV files with the column ``step`` first, a row appended at a time.
 
     A run that goes on after an earlier one takes the rows of later steps out: they are of updates that were lost.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._files: dict[str, AppendedRows] = {}
+    folder: str
+    files: dict[str, AppendedRows] = field(default_factory=dict)
 
     def path(self, tag: str) -> str:
-        return os.path.join(self._folder, f"{tag}.csv")
+        return os.path.join(self.folder, f"{tag}.csv")
 
     def write(self, tag: str, step: int, values: Mapping[str, Any]) -> None:
         """Append a row; a value that the file has no column for is added as a new one."""
-        if tag not in self._files:
-            self._files[tag] = AppendedRows(self.path(tag))
-        self._files[tag].append({"step": step, **{name: _cell(value) for name, value in values.items()}})
+        if tag not in self.files:
+            self.files[tag] = AppendedRows(self.path(tag))
+        self.files[tag].append({"step": step, **{name: _cell(value) for name, value in values.items()}})
 
     def forget_after(self, step: int, again: Sequence[str] = ()) -> None:
         """Drop all rows of later steps, and a line that was cut off in the middle.
@@ -156,7 +157,7 @@ class CsvLog:
         again : sequence of str
             Tags whose row of `step` itself is dropped, too: it will be written again.
         """
-        for name in sorted(os.listdir(self._folder)) if os.path.isdir(self._folder) else ():
+        for name in sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else ():
             tag, suffix = os.path.splitext(name)
             if suffix != ".csv" or not os.path.isfile(self.path(tag)):
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -18,38 +19,42 @@ __all__ = ["Due", "Limited", "Patience", "PutOff", "Signals"]
 Say = Callable[[str], None]
 
 
+@dataclass(eq=False)
 class Limited(Callback):
     """Ends a run at its limits."""
 
-    def __init__(self, limits: Limits, standing: Standing, ranks: Alone | Ranks, say: Say) -> None:
-        self._limits, self._standing, self._ranks, self._say = limits, standing, ranks, say
+    limits: Limits
+    standing: Standing
+    ranks: Alone | Ranks
+    say: Say
 
     def epoch_begun(self, course: Course) -> None:
         trainer = course.trainer
-        if 0 < self._limits.max_update <= trainer.num_updates:
+        if 0 < self.limits.max_update <= trainer.num_updates:
             course.control.stop = True
-        elif trainer.schedule(trainer.num_updates, course.epoch) <= self._limits.stop_min_lr:
-            self._say("stopping: the learning rate has fallen to optimization.stop_min_lr")
+        elif trainer.schedule(trainer.num_updates, course.epoch) <= self.limits.stop_min_lr:
+            self.say("stopping: the learning rate has fallen to optimization.stop_min_lr")
             course.control.stop = True
 
     def updated(self, course: Course) -> None:
-        limits = self._limits
+        limits = self.limits
         if 0 < limits.max_update <= course.trainer.num_updates:
-            self._say("stopping: optimization.max_update is reached")
+            self.say("stopping: optimization.max_update is reached")
             course.control.stop = True
-        elif 0 < limits.stop_time_hours < self._ranks.broadcast(self._standing.meters.seconds() / 3600):
-            self._say("stopping: optimization.stop_time_hours are over")
+        elif 0 < limits.stop_time_hours < self.ranks.broadcast(self.standing.meters.seconds() / 3600):
+            self.say("stopping: optimization.stop_time_hours are over")
             course.control.stop = True
 
 
+@dataclass(eq=False)
 class Due(Callback):
     """Asks for validation and saving as often as a run says, and before it ends."""
 
-    def __init__(self, every: Every, keep: Keep) -> None:
-        self._every, self._keep = every, keep
+    every: Every
+    keep: Keep
 
     def updated(self, course: Course) -> None:
-        every, keep, updates, stop = self._every, self._keep, course.trainer.num_updates, course.control.stop
+        every, keep, updates, stop = self.every, self.keep, course.trainer.num_updates, course.control.stop
         ready = updates >= every.validate_after_updates
 
         def reached(interval: int) -> bool:
@@ -62,25 +67,29 @@ class Due(Callback):
         course.control.save, course.control.validate = save, validate and ready and bool(course.valid)
 
 
+@dataclass(eq=False)
 class Patience(Callback):
     """Ends a run after some validations without a better score on the first subset."""
 
-    def __init__(self, patience: int, keep: Keep, standing: Standing, say: Say) -> None:
-        self._patience, self._keep, self._standing, self._say = patience, keep, standing, say
+    patience: int
+    keep: Keep
+    standing: Standing
+    say: Say
 
     def validated(self, course: Course) -> None:
-        if not self._patience:
+        if not self.patience:
             return
-        metric, larger = self._keep.best_checkpoint_metric, self._keep.maximize_best_checkpoint_metric
+        metric, larger = self.keep.best_checkpoint_metric, self.keep.maximize_best_checkpoint_metric
         score = next(iter(course.scores.values()))[metric]
-        best, runs = self._standing.patience
+        best, runs = self.standing.patience
         better = best is None or (score > best if larger else score < best)
-        self._standing.patience = (score, 0) if better else (best, runs + 1)
-        if self._standing.patience[1] >= self._patience:
-            self._say(f"stopping: {self._patience} validations without a better {metric}")
+        self.standing.patience = (score, 0) if better else (best, runs + 1)
+        if self.standing.patience[1] >= self.patience:
+            self.say(f"stopping: {self.patience} validations without a better {metric}")
             course.control.stop = True
 
 
+@dataclass(eq=False)
 class Signals(Callback):
     """Ctrl-C and SIGTERM end a run after the update at hand; a second one ends it at once.
 
@@ -92,10 +101,10 @@ class Signals(Callback):
         The signal that ended the run.
     """
 
-    def __init__(self, standing: Standing, ranks: Alone | Ranks) -> None:
-        self._standing, self._ranks = standing, ranks
-        self._old: dict[int, Any] = {}
-        self.caught: int | None = None
+    standing: Standing
+    ranks: Alone | Ranks
+    caught: int | None = None
+    _old: dict[int, Any] = field(default_factory=dict)
 
     def begun(self, course: Course) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -112,31 +121,33 @@ class Signals(Callback):
 
     def updated(self, course: Course) -> None:
         control = course.control
-        if self._ranks.size > 1:
-            asked = [number for number in self._ranks.gather(self.caught) if number is not None]
+        if self.ranks.size > 1:
+            asked = [number for number in self.ranks.gather(self.caught) if number is not None]
             self.caught = asked[0] if asked else None
         interrupted = self.caught is not None
-        self._standing.due = {"end": course.end, "save": control.save} if control.validate and interrupted else None
+        self.standing.due = {"end": course.end, "save": control.save} if control.validate and interrupted else None
         if interrupted:
             control.validate, control.stop = False, True
 
 
+@dataclass(eq=False)
 class PutOff(Callback):
     """Makes up for the validation that a signal put off, before anything else."""
 
-    def __init__(self, standing: Standing, limited: Limited, say: Say) -> None:
-        self._standing, self._limited, self._say = standing, limited, say
+    standing: Standing
+    limited: Limited
+    say: Say
 
     def begun(self, course: Course) -> None:
-        due, self._standing.due = self._standing.due, None
+        due, self.standing.due = self.standing.due, None
         if due is None:
             return
         place, course.end = course.place, due["end"]
         if course.end:  # it is the last update of the epoch before
             course.place = Place(place.epoch - 1, course.steps)
         course.trainer.epoch = course.epoch
-        self._say(f"making up for the validation after {course.trainer.num_updates} updates")
-        self._limited.updated(course)
+        self.say(f"making up for the validation after {course.trainer.num_updates} updates")
+        self.limited.updated(course)
         course.validate()
         course.place = place
         if due["save"] or course.control.stop:

@@ -15,13 +15,11 @@ from ..errors import ConfigError, SignalError
 from ..model.model import Model
 from ..model.segments import zeros_under_mask
 from ..table import Table
-from ..validation import bool_array, real_array
-from .arguments import checked_seed
+from ..validation import Seed, bool_array, checked, real_array
 from .feed import InMemory, is_source, open_source, profile_of, streamed
-from .grouping import held_out
-from .history import check_feed, check_loop, checked_monitor, run_epochs
+from .grouping import group_numbers, held_out
+from .history import check_loop, checked_monitor, run_epochs
 from .objectives.contrastive import Contrastive
-from .objectives.pairs import numbered
 from .pretrain_trainer import PretrainingTrainer
 from .warned import level_of_user, warn
 
@@ -134,14 +132,11 @@ def pretrain(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    seed = checked_seed(seed)
+    seed = checked(seed, Seed(), "seed")
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
     known = trainer.objective.columns
     monitor = checked_monitor(monitor, patience, known, validates=held is not None, give="valid=(pairs, ids)")
-    for part in (train, held):
-        if part is not None:
-            check_feed(trainer, part)
     history = run_epochs(
         trainer,
         train,
@@ -204,7 +199,7 @@ def _checked_pairs(pairs: Any, ids: Any, padding_mask: Any, name: str) -> Any:
     if mask is not None and mask.shape[:2] != pairs.shape[:2]:
         raise SignalError(f"the shape {mask.shape} does not fit {len(pairs)} pairs", field="padding_mask")
     pairs = zeros_under_mask(pairs, mask, stacklevel=level_of_user())
-    return pairs, np.arange(len(pairs)) if ids is None else numbered(ids, len(pairs)), mask
+    return pairs, np.arange(len(pairs)) if ids is None else group_numbers(ids, len(pairs), "ids"), mask
 
 
 def _split(train: Any, valid: Any, seed: int) -> Any:

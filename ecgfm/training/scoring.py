@@ -9,13 +9,14 @@ from ..data import Loader
 from ..errors import ConfigError
 from ..ranks import Alone, Ranks
 from .meters import Meters
+from .objectives import Report
 
 __all__ = ["validate"]
 
 
 def validate(
     trainer: Any,
-    objective: Any,
+    objective: Report,
     loader: Loader,
     ranks: Alone | Ranks,
     *,
@@ -46,5 +47,4 @@ def validate(
     stats = objective.shown(meters)
     if all_signals:
         stats["nsignals"] = meters.sum("nsignals")
-    ranked: tuple[dict[str, float], list[Any]] = objective.ranked(stats, found, trainer)
-    return ranked
+    return objective.ranked(stats, found, trainer)

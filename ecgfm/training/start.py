@@ -63,14 +63,14 @@ class Start:
         return "encoder." if self.kind == "classifier" else ""
 
 
+@dataclass(eq=False)
 class _Weights:
     """A model's tensors, each unpacked when it is asked for."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    model: Any
 
     def __getitem__(self, name: str) -> Any:
-        return self._model._core.get(name)
+        return self.model._core.get(name)
 
 
 @contextmanager

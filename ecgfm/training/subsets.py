@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import Any
 
@@ -65,7 +66,7 @@ def infer(settings: EvaluationSettings, ranks: Alone | Ranks | None = None) -> l
     return _Classifier(settings, Alone() if ranks is None else ranks).work()
 
 
-class _Evaluation:
+class _Evaluation(ABC):
     """A checkpoint and the subsets to run through it."""
 
     model: Any = None
@@ -92,9 +93,9 @@ class _Evaluation:
             if isinstance(self.model, SharedModel):
                 self.model.close()
 
+    @abstractmethod
     def subset(self, name: str, log: Log) -> Any:
         """Metrics or stores of a subset."""
-        raise NotImplementedError
 
 
 class _Pretraining(_Evaluation):

@@ -25,6 +25,7 @@ from ecgfm.data.sources import find_source
 from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
 from ecgfm.training import compute_mask_indices
+from ecgfm.training.grouping import held_out
 from ecgfm.training.noise import draws
 from ecgfm.validation import MISSING, Choice, Flag, Number, Numbers, Settings, Whole
 
@@ -157,6 +158,7 @@ def cases(folder):
         "baseline_shift": (augment.baseline_shift, (x,), {"shift_ratio": 0.1, "num_segment": 1, "rng": rng}),
         "baseline_wander": (augment.baseline_wander, (x,), {"k": 2, "max_freq": 0.2, "min_freq": 0.1, "rng": rng}),
         "find_source": (lambda source: find_source(source), (), {"source": "files"}),
+        "held_out": (lambda valid: held_out(np.arange(4), valid, 1), (), {"valid": 0.5}),
         "negatives": (
             draws.negatives, (draws.Source(1), [0], 9), {"num_negatives": 2, "cross_sample_negatives": 0},
         ),
@@ -172,7 +174,7 @@ def cases(folder):
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
-CASES += ("simulate", "simulate_cohort", "subset_manifest")
+CASES += ("held_out", "simulate", "simulate_cohort", "subset_manifest")
 
 
 def default_of(function, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from ..._text import shown
@@ -132,7 +133,7 @@ def _checked(found: Mapping[str, Any], typed: set[str], own: bool) -> Run:
         if not isinstance(values, dict):
             raise ConfigError(f"{shown(values)} is not a group of keys", field=group)
         name, defaults = _defaults(group, values)
-        run[group] = {"_name": name, **_copied(defaults)}
+        run[group] = {"_name": name, **deepcopy(dict(defaults))}
         silent = NO_MEANING.get(group, {}) | NO_MEANING.get(name or "", {})
         for key, value in values.items():
             if key == "_name":
@@ -188,10 +189,6 @@ def _derive(run: Run, given: set[str]) -> None:
             model[key] = task[key]
     model["data"], task["criterion_name"] = task["data"], run["criterion"]["_name"]
     run["optimizer"]["lr"] = run["lr_scheduler"]["lr"] = run["optimization"]["lr"]
-
-
-def _copied(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, list) else value for key, value in defaults.items()}
 
 
 def _nearest(key: object, known: Iterable[str]) -> str:

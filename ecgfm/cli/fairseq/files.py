@@ -11,6 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ..._text import shown
@@ -72,7 +73,8 @@ def composed(name: str, overrides: list[str], folder: str) -> dict[str, Any]:
         )
     _checked_text(path)
     changes, removed = _parsed(overrides)
-    found: dict[str, Any] = _filled(_composed_by_hydra(name, changes, folder, path), path)
+    made = _composed_by_hydra(name, changes, folder, path)
+    found: dict[str, Any] = _Filling(made, path).value(made, "")
     for key in removed:
         _remove(found, key)
     return found
@@ -160,20 +162,14 @@ def _parsed(overrides: list[str]) -> tuple[list[str], list[str]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    length = sum(map(len, overrides))
-    if length > MAX_OVERRIDES:
-        raise ConfigError(
-            f"{length:,} characters are more than the {MAX_OVERRIDES:,} that are read",
-            field="overrides",
-            remedy=_IN_A_FILE,
-        )
-    values = sum(text.count(",") for text in overrides)
-    if values > MAX_OVERRIDE_VALUES:
-        raise ConfigError(
-            f"{values:,} values are more than the {MAX_OVERRIDE_VALUES:,} that are read",
-            field="overrides",
-            remedy=_IN_A_FILE,
-        )
+    for what, count, most in (
+        ("characters", sum(map(len, overrides)), MAX_OVERRIDES),
+        ("values", sum(text.count(",") for text in overrides), MAX_OVERRIDE_VALUES),
+    ):
+        if count > most:
+            raise ConfigError(
+                f"{count:,} {what} are more than the {most:,} that are read", field="overrides", remedy=_IN_A_FILE
+            )
     parser = OverridesParser.create()
     changes: list[str] = []
     removed: list[str] = []
@@ -305,11 +301,13 @@ def _check_includes(found: Any, path: str, primary: bool) -> None:
 # ---- ${group.key} -----------------------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
 class _Filling:
     """Fills in references to other keys."""
 
-    def __init__(self, found: Any, path: str) -> None:
-        self.root, self.path, self.made = found, path, 0
+    root: Any
+    path: str
+    made: int = 0
 
     def value(self, value: Any, field: str, busy: tuple[str, ...] = ()) -> Any:
         """A value without references. `busy` are the keys that are being filled in."""
@@ -360,7 +358,3 @@ class _Filling:
             else:
                 raise ConfigError(f"there is no key {shown(name)}, to which it refers", path=self.path, field=field)
         return self.value(value, field, (*busy, name))
-
-
-def _filled(found: Any, path: str) -> Any:
-    return _Filling(found, path).value(found, "")

@@ -86,11 +86,6 @@ def _of(kind: type[Made], values: Mapping[str, Any], prefix: str) -> Made:
     return kind.of({name: values[name] for name in kind.__dataclass_fields__ if name in values}, prefix=prefix)
 
 
-def _or_none(value: int) -> int:
-    """A limit, which the original leaves out by a number below 0."""
-    return max(value, 0)
-
-
 # ---- what is trained ----------------------------------------------------------------------------------------------
 
 
@@ -242,20 +237,23 @@ def named_subsets(run: Run) -> tuple[str, ...]:
 # ---- how long, and what is said and kept --------------------------------------------------------------------------
 
 
+# A limit below 0 is none in the original.
+
+
 def _loop(run: Run) -> Loop:
     freq = numbers(run["optimization"]["update_freq"], "optimization.update_freq")
     if not freq or not all(1 <= value < 1 << 53 and value == int(value) for value in freq):
         raise ConfigError(f"{shown(freq)} are not whole numbers from 1 up", field="optimization.update_freq")
-    return Loop(_or_none(run["optimization"]["max_epoch"]), tuple(map(int, freq)))
+    return Loop(max(run["optimization"]["max_epoch"], 0), tuple(map(int, freq)))
 
 
 def _limits(run: Run) -> Limits:
     c = run["optimization"]
     return Limits(
-        max_update=_or_none(c["max_update"]),
+        max_update=max(c["max_update"], 0),
         stop_time_hours=c["stop_time_hours"],
         stop_min_lr=c["stop_min_lr"],
-        patience=_or_none(run["checkpoint"]["patience"]),
+        patience=max(run["checkpoint"]["patience"], 0),
     )
 
 
@@ -270,15 +268,15 @@ def _every(run: Run) -> Every:
     dataset = run["dataset"]
     return Every(
         validate_interval=max(dataset["validate_interval"], 1),
-        validate_interval_updates=_or_none(dataset["validate_interval_updates"]),
-        validate_after_updates=_or_none(dataset["validate_after_updates"]),
+        validate_interval_updates=max(dataset["validate_interval_updates"], 0),
+        validate_after_updates=max(dataset["validate_after_updates"], 0),
     )
 
 
 def _keep(run: Run) -> Keep:
     values = dict(run["checkpoint"])
     for name in ("save_interval_updates", *(key for key in values if key.startswith("keep_"))):
-        values[name] = _or_none(values[name])
+        values[name] = max(values[name], 0)
     values |= {
         "save_dir": run.need("checkpoint.save_dir"),
         "save_interval": max(values["save_interval"], 1),

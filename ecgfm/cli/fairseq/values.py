@@ -56,8 +56,7 @@ def _where(words: str, right: Callable[[Any], bool]) -> Kind:
 
 
 def _flag(value: Any, field: str) -> bool:
-    found: bool = Choice((True, False)).check(_WORDS.get(value.lower()) if isinstance(value, str) else value, field)
-    return found
+    return bool(Choice((True, False)).check(_WORDS.get(value.lower()) if isinstance(value, str) else value, field))
 
 
 def _is_text(value: Any) -> bool:
@@ -207,9 +206,8 @@ _NULLABLE = {
 }
 
 
-def _kind(field: str, default: object) -> Kind:
-    of_types = {bool: _flag, int: _whole(), float: _held(Number()), list: _listed()}
-    return _KINDS.get(field) or of_types.get(type(default), _TEXT)  # paths and names
+#: Type of the default -> kind, of all other keys; of paths and names it is text.
+_OF_TYPES: dict[type, Kind] = {bool: _flag, int: _whole(), float: _held(Number()), list: _listed()}
 
 
 def checked(field: str, value: Any, default: object) -> Any:
@@ -229,7 +227,7 @@ def checked(field: str, value: Any, default: object) -> Any:
     ConfigError
         If it is of another type, or out of range.
     """
-    kind = _kind(field, default)
+    kind = _KINDS.get(field) or _OF_TYPES.get(type(default), _TEXT)
     if value is None and (default is None or default == MISSING or field in _NULLABLE):
         return None
     if isinstance(value, str) and value == MISSING:

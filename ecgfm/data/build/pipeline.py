@@ -19,7 +19,7 @@ import numpy as np
 from ..._types import StrPath
 from ...errors import Error
 from ...storage.atomic import open_own
-from ...storage.journal import Journal
+from ...storage.journal import Journal, head_of
 from ...storage.lock import locked
 from ...validation import Whole, checked
 from ...workers import Crashed, in_processes, in_ranks
@@ -167,14 +167,14 @@ def _prepare(
     progress: Callable[[int, int, str], object],
 ) -> Summary:
     """List the recordings, do what is not done, and write the tables; the folder is locked."""
-    room = has_room(plan.manifest, plan.records, Journal.head_of(plan.journal))
+    room = has_room(plan.manifest, plan.records, head_of(plan.journal))
     added = list_records(plan.source, plan.raw_root if plan.reads else None, plan.folder, plan.state, own, room)
     ignored = list(plan.source.ignored)
     plan.source.ignored.clear()
     folder, name = os.path.split(os.path.abspath(plan.manifest))
     alone = plan.manifest == plan.table("manifest")  # locked with its folder
     with nullcontext() if alone else locked(os.path.join(folder, f".{name}.lock"), "this manifest"):
-        old = Journal.head_of(plan.journal)
+        old = head_of(plan.journal)
         recordings = Recordings(plan, old["offset"] if old else None)
         changing, grown = ("stages", "skip", "packed"), earlier_records(plan.records, plan.state)
         journal = Journal(plan.journal, plan.head(recordings.offset), changing=changing, grown=grown)

@@ -134,12 +134,11 @@ class BinaryCrossEntropy(Objective):
         if y.shape != (rows, self.num_labels):
             raise LabelError(f"the shape {y.shape} is not {(rows, self.num_labels)}: (segments, labels)", field="y")
         with np.errstate(over="ignore"):
-            y = np.require(y, np.float32, ["C", "ALIGNED"])
-        bad = np.argwhere(~((y >= 0) & (y <= 1)))
+            found: NDArray[np.float32] = np.require(y, np.float32, ["C", "ALIGNED"])
+        bad = np.argwhere(~((found >= 0) & (found <= 1)))
         if bad.size:
             row, column = map(int, bad[0])
-            raise LabelError(f"row {row}, {self._label(column)}: {y[row, column]} is not from 0 to 1", field="y")
-        found: NDArray[np.float32] = y
+            raise LabelError(f"row {row}, {self._label(column)}: {found[row, column]} is not from 0 to 1", field="y")
         return found
 
     def _in_order(self, y: Any) -> NDArray[Any]:
@@ -148,8 +147,7 @@ class BinaryCrossEntropy(Objective):
         if self.labels and found.names and set(found.names) != set(self.labels):
             odd = next(iter(set(found.names) ^ set(self.labels)))
             raise LabelError(f"the columns are not the labels of the outputs: {odd} is one of theirs only", field="y")
-        values: NDArray[Any] = found.arranged(self.labels)
-        return values
+        return found.arranged(self.labels)
 
     def sums(self, engine: Engine, rows: Rows, key: Key, noise: object = None) -> Sums:
         if key.validation:

@@ -12,7 +12,7 @@ from ...ranks import Alone, Ranks
 from ...validation import bool_array, real_array, refuse_masked
 from ..grouping import group_numbers
 
-__all__ = ["common_ids", "company", "numbered", "paired"]
+__all__ = ["common_ids", "company", "paired"]
 
 
 def paired(
@@ -41,7 +41,7 @@ def paired(
     if len(shape) == 4:
         if shape[1] != 2:
             raise SignalError(f"the shape {shape} is not (pairs, 2, leads, samples): unpaired segments", field="x")
-        ids = np.arange(shape[0]) if ids is None else numbered(ids, shape[0])
+        ids = np.arange(shape[0]) if ids is None else group_numbers(ids, shape[0], "ids")
         x = pairs.reshape(2 * shape[0], *shape[2:])
         if padding_mask is not None:
             mask = bool_array(padding_mask, "padding_mask")
@@ -54,7 +54,7 @@ def paired(
         if needed:
             raise SignalError("unpaired segments", field="x", remedy="Give (pairs, 2, leads, samples), or ids")
         return pairs, None, None, padding_mask
-    ids = numbered(ids, shape[0])
+    ids = group_numbers(ids, shape[0], "ids")
     order = np.argsort(ids, kind="stable")
     place = np.empty(len(ids), dtype=np.int64)  # of a segment among those of its id
     counts = np.bincount(ids)
@@ -63,12 +63,6 @@ def paired(
         row = int(np.flatnonzero(counts[ids] % 2)[0])
         raise SignalError(f"unpaired segments: the id of row {row} stands at {counts[ids[row]]} rows", field="ids")
     return pairs, ids, place % 2 == 1, padding_mask
-
-
-def numbered(ids: Any, count: int) -> NDArray[np.int64]:
-    """Integers or text as int64, equal where they are equal."""
-    found: NDArray[np.int64] = group_numbers(ids, count, "ids")
-    return found
 
 
 # ---- over all ranks ---------------------------------------------------------------------------------

@@ -98,8 +98,7 @@ class Classification(Report):
         return found
 
     def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = trainer.last_sums
-        return found
+        return dict(trainer.last_sums)
 
     def evaluated(self, trainer: Any, batch: Any) -> tuple[Any, ...]:
         logits = trainer.logits(batch.x, batch.padding_mask)
