@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import reprlib
+from typing import TextIO
 
-__all__ = ["plain_cell", "printable", "safe", "short", "short_path", "shown", "table_cell"]
+__all__ = ["is_terminal", "plain_cell", "printable", "safe", "short", "short_path", "shown", "table_cell"]
 
 # Controls except tab and line feed; bidirectional controls; line separators; halves of characters.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -52,6 +53,14 @@ def short_path(text: str, most: int = 400) -> str:
     """A path, without its middle where it is longer than `most` characters, so that the file's name can be read."""
     half = (most - 5) // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream, which may be closed or absent, is a terminal."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
 
 
 class _Bounded(reprlib.Repr):

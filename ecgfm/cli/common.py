@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .._text import printable, short_path
+from .._text import is_terminal, printable, short_path
 from .._types import StrPath
 from ..errors import Error, InputWarning
 from ..inference.result import without_path
@@ -170,10 +170,7 @@ class Bar:
     @staticmethod
     def wanted(stream: TextIO | None = None) -> bool:
         """Whether there is a terminal to draw on."""
-        try:
-            return (stream or sys.stderr).isatty()
-        except (AttributeError, ValueError):  # there is no stderr, or it is closed
-            return False
+        return is_terminal(stream or sys.stderr)
 
     def __call__(self, done: int, file: object) -> None:
         """`done` recordings are done, the last of them `file`."""

@@ -1,4 +1,4 @@
-"""The settings of Adam that a user gives, checked."""
+"""Arguments of a trainer, checked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from .._text import shown
 from ..errors import ConfigError
-from ..validation import is_one_of
+from ..validation import Seed, checked, is_one_of
 from .settings import Optimizer
 
-__all__ = ["checked_optimizer"]
+__all__ = ["checked_optimizer", "checked_seed"]
 
 
 def checked_optimizer(given: object, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,3 +23,8 @@ def checked_optimizer(given: object, defaults: Mapping[str, Any]) -> dict[str, A
     if not is_one_of(name, ("adam",)):
         raise ConfigError(f"the optimizer {shown(name)} is not known", field="optimizer", remedy="Give adam")
     return asdict(Optimizer.of(values))
+
+
+def checked_seed(value: object) -> int:
+    """A seed, if it is one."""
+    return int(checked(value, Seed(), "seed"))

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..table import Table
-from ..validation import Seed, checked
+from .arguments import checked_seed
 from .feed import profile_of
 from .finetune_data import Wanted
 from .head import listed
@@ -143,7 +143,7 @@ def finetune(
     )
     if monitor in RANKING:
         scikit_learn("monitor")
-    seed = checked(seed, Seed(), "seed")
+    seed = checked_seed(seed)
     groups = _one_of(groups, ids)
     given: dict[str, Any] = dict(settings)
     wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments)

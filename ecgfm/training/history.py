@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import shown
+from .._text import is_terminal, shown
 from ..errors import ConfigError, SignalError
 from ..table import Table
 from ..validation import Whole, checked, is_one_of
@@ -198,7 +198,7 @@ def run_epochs(
     objective = trainer.objective
     history = History((*objective.columns, *objective.averaged), monitor, epochs)
     callbacks: list[Callback] = [history]
-    if sys.stderr.isatty() if progress is None else progress:
+    if is_terminal(sys.stderr) if progress is None else progress:
         callbacks.append(_Progress(history, epochs, math.ceil(len(train) / update_freq)))
     if callback is not None:
         callbacks.append(_Told(history, callback))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TextIO
 
-from .._text import printable, short
+from .._text import is_terminal, printable, short
 from ..errors import ConfigError, MissingExtraError
 from ..storage.rows import AppendedRows
 from .settings import Report
@@ -38,7 +38,7 @@ class Log:
 
     def __init__(self, report: Report, folder: str | None, *, quiet: bool = False) -> None:
         self.format = report.log_format
-        if self.format == "tqdm" and (report.no_progress_bar or not _terminal()):
+        if self.format == "tqdm" and (report.no_progress_bar or not is_terminal(sys.stderr)):
             self.format = "simple"
         self.quiet = quiet
         self._csv = CsvLog(folder) if self.format == "csv" and folder is not None and not quiet else None
@@ -188,13 +188,6 @@ def _texts(stats: Mapping[str, Any]) -> dict[str, str]:
 
 def _joined(stats: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_text(value)}" for name, value in stats.items())
-
-
-def _terminal() -> bool:
-    try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):
-        return False
 
 
 def _opened(path: str) -> TextIO:

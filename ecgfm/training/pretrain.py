@@ -15,7 +15,8 @@ from ..errors import ConfigError, SignalError
 from ..model.model import Model
 from ..model.segments import zeros_under_mask
 from ..table import Table
-from ..validation import Seed, bool_array, checked, real_array
+from ..validation import bool_array, real_array
+from .arguments import checked_seed
 from .feed import InMemory, is_source, open_source, profile_of, streamed
 from .grouping import group_numbers, held_out
 from .history import check_loop, checked_monitor, run_epochs
@@ -132,7 +133,7 @@ def pretrain(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    seed = checked(seed, Seed(), "seed")
+    seed = checked_seed(seed)
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
     known = trainer.objective.columns

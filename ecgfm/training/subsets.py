@@ -193,18 +193,14 @@ class _Classifier(_Evaluation):
     def _shapes(self, data: Any) -> dict[str, Any]:
         """The arrays of a subset's stores: name -> shape and number type."""
         config, n = self.model.config, len(data)
-        tokens, labels = self.model.tokens(int(data.sizes.max())), self.model.num_labels
-        shapes: dict[str, Any] = {}
-        if "output" in self.extract:
-            shapes["outputs"] = ((n, labels), "float32")
-            if self.labelled:
-                shapes["targets"] = ((n, labels), "float32")
-        if "encoder_out" in self.extract:
-            shapes["encoder_out"] = ((n, tokens, int(config["encoder_embed_dim"])), "float32")
-            shapes["padding_mask"] = ((n, tokens), "bool")
-        if "saliency" in self.extract:
-            shapes["saliency"] = ((n, int(config["encoder_layers"]), tokens, tokens), "float32")
-        return shapes
+        tokens, labels = self.model.tokens(int(data.sizes.max())), ((n, self.model.num_labels), "float32")
+        width, layers = int(config["encoder_embed_dim"]), int(config["encoder_layers"])
+        of_each: dict[str, dict[str, Any]] = {
+            "output": {"outputs": labels, "targets": labels} if self.labelled else {"outputs": labels},
+            "encoder_out": {"encoder_out": ((n, tokens, width), "float32"), "padding_mask": ((n, tokens), "bool")},
+            "saliency": {"saliency": ((n, layers, tokens, tokens), "float32")},
+        }
+        return {name: how for each in EXTRACT if each in self.extract for name, how in of_each[each].items()}
 
     def _store(self, stores: Stores, data: Any, batch: Any, out: Any) -> bool:
         """Write a batch; whether a row of it is padded."""
@@ -213,20 +209,19 @@ class _Classifier(_Evaluation):
             said = int(data.sizes.max())
             message = f"a segment has {batch.x.shape[2]} samples, the manifest says {said} at most"
             raise FormatError(message, path=data.path)
+        valid, more = np.full(len(batch), batch.x.shape[2]), (0, longest - count)
+        if batch.padding_mask is not None:
+            valid -= batch.padding_mask.sum(axis=1)
+        tokens = np.array([self.model.tokens(int(n)) for n in valid])
+        mask = np.arange(longest) >= tokens[:, None]
         if "output" in self.extract:
             stores.write("outputs", out.logits)
             if self.labelled:
                 stores.write("targets", batch.y)
-        more, mask = longest - count, None
         if "encoder_out" in self.extract:
-            valid = np.full(len(batch), batch.x.shape[2])
-            if batch.padding_mask is not None:
-                valid -= batch.padding_mask.sum(axis=1)
-            tokens = np.array([self.model.tokens(int(n)) for n in valid])
-            mask = np.arange(longest) >= tokens[:, None]
-            stores.write("encoder_out", np.pad(out.tokens, ((0, 0), (0, more), (0, 0))) if more else out.tokens)
+            stores.write("encoder_out", np.pad(out.tokens, ((0, 0), more, (0, 0))) if more[1] else out.tokens)
             stores.write("padding_mask", mask)
         if "saliency" in self.extract:
-            wide = ((0, 0), (0, 0), (0, more), (0, more))
-            stores.write("saliency", np.pad(out.attention, wide) if more else out.attention)
-        return mask is not None and bool(mask.any())
+            wide = ((0, 0), (0, 0), more, more)
+            stores.write("saliency", np.pad(out.attention, wide) if more[1] else out.attention)
+        return bool(mask.any())

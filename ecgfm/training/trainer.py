@@ -18,7 +18,7 @@ from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
 from ..validation import Seed, Whole, checked, is_one_of, real_array
-from .arguments import checked_optimizer
+from .arguments import checked_optimizer, checked_seed
 from .engine import Engine, Key
 from .objectives import OBJECTIVES, Objective
 from .objectives.classification import BinaryCrossEntropy
@@ -132,7 +132,7 @@ class Trainer:
             raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
         self.communicator: Alone | Ranks = Alone() if communicator is None else communicator
-        self.seed, self.loss, self.on_nonfinite = checked(seed, Seed(), "seed"), loss, on_nonfinite
+        self.seed, self.loss, self.on_nonfinite = checked_seed(seed), loss, on_nonfinite
         self.objective: Objective = OBJECTIVES[loss](settings, self.seed, self.communicator)
         self.settings = self.objective.settings
         self.optimizer = checked_optimizer(optimizer, self.objective.optimizer)

@@ -172,17 +172,15 @@ def _overrides(run: Run) -> dict[str, dict[str, Any]]:
     field = "common_eval.model_overrides"
     found: dict[str, dict[str, Any]] = {group: {} for group in _OWN}
     for key, value in settings_of_text(run["common_eval"]["model_overrides"], field).items():
-        for group, keys in _OWN.items():
-            if isinstance(key, str) and key != "_name" and key in (keys or run[group]):
-                found[group][key] = value
-                break
-        else:
+        known = [group for group, keys in _OWN.items() if isinstance(key, str) and key in (keys or run[group])]
+        if not known or key == "_name":
             raise ConfigError(
                 f"{shown(key)} is not the name of the file of labels or of a setting of the criterion: "
                 "the model is that of the checkpoint",
                 field=field,
                 remedy="Leave it out",
             )
+        found[known[0]][key] = value
     return found
 
 

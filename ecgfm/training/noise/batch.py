@@ -85,17 +85,12 @@ def batch_noise(
         zeroed=_mask("mask_channel_indices", given, (count, width)),
     )
     masked = int(steps[0].sum())
-    codes, combinations = _codes(architecture)
+    groups, entries = architecture.latent_groups, architecture.latent_vars
+    codes, combinations = groups * entries, entries**groups  # of all groups, and ways to combine one of each
     own = _given_targets(given, count * masked, codes, combinations, settings, source.validation)
     return {"steps": steps, "channels": channels} | draws.targets(
         source, rows, masked, codes, combinations, settings, own
     )
-
-
-def _codes(architecture: Architecture) -> tuple[int, int]:
-    """Entries of the codebook over all groups, and the ways to combine one of each group."""
-    groups, entries = architecture.latent_groups, architecture.latent_vars
-    return groups * entries, entries**groups
 
 
 def _given_targets(
@@ -164,18 +159,18 @@ def _array(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> NDArra
     refuse_masked(values, f"noise.{name}", ConfigError)
     array, wanted = np.asarray(values), np.dtype(dtype)
     if array.dtype.kind != wanted.kind or array.shape != shape:
-        field = f"noise.{name}"
-        raise ConfigError(f"{array.dtype} of shape {array.shape} is not {wanted} of {shape}", field=field)
+        raise ConfigError(f"{array.dtype} of shape {array.shape} is not {wanted} of {shape}", field=f"noise.{name}")
     return array
 
 
 def _flat(name: str, values: Any, dtype: Any, shape: tuple[int, int]) -> NDArray[Any]:
     """The same for an array that may come in any shape with as many entries."""
     refuse_masked(values, f"noise.{name}", ConfigError)
-    array = np.asarray(values)
-    if array.size != shape[0] * shape[1]:
-        field = f"noise.{name}"
-        raise ConfigError(f"{array.size} entries are not {shape[1]} for each of {shape[0]} masked steps", field=field)
+    array, (steps, each) = np.asarray(values), shape
+    if array.size != steps * each:
+        raise ConfigError(
+            f"{array.size} entries are not {each} for each of {steps} masked steps", field=f"noise.{name}"
+        )
     return _array(name, array.reshape(shape), dtype, shape)
 
 

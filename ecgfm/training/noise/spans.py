@@ -87,12 +87,10 @@ def compute_mask_indices(
     batch, steps = (checked(size, _COUNT, "shape") for size in shape)
     lengths = _lengths(padding_mask, batch, steps)
     common = spans.count(steps, rng.rand())
-    found = []
-    for b in range(batch):
-        if lengths is None:
-            found.append(spans.draw(steps, common, rng))
-        else:
-            found.append(spans.draw(lengths[b], spans.count(lengths[b], rng.rand()), rng))
+    if lengths is None:
+        found = [spans.draw(steps, common, rng) for _ in range(batch)]
+    else:
+        found = [spans.draw(length, spans.count(length, rng.rand()), rng) for length in lengths]
     return equal_rows(found, steps, [rng] * batch)
 
 
