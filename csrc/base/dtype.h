@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* 0, so that a zeroed spec of an operation is one in float32. */
-typedef enum { ECG_F32, ECG_DTYPES } ecg_dtype;
+/* ECG_F32 is 0, so that a zeroed spec of an operation is one in float32. */
+typedef enum { ECG_F32, ECG_BF16, ECG_S8, ECG_DTYPES } ecg_dtype;
 
 typedef struct {
     const char *name;

@@ -35,7 +35,7 @@ static ecg_status place_plain(ecg_model *model)
     return ecg_alloc((void **)&model->plain, (size_t)size * sizeof *model->plain);
 }
 
-ecg_status ecg_model_create(ecg_model *model, const ecg_config *config)
+ecg_status ecg_model_create(ecg_model *model, const ecg_config *config, ecg_precision_name precision)
 {
     ecg_status status = ECG_OK;
     memset(model, 0, sizeof *model);
@@ -49,6 +49,7 @@ ecg_status ecg_model_create(ecg_model *model, const ecg_config *config)
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->packed, count, sizeof *model->packed));
     ECG_TRY_GOTO(place_plain(model));
     ECG_TRY_GOTO(ecg_network_create(&model->network, config, ecg_rows_of(model->head)));
+    model->network.precision = ecg_precision_of(precision);
     for (int64_t i = 0; i < count; i++) {
         const ecg_parameter *p = &model->table.parameters[i];
         if (p->flags & ECG_P_PACKED)
@@ -92,11 +93,14 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
     if (p->flags & ECG_P_CONV) {
         int64_t steps[ECG_MAX_CONVS + 1];
         ecg_config_steps(c, nominal_samples(c), steps);
-        ecg_conv_spec conv = ecg_block_spec(c, p->layer, NOMINAL_BATCH, steps[p->layer]);
+        ecg_conv_spec conv = ecg_block_spec(c, model->network.precision.conv, p->layer, NOMINAL_BATCH, steps[p->layer]);
         return ecg_pack_conv(packed, src, &conv);
     }
-    int64_t rows = p->flags & ECG_P_SEGMENTS ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
-    return ecg_pack_linear(packed, src, ECG_LINEAR(rows, p->shape[1], p->parts * p->shape[0]));
+    bool segments = p->flags & ECG_P_SEGMENTS; /* few rows, and the last layer: always float32 */
+    ecg_dtype type = segments ? ECG_F32 : model->network.precision.rows.linear;
+    int64_t rows = segments ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
+    ecg_linear_spec spec = ecg_linear_spec_of(type, type, rows, p->shape[1], p->parts * p->shape[0]);
+    return ecg_pack_linear(packed, src, &spec);
 }
 
 /* Whether all tensors of a group but this one are set. */
@@ -196,7 +200,8 @@ ecg_status ecg_model_finish(ecg_model *model)
     model->spare = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_spec spec = ecg_positions_spec(c, ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
+    ecg_conv_spec spec = ecg_positions_spec(c, model->network.precision.conv, ecg_positions_batch(c, NOMINAL_BATCH),
+                                            nominal_tokens(c));
     ecg_status status = ecg_pack_conv(&model->pos, weights, &spec);
     ecg_free(weights);
     model->ready = status == ECG_OK;

@@ -26,14 +26,15 @@ typedef struct {
     ecg_pool pool;
 } ecg_model;
 
-/* An empty model of a configuration: kind ECG_ENCODER or ECG_CLASSIFIER. Free it with ecg_model_free. */
-ecg_status ecg_model_create(ecg_model *model, const ecg_config *config);
+/* An empty model of a configuration: kind ECG_ENCODER or ECG_CLASSIFIER, in a precision that the processor supports.
+ * Free it with ecg_model_free. */
+ecg_status ecg_model_create(ecg_model *model, const ecg_config *config, ecg_precision_name precision);
 void ecg_model_free(ecg_model *model);
 
 /* Takes a copy of parameter `index` of the table: src holds its `count` elements. Not once it was run. */
 ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src);
 
-/* Gives parameter `index` back, to the bit. */
+/* Gives parameter `index` back: to the bit, or, where it is packed in another type than float32, rounded to that. */
 ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst);
 
 /* Checks that every parameter is set and prepares what is derived from them. */

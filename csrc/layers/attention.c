@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../base/convert.h"
 #include "../base/threads.h"
 #include "elementary.h"
 #include "parallel.h"
@@ -25,13 +26,27 @@ ECG_KERNEL static void softmax_row(float *row, float scale, int64_t n)
         row[i] *= inverse;
 }
 
-void ecg_softmax_forward(float *scores, const int64_t *valid, float scale, int64_t B, int64_t H, int64_t T)
+/* In place, in pieces: what is written lies before what is still to be read. */
+static void narrow_row(float *row, int64_t n)
+{
+    uint16_t piece[128];
+    for (int64_t i = 0; i < n; i += 128) {
+        int64_t count = n - i < 128 ? n - i : 128;
+        ecg_to_bf16(piece, row + i, count);
+        memcpy((uint16_t *)row + i, piece, (size_t)count * sizeof *piece);
+    }
+}
+
+void ecg_softmax_forward(float *scores, const int64_t *valid, ecg_dtype type, float scale, int64_t B, int64_t H,
+                         int64_t T)
 {
 #pragma omp parallel for schedule(static) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
     for (int64_t row = 0; row < B * H * T; row++) {
         int64_t n = valid ? valid[row / (H * T)] : T;
         softmax_row(scores + row * T, scale, n);
         memset(scores + row * T + n, 0, (size_t)(T - n) * sizeof *scores);
+        if (type == ECG_BF16)
+            narrow_row(scores + row * T, T);
     }
 }
 
@@ -53,24 +68,37 @@ void ecg_softmax_backward(float *diff, const float *weights, float scale, int64_
         softmax_backward_row(diff + row * T, weights + row * T, scale, T);
 }
 
-ECG_KERNEL static void head_mean_row(float *dst, const float *weights, int64_t H, int64_t T)
+ECG_KERNEL static void add_to(float *dst, const float *src, int64_t n)
 {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] += src[i];
+}
+
+static void head_mean_row(float *dst, const float *weights, ecg_dtype type, int64_t H, int64_t T)
+{
+    float wide[128];
     memset(dst, 0, (size_t)T * sizeof *dst);
     for (int64_t h = 0; h < H; h++) {
-#pragma omp simd
-        for (int64_t i = 0; i < T; i++)
-            dst[i] += weights[h * T * T + i];
+        const float *row = weights + h * T * T;
+        for (int64_t i = 0; i < T; i += 128) {
+            int64_t count = T - i < 128 ? T - i : 128;
+            if (type == ECG_BF16)
+                ecg_from_bf16(wide, (const uint16_t *)row + i, count);
+            add_to(dst + i, type == ECG_BF16 ? wide : row + i, count);
+        }
     }
     for (int64_t i = 0; i < T; i++)
         dst[i] /= (float)H;
 }
 
-void ecg_head_mean_forward(float *dst, const float *weights, int64_t stride, int64_t B, int64_t H, int64_t T)
+void ecg_head_mean_forward(float *dst, const float *weights, ecg_dtype type, int64_t stride, int64_t B, int64_t H,
+                           int64_t T)
 {
 #pragma omp parallel for schedule(static) collapse(2) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
     for (int64_t b = 0; b < B; b++) {
         for (int64_t t = 0; t < T; t++)
-            head_mean_row(dst + b * stride + t * T, weights + (b * H * T + t) * T, H, T);
+            head_mean_row(dst + b * stride + t * T, weights + (b * H * T + t) * T, type, H, T);
     }
 }
 
@@ -84,20 +112,22 @@ static int64_t segments_at_once(int64_t B, int64_t H)
     return n;
 }
 
-ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward)
+ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, ecg_dtype type,
+                              ecg_dtype dst, bool backward)
 {
-    int64_t C = H * D, B = segments_at_once(segments, H);
+    int64_t C = H * D, B = segments_at_once(segments, H), step = (int64_t)(sizeof(float) / ecg_dtypes[type].size);
     /* (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
     const ecg_view maps = {{H * T * T, T * T, T, 1}, ECG_F32}, maps_transposed = {{H * T * T, T * T, 1, T}, ECG_F32};
-    const ecg_view heads = {{T * C, D, C, 1}, ECG_F32}, fused = {{T * 3 * C, D, 3 * C, 1}, ECG_F32};
-    const ecg_view fused_transposed = {{T * 3 * C, D, 1, 3 * C}, ECG_F32};
+    const ecg_view weights = {{step * H * T * T, step * T * T, step * T, 1}, type};
+    const ecg_view heads = {{T * C, D, C, 1}, dst}, fused = {{T * 3 * C, D, 3 * C, 1}, type};
+    const ecg_view fused_transposed = {{T * 3 * C, D, 1, 3 * C}, type};
     const ecg_matmul_spec scores = {B, H, T, D, T, fused, fused_transposed, maps};
-    const ecg_matmul_spec context = {B, H, T, T, D, maps, fused, heads};
+    const ecg_matmul_spec context = {B, H, T, T, D, weights, fused, heads};
     const ecg_matmul_spec diff_weights = {B, H, T, D, T, heads, fused_transposed, maps};
     const ecg_matmul_spec diff_value = {B, H, T, T, D, maps_transposed, heads, fused};
     const ecg_matmul_spec diff_query = {B, H, T, T, D, maps, fused, fused};
     const ecg_matmul_spec diff_key = {B, H, T, T, D, maps_transposed, fused, fused};
-    ops->B = B, ops->H = H, ops->T = T, ops->D = D;
+    ops->B = B, ops->H = H, ops->T = T, ops->D = D, ops->type = type, ops->dst = dst;
     ops->repeats = segments / B;
     ops->stride = backward ? 0 : B * H * T * T;
     ECG_TRY(ecg_op_matmul(&ops->scores, &scores));
@@ -143,29 +173,32 @@ static ecg_dropout_mask part_of(const ecg_dropout_mask *mask, int64_t begin, int
 }
 
 /* The attention weights of one product, whose first segment is b; returns those after dropout. */
-static ecg_status make_weights(const float **dst, float *weights, float *dropped, const float *rows,
+static ecg_status make_weights(const float **dst, float *weights, float *dropped, const void *query, const void *key,
                                const int64_t *valid, int64_t b, const ecg_dropout_mask *part, ecg_attention_ops *ops,
                                const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T;
-    ECG_TRY(ecg_op_product_run(&ops->scores, work->stream, weights, rows, rows + H * ops->D, work->scratch));
-    ecg_softmax_forward(weights, valid ? valid + b : NULL, scale_of(ops), B, H, T);
+    ECG_TRY(ecg_op_product_run(&ops->scores, work->stream, weights, query, key, work->scratch));
+    ecg_softmax_forward(weights, valid ? valid + b : NULL, ops->type, scale_of(ops), B, H, T);
     ecg_dropout(dropped, weights, part, B * H * T * T);
     *dst = part->keep ? dropped : weights;
     return ECG_OK;
 }
 
-ecg_status ecg_attention_forward(float *context, float *weights, float *dropped, const float *qkv, const int64_t *valid,
-                                 const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work)
+ecg_status ecg_attention_forward(void *context, float *weights, float *dropped, bool whole, const void *qkv,
+                                 const int64_t *valid, const ecg_dropout_mask *mask, ecg_attention_ops *ops,
+                                 const ecg_work *work)
 {
     int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
+    size_t width = (size_t)C * ecg_dtypes[ops->type].size, dst_width = (size_t)C * ecg_dtypes[ops->dst].size;
     for (int64_t b = 0; b < B * ops->repeats; b += B) {
-        const float *rows = qkv + b * T * 3 * C, *kept;
-        int64_t at = b / B * ops->stride;
+        const char *rows = (const char *)qkv + (size_t)(b * T * 3) * width;
+        char *dst = (char *)context + (size_t)(b * T) * dst_width;
+        const float *kept;
+        int64_t at = whole ? b / B * ops->stride : 0;
         ecg_dropout_mask part = part_of(mask, b, maps);
-        ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, valid, b, &part, ops, work));
-        ECG_TRY(
-            ecg_op_product_run(&ops->context, work->stream, context + b * T * C, kept, rows + 2 * C, work->scratch));
+        ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, rows + width, valid, b, &part, ops, work));
+        ECG_TRY(ecg_op_product_run(&ops->context, work->stream, dst, kept, rows + 2 * width, work->scratch));
     }
     return ECG_OK;
 }
@@ -179,7 +212,7 @@ ecg_status ecg_attention_backward(float *diff_qkv, float *weights, float *droppe
         const float *rows = qkv + b * T * 3 * C, *diff_dst = diff_context + b * T * C, *kept;
         float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights;
         ecg_dropout_mask part = part_of(mask, b, maps);
-        ECG_TRY(make_weights(&kept, weights, dropped, rows, valid, b, &part, ops, work));
+        ECG_TRY(make_weights(&kept, weights, dropped, rows, rows + C, valid, b, &part, ops, work));
         ECG_TRY(ecg_op_product_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
         ECG_TRY(ecg_op_product_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
         ecg_dropout(diff, diff, &part, B * maps);

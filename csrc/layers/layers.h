@@ -1,6 +1,6 @@
 /* The layers of the network on plain pointers. Letters: B segments, L leads, N samples, T tokens,
- * C width, H heads, D = C/H, F feed-forward width, M = B*T rows. Every tensor is float32, dense, the
- * last index fastest; time runs before channels: (B, T, C). Functions return nothing where nothing can
+ * C width, H heads, D = C/H, F feed-forward width, M = B*T rows. Every tensor is float32 where nothing
+ * else is said, dense, the last index fastest; time runs before channels: (B, T, C). Functions return nothing where nothing can
  * fail; loops over rows run on all threads, each row on one of them, so the number of threads does not
  * change a bit of what these functions compute. */
 #ifndef ECG_LAYERS_LAYERS_H
@@ -50,6 +50,32 @@ typedef struct {
 } ecg_work_sizes;
 
 void ecg_enlarge(ecg_work_sizes *sizes, size_t packed, size_t scratch);
+
+/* ---- operand.c ---- */
+
+/* Rows as a matrix product takes them. */
+typedef struct {
+    ecg_dtype type;
+    void *data;   /* (M, N) */
+    float *scale; /* (M) of int8: a value is the number times the scale of its row; NULL for other types */
+} ecg_operand;
+
+/* What a matrix product left: where `scale` is not NULL, as with int8, a value is data * scale[row] + bias[column].
+ * The functions that read it may work in its data. */
+typedef struct {
+    float *data;        /* (M, N) */
+    const float *scale; /* (M) or NULL */
+    const float *bias;  /* (N), or NULL where scale is */
+} ecg_product_rows;
+
+/* Row `row` of dst = src (n). */
+void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_t n);
+
+/* The values of a row of a product; they lie in its data. */
+const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t n);
+
+/* dst = src, or its GELU. A float32 dst may be src->data or leaves it as it is. */
+void ecg_convert_rows(const ecg_operand *dst, const ecg_product_rows *src, bool gelu, int64_t M, int64_t N);
 
 /* ---- dropout.c ---- */
 
@@ -107,6 +133,15 @@ void ecg_layer_norm_forward(float *dst,                /* (M, C) */
                             const float *bias,         /* (C) */
                             int64_t M, int64_t C);
 
+/* The same of what a product left, whose result goes to `also` as well, for the next product; also NULL or in float32:
+ * to dst alone. */
+void ecg_layer_norm_rows(float *dst,                /* (M, C) */
+                         const ecg_operand *also,   /* (M, C) or NULL */
+                         const ecg_norm_kept *kept, /* (M, C), (M) */
+                         const ecg_product_rows *src, /* (M, C) */
+                         const float *residual,     /* (M, C) or NULL */
+                         const ecg_norm *norm, int64_t M, int64_t C);
+
 /* diff_src is that of src and of residual; NULL where it is not needed; it may be diff_dst. */
 void ecg_layer_norm_backward(float *diff_src,           /* (M, C) or NULL */
                              float *diff_weight,        /* (C) */
@@ -150,8 +185,10 @@ typedef struct {
     ecg_op gradient, first; /* added to what is there, or in its place */
 } ecg_linear_ops;
 
-/* (M, K) -> (M, N) in float32, with a bias. */
+/* (M, K) -> (M, N) with a bias, in float32; and of a type whose result is `dst_type`, or float32 where it is int8: then
+ * the bias comes after the scales. */
 #define ECG_LINEAR(m, k, n) (&(const ecg_linear_spec){.M = (m), .K = (k), .N = (n), .bias = true})
+ecg_linear_spec ecg_linear_spec_of(ecg_dtype type, ecg_dtype dst_type, int64_t M, int64_t K, int64_t N);
 
 /* Prepares the forward, and the backward if one runs; `after` says what becomes of diff_src. */
 ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, const ecg_linear_spec *spec, bool backward,
@@ -161,10 +198,20 @@ void ecg_linear_free(ecg_linear_ops *ops);
 /* Enlarges `sizes` to what these ops need. */
 void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes);
 
-/* dst = src weight^T + bias. */
-ecg_status ecg_linear_forward(float *dst,       /* (M, N) */
-                              const float *src, /* (M, K) */
+/* dst = src weight^T + bias, in the types of the ops; with int8 the numbers before scale and bias. */
+ecg_status ecg_linear_forward(void *dst,       /* (M, N) */
+                              const void *src, /* (M, K) */
                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
+/* dst = src weight^T + bias, or its GELU, in the type of dst. What the product leaves goes to `raw` where it is not yet
+ * that; raw may be dst's data where both are float32. */
+ecg_status ecg_linear_rows(const ecg_operand *dst, /* (M, N) */
+                           const ecg_operand *src, /* (M, K) */
+                           float *raw,             /* (M, N), or NULL where the product gives what dst takes */
+                           bool gelu, const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
+/* What ecg_linear_forward left in `raw` of this src. */
+ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights);
 
 /* diff_src is written, or what the ops were planned for. */
 ecg_status ecg_linear_backward(float *diff_src,        /* (M, K), or NULL where it is not needed */
@@ -232,15 +279,16 @@ void ecg_weight_norm_backward(float *diff_v,         /* (O, S, K) */
 /* ---- attention.c ---- */
 
 /* In place: each row of scores becomes softmax(scale * row) over its first valid[b] entries (all T where
- * valid is NULL), the others 0. */
+ * valid is NULL), the others 0. Of the type bfloat16 the result takes the front half of the row. */
 void ecg_softmax_forward(float *scores,        /* (B, H, T, T) */
                          const int64_t *valid, /* (B) or NULL, each in 1..T */
-                         float scale, int64_t B, int64_t H, int64_t T);
+                         ecg_dtype type, float scale, int64_t B, int64_t H, int64_t T);
 
-/* dst[b] = mean over heads of weights[b]; the maps of segment b lie `stride` floats apart in dst. */
+/* dst[b] = mean over heads of weights[b]; the maps of segment b lie `stride` floats apart in dst. The weights are as
+ * ecg_attention_forward leaves them for the type. */
 void ecg_head_mean_forward(float *dst,           /* (B) maps (T, T), `stride` apart */
                            const float *weights, /* (B, H, T, T) */
-                           int64_t stride, int64_t B, int64_t H, int64_t T);
+                           ecg_dtype type, int64_t stride, int64_t B, int64_t H, int64_t T);
 
 /* In place: diff of the weights becomes diff of the scores before scaling, weights * (diff - sum(diff *
  * weights)) * scale, the sum over a row. */
@@ -254,23 +302,28 @@ typedef struct {
     int64_t B, H, T, D; /* of one product; `repeats` of them make the batch */
     int64_t repeats;
     int64_t stride; /* from the maps of one product to those of the next: 0 with a backward, which makes them again */
+    ecg_dtype type, dst; /* of query, key, value and the weights, scores being float32; of the context */
     ecg_op scores;  /* (B, H, T, T) = query key^T */
     ecg_op context; /* (B, T, H*D)  = weights value */
     ecg_op diff_weights;                     /* (B, H, T, T) = diff_context value^T */
     ecg_op diff_value, diff_query, diff_key; /* into (B, T, 3*H*D) */
 } ecg_attention_ops;
 
-ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, bool backward);
+/* `type` is that of the source, `dst` that of the context; both float32 with a backward. */
+ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, ecg_dtype type,
+                              ecg_dtype dst, bool backward);
 void ecg_attention_free(ecg_attention_ops *ops);
 void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes);
 
 /* context = dropout(softmax(query key^T / sqrt(D))) value, for each head. `weights` gets the attention weights
- * before the dropout, `dropped` those after it (not used where mask->keep is NULL). They are of the whole batch, or
- * of one product of it where the ops have a backward: all products then work in the same maps. */
-ecg_status ecg_attention_forward(float *context,       /* (B, T, H*D) */
+ * before the dropout, `dropped` those after it (not used where mask->keep is NULL). They are of the whole batch where
+ * `whole`; else all products work in the maps of one, which then stay in the cache, as they do with a backward. The
+ * weights of another type than float32 lie in the front half of the row of their scores. */
+ecg_status ecg_attention_forward(void *context,        /* (B, T, H*D) */
                                  float *weights,       /* (B or ops->B, H, T, T) */
                                  float *dropped,       /* the same */
-                                 const float *qkv,     /* (B, T, 3*H*D): query, key, value side by side */
+                                 bool whole,           /* not with a backward */
+                                 const void *qkv,      /* (B, T, 3*H*D): query, key, value side by side */
                                  const int64_t *valid, /* (B) or NULL */
                                  const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work);
 
@@ -359,6 +412,11 @@ typedef struct {
     ecg_norm norm1, norm2;
 } ecg_transformer_weights;
 
+/* The types of the products of a layer: of what linear layers take, and of query, key, value and attention weights. */
+typedef struct {
+    ecg_dtype linear, attention;
+} ecg_transformer_types;
+
 typedef struct {
     ecg_linear_ops qkv, out, fc1, fc2;
     ecg_attention_ops attention;
@@ -367,13 +425,14 @@ typedef struct {
 typedef struct {
     int64_t B, T, C, H, F;
     bool norm_first;
+    ecg_transformer_types types; /* float32 where there is a backward */
 } ecg_transformer_shape;
 
 /* What a layer leaves behind. All layers may share the weights. Without a backward they may share everything,
  * `hidden` may share memory with qkv, context and weights, and the norms are empty. */
 typedef struct {
-    float *qkv;                 /* (M, 3C) */
-    float *context;             /* (M, C) */
+    void *qkv;                  /* (M, 3C), of the attention's type */
+    void *context;              /* (M, C): of the linear type, or float32 where that is int8 */
     float *weights;             /* of ecg_attention_forward */
     float *hidden;              /* (M, F): before GELU; a backward leaves its slope there */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
@@ -384,6 +443,12 @@ typedef struct {
  * `dropped` may be the kept hidden and weights where there is no backward. */
 typedef struct {
     ecg_work base;
+    /* Of another type than float32: x, the context and the hidden rows as the linear layers take them; and what the
+     * product of query, key and value leaves where that is int8. */
+    ecg_operand x_rows;      /* (M, C) */
+    ecg_operand context_rows; /* (M, C), of int8 */
+    ecg_operand hidden_rows; /* (M, F) */
+    float *raw;              /* (M, 3C), of int8 */
     float *branch;       /* (M, C) */
     float *rows;         /* (M, C) */
     float *activated;    /* (M, F) */
@@ -399,7 +464,7 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
 void ecg_transformer_ops_free(ecg_transformer_ops *ops);
 void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes);
 
-/* x = one encoder layer of x. `after_attention`, if not NULL, is called between the two halves, when work->branch
+/* x = one encoder layer of x. In post-norm order work->x_rows holds x before and after. `after_attention`, if not NULL, is called between the two halves, when work->branch
  * holds the output of the attention before dropout and residual and kept->weights the attention weights. */
 typedef ecg_status (*ecg_after_attention)(void *context, const ecg_transformer_work *work,
                                           const ecg_transformer_kept *kept);

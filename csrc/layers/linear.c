@@ -41,7 +41,31 @@ void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
     ecg_enlarge(sizes, 0, ops->first.scratch_bytes);
 }
 
-ecg_status ecg_linear_forward(float *dst, const float *src, const ecg_linear *weights, ecg_linear_ops *ops,
+ecg_linear_spec ecg_linear_spec_of(ecg_dtype type, ecg_dtype dst_type, int64_t M, int64_t K, int64_t N)
+{
+    bool scaled = type == ECG_S8;
+    ecg_dtype dst = scaled ? ECG_F32 : dst_type;
+    return (ecg_linear_spec){M, K, N, .src = type, .weights = type, .dst = dst, .bias = !scaled};
+}
+
+ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights)
+{
+    return (ecg_product_rows){raw, src->scale, src->scale ? weights->bias : NULL};
+}
+
+ecg_status ecg_linear_rows(const ecg_operand *dst, const ecg_operand *src, float *raw, bool gelu,
+                           const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work)
+{
+    const ecg_linear_spec *spec = &ops->spec;
+    if (spec->dst == dst->type && spec->gelu == gelu && !src->scale)
+        return ecg_linear_forward(dst->data, src->data, weights, ops, work);
+    ECG_TRY(ecg_linear_forward(raw, src->data, weights, ops, work));
+    const ecg_product_rows left = ecg_product_of(raw, src, weights);
+    ecg_convert_rows(dst, &left, gelu, spec->M, spec->N);
+    return ECG_OK;
+}
+
+ecg_status ecg_linear_forward(void *dst, const void *src, const ecg_linear *weights, ecg_linear_ops *ops,
                               const ecg_work *work)
 {
     if (weights->packed)

@@ -44,14 +44,24 @@ ECG_KERNEL static void layer_norm_row(float *dst, float *normalized, float *rstd
         dst[c] = (dst[c] - mean) * rstd * weight[c] + bias[c];
 }
 
-void ecg_layer_norm_forward(float *dst, const ecg_norm_kept *kept, const float *src, const float *residual,
-                            const float *weight, const float *bias, int64_t M, int64_t C)
+void ecg_layer_norm_rows(float *dst, const ecg_operand *also, const ecg_norm_kept *kept, const ecg_product_rows *src,
+                         const float *residual, const ecg_norm *norm, int64_t M, int64_t C)
 {
     bool keep = kept && kept->normalized;
 #pragma omp parallel for schedule(static) if (M * C > ECG_SERIAL_ELEMENTS)
-    for (int64_t m = 0; m < M; m++)
-        layer_norm_row(dst + m * C, keep ? kept->normalized + m * C : NULL, keep ? kept->rstd + m : NULL, src + m * C,
-                       residual ? residual + m * C : NULL, weight, bias, C);
+    for (int64_t m = 0; m < M; m++) {
+        layer_norm_row(dst + m * C, keep ? kept->normalized + m * C : NULL, keep ? kept->rstd + m : NULL,
+                       ecg_finished_row(src, m, C), residual ? residual + m * C : NULL, norm->weight, norm->bias, C);
+        if (also && also->type != ECG_F32)
+            ecg_store_row(also, m, dst + m * C, C);
+    }
+}
+
+void ecg_layer_norm_forward(float *dst, const ecg_norm_kept *kept, const float *src, const float *residual,
+                            const float *weight, const float *bias, int64_t M, int64_t C)
+{
+    const ecg_norm norm = {(float *)weight, (float *)bias};
+    ecg_layer_norm_rows(dst, NULL, kept, &(const ecg_product_rows){.data = (float *)src}, residual, &norm, M, C);
 }
 
 /* One row: with g = diff_dst * weight and x = normalized, rstd * (g - mean(g) - x mean(g x)). */

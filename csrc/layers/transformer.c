@@ -4,12 +4,20 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
                                 const ecg_transformer_shape *shape, bool backward)
 {
     int64_t M = shape->B * shape->T, C = shape->C, F = shape->F;
+    ecg_dtype linear = shape->types.linear, attention = shape->types.attention;
+    ecg_dtype context = linear == ECG_S8 ? ECG_F32 : linear; /* before it gets its scales */
     ecg_after branch = shape->norm_first ? ECG_WRITE : ECG_ADD; /* in post-norm order right to the residual's */
-    ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, ECG_LINEAR(M, C, 3 * C), backward, branch));
-    ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, ECG_LINEAR(M, C, C), backward, ECG_WRITE));
-    ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, ECG_LINEAR(M, C, F), backward, branch));
-    ECG_TRY(ecg_linear_plan(&ops->fc2, &weights->fc2, ECG_LINEAR(M, F, C), backward, ECG_MULTIPLY));
-    return ecg_attention_plan(&ops->attention, shape->B, shape->H, shape->T, C / shape->H, backward);
+    ecg_linear_spec qkv = ecg_linear_spec_of(linear, attention, M, C, 3 * C);
+    ecg_linear_spec out = ecg_linear_spec_of(linear, ECG_F32, M, C, C);
+    ecg_linear_spec fc1 = ecg_linear_spec_of(linear, linear, M, C, F);
+    ecg_linear_spec fc2 = ecg_linear_spec_of(linear, ECG_F32, M, F, C);
+    fc1.gelu = linear == ECG_BF16; /* before it is rounded */
+    ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, &qkv, backward, branch));
+    ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, &out, backward, ECG_WRITE));
+    ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, &fc1, backward, branch));
+    ECG_TRY(ecg_linear_plan(&ops->fc2, &weights->fc2, &fc2, backward, ECG_MULTIPLY));
+    return ecg_attention_plan(&ops->attention, shape->B, shape->H, shape->T, C / shape->H, attention, context,
+                              backward);
 }
 
 void ecg_transformer_ops_free(ecg_transformer_ops *ops)
@@ -30,20 +38,63 @@ void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes
     ecg_attention_sizes(&ops->attention, sizes);
 }
 
-static void norm_forward(float *dst, const ecg_norm_kept *kept, const float *src, const float *residual,
-                         const ecg_norm *norm, const ecg_transformer_shape *shape)
+/* Rows of float32 as a linear layer takes them: they themselves, or `rows`, which hold the same. */
+static ecg_operand operand_of(const float *values, const ecg_operand *rows)
 {
-    ecg_layer_norm_forward(dst, kept, src, residual, norm->weight, norm->bias, shape->B * shape->T, shape->C);
+    return rows->type == ECG_F32 ? (ecg_operand){.data = (float *)values} : *rows;
+}
+
+/* dst = norm(src + residual), and work->x_rows. */
+static void norm_forward(float *dst, const ecg_norm_kept *kept, const ecg_product_rows *src, const float *residual,
+                         const ecg_norm *norm, const ecg_transformer_work *work, const ecg_transformer_shape *shape)
+{
+    ecg_layer_norm_rows(dst, &work->x_rows, kept, src, residual, norm, shape->B * shape->T, shape->C);
+}
+
+/* What the products of a branch leave, in work->branch; as it is where somebody looks at it. */
+static ecg_product_rows branch_of(const ecg_operand *src, const ecg_linear *weights, const ecg_transformer_work *work,
+                                  int64_t M, int64_t C, bool finished)
+{
+    ecg_product_rows left = ecg_product_of(work->branch, src, weights);
+    if (!finished || !left.scale)
+        return left;
+    ecg_convert_rows(&(const ecg_operand){.data = work->branch}, &left, false, M, C);
+    return (ecg_product_rows){.data = work->branch};
 }
 
 /* branch = fc2(dropout(gelu(fc1(src)))). */
-static ecg_status feed_forward(const float *src, const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
-                               const ecg_transformer_kept *kept, const ecg_transformer_work *work, int64_t n)
+static ecg_status feed_forward(ecg_product_rows *dst, const float *src, const ecg_transformer_weights *weights,
+                               ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                               const ecg_transformer_work *work, const ecg_transformer_shape *shape)
 {
-    ECG_TRY(ecg_linear_forward(kept->hidden, src, &weights->fc1, &ops->fc1, &work->base));
-    ecg_gelu_forward(work->activated, kept->hidden, n);
-    ecg_dropout(work->activated, work->activated, &kept->activation_mask, n);
-    return ecg_linear_forward(work->branch, work->activated, &weights->fc2, &ops->fc2, &work->base);
+    int64_t M = shape->B * shape->T;
+    const ecg_operand rows = operand_of(src, &work->x_rows), hidden = operand_of(work->activated, &work->hidden_rows);
+    ECG_TRY(ecg_linear_rows(&hidden, &rows, kept->hidden, true, &weights->fc1, &ops->fc1, &work->base));
+    ecg_dropout(work->activated, work->activated, &kept->activation_mask, M * shape->F);
+    ECG_TRY(ecg_linear_forward(work->branch, hidden.data, &weights->fc2, &ops->fc2, &work->base));
+    *dst = branch_of(&hidden, &weights->fc2, work, M, shape->C, shape->norm_first);
+    return ECG_OK;
+}
+
+/* branch = out(attention(qkv(src))). */
+static ecg_status self_attention(ecg_product_rows *dst, const float *src, const int64_t *valid,
+                                 const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
+                                 const ecg_transformer_kept *kept, const ecg_transformer_work *work,
+                                 const ecg_transformer_shape *shape, bool seen)
+{
+    int64_t M = shape->B * shape->T, C = shape->C;
+    const ecg_operand rows = operand_of(src, &work->x_rows), qkv = {.type = ops->attention.type, .data = kept->qkv};
+    ecg_operand context = {.type = ops->attention.dst, .data = kept->context};
+    ECG_TRY(ecg_linear_rows(&qkv, &rows, work->raw, false, &weights->qkv, &ops->qkv, &work->base));
+    ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, seen, kept->qkv, valid,
+                                  &kept->attention_mask, &ops->attention, &work->base));
+    if (shape->types.linear == ECG_S8) {
+        ecg_convert_rows(&work->context_rows, &(const ecg_product_rows){.data = kept->context}, false, M, C);
+        context = work->context_rows;
+    }
+    ECG_TRY(ecg_linear_forward(work->branch, context.data, &weights->out, &ops->out, &work->base));
+    *dst = branch_of(&context, &weights->out, work, M, C, seen || shape->norm_first);
+    return ECG_OK;
 }
 
 ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_transformer_weights *weights,
@@ -51,37 +102,31 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
                                    const ecg_transformer_work *work, const ecg_transformer_shape *shape,
                                    ecg_after_attention after_attention, void *context)
 {
-    int64_t M = shape->B * shape->T, n = M * shape->C;
-    float *branch = work->branch;
-    const float *src = x;
+    int64_t n = shape->B * shape->T * shape->C;
+    float *branch = work->branch, *src = shape->norm_first ? branch : x;
+    const ecg_product_rows stream = {.data = x};
+    ecg_product_rows left;
 
-    if (shape->norm_first) {
-        norm_forward(branch, &kept->norm1, x, NULL, &weights->norm1, shape);
-        src = branch;
-    }
-    ECG_TRY(ecg_linear_forward(kept->qkv, src, &weights->qkv, &ops->qkv, &work->base));
-    ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, kept->qkv, valid, &kept->attention_mask,
-                                  &ops->attention, &work->base));
-    ECG_TRY(ecg_linear_forward(branch, kept->context, &weights->out, &ops->out, &work->base));
+    if (shape->norm_first)
+        norm_forward(branch, &kept->norm1, &stream, NULL, &weights->norm1, work, shape);
+    ECG_TRY(self_attention(&left, src, valid, weights, ops, kept, work, shape, after_attention != NULL));
     if (after_attention)
         ECG_TRY(after_attention(context, work, kept));
     ecg_dropout(branch, branch, &kept->out_mask, n);
 
-    src = x;
     if (shape->norm_first) {
         ecg_add_forward(x, branch, n);
-        norm_forward(branch, &kept->norm2, x, NULL, &weights->norm2, shape);
-        src = branch;
+        norm_forward(branch, &kept->norm2, &stream, NULL, &weights->norm2, work, shape);
     } else {
-        norm_forward(x, &kept->norm1, x, branch, &weights->norm1, shape);
+        norm_forward(x, &kept->norm1, &left, x, &weights->norm1, work, shape);
     }
-    ECG_TRY(feed_forward(src, weights, ops, kept, work, M * shape->F));
+    ECG_TRY(feed_forward(&left, src, weights, ops, kept, work, shape));
     ecg_dropout(branch, branch, &kept->residual_mask, n);
 
     if (shape->norm_first)
         ecg_add_forward(x, branch, n);
     else
-        norm_forward(x, &kept->norm2, x, branch, &weights->norm2, shape);
+        norm_forward(x, &kept->norm2, &left, x, &weights->norm2, work, shape);
     return ECG_OK;
 }
 

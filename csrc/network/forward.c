@@ -29,12 +29,13 @@ static ecg_status trace_rows(const forward *f, const char *name, const float *da
     return trace(f, name, data, 3, (int64_t[]){f->p->B, f->p->T, channels});
 }
 
-/* Traces the output of a conv layer, (B, steps, channels) here and (B, channels, steps) in the trace. */
+/* Traces the output of a conv layer, (B, steps, channels) here and (B, channels, steps) in the trace; in float32 only,
+ * where it is there as such. */
 static ecg_status trace_conv(const forward *f, int64_t layer, const char *suffix, const float *data)
 {
     char name[32];
     int64_t steps = f->p->steps[layer + 1], channels = f->p->config.convs[layer].channels;
-    if (!f->out->trace)
+    if (!f->out->trace || f->p->precision.conv != ECG_F32)
         return ECG_OK;
     snprintf(name, sizeof name, "conv%lld%s", (long long)layer, suffix);
     ecg_transpose(f->p->conv_rows, data, f->p->B, steps, channels);
@@ -75,7 +76,7 @@ static void choose_layers(const ecg_plan *p)
 
 /* ---- before the encoder layers ---- */
 
-static ecg_status conv_forward(ecg_plan *p, ecg_conv_ops *ops, float *dst, const float *src, const float *weight,
+static ecg_status conv_forward(ecg_plan *p, ecg_conv_ops *ops, void *dst, const void *src, const float *weight,
                                const ecg_packed *packed, const float *bias)
 {
     const ecg_work *work = &p->work.base;
@@ -84,29 +85,46 @@ static ecg_status conv_forward(ecg_plan *p, ecg_conv_ops *ops, float *dst, const
     return ecg_fresh_run(&ops->fresh, work->stream, dst, src, weight, bias, work->packed, work->scratch);
 }
 
+/* Conv block i: to = GELU(norm(conv(from))), by way of `hidden`, which may be `to` in float32. Where no norm follows, a
+ * convolution of another type has GELU in it. */
+static ecg_status run_block(const forward *f, int64_t i, float *to, float *hidden, const void *from)
+{
+    ecg_plan *p = f->p;
+    const ecg_config *c = &p->config;
+    const ecg_linear *conv = &f->network->convs[i];
+    const ecg_norm *norm = &f->network->conv_norms[i];
+    const ecg_norm_kept *kept = p->keep ? &p->keep->convs[i].norm : NULL;
+    int64_t steps = p->steps[i + 1], channels = c->convs[i].channels, M = p->B * steps;
+    if (p->convs[i].spec.gelu)
+        return conv_forward(p, &p->convs[i], to, from, conv->weight, conv->packed, conv->bias);
+    ECG_TRY(conv_forward(p, &p->convs[i], hidden, from, conv->weight, conv->packed, conv->bias));
+    ECG_TRY(trace_conv(f, i, "_raw", hidden));
+    if (c->extractor_layer_norm)
+        ecg_layer_norm_forward(hidden, kept, hidden, NULL, norm->weight, norm->bias, M, channels);
+    else if (i == 0)
+        ecg_group_norm_forward(hidden, kept, hidden, norm->weight, norm->bias, p->B, steps, channels);
+    if (p->precision.conv == ECG_F32 || i == c->conv_count - 1) {
+        ecg_gelu_forward(to, hidden, M * channels);
+        return trace_conv(f, i, "", to);
+    }
+    ecg_convert_rows(&(const ecg_operand){.type = p->precision.conv, .data = to},
+                     &(const ecg_product_rows){.data = hidden}, true, M, channels);
+    return ECG_OK;
+}
+
 /* The conv feature extractor: src (B, L, N) -> p->features (B, T, K). */
 static ecg_status extract(const forward *f, const float *src)
 {
-    const ecg_network *network = f->network;
     ecg_plan *p = f->p;
     const ecg_config *c = &p->config;
-    const float *from = p->source;
+    bool f32 = p->precision.conv == ECG_F32;
+    const void *from = f32 ? p->source : p->source_rows.data;
     ecg_transpose(p->source, src, p->B, c->leads, p->N);
+    if (!f32)
+        ecg_convert_rows(&p->source_rows, &(const ecg_product_rows){.data = p->source}, false, p->B * p->N, c->leads);
     for (int64_t i = 0; i < c->conv_count; i++) {
-        const ecg_linear *conv = &network->convs[i];
-        const ecg_norm *norm = &network->conv_norms[i];
-        const ecg_conv_kept *block = p->keep ? &p->keep->convs[i] : NULL;
-        const ecg_norm_kept *kept = block ? &block->norm : NULL;
-        int64_t steps = p->steps[i + 1], channels = c->convs[i].channels;
-        float *to = i % 2 ? p->pong : p->ping, *hidden = block && block->hidden ? block->hidden : to;
-        ECG_TRY(conv_forward(p, &p->convs[i], hidden, from, conv->weight, conv->packed, conv->bias));
-        ECG_TRY(trace_conv(f, i, "_raw", hidden));
-        if (c->extractor_layer_norm)
-            ecg_layer_norm_forward(hidden, kept, hidden, NULL, norm->weight, norm->bias, p->B * steps, channels);
-        else if (i == 0)
-            ecg_group_norm_forward(hidden, kept, hidden, norm->weight, norm->bias, p->B, steps, channels);
-        ecg_gelu_forward(to, hidden, p->B * steps * channels);
-        ECG_TRY(trace_conv(f, i, "", to));
+        float *to = i % 2 ? p->pong : p->ping, *kept = p->keep ? p->keep->convs[i].hidden : NULL;
+        ECG_TRY(run_block(f, i, to, kept ? kept : f32 ? to : p->conv_rows, from));
         from = p->features = to;
     }
     return ECG_OK;
@@ -120,17 +138,22 @@ static ecg_status embed_positions(const forward *f)
     const ecg_config *c = &p->config;
     int64_t n = ecg_rows(p) * c->C;
     float *hidden = p->keep ? p->keep->pos_hidden : p->work.branch;
+    const char *src = (const char *)(p->precision.conv == ECG_F32 ? p->x : p->position_rows.data);
+    size_t width = (size_t)c->C * ecg_dtypes[p->precision.conv].size;
+    if (p->precision.conv != ECG_F32)
+        ecg_convert_rows(&p->position_rows, &(const ecg_product_rows){.data = p->x}, false, ecg_rows(p), c->C);
     if (p->keep)
         memcpy(p->keep->pos_src, p->x, (size_t)n * sizeof *p->x);
     if (p->fresh)
         ecg_weight_norm_forward(p->pos_weights, network->pos_v, network->pos_g, c->C, c->C / c->conv_pos_groups,
                                 c->conv_pos);
     for (int64_t b = 0; b < p->B; b += p->pos.spec.batch) {
-        int64_t at = b * p->T * c->C;
-        ECG_TRY(
-            conv_forward(p, &p->pos, hidden + at, p->x + at, p->pos_weights, network->pos_packed, network->pos_bias));
+        int64_t row = b * p->T;
+        ECG_TRY(conv_forward(p, &p->pos, hidden + row * c->C, src + (size_t)row * width, p->pos_weights,
+                             network->pos_packed, network->pos_bias));
     }
-    ecg_gelu_forward(p->work.branch, hidden, n);
+    if (!p->pos.spec.gelu)
+        ecg_gelu_forward(p->work.branch, hidden, n);
     return trace_rows(f, "conv_pos", p->work.branch, c->C);
 }
 
@@ -144,12 +167,14 @@ static ecg_status embed(const forward *f)
     bool project = K != C;
     float *normed = project ? p->features : p->x;
     at_seam(f, ECG_AT_FEATURES, p->features);
-    ecg_layer_norm_forward(normed, p->keep ? &p->keep->feature_norm : NULL, p->features, NULL,
-                           network->feature_norm.weight, network->feature_norm.bias, M, K);
+    ecg_layer_norm_rows(normed, &p->feature_rows, p->keep ? &p->keep->feature_norm : NULL,
+                        &(const ecg_product_rows){.data = p->features}, NULL, &network->feature_norm, M, K);
     ECG_TRY(trace_rows(f, "layer_norm", normed, K));
     at_seam(f, ECG_AT_NORMED, normed);
     if (project) {
-        ECG_TRY(ecg_linear_forward(p->x, normed, &network->post, &p->post, &p->work.base));
+        const ecg_operand src = p->feature_rows.data ? p->feature_rows : (ecg_operand){.data = normed};
+        ECG_TRY(ecg_linear_rows(&(const ecg_operand){.data = p->x}, &src, p->x, false, &network->post, &p->post,
+                                &p->work.base));
         ECG_TRY(trace_rows(f, "post_extract_proj", p->x, C));
     }
     if (p->keep)
@@ -159,8 +184,8 @@ static ecg_status embed(const forward *f)
     ecg_add_forward(p->x, p->work.branch, M * C);
     ecg_zero_padding(p->x, p->valid, p->B, p->T, C);
     if (!c->norm_first) {
-        ecg_layer_norm_forward(p->x, p->keep ? &p->keep->encoder_norm : NULL, p->x, NULL, network->encoder_norm.weight,
-                               network->encoder_norm.bias, M, C);
+        ecg_layer_norm_rows(p->x, &p->work.x_rows, p->keep ? &p->keep->encoder_norm : NULL,
+                            &(const ecg_product_rows){.data = p->x}, NULL, &network->encoder_norm, M, C);
         ECG_TRY(trace_rows(f, "encoder_layer_norm", p->x, C));
     }
     if (p->keep)
@@ -178,7 +203,8 @@ static ecg_status after_attention(void *context, const ecg_transformer_work *wor
     int64_t T = f->p->T;
     char name[48];
     if (f->out->attention)
-        ecg_head_mean_forward(f->out->attention + f->layer * T * T, kept->weights, c->layers * T * T, f->p->B, c->H, T);
+        ecg_head_mean_forward(f->out->attention + f->layer * T * T, kept->weights, f->p->precision.rows.attention,
+                              c->layers * T * T, f->p->B, c->H, T);
     snprintf(name, sizeof name, "layer%lld_attn_out", (long long)f->layer);
     return trace_rows(f, name, work->branch, c->C);
 }

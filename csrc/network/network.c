@@ -8,6 +8,7 @@ ecg_status ecg_network_create(ecg_network *network, const ecg_config *config, co
 {
     ecg_status status = ECG_OK;
     memset(network, 0, sizeof *network);
+    network->precision = ecg_precision_of(ECG_FLOAT32);
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&network->layers, config->layers, sizeof *network->layers));
     if (head)
         ECG_TRY_GOTO(ecg_alloc_zeros(&network->head, 1, head->weights));

@@ -4,8 +4,10 @@
 
 #include "../layers/layers.h"
 #include "parameters.h"
+#include "precision.h"
 
 typedef struct {
+    ecg_precision precision;             /* float32 where the weights change */
     ecg_transformer_weights *layers;     /* (layers) */
     ecg_linear convs[ECG_MAX_CONVS];     /* (O, I, kernel); bias NULL without conv_bias */
     ecg_norm conv_norms[ECG_MAX_CONVS];  /* NULL where a block has none */
@@ -16,7 +18,7 @@ typedef struct {
     void *head;                          /* the head's weights, a struct of its own */
 } ecg_network;
 
-/* Allocates the layers and the head's weights, all pointers NULL; ecg_network_free gives them back. */
+/* Allocates the layers and the head's weights, all pointers NULL, in float32; ecg_network_free gives them back. */
 ecg_status ecg_network_create(ecg_network *network, const ecg_config *config, const ecg_head_rows *head);
 void ecg_network_free(ecg_network *network);
 

@@ -7,13 +7,27 @@ static void *take(ecg_plan *p, int64_t a, int64_t b, int64_t c)
     return ecg_arena_tensor(&p->arena, ECG_F32, a, b, c);
 }
 
+/* Room for (rows, columns) as products of a type take them; none in float32, which needs no other copy. */
+static ecg_operand take_operand(ecg_plan *p, ecg_dtype type, int64_t rows, int64_t columns)
+{
+    ecg_operand taken = {.type = type};
+    if (type == ECG_F32)
+        return taken;
+    taken.data = ecg_arena_tensor(&p->arena, type, rows, columns, 1);
+    taken.scale = type == ECG_S8 ? take(p, rows, 1, 1) : NULL;
+    return taken;
+}
+
 /* Room for what comes before the encoder layers. */
 static void take_front(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
-    int64_t largest = 0, group = c->C / c->conv_pos_groups;
+    int64_t largest = 0, group = c->C / c->conv_pos_groups, M = ecg_elements(p->B, p->T, 1);
     if (!p->keep || !p->keep->extractor)
         p->source = take(p, p->B, p->N, c->leads);
+    p->source_rows = take_operand(p, p->precision.conv, ecg_elements(p->B, p->N, 1), c->leads);
+    p->position_rows = take_operand(p, p->precision.conv, M, c->C);
+    p->feature_rows = take_operand(p, p->precision.rows.linear, M, ecg_config_features(c));
     for (int64_t parity = 0; parity < 2; parity++) {
         int64_t size = 0;
         for (int64_t i = 0; i < c->conv_count; i++) {
@@ -37,12 +51,21 @@ static void take_layer(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
     int64_t M = ecg_elements(p->B, p->T, 1);
+    ecg_transformer_types types = p->precision.rows;
     size_t shared = p->arena.used;
-    p->layer.qkv = take(p, M, 3 * c->C, 1);
+    p->layer.qkv = ecg_arena_tensor(&p->arena, types.attention, M, 3 * c->C, 1);
+    size_t after_qkv = p->arena.used;
+    if (types.linear == ECG_S8)
+        p->work.raw = take(p, M, 3 * c->C, 1);
+    p->arena.used = after_qkv;
     p->layer.context = take(p, M, c->C, 1);
+    if (types.linear == ECG_S8)
+        p->work.context_rows = take_operand(p, ECG_S8, M, c->C);
     p->work.dropped = p->layer.weights = take(p, ecg_elements(p->B, c->H, 1), p->T, p->T);
     p->arena.used = shared;
-    p->work.activated = p->layer.hidden = take(p, M, c->F, 1);
+    p->work.hidden_rows = take_operand(p, types.linear, M, c->F);
+    if (types.linear != ECG_BF16)
+        p->work.activated = p->layer.hidden = take(p, M, c->F, 1);
 }
 
 /* Room for an encoder layer in both directions. */
@@ -76,6 +99,7 @@ static void lay_out(ecg_plan *p)
     p->work.base.packed = ecg_arena_take(a, (int64_t)p->sizes.packed, 1);
     p->x = take(p, p->B, p->T, c->C);
     p->work.branch = take(p, p->B, p->T, c->C);
+    p->work.x_rows = take_operand(p, p->precision.rows.linear, ecg_elements(p->B, p->T, 1), c->C);
     p->tokens = ecg_arena_take(a, p->B, sizeof *p->tokens);
     if (p->keep) {
         p->work.rows = take(p, p->B, p->T, c->C);
@@ -94,9 +118,14 @@ static void lay_out(ecg_plan *p)
     }
 }
 
-ecg_conv_spec ecg_block_spec(const ecg_config *c, int64_t i, int64_t B, int64_t steps)
+ecg_conv_spec ecg_block_spec(const ecg_config *c, ecg_dtype type, int64_t i, int64_t B, int64_t steps)
 {
-    return (ecg_conv_spec){.batch = B,
+    bool norm = c->extractor_layer_norm || i == 0;
+    return (ecg_conv_spec){.src = type,
+                           .weights = type,
+                           .dst = norm || i == c->conv_count - 1 ? ECG_F32 : type,
+                           .gelu = type != ECG_F32 && !norm,
+                           .batch = B,
                            .src_steps = steps,
                            .src_channels = i ? c->convs[i - 1].channels : c->leads,
                            .dst_channels = c->convs[i].channels,
@@ -106,10 +135,13 @@ ecg_conv_spec ecg_block_spec(const ecg_config *c, int64_t i, int64_t B, int64_t 
                            .bias = c->conv_bias};
 }
 
-ecg_conv_spec ecg_positions_spec(const ecg_config *c, int64_t B, int64_t T)
+ecg_conv_spec ecg_positions_spec(const ecg_config *c, ecg_dtype type, int64_t B, int64_t T)
 {
     int64_t k = c->conv_pos;
-    return (ecg_conv_spec){.batch = B,
+    return (ecg_conv_spec){.src = type,
+                           .weights = type,
+                           .gelu = type != ECG_F32,
+                           .batch = B,
                            .src_steps = T,
                            .src_channels = c->C,
                            .dst_channels = c->C,
@@ -153,15 +185,16 @@ static ecg_status plan_ops(ecg_plan *p, const ecg_network *network)
     const ecg_config *c = &p->config;
     bool backward = p->keep != NULL, extractor = backward && p->keep->extractor;
     for (int64_t i = 0; i < c->conv_count; i++) {
-        p->convs[i].spec = ecg_block_spec(c, i, p->B, p->steps[i]);
+        p->convs[i].spec = ecg_block_spec(c, p->precision.conv, i, p->B, p->steps[i]);
         ECG_TRY(plan_conv(&p->convs[i], network->convs[i].packed, extractor, extractor && i > 0, true, sizes));
     }
     int64_t K = ecg_config_features(c);
     if (K != c->C) {
-        ECG_TRY(ecg_linear_plan(&p->post, &network->post, ECG_LINEAR(ecg_rows(p), K, c->C), backward, ECG_WRITE));
+        ecg_linear_spec post = ecg_linear_spec_of(p->precision.rows.linear, ECG_F32, ecg_rows(p), K, c->C);
+        ECG_TRY(ecg_linear_plan(&p->post, &network->post, &post, backward, ECG_WRITE));
         ecg_linear_sizes(&p->post, sizes);
     }
-    p->pos.spec = ecg_positions_spec(c, p->fresh ? p->B : ecg_positions_batch(c, p->B), p->T);
+    p->pos.spec = ecg_positions_spec(c, p->precision.conv, p->fresh ? p->B : ecg_positions_batch(c, p->B), p->T);
     ECG_TRY(plan_conv(&p->pos, network->pos_packed, backward, backward, false, sizes));
     ECG_TRY(ecg_transformer_plan(&p->ops, &network->layers[0], &p->shape, backward));
     ecg_transformer_sizes(&p->ops, sizes);
@@ -196,7 +229,8 @@ ecg_status ecg_plan_create(ecg_plan **dst, const ecg_config *c, const ecg_networ
     p->fresh = network->pos_packed == NULL;
     ecg_config_steps(c, N, p->steps);
     p->T = p->steps[c->conv_count];
-    p->shape = (ecg_transformer_shape){.B = B, .T = p->T, .C = c->C, .H = c->H, .F = c->F, .norm_first = c->norm_first};
+    p->precision = network->precision;
+    p->shape = (ecg_transformer_shape){B, p->T, c->C, c->H, c->F, c->norm_first, p->precision.rows};
     if (training)
         ECG_TRY_GOTO(ecg_keep_create(&p->keep, c, training));
     lay_out(p); /* refuses sizes that overflow before anything is made of them */

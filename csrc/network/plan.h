@@ -19,6 +19,7 @@ typedef struct {
     int64_t steps[ECG_MAX_CONVS + 1];
     ecg_transformer_shape shape;
     bool fresh; /* the weights may change from run to run */
+    ecg_precision precision;
     ecg_work_sizes sizes;
 
     ecg_conv_ops convs[ECG_MAX_CONVS], pos;
@@ -31,6 +32,10 @@ typedef struct {
     int64_t *tokens;            /* (B): valid tokens */
     const int64_t *valid;       /* tokens, or NULL where no row is padded */
     float *source;              /* (B, N, L) */
+    /* As convolutions and the projection take them, where that is no float32: */
+    ecg_operand source_rows;    /* (B N, L) */
+    ecg_operand position_rows;  /* (B T, C) */
+    ecg_operand feature_rows;   /* (B T, K) */
     float *ping, *pong;         /* outputs of even and odd conv blocks; their gradients */
     float *features;            /* (B, T, K): in ping or pong */
     float *conv_rows;           /* room for a conv feature: a backward's, a trace's */
@@ -50,9 +55,10 @@ size_t ecg_plan_memory(const ecg_plan *plan);
 /* Bytes that the plan holds itself: weights in other layouts. */
 size_t ecg_plan_own(const ecg_plan *plan);
 
-/* Convolutions of a batch: conv block i on so many steps, and the positional one. */
-ecg_conv_spec ecg_block_spec(const ecg_config *config, int64_t i, int64_t B, int64_t steps);
-ecg_conv_spec ecg_positions_spec(const ecg_config *config, int64_t B, int64_t T);
+/* Convolutions of a batch in a type: conv block i on so many steps, and the positional one. What a norm or another
+ * layer takes is float32. */
+ecg_conv_spec ecg_block_spec(const ecg_config *config, ecg_dtype type, int64_t i, int64_t B, int64_t steps);
+ecg_conv_spec ecg_positions_spec(const ecg_config *config, ecg_dtype type, int64_t B, int64_t T);
 
 /* Segments of one positional convolution whose weights are packed once: one where the groups keep all threads
  * busy, since oneDNN then blocks base's 48 channels a group by 48, not by 32. */

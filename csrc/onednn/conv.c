@@ -28,8 +28,9 @@ static ecg_status make_parts(op_parts *p, const_dnnl_memory_desc_t weights, cons
     ECG_TRY(make_desc(&p->weights, s->weights, ndim, shape, dnnl_format_tag_any));
     ECG_TRY(make_desc(&p->plain, ECG_F32, ndim, shape, groups == 1 ? dnnl_abc : dnnl_abcd));
     if (s->bias && propagation == dnnl_forward_inference)
-        ECG_TRY(make_desc(&p->bias, s->dst, 1, DIMS(O), dnnl_a));
+        ECG_TRY(make_desc(&p->bias, ECG_F32, 1, DIMS(O), dnnl_a));
     ECG_TRY(make_desc(&p->dst, s->dst, 3, DIMS(s->batch, O, ecg_conv_dst_steps(s)), dnnl_nwc));
+    ECG_TRY(set_after(p->attributes, ECG_WRITE, s->gelu, p->dst));
     DNNL(dnnl_convolution_forward_primitive_desc_create(&p->forward, engine, propagation, dnnl_convolution_direct,
                                                         p->src, weights ? weights : p->weights, p->bias, p->dst,
                                                         WINDOW(s), p->attributes));
@@ -70,10 +71,10 @@ static ecg_status finish_conv(ecg_op *op, const_dnnl_primitive_desc_t free_choic
     const_dnnl_memory_desc_t chosen = weights_of(free_choice);
     if (dnnl_memory_desc_equal(chosen, weights->desc) ||
         (packed && strcmp(implementation_of(packed), implementation_of(free_choice)) == 0))
-        return finish_forward(op, packed ? packed : free_choice, bias, ECG_WRITE);
+        return finish_forward(op, packed ? packed : free_choice, bias ? OP_BIAS : OP_NONE);
     ecg_packed own = {0};
     ECG_TRY(repack(&own, weights, chosen));
-    ecg_status status = finish_forward(op, free_choice, bias, ECG_WRITE);
+    ecg_status status = finish_forward(op, free_choice, bias ? OP_BIAS : OP_NONE);
     if (status != ECG_OK)
         ecg_packed_free(&own);
     else
@@ -99,7 +100,7 @@ ecg_status ecg_fresh_conv(ecg_fresh_op *op, const ecg_conv_spec *spec)
     op_parts p = {0};
     ecg_status status = make_parts(&p, NULL, spec, dnnl_forward_inference);
     if (status == ECG_OK)
-        status = finish_forward(&op->run, p.forward, spec->bias, ECG_WRITE);
+        status = finish_forward(&op->run, p.forward, spec->bias ? OP_BIAS : OP_NONE);
     if (status == ECG_OK)
         status = finish_fresh(op, p.plain, weights_of(p.forward));
     free_parts(&p);

@@ -52,8 +52,8 @@ void free_parts(op_parts *parts);
 ecg_status make_desc(dnnl_memory_desc_t *dst, ecg_dtype type, int ndim, const dnnl_dims_t dims, dnnl_format_tag_t tag);
 ecg_status make_strided(dnnl_memory_desc_t *dst, const ecg_view *view, int ndim, const dnnl_dims_t dims);
 
-/* Attributes with the post-op that `after` says, for a result of this descriptor. */
-ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, const_dnnl_memory_desc_t dst);
+/* Attributes with the post-op that `after` says, for a result of this descriptor, and GELU. */
+ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, bool gelu, const_dnnl_memory_desc_t dst);
 
 /* The layouts that a primitive descriptor has chosen. */
 const_dnnl_memory_desc_t weights_of(const_dnnl_primitive_desc_t desc);
@@ -69,16 +69,18 @@ typedef struct {
 /* Fills an op from a primitive descriptor; its data are the arguments in this order, then the scratchpad. */
 ecg_status finish_op(ecg_op *op, const_dnnl_primitive_desc_t desc, const op_argument *arguments, int count);
 
-/* The same for a forward primitive: dst, src, weights, and the bias or the factor of ECG_MULTIPLY. */
-ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, bool bias, ecg_after after);
+/* The same for a forward primitive: dst, src, weights, and `operand`: OP_BIAS, OP_FACTOR of ECG_MULTIPLY, OP_SCALES of
+ * the weights, or OP_NONE. */
+typedef enum { OP_NONE, OP_BIAS, OP_FACTOR, OP_SCALES } op_operand;
+ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, op_operand operand);
 
 /* Completes a fresh op whose run is made: packing `plain` weights to what the run takes; or, of a gradient, the way
  * back. */
 ecg_status finish_fresh(ecg_fresh_op *op, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t packed);
 ecg_status finish_gradient(ecg_fresh_op *op, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t packed, bool add);
 
-/* Packs `src` (row-major, `plain`) as `chosen` says; takes over neither descriptor. */
-ecg_status pack_weights(ecg_packed *dst, const float *src, const_dnnl_memory_desc_t plain,
+/* Packs `src` (row-major, of the type of `plain`) as `chosen` says; takes over neither descriptor. */
+ecg_status pack_weights(ecg_packed *dst, const void *src, const_dnnl_memory_desc_t plain,
                         const_dnnl_memory_desc_t chosen);
 
 /* Runs any op: `data` are its tensors in the order in which it was made. */

@@ -1,4 +1,6 @@
 /* Linear layers: forward, gradient of the source, gradient of the weights. */
+#include "../base/convert.h"
+#include "../base/memory.h"
 #include "internal.h"
 
 /* Which primitive a linear layer is. With AVX-512 a matrix product is up to 6 % faster than an inner product
@@ -18,13 +20,16 @@ static ecg_status make_parts(op_parts *p, const_dnnl_memory_desc_t weights, cons
     ECG_TRY(begin_parts(p));
     ECG_TRY(make_desc(&p->src, s->src, 2, DIMS(s->M, s->K), dnnl_ab));
     ECG_TRY(make_desc(&p->weights, s->weights, 2, shape, dnnl_format_tag_any));
-    ECG_TRY(make_desc(&p->plain, ECG_F32, 2, shape, matmul == s->transposed ? dnnl_ab : dnnl_ba));
+    ECG_TRY(make_desc(&p->plain, s->weights == ECG_S8 ? ECG_S8 : ECG_F32, 2, shape,
+                      matmul == s->transposed ? dnnl_ab : dnnl_ba));
     ECG_TRY(make_desc(&p->dst, s->dst, 2, DIMS(s->M, s->N), dnnl_ab));
-    ECG_TRY(set_after(p->attributes, s->after, p->dst));
+    ECG_TRY(set_after(p->attributes, s->after, s->gelu, p->dst));
+    if (s->weights == ECG_S8)
+        DNNL(dnnl_primitive_attr_set_scales_mask(p->attributes, DNNL_ARG_WEIGHTS, matmul ? 2 : 1));
     if (s->bias && matmul)
-        ECG_TRY(make_desc(&p->bias, s->dst, 2, DIMS(1, s->N), dnnl_ab));
+        ECG_TRY(make_desc(&p->bias, ECG_F32, 2, DIMS(1, s->N), dnnl_ab));
     else if (s->bias)
-        ECG_TRY(make_desc(&p->bias, s->dst, 1, DIMS(s->N), dnnl_a));
+        ECG_TRY(make_desc(&p->bias, ECG_F32, 1, DIMS(s->N), dnnl_a));
     weights = weights ? weights : p->weights;
     if (matmul)
         DNNL(dnnl_matmul_primitive_desc_create(&p->forward, engine, p->src, weights, p->bias, p->dst, p->attributes));
@@ -35,14 +40,43 @@ fail:
     return status;
 }
 
+/* Packs float32 weights as int8: each row by the scale of its largest. */
+static ecg_status pack_s8(ecg_packed *dst, const float *src, const ecg_linear_spec *s, const op_parts *p)
+{
+    ecg_status status = ECG_OK;
+    int8_t *numbers = NULL;
+    float *scales = NULL;
+    ECG_TRY_GOTO(ecg_alloc((void **)&numbers, (size_t)(s->N * s->K)));
+    ECG_TRY_GOTO(ecg_alloc((void **)&scales, (size_t)s->N * sizeof *scales));
+    for (int64_t n = 0; n < s->N; n++)
+        scales[n] = ecg_to_s8(numbers + n * s->K, src + n * s->K, s->K);
+    ECG_TRY_GOTO(pack_weights(dst, numbers, p->plain, weights_of(p->forward)));
+    dst->scales = scales, dst->rows = s->N;
+    scales = NULL;
+fail:
+    ecg_free(numbers);
+    ecg_free(scales);
+    return status;
+}
+
 ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec)
 {
     op_parts p = {0};
     ecg_status status = make_parts(&p, NULL, spec);
-    if (status == ECG_OK)
+    if (status == ECG_OK && spec->weights == ECG_S8)
+        status = pack_s8(dst, src, spec, &p);
+    else if (status == ECG_OK)
         status = pack_weights(dst, src, p.plain, weights_of(p.forward));
     free_parts(&p);
     return status;
+}
+
+/* The fourth argument of an op of this spec. */
+static op_operand operand_of(const ecg_linear_spec *s)
+{
+    if (s->weights == ECG_S8)
+        return OP_SCALES;
+    return s->bias ? OP_BIAS : s->after == ECG_MULTIPLY ? OP_FACTOR : OP_NONE;
 }
 
 ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec)
@@ -50,7 +84,7 @@ ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear
     op_parts p = {0};
     ecg_status status = make_parts(&p, weights->desc, spec);
     if (status == ECG_OK)
-        status = finish_forward(op, p.forward, spec->bias, spec->after);
+        status = finish_forward(op, p.forward, operand_of(spec));
     free_parts(&p);
     return status;
 }
@@ -60,7 +94,7 @@ ecg_status ecg_fresh_linear(ecg_fresh_op *op, const ecg_linear_spec *spec)
     op_parts p = {0};
     ecg_status status = make_parts(&p, NULL, spec);
     if (status == ECG_OK)
-        status = finish_forward(&op->run, p.forward, spec->bias, spec->after);
+        status = finish_forward(&op->run, p.forward, operand_of(spec));
     if (status == ECG_OK)
         status = finish_fresh(op, p.plain, weights_of(p.forward));
     free_parts(&p);
@@ -90,9 +124,9 @@ ecg_status ecg_op_linear_gradient(ecg_op *op, const ecg_linear_spec *spec, bool 
     ECG_TRY_GOTO(make_desc(&p.src, spec->dst, 2, DIMS(spec->N, spec->M), dnnl_ba)); /* diff_dst */
     ECG_TRY_GOTO(make_desc(&p.weights, spec->src, 2, DIMS(spec->M, spec->K), dnnl_ab));
     ECG_TRY_GOTO(make_desc(&p.dst, ECG_F32, 2, DIMS(spec->N, spec->K), dnnl_ab));
-    ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, p.dst));
+    ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, false, p.dst));
     DNNL(dnnl_matmul_primitive_desc_create(&p.forward, engine, p.src, p.weights, NULL, p.dst, p.attributes));
-    ECG_TRY_GOTO(finish_forward(op, p.forward, false, ECG_WRITE));
+    ECG_TRY_GOTO(finish_forward(op, p.forward, OP_NONE));
 fail:
     free_parts(&p);
     return status;

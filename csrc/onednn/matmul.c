@@ -10,7 +10,7 @@ ecg_status ecg_op_matmul(ecg_op *op, const ecg_matmul_spec *s)
     ECG_TRY_GOTO(make_strided(&p.weights, &s->weights, 4, DIMS(s->B, s->H, s->K, s->N)));
     ECG_TRY_GOTO(make_strided(&p.dst, &s->dst, 4, DIMS(s->B, s->H, s->M, s->N)));
     DNNL(dnnl_matmul_primitive_desc_create(&p.forward, engine, p.src, p.weights, NULL, p.dst, p.attributes));
-    ECG_TRY_GOTO(finish_forward(op, p.forward, false, ECG_WRITE));
+    ECG_TRY_GOTO(finish_forward(op, p.forward, OP_NONE));
 fail:
     free_parts(&p);
     return status;

@@ -7,7 +7,15 @@
 
 /* ---- parts ---- */
 
-static const dnnl_data_type_t types[ECG_DTYPES] = {[ECG_F32] = dnnl_f32};
+static const dnnl_data_type_t types[ECG_DTYPES] = {[ECG_F32] = dnnl_f32, [ECG_BF16] = dnnl_bf16, [ECG_S8] = dnnl_s8};
+
+bool ecg_dtype_supported(ecg_dtype type)
+{
+    /* What oneDNN would use: the environment may bound it. Without these, bfloat16 runs in its reference code. */
+    unsigned isa = dnnl_get_effective_cpu_isa(), needed[ECG_DTYPES] = {
+        [ECG_BF16] = dnnl_cpu_isa_avx512_core_bf16, [ECG_S8] = dnnl_cpu_isa_avx2};
+    return (isa & needed[type]) == needed[type] || (type == ECG_BF16 && isa == dnnl_cpu_isa_avx2_vnni_2);
+}
 
 ecg_status begin_parts(op_parts *parts)
 {
@@ -48,16 +56,18 @@ fail:
     return status;
 }
 
-ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, const_dnnl_memory_desc_t dst)
+ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, bool gelu, const_dnnl_memory_desc_t dst)
 {
     ecg_status status = ECG_OK;
     dnnl_post_ops_t post_ops = NULL;
-    if (after == ECG_WRITE)
+    if (after == ECG_WRITE && !gelu)
         return ECG_OK;
     DNNL(dnnl_post_ops_create(&post_ops));
+    if (gelu)
+        DNNL(dnnl_post_ops_append_eltwise(post_ops, dnnl_eltwise_gelu_erf, 0.f, 0.f));
     if (after == ECG_ADD)
         DNNL(dnnl_post_ops_append_sum(post_ops, 1.f, 0, dnnl_data_type_undef));
-    else
+    else if (after == ECG_MULTIPLY)
         DNNL(dnnl_post_ops_append_binary(post_ops, dnnl_binary_mul, dst));
     DNNL(dnnl_primitive_attr_set_post_ops(attributes, post_ops));
 fail:
@@ -81,6 +91,7 @@ const char *implementation_of(const_dnnl_primitive_desc_t desc)
 void ecg_packed_free(ecg_packed *packed)
 {
     ecg_free(packed->data);
+    ecg_free(packed->scales);
     if (packed->desc)
         dnnl_memory_desc_destroy(packed->desc);
     if (packed->plain)
@@ -113,7 +124,7 @@ fail:
     return status;
 }
 
-ecg_status pack_weights(ecg_packed *dst, const float *src, const_dnnl_memory_desc_t plain,
+ecg_status pack_weights(ecg_packed *dst, const void *src, const_dnnl_memory_desc_t plain,
                         const_dnnl_memory_desc_t chosen)
 {
     ecg_status status = ECG_OK;
@@ -131,8 +142,27 @@ fail:
     return status;
 }
 
+/* Of int8: first the numbers, then times the scales. */
+static ecg_status unpack_s8(float *dst, const ecg_packed *packed)
+{
+    void *numbers = NULL;
+    const dnnl_dims_t *shape;
+    ecg_status status = ECG_OK;
+    ECG_TRY_GOTO(ecg_alloc(&numbers, dnnl_memory_desc_get_size(packed->plain)));
+    ECG_TRY_GOTO(reorder(packed->plain, numbers, packed->desc, packed->data));
+    DNNL(dnnl_memory_desc_query(packed->plain, dnnl_query_dims, (void *)&shape));
+    int64_t rows = packed->rows, columns = (*shape)[0] * (*shape)[1] / rows;
+    for (int64_t i = 0; i < rows * columns; i++)
+        dst[i] = (float)((int8_t *)numbers)[i] * packed->scales[i / columns];
+fail:
+    ecg_free(numbers);
+    return status;
+}
+
 ecg_status ecg_unpack(float *dst, const ecg_packed *packed)
 {
+    if (packed->scales)
+        return unpack_s8(dst, packed);
     return reorder(packed->plain, dst, packed->desc, packed->data);
 }
 
@@ -180,18 +210,33 @@ fail:
     return status;
 }
 
-ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, bool bias, ecg_after after)
+ecg_status finish_forward(ecg_op *op, const_dnnl_primitive_desc_t desc, op_operand operand)
 {
+    ecg_status status = ECG_OK;
+    dnnl_memory_desc_t scales = NULL;
     const_dnnl_memory_desc_t dst = dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
-    op_argument arguments[4] = {
+    if (operand == OP_SCALES) {
+        const dnnl_dims_t *dims;
+        int ndim;
+        DNNL(dnnl_memory_desc_query(dst, dnnl_query_dims, (void *)&dims));
+        DNNL(dnnl_memory_desc_query(dst, dnnl_query_ndims_s32, &ndim));
+        ECG_TRY_GOTO(make_desc(&scales, ECG_F32, 1, DIMS((*dims)[ndim - 1]), dnnl_a));
+    }
+    const op_argument operands[] = {
+        [OP_BIAS] = {DNNL_ARG_BIAS, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 1)},
+        [OP_FACTOR] = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, dst},
+        [OP_SCALES] = {DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, scales},
+    };
+    const op_argument arguments[4] = {
         {DNNL_ARG_DST, dst},
         {DNNL_ARG_SRC, dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0)},
         {DNNL_ARG_WEIGHTS, weights_of(desc)},
-        {DNNL_ARG_BIAS, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 1)},
+        operands[operand],
     };
-    if (after == ECG_MULTIPLY)
-        arguments[3] = (op_argument){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, dst};
-    return finish_op(op, desc, arguments, bias || after == ECG_MULTIPLY ? 4 : 3);
+    ECG_TRY_GOTO(finish_op(op, desc, arguments, operand == OP_NONE ? 3 : 4));
+fail:
+    dnnl_memory_desc_destroy(scales);
+    return status;
 }
 
 ecg_status execute_op(ecg_op *op, ecg_stream *stream, void *const *data, void *scratch)
@@ -212,7 +257,8 @@ ecg_status ecg_op_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src
                       const void *bias, void *scratch)
 {
     void *packed = op->own.data ? op->own.data : weights->data;
-    return execute_op(op, stream, (void *const[]){dst, (void *)src, packed, (void *)bias}, scratch);
+    const void *operand = weights->scales ? weights->scales : bias;
+    return execute_op(op, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch);
 }
 
 ecg_status ecg_op_product_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src, const void *weights,
@@ -237,7 +283,7 @@ static ecg_status finish_with_reorder(ecg_fresh_op *op, const_dnnl_memory_desc_t
     ecg_status status = ECG_OK;
     op_parts p = {0};
     ECG_TRY_GOTO(begin_parts(&p));
-    ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, dst));
+    ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, false, dst));
     DNNL(dnnl_reorder_primitive_desc_create(&p.forward, src, engine, dst, engine, p.attributes));
     ECG_TRY_GOTO(finish_op(&op->pack, p.forward, (op_argument[]){{DNNL_ARG_TO, dst}, {DNNL_ARG_FROM, src}}, 2));
     op->scratch_bytes = op->pack.scratch_bytes > op->run.scratch_bytes ? op->pack.scratch_bytes : op->run.scratch_bytes;

@@ -25,21 +25,25 @@ const char *ecg_onednn_isa(void);
 /* What becomes of a result: it is written, added to what is there, or written times a factor of its shape. */
 typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
 
-/* dst (M, N) = src (M, K) weights (N, K)^T [+ bias (N)], a bias of the type of dst. */
+/* Whether the processor has instructions for products of this type. */
+bool ecg_dtype_supported(ecg_dtype type);
+
+/* dst (M, N) = [GELU of] (src (M, K) weights (N, K)^T [+ bias (N)]), a bias in float32. With int8 weights, which have
+ * a scale for each of the N, src is int8 and dst float32: the product of the numbers as they are times that scale. */
 typedef struct {
     int64_t M, K, N;
     ecg_dtype src, weights, dst;
-    bool bias;
+    bool bias, gelu;
     bool transposed; /* the weights lie in memory as (K, N) */
     ecg_after after;
 } ecg_linear_spec;
 
 /* dst (batch, dst_steps, O) = grouped convolution over time of src (batch, src_steps, I) with weights (O, I/groups,
- * kernel) [+ bias (O)]. */
+ * kernel) [+ bias (O)], then GELU where the spec says so. */
 typedef struct {
     int64_t batch, src_steps, src_channels, dst_channels, groups, kernel, stride, pad_left, pad_right;
     ecg_dtype src, weights, dst;
-    bool bias;
+    bool bias, gelu;
 } ecg_conv_spec;
 
 /* Steps of the result; at least 1 for a spec that an op can be made of. */
@@ -65,6 +69,8 @@ typedef struct {
     size_t bytes;
     void *desc;  /* dnnl_memory_desc_t of the packed layout */
     void *plain; /* dnnl_memory_desc_t of the row-major layout */
+    float *scales; /* (rows) of int8 weights: a weight is the number times the scale of its row; else NULL */
+    int64_t rows;
 } ecg_packed;
 
 void ecg_packed_free(ecg_packed *packed);
@@ -73,7 +79,7 @@ void ecg_packed_free(ecg_packed *packed);
 ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec);
 ecg_status ecg_pack_conv(ecg_packed *dst, const float *src, const ecg_conv_spec *spec);
 
-/* dst = the packed weights in row-major order again; to the bit, where they are float32. */
+/* dst = the packed weights in row-major order again; to the bit, where they are float32, else as they were rounded. */
 ecg_status ecg_unpack(float *dst, const ecg_packed *packed);
 
 /* ---- operations ---- */

@@ -21,12 +21,18 @@ static void model_dealloc(PyObject *object)
 /* Made whole or not at all, so that no method ever meets a model without a configuration. */
 static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"config", "kind", NULL};
+    static char *names[] = {"config", "kind", "precision", NULL};
     PyObject *dict;
-    const char *kind;
+    const char *kind, *name = "float32";
     ecg_config config;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Os", names, &dict, &kind) || parse_config(&config, dict, kind))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Os|s", names, &dict, &kind, &name) ||
+        parse_config(&config, dict, kind))
         return NULL;
+    ecg_precision_name precision = ecg_precision_find(name);
+    if (precision == ECG_PRECISIONS || !ecg_precision_supported(precision)) {
+        PyErr_Format(PyExc_ValueError, "the precision %s is not known, or this processor does not support it", name);
+        return NULL;
+    }
     if (config.kind == ECG_PRETRAINING) {
         PyErr_SetString(PyExc_ValueError, "a model is an encoder or a classifier");
         return NULL;
@@ -34,7 +40,7 @@ static PyObject *model_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     ModelObject *self = (ModelObject *)type->tp_alloc(type, 0); /* zeroed */
     if (!self)
         return NULL;
-    ecg_status status = ecg_model_create(&self->model, &config);
+    ecg_status status = ecg_model_create(&self->model, &config, precision);
     if (status != ECG_OK) {
         Py_DECREF(self);
         return raise_status(status);

@@ -293,15 +293,15 @@ static void test_attention(void)
         ecg_attention_ops ops = {0};
         for (int64_t b = 0; b < B; b++)
             valid[b] = b ? (T + 1) / 2 : T;
-        CHECK(ecg_attention_plan(&ops, B, H, T, D, false) == ECG_OK, "%s", ecg_message());
+        CHECK(ecg_attention_plan(&ops, B, H, T, D, ECG_F32, ECG_F32, false) == ECG_OK, "%s", ecg_message());
         ecg_work_sizes sizes = {0};
         ecg_attention_sizes(&ops, &sizes);
         void *scratch = get(sizes.scratch);
         ecg_work work = {.stream = stream, .scratch = scratch};
         ecg_dropout_mask none = {0};
-        CHECK(ecg_attention_forward(context, scores, scores, qkv, valid, &none, &ops, &work) == ECG_OK, "%s",
+        CHECK(ecg_attention_forward(context, scores, scores, true, qkv, valid, &none, &ops, &work) == ECG_OK, "%s",
               ecg_message());
-        ecg_head_mean_forward(mean, scores, T * T, B, H, T);
+        ecg_head_mean_forward(mean, scores, ECG_F32, T * T, B, H, T);
         for (int64_t row = 0; row < B * H * T; row++) {
             int64_t b = row / (H * T), h = row / T % H, t = row % T;
             const float *base = qkv + b * T * 3 * C + h * D;

@@ -365,7 +365,7 @@ static void test_gelu_softmax_pool(void)
         check_gelu_again(src, diff_dst, diff, n);
 
         const int64_t lengths[2] = {valid, valid}, rows[3] = {2 * T, T, valid};
-        ecg_softmax_forward(weights, lengths, 0.5f, 2, 1, T);
+        ecg_softmax_forward(weights, lengths, ECG_F32, 0.5f, 2, 1, T);
         memcpy(diff, diff_dst, (size_t)n * sizeof *diff);
         ecg_softmax_backward(diff, weights, 0.5f, 2, 1, T);
         check_gradients("softmax", softmax, rows, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);

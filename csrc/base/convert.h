@@ -1,0 +1,15 @@
+/* The door between the types: float32 to the others, rounded to the nearest and to even between two. Serial; the
+ * loops around them are parallel. */
+#ifndef ECG_BASE_CONVERT_H
+#define ECG_BASE_CONVERT_H
+
+#include <stdint.h>
+
+/* dst = src in bfloat16, the upper half of a float32. A NaN stays one. */
+void ecg_to_bf16(uint16_t *dst, const float *src, int64_t n);
+void ecg_from_bf16(float *dst, const uint16_t *src, int64_t n);
+
+/* dst * scale = src within half a step of `scale`, which it returns: the largest magnitude / 127, 0 for all zeros. */
+float ecg_to_s8(int8_t *dst, const float *src, int64_t n);
+
+#endif

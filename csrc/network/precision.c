@@ -1,0 +1,36 @@
+#include "precision.h"
+
+#include <string.h>
+
+/* In int8 the linear layers alone; the residual stream, norms and softmax are float32 in all. */
+static const ecg_precision table[ECG_PRECISIONS] = {
+    [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}},
+    [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}},
+    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_S8, .attention = ECG_BF16}},
+};
+
+static ecg_dtype supported(ecg_dtype type)
+{
+    return type == ECG_BF16 && !ecg_dtype_supported(type) ? ECG_F32 : type;
+}
+
+ecg_precision ecg_precision_of(ecg_precision_name name)
+{
+    ecg_precision found = table[name];
+    found.conv = supported(found.conv);
+    found.rows.attention = supported(found.rows.attention);
+    return found;
+}
+
+ecg_precision_name ecg_precision_find(const char *name)
+{
+    int i = 0;
+    while (i < ECG_PRECISIONS && strcmp(table[i].name, name) != 0)
+        i++;
+    return (ecg_precision_name)i;
+}
+
+bool ecg_precision_supported(ecg_precision_name name)
+{
+    return ecg_dtype_supported(table[name].needs);
+}

@@ -1,0 +1,28 @@
+/* In which type each kind of operation runs: a precision is a row of the table. */
+#ifndef ECG_NETWORK_PRECISION_H
+#define ECG_NETWORK_PRECISION_H
+
+#include <stdbool.h>
+
+#include "../base/dtype.h"
+#include "../layers/layers.h"
+
+typedef enum { ECG_FLOAT32, ECG_BFLOAT16, ECG_INT8, ECG_PRECISIONS } ecg_precision_name;
+
+typedef struct {
+    const char *name;
+    ecg_dtype needs;           /* the type of which the processor must have products */
+    ecg_dtype conv;            /* of the convolutions; their sums are float32, as those of all */
+    ecg_transformer_types rows; /* of the encoder layers and the projection in front of them */
+} ecg_precision;
+
+/* The precision as this processor runs it: what it has no bfloat16 for is float32. */
+ecg_precision ecg_precision_of(ecg_precision_name name);
+
+/* Finds a name; ECG_PRECISIONS if there is no such precision. */
+ecg_precision_name ecg_precision_find(const char *name);
+
+/* Whether the processor has what a precision needs. */
+bool ecg_precision_supported(ecg_precision_name name);
+
+#endif
