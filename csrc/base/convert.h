@@ -9,7 +9,11 @@
 void ecg_to_bf16(uint16_t *dst, const float *src, int64_t n);
 void ecg_from_bf16(float *dst, const uint16_t *src, int64_t n);
 
-/* dst * scale = src within half a step of `scale`, which it returns: the largest magnitude / 127, 0 for all zeros. */
-float ecg_to_s8(int8_t *dst, const float *src, int64_t n);
+/* dst * scale = src factors within half a step of `scale`, which it returns: the largest magnitude / 127, 0 for all
+ * zeros. */
+float ecg_to_s8(int8_t *dst,          /* (n) */
+                const float *src,     /* (n) */
+                const float *factors, /* (n), or NULL for ones */
+                int64_t n);
 
 #endif

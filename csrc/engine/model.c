@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "../base/threads.h"
@@ -46,6 +47,7 @@ ecg_status ecg_model_create(ecg_model *model, const ecg_config *config, ecg_prec
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->offsets, count, sizeof *model->offsets));
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->set, count, sizeof *model->set));
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->staging, count, sizeof *model->staging));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->numbers, count, sizeof *model->numbers));
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&model->packed, count, sizeof *model->packed));
     ECG_TRY_GOTO(place_plain(model));
     ECG_TRY_GOTO(ecg_network_create(&model->network, config, ecg_rows_of(model->head)));
@@ -64,6 +66,14 @@ fail:
     return status;
 }
 
+static void free_numbers(ecg_numbers *numbers)
+{
+    ecg_free(numbers->data);
+    ecg_free(numbers->scales);
+    ecg_free(numbers->factors);
+    *numbers = (ecg_numbers){0};
+}
+
 void ecg_model_free(ecg_model *model)
 {
     ecg_pool_free(&model->pool);
@@ -72,17 +82,67 @@ void ecg_model_free(ecg_model *model)
             ecg_packed_free(&model->packed[i]);
         if (model->staging)
             ecg_free(model->staging[i]);
+        if (model->numbers)
+            free_numbers(&model->numbers[i]);
     }
     ecg_packed_free(&model->pos);
     ecg_network_free(&model->network);
     ecg_free(model->packed);
     ecg_free(model->spare);
     ecg_free(model->staging);
+    ecg_free(model->numbers);
     ecg_free(model->plain);
     ecg_free(model->offsets);
     ecg_free(model->set);
     ecg_table_free(&model->table);
     memset(model, 0, sizeof *model);
+}
+
+/* What a linear layer is packed for. */
+static ecg_linear_spec linear_spec(const ecg_model *model, const ecg_parameter *p)
+{
+    const ecg_config *c = &model->config;
+    bool segments = p->flags & ECG_P_SEGMENTS; /* few rows, and the last layer: always float32 */
+    ecg_dtype type = segments ? ECG_F32 : model->network.precision.rows.linear;
+    int64_t rows = segments ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
+    return ecg_linear_spec_of(type, type, rows, p->shape[1], p->parts * p->shape[0]);
+}
+
+/* Whether what stands at a place of the plain block is set. */
+static bool is_set(const ecg_model *model, const float *place)
+{
+    for (int64_t i = 0; i < model->table.count; i++) {
+        if (model->offsets[i] >= 0 && model->plain + model->offsets[i] == place)
+            return model->set[i];
+    }
+    return false;
+}
+
+/* How large the columns of a norm's output are: within three standard deviations of its mean. */
+static ecg_status norm_magnitudes(float *dst, const ecg_model *model, const ecg_norm *norm, int64_t K)
+{
+    if (!is_set(model, norm->weight) || !is_set(model, norm->bias))
+        return ecg_fail(ECG_BAD_STATE, "int8 weights are set after the norms whose output they take");
+    for (int64_t k = 0; k < K; k++)
+        dst[k] = 3.f * fabsf(norm->weight[k]) + fabsf(norm->bias[k]);
+    return ECG_OK;
+}
+
+static ecg_status quantise(ecg_model *model, const ecg_parameter *p, const float *src, const ecg_linear_spec *spec)
+{
+    ecg_status status = ECG_OK;
+    const ecg_norm *norm = ecg_network_source_norm(&model->network, &model->config, p);
+    float *factors = NULL, *magnitudes = NULL;
+    ECG_TRY_GOTO(ecg_alloc((void **)&factors, (size_t)spec->K * sizeof *factors));
+    ECG_TRY_GOTO(ecg_alloc((void **)&magnitudes, (size_t)spec->K * sizeof *magnitudes));
+    if (norm)
+        ECG_TRY_GOTO(norm_magnitudes(magnitudes, model, norm, spec->K));
+    ecg_smoothing(factors, src, norm ? magnitudes : NULL, spec->N, spec->K);
+    ECG_TRY_GOTO(ecg_pack_s8(&model->packed[p->first], src, factors, spec));
+fail:
+    ecg_free(factors);
+    ecg_free(magnitudes);
+    return status;
 }
 
 /* Packs the weights of a whole group: (parts * N, K), or those of a convolution. */
@@ -96,11 +156,8 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
         ecg_conv_spec conv = ecg_block_spec(c, model->network.precision.conv, p->layer, NOMINAL_BATCH, steps[p->layer]);
         return ecg_pack_conv(packed, src, &conv);
     }
-    bool segments = p->flags & ECG_P_SEGMENTS; /* few rows, and the last layer: always float32 */
-    ecg_dtype type = segments ? ECG_F32 : model->network.precision.rows.linear;
-    int64_t rows = segments ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
-    ecg_linear_spec spec = ecg_linear_spec_of(type, type, rows, p->shape[1], p->parts * p->shape[0]);
-    return ecg_pack_linear(packed, src, &spec);
+    ecg_linear_spec spec = linear_spec(model, p);
+    return spec.weights == ECG_S8 ? quantise(model, p, src, &spec) : ecg_pack_linear(packed, src, &spec);
 }
 
 /* Whether all tensors of a group but this one are set. */
@@ -156,6 +213,8 @@ ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
     if (index < 0 || index >= model->table.count)
         return ecg_fail(ECG_BAD_ARGUMENT, "there is no parameter %lld", (long long)index);
     const ecg_parameter *p = &model->table.parameters[index];
+    if (model->numbers[p->first].data)
+        return ecg_fail(ECG_BAD_STATE, "others of the group of %s are set in int8", p->name);
     if (model->offsets[index] >= 0)
         memcpy(model->plain + model->offsets[index], src, (size_t)p->count * sizeof *src);
     else
@@ -187,6 +246,76 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
     return ECG_OK;
 }
 
+/* ---- weights as they are held in int8 ---- */
+
+ecg_dtype ecg_model_type(const ecg_model *model, int64_t index)
+{
+    const ecg_parameter *p = &model->table.parameters[index];
+    if (p->flags & ECG_P_CONV)
+        return model->network.precision.conv;
+    return p->flags & ECG_P_MATRIX ? linear_spec(model, p).weights : ECG_F32;
+}
+
+static ecg_status refuse_other_types(const ecg_model *model, int64_t index)
+{
+    if (index >= 0 && index < model->table.count && ecg_model_type(model, index) == ECG_S8)
+        return ECG_OK;
+    return ecg_fail(ECG_BAD_ARGUMENT, "parameter %lld is not held in int8", (long long)index);
+}
+
+static ecg_status alloc_numbers(ecg_numbers *dst, const ecg_linear_spec *spec)
+{
+    ECG_TRY(ecg_alloc((void **)&dst->data, (size_t)(spec->N * spec->K)));
+    ECG_TRY(ecg_alloc((void **)&dst->scales, (size_t)spec->N * sizeof *dst->scales));
+    return ecg_alloc((void **)&dst->factors, (size_t)spec->K * sizeof *dst->factors);
+}
+
+ecg_status ecg_model_set_numbers(ecg_model *model, int64_t index, const int8_t *numbers, const float *scales,
+                                 const float *factors)
+{
+    ECG_TRY(refuse_other_types(model, index));
+    const ecg_parameter *p = &model->table.parameters[index];
+    const ecg_linear_spec spec = linear_spec(model, p);
+    ecg_numbers *stack = &model->numbers[p->first];
+    int64_t N = p->shape[0], K = p->shape[1];
+    if (model->staging[p->first] || model->ready)
+        return ecg_fail(ECG_BAD_STATE, "%s or others of its group are set in float32", p->name);
+    if (stack->data && memcmp(stack->factors, factors, (size_t)K * sizeof *factors) != 0)
+        return ecg_fail(ECG_BAD_ARGUMENT, "the factors of %s are not those of its group", p->name);
+    if (!stack->data && alloc_numbers(stack, &spec) != ECG_OK) {
+        free_numbers(stack);
+        return ECG_NO_MEMORY;
+    }
+    memcpy(stack->data + p->part * N * K, numbers, (size_t)(N * K));
+    memcpy(stack->scales + p->part * N, scales, (size_t)N * sizeof *scales);
+    memcpy(stack->factors, factors, (size_t)K * sizeof *factors);
+    model->set[index] = true;
+    if (!others_set(model, index))
+        return ECG_OK;
+    ecg_status status = ecg_pack_numbers(&model->packed[p->first], stack->data, stack->scales, stack->factors, &spec);
+    free_numbers(stack);
+    return status;
+}
+
+ecg_status ecg_model_get_numbers(const ecg_model *model, int64_t index, int8_t *numbers, float *scales, float *factors)
+{
+    ECG_TRY(refuse_other_types(model, index));
+    const ecg_parameter *p = &model->table.parameters[index];
+    const ecg_packed *packed = &model->packed[p->first];
+    int64_t N = p->shape[0], K = p->shape[1];
+    int8_t *stack = NULL;
+    if (!model->ready)
+        return ecg_fail(ECG_BAD_STATE, "the model is not loaded");
+    ECG_TRY(ecg_alloc((void **)&stack, (size_t)(packed->rows * packed->columns)));
+    ecg_status status = ecg_unpack_numbers(stack, packed);
+    if (status == ECG_OK)
+        memcpy(numbers, stack + p->part * N * K, (size_t)(N * K));
+    memcpy(scales, packed->scales + p->part * N, (size_t)N * sizeof *scales);
+    memcpy(factors, packed->factors, (size_t)K * sizeof *factors);
+    ecg_free(stack);
+    return status;
+}
+
 ecg_status ecg_model_finish(ecg_model *model)
 {
     const ecg_config *c = &model->config;
@@ -200,8 +329,8 @@ ecg_status ecg_model_finish(ecg_model *model)
     model->spare = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_spec spec = ecg_positions_spec(c, model->network.precision.conv, ecg_positions_batch(c, NOMINAL_BATCH),
-                                            nominal_tokens(c));
+    ecg_conv_spec spec =
+        ecg_positions_spec(c, model->network.precision.conv, ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
     ecg_status status = ecg_pack_conv(&model->pos, weights, &spec);
     ecg_free(weights);
     model->ready = status == ECG_OK;

@@ -56,8 +56,10 @@ void ecg_enlarge(ecg_work_sizes *sizes, size_t packed, size_t scratch);
 /* Rows as a matrix product takes them. */
 typedef struct {
     ecg_dtype type;
-    void *data;   /* (M, N) */
-    float *scale; /* (M) of int8: a value is the number times the scale of its row; NULL for other types */
+    void *data; /* (M, N) */
+    /* Of int8: a value is the number times the scale of its row, divided by the factor of its column. */
+    float *scale;         /* (M), NULL for other types */
+    const float *factors; /* (N), those of the weights that it is for; NULL: ones */
 } ecg_operand;
 
 /* What a matrix product left: where `scale` is not NULL, as with int8, a value is data * scale[row] + bias[column].
@@ -135,11 +137,11 @@ void ecg_layer_norm_forward(float *dst,                /* (M, C) */
 
 /* The same of what a product left, whose result goes to `also` as well, for the next product; also NULL or in float32:
  * to dst alone. */
-void ecg_layer_norm_rows(float *dst,                /* (M, C) */
-                         const ecg_operand *also,   /* (M, C) or NULL */
-                         const ecg_norm_kept *kept, /* (M, C), (M) */
+void ecg_layer_norm_rows(float *dst,                  /* (M, C) */
+                         const ecg_operand *also,     /* (M, C) or NULL */
+                         const ecg_norm_kept *kept,   /* (M, C), (M) */
                          const ecg_product_rows *src, /* (M, C) */
-                         const float *residual,     /* (M, C) or NULL */
+                         const float *residual,       /* (M, C) or NULL */
                          const ecg_norm *norm, int64_t M, int64_t C);
 
 /* diff_src is that of src and of residual; NULL where it is not needed; it may be diff_dst. */
@@ -209,6 +211,14 @@ ecg_status ecg_linear_rows(const ecg_operand *dst, /* (M, N) */
                            const ecg_operand *src, /* (M, K) */
                            float *raw,             /* (M, N), or NULL where the product gives what dst takes */
                            bool gelu, const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
+
+/* The factors by which columns of a source, of which `magnitudes` says how large they are, are multiplied before they
+ * are rounded to int8, so that what is hard to round is shared between source and weights: 1 / sqrt(magnitude / largest
+ * weight of the column), their geometric mean 1 (as SmoothQuant with alpha 1/2, https://arxiv.org/abs/2211.10438). */
+void ecg_smoothing(float *factors,          /* (K) */
+                   const float *weights,    /* (N, K) */
+                   const float *magnitudes, /* (K), or NULL: nothing is known, the factors are ones */
+                   int64_t N, int64_t K);
 
 /* What ecg_linear_forward left in `raw` of this src. */
 ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights);
@@ -303,9 +313,9 @@ typedef struct {
     int64_t repeats;
     int64_t stride; /* from the maps of one product to those of the next: 0 with a backward, which makes them again */
     ecg_dtype type, dst; /* of query, key, value and the weights, scores being float32; of the context */
-    ecg_op scores;  /* (B, H, T, T) = query key^T */
-    ecg_op context; /* (B, T, H*D)  = weights value */
-    ecg_op diff_weights;                     /* (B, H, T, T) = diff_context value^T */
+    ecg_op scores;       /* (B, H, T, T) = query key^T */
+    ecg_op context;      /* (B, T, H*D)  = weights value */
+    ecg_op diff_weights; /* (B, H, T, T) = diff_context value^T */
     ecg_op diff_value, diff_query, diff_key; /* into (B, T, 3*H*D) */
 } ecg_attention_ops;
 
@@ -445,18 +455,18 @@ typedef struct {
     ecg_work base;
     /* Of another type than float32: x, the context and the hidden rows as the linear layers take them; and what the
      * product of query, key and value leaves where that is int8. */
-    ecg_operand x_rows;      /* (M, C) */
+    ecg_operand x_rows;       /* (M, C) */
     ecg_operand context_rows; /* (M, C), of int8 */
-    ecg_operand hidden_rows; /* (M, F) */
-    float *raw;              /* (M, 3C), of int8 */
-    float *branch;       /* (M, C) */
-    float *rows;         /* (M, C) */
-    float *activated;    /* (M, F) */
-    float *dropped;      /* of ecg_attention_forward */
-    float *diff_hidden;  /* (M, F) */
-    float *diff_qkv;     /* (M, 3C); may share memory with activated and diff_hidden */
-    float *diff_context; /* (M, C); the same */
-    float *diff_weights; /* of ecg_attention_backward; the same */
+    ecg_operand hidden_rows;  /* (M, F) */
+    float *raw;               /* (M, 3C), of int8 */
+    float *branch;            /* (M, C) */
+    float *rows;              /* (M, C) */
+    float *activated;         /* (M, F) */
+    float *dropped;           /* of ecg_attention_forward */
+    float *diff_hidden;       /* (M, F) */
+    float *diff_qkv;          /* (M, 3C); may share memory with activated and diff_hidden */
+    float *diff_context;      /* (M, C); the same */
+    float *diff_weights;      /* of ecg_attention_backward; the same */
 } ecg_transformer_work;
 
 ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_weights *weights,
@@ -464,17 +474,21 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
 void ecg_transformer_ops_free(ecg_transformer_ops *ops);
 void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes);
 
-/* x = one encoder layer of x. In post-norm order work->x_rows holds x before and after. `after_attention`, if not NULL, is called between the two halves, when work->branch
+/* x = one encoder layer of x. In post-norm order work->x_rows holds x before and after, for `next`, the first linear
+ * layer of the layer that follows, or NULL. `after_attention`, if not NULL, is called between the two halves, when work->branch
  * holds the output of the attention before dropout and residual and kept->weights the attention weights. */
 typedef ecg_status (*ecg_after_attention)(void *context, const ecg_transformer_work *work,
                                           const ecg_transformer_kept *kept);
 
 ecg_status ecg_transformer_forward(float *x,             /* (M, C), in place */
                                    const int64_t *valid, /* (B) or NULL */
-                                   const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
-                                   const ecg_transformer_kept *kept, const ecg_transformer_work *work,
-                                   const ecg_transformer_shape *shape, ecg_after_attention after_attention,
-                                   void *context);
+                                   const ecg_transformer_weights *weights, const ecg_linear *next,
+                                   ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                                   const ecg_transformer_work *work, const ecg_transformer_shape *shape,
+                                   ecg_after_attention after_attention, void *context);
+
+/* `rows` for a linear layer. */
+ecg_operand ecg_operand_for(const ecg_linear *weights, const ecg_operand *rows);
 
 /* diff = the gradient of x before the layer from that of x after it; the gradients of the parameters are added. */
 ecg_status ecg_transformer_backward(float *diff,          /* (M, C), in place */

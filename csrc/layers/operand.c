@@ -1,4 +1,5 @@
 /* Between matrix products of a lower precision: what one left becomes what the next one takes, in one pass. */
+#include <math.h>
 #include <string.h>
 
 #include "../base/convert.h"
@@ -13,7 +14,7 @@ void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_
         ecg_to_bf16((uint16_t *)dst->data + row * n, src, n);
         break;
     case ECG_S8:
-        dst->scale[row] = ecg_to_s8((int8_t *)dst->data + row * n, src, n);
+        dst->scale[row] = ecg_to_s8((int8_t *)dst->data + row * n, src, dst->factors, n);
         break;
     default:
         if (src != (float *)dst->data + row * n)
@@ -68,4 +69,28 @@ void ecg_convert_rows(const ecg_operand *dst, const ecg_product_rows *src, bool 
 #pragma omp parallel for schedule(static) if (M * N > ECG_SERIAL_ELEMENTS)
     for (int64_t row = 0; row < M; row++)
         convert_row(dst, src, with_gelu, row, N);
+}
+
+void ecg_smoothing(float *factors, const float *weights, const float *magnitudes, int64_t N, int64_t K)
+{
+    double logarithms = 0;
+    for (int64_t k = 0; k < K; k++) {
+        float largest = 0;
+        for (int64_t n = 0; magnitudes && n < N; n++)
+            largest = fmaxf(largest, fabsf(weights[n * K + k]));
+        /* A column that is all 0, or that nothing ever enters, has no say. */
+        bool counts = largest > 0 && magnitudes[k] > 0;
+        factors[k] = counts ? sqrtf(largest / magnitudes[k]) : 1.f;
+        logarithms += log(factors[k]);
+    }
+    float mean = (float)exp(logarithms / (double)K);
+    for (int64_t k = 0; k < K; k++)
+        factors[k] /= mean;
+}
+
+ecg_operand ecg_operand_for(const ecg_linear *weights, const ecg_operand *rows)
+{
+    ecg_operand chosen = *rows;
+    chosen.factors = weights && weights->packed ? weights->packed->factors : NULL;
+    return chosen;
 }

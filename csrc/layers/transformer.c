@@ -5,7 +5,7 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
 {
     int64_t M = shape->B * shape->T, C = shape->C, F = shape->F;
     ecg_dtype linear = shape->types.linear, attention = shape->types.attention;
-    ecg_dtype context = linear == ECG_S8 ? ECG_F32 : linear; /* before it gets its scales */
+    ecg_dtype context = linear == ECG_S8 ? ECG_F32 : linear;    /* before it gets its scales */
     ecg_after branch = shape->norm_first ? ECG_WRITE : ECG_ADD; /* in post-norm order right to the residual's */
     ecg_linear_spec qkv = ecg_linear_spec_of(linear, attention, M, C, 3 * C);
     ecg_linear_spec out = ecg_linear_spec_of(linear, ECG_F32, M, C, C);
@@ -44,11 +44,13 @@ static ecg_operand operand_of(const float *values, const ecg_operand *rows)
     return rows->type == ECG_F32 ? (ecg_operand){.data = (float *)values} : *rows;
 }
 
-/* dst = norm(src + residual), and work->x_rows. */
+/* dst = norm(src + residual), and work->x_rows for the linear layer `next`. */
 static void norm_forward(float *dst, const ecg_norm_kept *kept, const ecg_product_rows *src, const float *residual,
-                         const ecg_norm *norm, const ecg_transformer_work *work, const ecg_transformer_shape *shape)
+                         const ecg_norm *norm, const ecg_linear *next, const ecg_transformer_work *work,
+                         const ecg_transformer_shape *shape)
 {
-    ecg_layer_norm_rows(dst, &work->x_rows, kept, src, residual, norm, shape->B * shape->T, shape->C);
+    const ecg_operand rows = ecg_operand_for(next, &work->x_rows);
+    ecg_layer_norm_rows(dst, &rows, kept, src, residual, norm, shape->B * shape->T, shape->C);
 }
 
 /* What the products of a branch leave, in work->branch; as it is where somebody looks at it. */
@@ -68,7 +70,9 @@ static ecg_status feed_forward(ecg_product_rows *dst, const float *src, const ec
                                const ecg_transformer_work *work, const ecg_transformer_shape *shape)
 {
     int64_t M = shape->B * shape->T;
-    const ecg_operand rows = operand_of(src, &work->x_rows), hidden = operand_of(work->activated, &work->hidden_rows);
+    const ecg_operand rows = operand_of(src, &work->x_rows);
+    const ecg_operand activated = operand_of(work->activated, &work->hidden_rows);
+    const ecg_operand hidden = ecg_operand_for(&weights->fc2, &activated);
     ECG_TRY(ecg_linear_rows(&hidden, &rows, kept->hidden, true, &weights->fc1, &ops->fc1, &work->base));
     ecg_dropout(work->activated, work->activated, &kept->activation_mask, M * shape->F);
     ECG_TRY(ecg_linear_forward(work->branch, hidden.data, &weights->fc2, &ops->fc2, &work->base));
@@ -89,8 +93,8 @@ static ecg_status self_attention(ecg_product_rows *dst, const float *src, const 
     ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, seen, kept->qkv, valid,
                                   &kept->attention_mask, &ops->attention, &work->base));
     if (shape->types.linear == ECG_S8) {
-        ecg_convert_rows(&work->context_rows, &(const ecg_product_rows){.data = kept->context}, false, M, C);
-        context = work->context_rows;
+        context = ecg_operand_for(&weights->out, &work->context_rows);
+        ecg_convert_rows(&context, &(const ecg_product_rows){.data = kept->context}, false, M, C);
     }
     ECG_TRY(ecg_linear_forward(work->branch, context.data, &weights->out, &ops->out, &work->base));
     *dst = branch_of(&context, &weights->out, work, M, C, seen || shape->norm_first);
@@ -98,7 +102,7 @@ static ecg_status self_attention(ecg_product_rows *dst, const float *src, const 
 }
 
 ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_transformer_weights *weights,
-                                   ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
+                                   const ecg_linear *next, ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
                                    const ecg_transformer_work *work, const ecg_transformer_shape *shape,
                                    ecg_after_attention after_attention, void *context)
 {
@@ -108,7 +112,7 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
     ecg_product_rows left;
 
     if (shape->norm_first)
-        norm_forward(branch, &kept->norm1, &stream, NULL, &weights->norm1, work, shape);
+        norm_forward(branch, &kept->norm1, &stream, NULL, &weights->norm1, &weights->qkv, work, shape);
     ECG_TRY(self_attention(&left, src, valid, weights, ops, kept, work, shape, after_attention != NULL));
     if (after_attention)
         ECG_TRY(after_attention(context, work, kept));
@@ -116,9 +120,9 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
 
     if (shape->norm_first) {
         ecg_add_forward(x, branch, n);
-        norm_forward(branch, &kept->norm2, &stream, NULL, &weights->norm2, work, shape);
+        norm_forward(branch, &kept->norm2, &stream, NULL, &weights->norm2, &weights->fc1, work, shape);
     } else {
-        norm_forward(x, &kept->norm1, &left, x, &weights->norm1, work, shape);
+        norm_forward(x, &kept->norm1, &left, x, &weights->norm1, &weights->fc1, work, shape);
     }
     ECG_TRY(feed_forward(&left, src, weights, ops, kept, work, shape));
     ecg_dropout(branch, branch, &kept->residual_mask, n);
@@ -126,7 +130,7 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
     if (shape->norm_first)
         ecg_add_forward(x, branch, n);
     else
-        norm_forward(x, &kept->norm2, &left, x, &weights->norm2, work, shape);
+        norm_forward(x, &kept->norm2, &left, x, &weights->norm2, next, work, shape);
     return ECG_OK;
 }
 

@@ -167,12 +167,13 @@ static ecg_status embed(const forward *f)
     bool project = K != C;
     float *normed = project ? p->features : p->x;
     at_seam(f, ECG_AT_FEATURES, p->features);
-    ecg_layer_norm_rows(normed, &p->feature_rows, p->keep ? &p->keep->feature_norm : NULL,
+    const ecg_operand rows = ecg_operand_for(&network->post, &p->feature_rows);
+    ecg_layer_norm_rows(normed, &rows, p->keep ? &p->keep->feature_norm : NULL,
                         &(const ecg_product_rows){.data = p->features}, NULL, &network->feature_norm, M, K);
     ECG_TRY(trace_rows(f, "layer_norm", normed, K));
     at_seam(f, ECG_AT_NORMED, normed);
     if (project) {
-        const ecg_operand src = p->feature_rows.data ? p->feature_rows : (ecg_operand){.data = normed};
+        const ecg_operand src = rows.data ? rows : (ecg_operand){.data = normed};
         ECG_TRY(ecg_linear_rows(&(const ecg_operand){.data = p->x}, &src, p->x, false, &network->post, &p->post,
                                 &p->work.base));
         ECG_TRY(trace_rows(f, "post_extract_proj", p->x, C));
@@ -184,7 +185,8 @@ static ecg_status embed(const forward *f)
     ecg_add_forward(p->x, p->work.branch, M * C);
     ecg_zero_padding(p->x, p->valid, p->B, p->T, C);
     if (!c->norm_first) {
-        ecg_layer_norm_rows(p->x, &p->work.x_rows, p->keep ? &p->keep->encoder_norm : NULL,
+        const ecg_operand next = ecg_operand_for(&network->layers[0].qkv, &p->work.x_rows);
+        ecg_layer_norm_rows(p->x, &next, p->keep ? &p->keep->encoder_norm : NULL,
                             &(const ecg_product_rows){.data = p->x}, NULL, &network->encoder_norm, M, C);
         ECG_TRY(trace_rows(f, "encoder_layer_norm", p->x, C));
     }
@@ -229,8 +231,10 @@ static ecg_status run_layer(forward *f, ecg_after_attention after)
     if (p->keep && p->keep->replay)
         memcpy(p->keep->layer_src[f->layer], p->x, (size_t)(ecg_rows(p) * p->config.C) * sizeof *p->x);
     ecg_layer_masks(p, f->layer);
-    return ecg_transformer_forward(p->x, p->valid, &f->network->layers[f->layer], &p->ops, ecg_kept(p, f->layer),
-                                   &p->work, &p->shape, after, f);
+    const ecg_transformer_weights *weights = &f->network->layers[f->layer];
+    const ecg_linear *next = f->layer + 1 < p->config.layers ? &weights[1].qkv : NULL;
+    return ecg_transformer_forward(p->x, p->valid, weights, next, &p->ops, ecg_kept(p, f->layer), &p->work, &p->shape,
+                                   after, f);
 }
 
 static ecg_status run_layers(forward *f)

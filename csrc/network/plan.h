@@ -27,11 +27,11 @@ typedef struct {
     ecg_transformer_ops ops;
 
     ecg_arena arena;
-    ecg_transformer_work work;  /* work.base: stream, packed and scratch memory of all operations */
-    float *x;                   /* (B, T, C): the stream through the encoder; then its gradient */
-    int64_t *tokens;            /* (B): valid tokens */
-    const int64_t *valid;       /* tokens, or NULL where no row is padded */
-    float *source;              /* (B, N, L) */
+    ecg_transformer_work work; /* work.base: stream, packed and scratch memory of all operations */
+    float *x;                  /* (B, T, C): the stream through the encoder; then its gradient */
+    int64_t *tokens;           /* (B): valid tokens */
+    const int64_t *valid;      /* tokens, or NULL where no row is padded */
+    float *source;             /* (B, N, L) */
     /* As convolutions and the projection take them, where that is no float32: */
     ecg_operand source_rows;    /* (B N, L) */
     ecg_operand position_rows;  /* (B T, C) */

@@ -11,8 +11,8 @@ typedef enum { ECG_FLOAT32, ECG_BFLOAT16, ECG_INT8, ECG_PRECISIONS } ecg_precisi
 
 typedef struct {
     const char *name;
-    ecg_dtype needs;           /* the type of which the processor must have products */
-    ecg_dtype conv;            /* of the convolutions; their sums are float32, as those of all */
+    ecg_dtype needs;            /* the type of which the processor must have products */
+    ecg_dtype conv;             /* of the convolutions; their sums are float32, as those of all */
     ecg_transformer_types rows; /* of the encoder layers and the projection in front of them */
 } ecg_precision;
 

@@ -1,4 +1,6 @@
 /* Linear layers: forward, gradient of the source, gradient of the weights. */
+#include <string.h>
+
 #include "../base/convert.h"
 #include "../base/memory.h"
 #include "internal.h"
@@ -40,34 +42,62 @@ fail:
     return status;
 }
 
-/* Packs float32 weights as int8: each row by the scale of its largest. */
-static ecg_status pack_s8(ecg_packed *dst, const float *src, const ecg_linear_spec *s, const op_parts *p)
-{
-    ecg_status status = ECG_OK;
-    int8_t *numbers = NULL;
-    float *scales = NULL;
-    ECG_TRY_GOTO(ecg_alloc((void **)&numbers, (size_t)(s->N * s->K)));
-    ECG_TRY_GOTO(ecg_alloc((void **)&scales, (size_t)s->N * sizeof *scales));
-    for (int64_t n = 0; n < s->N; n++)
-        scales[n] = ecg_to_s8(numbers + n * s->K, src + n * s->K, s->K);
-    ECG_TRY_GOTO(pack_weights(dst, numbers, p->plain, weights_of(p->forward)));
-    dst->scales = scales, dst->rows = s->N;
-    scales = NULL;
-fail:
-    ecg_free(numbers);
-    ecg_free(scales);
-    return status;
-}
-
 ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec)
 {
     op_parts p = {0};
     ecg_status status = make_parts(&p, NULL, spec);
-    if (status == ECG_OK && spec->weights == ECG_S8)
-        status = pack_s8(dst, src, spec, &p);
-    else if (status == ECG_OK)
+    if (status == ECG_OK)
         status = pack_weights(dst, src, p.plain, weights_of(p.forward));
     free_parts(&p);
+    return status;
+}
+
+/* *dst = a copy of n numbers. */
+static ecg_status copy(float **dst, const float *src, int64_t n)
+{
+    ECG_TRY(ecg_alloc((void **)dst, (size_t)n * sizeof *src));
+    memcpy(*dst, src, (size_t)n * sizeof *src);
+    return ECG_OK;
+}
+
+ecg_status ecg_pack_numbers(ecg_packed *dst, const int8_t *numbers, const float *scales, const float *factors,
+                            const ecg_linear_spec *spec)
+{
+    ecg_status status = ECG_OK;
+    ecg_packed made = {0};
+    op_parts p = {0};
+    ECG_TRY_GOTO(make_parts(&p, NULL, spec));
+    ECG_TRY_GOTO(pack_weights(&made, numbers, p.plain, weights_of(p.forward)));
+    made.rows = spec->N, made.columns = spec->K;
+    ECG_TRY_GOTO(copy(&made.scales, scales, spec->N));
+    ECG_TRY_GOTO(copy(&made.factors, factors, spec->K));
+    ecg_packed_free(dst);
+    *dst = made;
+    made = (ecg_packed){0};
+fail:
+    ecg_packed_free(&made);
+    free_parts(&p);
+    return status;
+}
+
+ecg_status ecg_pack_s8(ecg_packed *dst, const float *src, const float *factors, const ecg_linear_spec *spec)
+{
+    int64_t N = spec->N, K = spec->K;
+    ecg_status status = ECG_OK;
+    int8_t *numbers = NULL;
+    float *scales = NULL, *row = NULL;
+    ECG_TRY_GOTO(ecg_alloc((void **)&numbers, (size_t)(N * K)));
+    ECG_TRY_GOTO(ecg_alloc((void **)&scales, (size_t)N * sizeof *scales));
+    ECG_TRY_GOTO(ecg_alloc((void **)&row, (size_t)K * sizeof *row));
+    for (int64_t k = 0; k < K; k++)
+        row[k] = 1.f / factors[k];
+    for (int64_t n = 0; n < N; n++)
+        scales[n] = ecg_to_s8(numbers + n * K, src + n * K, row, K);
+    ECG_TRY_GOTO(ecg_pack_numbers(dst, numbers, scales, factors, spec));
+fail:
+    ecg_free(numbers);
+    ecg_free(scales);
+    ecg_free(row);
     return status;
 }
 

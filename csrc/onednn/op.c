@@ -12,8 +12,8 @@ static const dnnl_data_type_t types[ECG_DTYPES] = {[ECG_F32] = dnnl_f32, [ECG_BF
 bool ecg_dtype_supported(ecg_dtype type)
 {
     /* What oneDNN would use: the environment may bound it. Without these, bfloat16 runs in its reference code. */
-    unsigned isa = dnnl_get_effective_cpu_isa(), needed[ECG_DTYPES] = {
-        [ECG_BF16] = dnnl_cpu_isa_avx512_core_bf16, [ECG_S8] = dnnl_cpu_isa_avx2};
+    unsigned isa = dnnl_get_effective_cpu_isa(),
+             needed[ECG_DTYPES] = {[ECG_BF16] = dnnl_cpu_isa_avx512_core_bf16, [ECG_S8] = dnnl_cpu_isa_avx2};
     return (isa & needed[type]) == needed[type] || (type == ECG_BF16 && isa == dnnl_cpu_isa_avx2_vnni_2);
 }
 
@@ -92,6 +92,7 @@ void ecg_packed_free(ecg_packed *packed)
 {
     ecg_free(packed->data);
     ecg_free(packed->scales);
+    ecg_free(packed->factors);
     if (packed->desc)
         dnnl_memory_desc_destroy(packed->desc);
     if (packed->plain)
@@ -142,19 +143,20 @@ fail:
     return status;
 }
 
-/* Of int8: first the numbers, then times the scales. */
+ecg_status ecg_unpack_numbers(int8_t *dst, const ecg_packed *packed)
+{
+    return reorder(packed->plain, dst, packed->desc, packed->data);
+}
+
+/* Of int8: first the numbers, then times scales and factors. */
 static ecg_status unpack_s8(float *dst, const ecg_packed *packed)
 {
-    void *numbers = NULL;
-    const dnnl_dims_t *shape;
-    ecg_status status = ECG_OK;
-    ECG_TRY_GOTO(ecg_alloc(&numbers, dnnl_memory_desc_get_size(packed->plain)));
-    ECG_TRY_GOTO(reorder(packed->plain, numbers, packed->desc, packed->data));
-    DNNL(dnnl_memory_desc_query(packed->plain, dnnl_query_dims, (void *)&shape));
-    int64_t rows = packed->rows, columns = (*shape)[0] * (*shape)[1] / rows;
-    for (int64_t i = 0; i < rows * columns; i++)
-        dst[i] = (float)((int8_t *)numbers)[i] * packed->scales[i / columns];
-fail:
+    int8_t *numbers = NULL;
+    int64_t rows = packed->rows, columns = packed->columns;
+    ECG_TRY(ecg_alloc((void **)&numbers, (size_t)(rows * columns)));
+    ecg_status status = ecg_unpack_numbers(numbers, packed);
+    for (int64_t i = 0; status == ECG_OK && i < rows * columns; i++)
+        dst[i] = (float)numbers[i] * packed->scales[i / columns] * packed->factors[i % columns];
     ecg_free(numbers);
     return status;
 }

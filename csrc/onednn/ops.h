@@ -69,14 +69,28 @@ typedef struct {
     size_t bytes;
     void *desc;  /* dnnl_memory_desc_t of the packed layout */
     void *plain; /* dnnl_memory_desc_t of the row-major layout */
-    float *scales; /* (rows) of int8 weights: a weight is the number times the scale of its row; else NULL */
-    int64_t rows;
+    /* Of int8 weights, else NULL: a weight is the number times the scale of its row, times the factor of its column,
+     * by which what it is multiplied with is multiplied before it is rounded. */
+    float *scales;  /* (rows) */
+    float *factors; /* (columns) */
+    int64_t rows, columns;
 } ecg_packed;
 
 void ecg_packed_free(ecg_packed *packed);
 
 /* dst = `src` packed for ops of this spec. The layout is best for its number of rows, or its batch; any other works. */
 ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec);
+
+/* The same of int8 weights. From float32, with the factors of the columns; or from numbers that were so made. */
+ecg_status ecg_pack_s8(ecg_packed *dst, const float *src, /* (N, K) */
+                       const float *factors,              /* (K) */
+                       const ecg_linear_spec *spec);
+ecg_status ecg_pack_numbers(ecg_packed *dst, const int8_t *numbers,    /* (N, K) */
+                            const float *scales, const float *factors, /* (N), (K) */
+                            const ecg_linear_spec *spec);
+
+/* The numbers of int8 weights in row-major order. */
+ecg_status ecg_unpack_numbers(int8_t *dst, const ecg_packed *packed); /* (N, K) */
 ecg_status ecg_pack_conv(ecg_packed *dst, const float *src, const ecg_conv_spec *spec);
 
 /* dst = the packed weights in row-major order again; to the bit, where they are float32, else as they were rounded. */

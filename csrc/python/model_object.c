@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "../base/convert.h"
 #include "../base/threads.h"
 #include "../engine/model.h"
 
@@ -120,6 +121,103 @@ static PyObject *model_get(PyObject *object, PyObject *args)
         return raise_status(status);
     }
     return values;
+}
+
+PyDoc_STRVAR(
+    stored_doc,
+    "stored($self, name, /)\n--\n\nA parameter as it is held: (values, None, None) in float32 or, as uint16, in\n"
+    "bfloat16; in int8 (numbers (N, K), scales (N,), factors (K,)), of which number * scale * factor is a\n"
+    "weight.");
+
+static PyObject *stored_numbers(ModelObject *self, int64_t index)
+{
+    const ecg_parameter *p = &self->model.table.parameters[index];
+    npy_intp shape[2] = {p->shape[0], p->shape[1]};
+    PyObject *numbers = PyArray_SimpleNew(2, shape, NPY_INT8), *scales = PyArray_SimpleNew(1, shape, NPY_FLOAT32);
+    PyObject *factors = PyArray_SimpleNew(1, shape + 1, NPY_FLOAT32);
+    ecg_status status = ECG_OK;
+    if (numbers && scales && factors)
+        status = ecg_threads_begin(NULL);
+    if (numbers && scales && factors && status == ECG_OK)
+        status = ecg_model_get_numbers(&self->model, index, PyArray_DATA((PyArrayObject *)numbers),
+                                       PyArray_DATA((PyArrayObject *)scales), PyArray_DATA((PyArrayObject *)factors));
+    if (numbers && scales && factors && status == ECG_OK)
+        return Py_BuildValue("NNN", numbers, scales, factors);
+    Py_XDECREF(numbers);
+    Py_XDECREF(scales);
+    Py_XDECREF(factors);
+    return status == ECG_OK ? NULL : raise_status(status);
+}
+
+/* float32 values that bfloat16 holds, as it holds them. */
+static PyObject *upper_halves(PyObject *values)
+{
+    PyArrayObject *wide = (PyArrayObject *)values;
+    PyObject *halves = PyArray_SimpleNew(PyArray_NDIM(wide), PyArray_DIMS(wide), NPY_UINT16);
+    if (halves)
+        ecg_to_bf16(PyArray_DATA((PyArrayObject *)halves), PyArray_DATA(wide), PyArray_SIZE(wide));
+    Py_DECREF(values);
+    return halves;
+}
+
+static PyObject *model_stored(PyObject *object, PyObject *args)
+{
+    ModelObject *self = (ModelObject *)object;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "s", &name))
+        return NULL;
+    int64_t index = find_parameter(self, name);
+    if (index < 0)
+        return NULL;
+    ecg_dtype type = ecg_model_type(&self->model, index);
+    if (type == ECG_S8)
+        return stored_numbers(self, index);
+    PyObject *values = model_get(object, args);
+    if (values && type == ECG_BF16)
+        values = upper_halves(values);
+    return values ? Py_BuildValue("NOO", values, Py_None, Py_None) : NULL;
+}
+
+PyDoc_STRVAR(set_stored_doc, "set_stored($self, name, numbers, scales, factors, /)\n--\n\n"
+                             "Set a parameter that is held in int8 as stored() gives it.");
+
+/* Whether an array is as wanted, else -1 with an exception. */
+static int check_array(PyArrayObject *array, const char *what, int type, int ndim, const npy_intp *shape)
+{
+    if (PyArray_TYPE(array) == type && PyArray_ISCARRAY_RO(array) && PyArray_NDIM(array) == ndim &&
+        PyArray_CompareLists((npy_intp *)shape, PyArray_DIMS(array), ndim))
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s are not of the type or shape of this parameter", what);
+    return -1;
+}
+
+static PyObject *model_set_stored(PyObject *object, PyObject *args)
+{
+    ModelObject *self = (ModelObject *)object;
+    const char *name;
+    PyArrayObject *numbers, *scales, *factors;
+    if (!PyArg_ParseTuple(args, "sO!O!O!", &name, &PyArray_Type, &numbers, &PyArray_Type, &scales, &PyArray_Type,
+                          &factors))
+        return NULL;
+    int64_t index = find_parameter(self, name);
+    if (index < 0)
+        return NULL;
+    const ecg_parameter *p = &self->model.table.parameters[index];
+    npy_intp shape[2] = {p->shape[0], p->shape[1]};
+    if (p->ndim != 2 || check_array(numbers, "the numbers", NPY_INT8, 2, shape) ||
+        check_array(scales, "the scales", NPY_FLOAT32, 1, shape) ||
+        check_array(factors, "the factors", NPY_FLOAT32, 1, shape + 1)) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_ValueError, "%s is not held in int8", name);
+        return NULL;
+    }
+    if (check_finite(scales) || check_finite(factors) || begin_threads(NULL))
+        return NULL;
+    ecg_status status =
+        ecg_model_set_numbers(&self->model, index, PyArray_DATA(numbers), PyArray_DATA(scales), PyArray_DATA(factors));
+    if (status != ECG_OK)
+        return raise_status(status);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(finish_doc, "finish($self)\n--\n\nCheck that every parameter is set and make the model ready.");
@@ -300,6 +398,8 @@ static PyObject *model_forward(PyObject *object, PyObject *args, PyObject *kwarg
 static PyMethodDef model_methods[] = {
     {"set", model_set, METH_VARARGS, set_doc},
     {"get", model_get, METH_VARARGS, get_doc},
+    {"stored", model_stored, METH_VARARGS, stored_doc},
+    {"set_stored", model_set_stored, METH_VARARGS, set_stored_doc},
     {"finish", model_finish, METH_NOARGS, finish_doc},
     {"min_samples", model_min_samples, METH_NOARGS, min_samples_doc},
     {"tokens", model_tokens, METH_VARARGS, tokens_doc},
@@ -313,7 +413,8 @@ PyTypeObject ModelType = {
     .tp_basicsize = sizeof(ModelObject),
     .tp_dealloc = model_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "A network with packed weights: set every parameter, finish, then forward from any thread.",
+    .tp_doc = "A network with packed weights: set every parameter, those of one dimension first, finish, then forward\n"
+              "from any thread.",
     .tp_methods = model_methods,
     .tp_new = model_new,
 };

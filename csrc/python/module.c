@@ -203,6 +203,24 @@ PyDoc_STRVAR(standardise_doc,
              "Standardise each lead of x (N, leads) float64 in place; returns its mean and deviation before.");
 PyDoc_STRVAR(cut_doc, "cut(x, size, /)\n--\n\nThe segments of x (M, leads) float64: (n, leads, size) float32.");
 
+PyDoc_STRVAR(precisions_doc, "precisions()\n--\n\nThe precisions of a Model that this processor supports.");
+
+static PyObject *precisions(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < ECG_PRECISIONS; i++) {
+        if (!ecg_precision_supported((ecg_precision_name)i))
+            continue;
+        PyObject *name = PyUnicode_FromString(ecg_precision_of((ecg_precision_name)i).name);
+        if (!name || PyList_Append(list, name))
+            Py_CLEAR(list);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
 static PyMethodDef methods[] = {
     {"parameters", parameters, METH_VARARGS, parameters_doc},
     {"initial_values", initial_values, METH_VARARGS, initial_values_doc},
@@ -212,6 +230,7 @@ static PyMethodDef methods[] = {
     {"processors", processors, METH_NOARGS, processors_doc},
     {"peak_flops", peak_flops, METH_VARARGS, peak_flops_doc},
     {"onednn", onednn, METH_NOARGS, onednn_doc},
+    {"precisions", precisions, METH_NOARGS, precisions_doc},
     {"fail_allocation", fail_allocation, METH_VARARGS, fail_allocation_doc},
     {"moments", signal_moments, METH_O, moments_doc},
     {"reach", signal_reach, METH_VARARGS, reach_doc},
