@@ -13,6 +13,7 @@
 #include "../base/random.h"
 #include "../base/status.h"
 #include "../onednn/ops.h"
+#include "operand.h"
 
 #define ECG_NORM_EPS 1e-5f
 
@@ -50,34 +51,6 @@ typedef struct {
 } ecg_work_sizes;
 
 void ecg_enlarge(ecg_work_sizes *sizes, size_t packed, size_t scratch);
-
-/* ---- operand.c ---- */
-
-/* Rows as a matrix product takes them. */
-typedef struct {
-    ecg_dtype type;
-    void *data; /* (M, N) */
-    /* Of int8: a value is the number times the scale of its row, divided by the factor of its column. */
-    float *scale;         /* (M), NULL for other types */
-    const float *factors; /* (N), those of the weights that it is for; NULL: ones */
-} ecg_operand;
-
-/* What a matrix product left: where `scale` is not NULL, as with int8, a value is data * scale[row] + bias[column].
- * The functions that read it may work in its data. */
-typedef struct {
-    float *data;        /* (M, N) */
-    const float *scale; /* (M) or NULL */
-    const float *bias;  /* (N), or NULL where scale is */
-} ecg_product_rows;
-
-/* Row `row` of dst = src (n). */
-void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_t n);
-
-/* The values of a row of a product; they lie in its data. */
-const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t n);
-
-/* dst = src, or its GELU. A float32 dst may be src->data or leaves it as it is. */
-void ecg_convert_rows(const ecg_operand *dst, const ecg_product_rows *src, bool gelu, int64_t M, int64_t N);
 
 /* ---- dropout.c ---- */
 
@@ -211,14 +184,6 @@ ecg_status ecg_linear_rows(const ecg_operand *dst, /* (M, N) */
                            const ecg_operand *src, /* (M, K) */
                            float *raw,             /* (M, N), or NULL where the product gives what dst takes */
                            bool gelu, const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
-
-/* The factors by which columns of a source, of which `magnitudes` says how large they are, are multiplied before they
- * are rounded to int8, so that what is hard to round is shared between source and weights: 1 / sqrt(magnitude / largest
- * weight of the column), their geometric mean 1 (as SmoothQuant with alpha 1/2, https://arxiv.org/abs/2211.10438). */
-void ecg_smoothing(float *factors,          /* (K) */
-                   const float *weights,    /* (N, K) */
-                   const float *magnitudes, /* (K), or NULL: nothing is known, the factors are ones */
-                   int64_t N, int64_t K);
 
 /* What ecg_linear_forward left in `raw` of this src. */
 ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights);

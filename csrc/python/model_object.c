@@ -211,7 +211,12 @@ static PyObject *model_set_stored(PyObject *object, PyObject *args)
             PyErr_Format(PyExc_ValueError, "%s is not held in int8", name);
         return NULL;
     }
-    if (check_finite(scales) || check_finite(factors) || begin_threads(NULL))
+    if (ecg_first_not_finite(PyArray_DATA(scales), shape[0]) >= 0 ||
+        ecg_first_not_finite(PyArray_DATA(factors), shape[1]) >= 0) {
+        PyErr_Format(PyExc_ValueError, "a scale or factor of %s is not finite", name);
+        return NULL;
+    }
+    if (begin_threads(NULL))
         return NULL;
     ecg_status status =
         ecg_model_set_numbers(&self->model, index, PyArray_DATA(numbers), PyArray_DATA(scales), PyArray_DATA(factors));

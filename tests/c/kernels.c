@@ -10,6 +10,7 @@
 #include "../../csrc/engine/model.h"
 #include "../../csrc/signal/signal.h"
 #include "check.h"
+#include "model.h"
 
 /* ---- elementary functions ---- */
 
@@ -348,40 +349,6 @@ static void test_sizes(void)
 
 /* ---- the model ---- */
 
-static ecg_status fill(ecg_model *model)
-{
-    ecg_status status = ECG_OK;
-    for (int64_t i = 0; i < model->table.count && status == ECG_OK; i++) {
-        const ecg_parameter *p = &model->table.parameters[i];
-        float *values = numbers(p->count, 0.3f, p->init == ECG_INIT_ONES ? 1.f : 0.f);
-        status = ecg_model_set(model, i, values);
-        free(values);
-    }
-    return status == ECG_OK ? ecg_model_finish(model) : status;
-}
-
-/* A model from nothing, one batch through it; everything is given back whatever happens. */
-static ecg_status whole_path(const ecg_config *config, int64_t B, int64_t N, const int64_t *valid, float *logits,
-                             float *tokens, float *attention)
-{
-    ecg_model model;
-    state = 12345;
-    ECG_TRY(ecg_model_create(&model, config));
-    ecg_status status = fill(&model);
-    float *src = numbers(B * config->leads * N, 1, 0);
-    ecg_request request = {.B = B,
-                           .N = N,
-                           .src = src,
-                           .valid = valid,
-                           .logits = logits,
-                           .outputs = {.tokens = tokens, .attention = attention, .layer = -1}};
-    if (status == ECG_OK)
-        status = ecg_model_forward(&model, &request);
-    ecg_model_free(&model);
-    free(src);
-    return status;
-}
-
 static void test_model(void)
 {
     const int64_t lengths[] = {16, 17, 100, 1203};
@@ -397,7 +364,8 @@ static void test_model(void)
             int64_t T = steps[configs[i].conv_count], valid[3] = {N, 16, N / 2 > 16 ? N / 2 : 16};
             float *logits = floats(B * configs[i].labels), *tokens = floats(B * T * configs[i].C);
             float *attention = floats(B * configs[i].layers * T * T);
-            CHECK(whole_path(&configs[i], B, N, valid, logits, tokens, attention) == ECG_OK, "%s", ecg_message());
+            CHECK(whole_path(&configs[i], ECG_FLOAT32, B, N, valid, logits, tokens, attention) == ECG_OK, "%s",
+                  ecg_message());
             for (int64_t k = 0; k < B * configs[i].labels; k++)
                 CHECK(isfinite(logits[k]), "config %d, N %d", i, (int)N);
             free(logits), free(tokens), free(attention);
@@ -482,7 +450,7 @@ static void test_failing_allocations(void)
     int k = 0;
     while (status != ECG_OK && k < 1000) {
         ecg_fail_allocation(++k);
-        status = whole_path(&config, 1, 64, NULL, logits, NULL, NULL);
+        status = whole_path(&config, ECG_FLOAT32, 1, 64, NULL, logits, NULL, NULL);
         CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
     }
     ecg_fail_allocation(0);
@@ -494,7 +462,7 @@ static void test_refusals(void)
     ecg_config config = small_config();
     ecg_model model;
     ecg_plan *plan;
-    CHECK(ecg_model_create(&model, &config) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_model_create(&model, &config, ECG_FLOAT32) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_model_finish(&model) == ECG_BAD_STATE, "nothing was set");
     CHECK(fill(&model) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_plan_create(&plan, &config, &model.network, 1, 15, 1, NULL) == ECG_BAD_ARGUMENT, "too short");

@@ -1,7 +1,7 @@
 """Precisions of the compiled model: how far from float64, the same bits whatever the batch, weights as they are held.
 
-Limits: a product in bfloat16 rounds each factor to 8 bits (a relative 2^-9), in int8 each row and column to 254 steps of
-its largest (0.4 % of what a normal one has). Tokens have a deviation of 1, which a handful of products in a row reaches
+Limits: a product in bfloat16 rounds each factor to 8 bits (a relative 2^-9), in int8 each row and column to 254 steps
+of its largest. Tokens have a deviation of 1, which a handful of products in a row reaches
 with one percent: the root mean square is held to 2 % and 3 %, where a mistake gives the order of 100 %. Logits are means
 over tokens.
 """
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_refused():
         model.set_stored(name, numbers, scales[:3].copy(), factors)
     with pytest.raises(ValueError):
         model.set_stored("encoder.layer_norm.weight", numbers, scales, factors)
-    with pytest.raises(ValueError, match="not finite|finite"):
+    with pytest.raises(ValueError, match="not finite"):
         model.set_stored(name, numbers, scales * np.float32("nan"), factors)
     group = [f"encoder.encoder.layers.0.self_attn.{part}_proj.weight" for part in "qk"]
     square, ones = np.zeros((32, 32), np.int8), np.ones(32, np.float32)

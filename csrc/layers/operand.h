@@ -1,0 +1,44 @@
+/* Rows between matrix products, in the type that the next product takes. Letters as in layers.h. */
+#ifndef ECG_LAYERS_OPERAND_H
+#define ECG_LAYERS_OPERAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../base/dtype.h"
+
+/* Rows as a matrix product takes them. */
+typedef struct {
+    ecg_dtype type;
+    void *data; /* (M, N) */
+    /* Of int8: a value is the number times the scale of its row, divided by the factor of its column. */
+    float *scale;         /* (M), NULL for other types */
+    const float *factors; /* (N), those of the weights that it is for; NULL: ones */
+} ecg_operand;
+
+/* What a matrix product left: where `scale` is not NULL, as with int8, a value is data * scale[row] + bias[column].
+ * The functions that read it may work in its data. */
+typedef struct {
+    float *data;        /* (M, N) */
+    const float *scale; /* (M) or NULL */
+    const float *bias;  /* (N), or NULL where scale is */
+} ecg_product_rows;
+
+/* Row `row` of dst = src (n). */
+void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_t n);
+
+/* The values of a row of a product; they lie in its data. */
+const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t n);
+
+/* dst = src, or its GELU. A float32 dst may be src->data or leaves it as it is. */
+void ecg_convert_rows(const ecg_operand *dst, const ecg_product_rows *src, bool gelu, int64_t M, int64_t N);
+
+/* The factors by which columns of a source, of which `magnitudes` says how large they are, are multiplied before they
+ * are rounded to int8, so that what is hard to round is shared between source and weights: 1 / sqrt(magnitude / largest
+ * weight of the column), their geometric mean 1 (as SmoothQuant with alpha 1/2, https://arxiv.org/abs/2211.10438). */
+void ecg_smoothing(float *factors,          /* (K) */
+                   const float *weights,    /* (N, K) */
+                   const float *magnitudes, /* (K), or NULL: nothing is known, the factors are ones */
+                   int64_t N, int64_t K);
+
+#endif
