@@ -1,8 +1,8 @@
 /* The layers of the network on plain pointers. Letters: B segments, L leads, N samples, T tokens,
  * C width, H heads, D = C/H, F feed-forward width, M = B*T rows. Every tensor is float32 where nothing
- * else is said, dense, the last index fastest; time runs before channels: (B, T, C). Functions return nothing where nothing can
- * fail; loops over rows run on all threads, each row on one of them, so the number of threads does not
- * change a bit of what these functions compute. */
+ * else is said, dense, the last index fastest; time runs before channels: (B, T, C). Functions return
+ * nothing where nothing can fail; loops over rows run on all threads, each row on one of them, so the
+ * number of threads does not change a bit of what these functions compute. */
 #ifndef ECG_LAYERS_LAYERS_H
 #define ECG_LAYERS_LAYERS_H
 
@@ -440,8 +440,9 @@ void ecg_transformer_ops_free(ecg_transformer_ops *ops);
 void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes);
 
 /* x = one encoder layer of x. In post-norm order work->x_rows holds x before and after, for `next`, the first linear
- * layer of the layer that follows, or NULL. `after_attention`, if not NULL, is called between the two halves, when work->branch
- * holds the output of the attention before dropout and residual and kept->weights the attention weights. */
+ * layer of the layer that follows, or NULL. `after_attention`, if not NULL, is called between the two halves, when
+ * work->branch holds the output of the attention before dropout and residual and kept->weights the attention weights.
+ */
 typedef ecg_status (*ecg_after_attention)(void *context, const ecg_transformer_work *work,
                                           const ecg_transformer_kept *kept);
 
