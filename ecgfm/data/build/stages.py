@@ -253,8 +253,9 @@ class Stages:
         """(path, bytes) of each file that a journal's line tells of."""
         name = row["save_file"]
         for stage, size in line["files"].items():
-            parts = [segment_name(name, i) for i in range(line["segments"])] if stage == "segmented" else [name]
-            yield from ((os.path.join(self.folder, stage, part), size) for part in parts)
+            segments = (segment_name(name, i) for i in range(line["segments"]))  # one by one: the count may be a lie
+            for part in segments if stage == "segmented" else [name]:
+                yield os.path.join(self.folder, stage, part), size
 
 
 def _line(meta: dict[str, str] | None, count: int, files: dict[str, int], tables: dict[str, Any]) -> dict[str, Any]:
