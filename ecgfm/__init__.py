@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports when it is first used, as editor
     from .inference.saliency import saliency
     from .io import read
     from .kernels import get_num_threads, set_num_threads
-    from .model import Model, Output, load
+    from .model import Model, Output, QuantizationReport, load, quantization_report
     from .table import Table
     from .training.finetune import finetune
     from .training.pretrain import pretrain
@@ -62,6 +62,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "Output",
+    "QuantizationReport",
     "Record",
     "Result",
     "Segments",
@@ -78,6 +79,7 @@ __all__ = [
     "predict",
     "prepare",
     "pretrain",
+    "quantization_report",
     "read",
     "saliency",
     "set_num_threads",
@@ -91,7 +93,7 @@ if not TYPE_CHECKING:
         "ecg": ("LEADS", "Record", "Segments", "prepare"),
         "inference": ("Result", "embed", "evaluate", "predict", "saliency"),
         "io": ("read",),
-        "model": ("Model", "Output", "load"),
+        "model": ("Model", "Output", "QuantizationReport", "load", "quantization_report"),
         "table": ("Table",),
         "training": ("Trainer", "finetune", "pretrain"),
         "view": ("plot",),

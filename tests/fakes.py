@@ -19,6 +19,7 @@ class FakeModel:
     def __init__(self, labels=LABELS, *, outputs=5, assumed=False, training=None):
         self.labels, self.labels_assumed = labels, assumed
         self.source, self.info = "fake.pt", {} if training is None else {"training": training}
+        self.precision, self.precision_reason = "float32", None
         self.outputs = outputs
         self.batches = []
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError
+from ..specs.precision import FLOAT32, UNROUNDED, Stated
 from ..storage.json import plain_json
 from .directory import CONFIG, WEIGHTS, saved_settings, write_directory, write_safetensors
 from .labels import ASSUMED
@@ -22,7 +23,7 @@ from .reader import Checkpoint, read
 from .storage import Tensor
 from .write import write_pt
 
-__all__ = ["convert", "pt_content", "save"]
+__all__ = ["convert", "is_pt", "pt_content", "save"]
 
 
 def convert(
@@ -35,8 +36,8 @@ def convert(
 ) -> list[Path]:
     """Write the model of a checkpoint in another format.
 
-    The weights keep their values and their number type. Label names and settings go along; label names that are only
-    assumed don't. What belongs to training (optimizer, metrics) stays behind.
+    The weights keep their values and their number type; in a ``.pt``, int8 becomes float32. Label names and settings go
+    along; label names that are only assumed don't. What belongs to training (optimizer, metrics) stays behind.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def save(
     labels: Sequence[str] | None = None,
     info: Mapping[str, Any] | None = None,
     cfg: Mapping[str, Any] | None = None,
+    precision: Stated = UNROUNDED,
     force: bool = False,
 ) -> list[Path]:
     """Write a model that is in memory.
@@ -92,7 +94,7 @@ def save(
     kind : {"classifier", "pretraining", "encoder"}
     config : dict
         The architecture, as `Checkpoint.config`.
-    tensors : mapping of str to ndarray
+    tensors : mapping of str to ndarray or Tensor
         Values by checkpoint name.
     settings : dict, optional
         More settings of the model to keep.
@@ -101,6 +103,8 @@ def save(
         What else to say of the model.
     cfg : dict, optional
         More of the run's configuration to keep, by group (``task``, ``criterion``).
+    precision : Stated, optional
+        Which precision it is to be loaded in (a ``.pt`` always in float32), and a report on it.
     force : bool
         Replace files that are there.
 
@@ -115,7 +119,7 @@ def save(
         If the destination exists or can't be written.
     """
     targets = _free_targets(destination, force)
-    model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}), cfg)
+    model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}), cfg, precision)
     _write(destination, targets, model, labels)
     return targets
 
@@ -131,6 +135,7 @@ class _InMemory:
     labels: Sequence[str] | None
     info: dict[str, Any]
     cfg: Mapping[str, Any] | None = None
+    precision: Stated = UNROUNDED
     labels_source: str = "the caller"
 
 
@@ -142,6 +147,7 @@ def _write(
         return
     arguments: dict[str, Any] = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
     arguments |= {"settings": found.settings, "labels": labels, "info": found.info, "cfg": found.cfg}
+    arguments["precision"] = found.precision
     if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
         write_directory(destination, **arguments)
     else:
@@ -156,6 +162,11 @@ def _free_targets(destination: StrPath, force: bool) -> list[Path]:
         if os.path.lexists(target) and not force:
             raise CheckpointError("the file exists", path=target, remedy="Give another name, or --force (force=True)")
     return targets
+
+
+def is_pt(destination: StrPath) -> bool:
+    """Whether what is written there is a ``.pt`` file."""
+    return _targets(destination)[0].suffix == ".pt"
 
 
 def _targets(destination: StrPath) -> list[Path]:
@@ -192,7 +203,8 @@ def pt_content(found: Checkpoint | _InMemory) -> dict[str, Any]:
     cfg = plain_json(found.cfg or {})
     cfg["model"] = saved_settings(found.kind, found.config, found.settings)
     cfg = complete(cfg, found.kind)
-    ours = {"info": plain_json(found.info)}
+    # Of int8 numbers the float32 that they stand for are written.
+    ours = {"info": plain_json(found.info), "precision": plain_json(found.precision.written(FLOAT32))}
     if found.labels is not None and found.labels_source != ASSUMED:
         ours["labels"] = list(found.labels)
     return {

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._text import printable, short, shown
 from ..signal.profile import profile_of
+from ..specs.precision import UNROUNDED
 from .plain import Refused
 from .reader import Checkpoint
 from .storage import Tensor
@@ -41,8 +42,9 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     -------
     dict
         ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else the file
-        holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
+        ``info``, ``precision`` (as in config.json), ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``,
+        ``content`` (names of what else the file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``,
+        ``shape``, ``dtype``).
     """
     profile, assumed = profile_of(found.info)
     return {
@@ -56,6 +58,7 @@ def describe(found: Checkpoint) -> dict[str, Any]:
         "labels_source": found.labels_source,
         "id": found.id,
         "info": _Shown()(found.info),
+        "precision": _Shown()(found.precision.written()),
         "profile": profile,
         "profile_assumed": assumed,
         "content": [key if isinstance(key, str) else shown(key) for key in _Shown()(list(found.content))],
@@ -115,6 +118,9 @@ def describe_text(found: Checkpoint) -> list[str]:
     ]
     if found.id:
         lines.append(f"id          {found.id}")
+    if (said := found.precision) != UNROUNDED:
+        rounded = "" if said.numbers == said.name else f"; the weights were rounded to {said.numbers}"
+        lines.append(f"precision   {said.name}{rounded}{'' if said.report is None else '; with a report'}")
     lines += [f"{key:<10}  {_short(value)}" for key, value in facts["info"].items() if key != "profile"]
     assumed = ", assumed: the file does not say how its training data were prepared" if facts["profile_assumed"] else ""
     lines.append(f"profile     {facts['profile']}{assumed}")

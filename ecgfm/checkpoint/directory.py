@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..errors import CheckpointError
 from ..specs.architecture import architecture_keys
 from ..specs.blocks import conv_feature_layers, text_of_layers
 from ..specs.inputs import LEADS, SAMPLES, SAMPLING_RATE
+from ..specs.precision import UNROUNDED, Stated
 from ..storage.atomic import writing
 from ..storage.inputs import read_input
 from ..storage.json import json_bytes, parse_json, plain_json
@@ -27,6 +28,7 @@ __all__ = [
     "CONFIG",
     "WEIGHTS",
     "description_of",
+    "keep_report",
     "read_config",
     "saved_settings",
     "write_directory",
@@ -39,7 +41,7 @@ MAX_CONFIG = 4 << 20
 MAX_DEPTH = 50
 # Our own keys; other keys of config.json say something about the model and are kept. The last three are those of
 # version 1, whose place "input" took.
-_OWN = ("format", "version", "id", "model", "labels", "input", "cfg", "sampling_rate", "samples", "leads")
+_OWN = ("format", "version", "id", "model", "labels", "input", "precision", "cfg", "sampling_rate", "samples", "leads")
 _NAMES = {"classifier": "ecg_transformer_classifier", "pretraining": "wav2vec2_cmsc", "encoder": "ecg_transformer"}
 # Of the run's configuration, what the original needs to go on from a model; paths of the machine stay behind.
 _KEPT = ("task", "criterion")
@@ -61,6 +63,7 @@ class Description:
         More of the run's configuration, by group.
     id : str or None
         The same 32 hexadecimal digits as in the metadata of the weights that it belongs to; None in version 1.
+    precision : Stated
     """
 
     settings: dict[str, Any]
@@ -68,6 +71,7 @@ class Description:
     info: dict[str, Any]
     cfg: dict[str, Any]
     id: str | None
+    precision: Stated
 
 
 def description_of(weights: StrPath, metadata: Mapping[str, str]) -> Description:
@@ -143,8 +147,10 @@ def _parsed(raw: bytes | str, path: StrPath, place: str | None) -> Description:
         if value not in (None, ours):
             raise error(f"{shown(value)} is not {ours}, which recordings are prepared for", key)
     cfg = found.get("cfg", {})
+    cfg = cfg if isinstance(cfg, dict) else {}
     info = {key: found[key] for key in found if key not in _OWN}
-    return Description(found["model"], found.get("labels"), info, cfg if isinstance(cfg, dict) else {}, found.get("id"))
+    precision = Stated.read(found.get("precision"), path)
+    return Description(found["model"], found.get("labels"), info, cfg, found.get("id"), precision)
 
 
 def _is_deep(value: Any) -> bool:
@@ -203,6 +209,7 @@ def write_safetensors(
     labels: Sequence[str] | None = None,
     info: Mapping[str, Any] | None = None,
     cfg: Mapping[str, Any] | None = None,
+    precision: Stated = UNROUNDED,
 ) -> None:
     """Write a ``.safetensors`` file and ``config.json`` beside it.
 
@@ -224,6 +231,8 @@ def write_safetensors(
         More keys of ``config.json``, such as ``{"training": "none"}``.
     cfg : dict, optional
         The run's configuration, of which the groups ``task`` and ``criterion`` are kept, without paths.
+    precision : Stated, optional
+        Which precision it is to be loaded in, and a report on it.
 
     Raises
     ------
@@ -238,6 +247,7 @@ def write_safetensors(
         "model": saved_settings(kind, config, settings),
         "labels": None if labels is None else list(labels),
         "input": {"sampling_rate": SAMPLING_RATE, "samples": SAMPLES, "leads": leads},
+        "precision": plain_json(precision.written()),
         "cfg": _kept(plain_json(cfg or {})),
         **{key: value for key, value in plain_json(info or {}).items() if key not in _OWN},
     }
@@ -252,6 +262,34 @@ def write_safetensors(
         file.flush()
         os.fsync(file.fileno())
         write_tensors(path, tensors, metadata)
+
+
+def keep_report(path: StrPath, report: Mapping[str, Any]) -> Path:
+    """Put a report on precisions into the ``config.json`` of a model; returns its path.
+
+    Parameters
+    ----------
+    path : path-like
+        A model directory, or a ``.safetensors`` file.
+    report : dict
+        As of `ecgfm.QuantizationReport`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no ``config.json``, it is damaged, or can't be written.
+    """
+    folder = Path(path) if os.path.isdir(path) else Path(path).parent
+    if not os.path.isdir(path) and Path(path).suffix != ".safetensors":
+        remedy = "Convert it to a directory first: ecgfm convert"
+        raise CheckpointError("only a model directory can keep a report", path=path, remedy=remedy)
+    target = folder / CONFIG
+    stated = read_config(target).precision
+    found = parse_json(read_input(target, most=MAX_CONFIG, error=CheckpointError), path=target, error=CheckpointError)
+    found["precision"] = plain_json(replace(stated, report=report).written())
+    with writing(target, error=CheckpointError) as file:
+        file.write(json_bytes(found, indent=1) + b"\n")
+    return target
 
 
 def _kept(cfg: dict[str, Any]) -> dict[str, Any]:

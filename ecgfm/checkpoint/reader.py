@@ -13,12 +13,13 @@ from ..errors import CheckpointError, LabelError
 from ..kernels import core
 from ..specs.architecture import Architecture
 from ..specs.inputs import SAMPLES
+from ..specs.precision import UNROUNDED, Stated
 from . import config as configuration
 from . import labels as labelling
 from .archive import Archive, read_zip
 from .directory import WEIGHTS, description_of
 from .legacy import read_legacy
-from .safetensors import check_hash, read_tensors
+from .safetensors import SCALES, check_hash, read_tensors
 from .storage import File, Tensor
 from .walk import TooDeep, plain
 
@@ -66,6 +67,8 @@ class Checkpoint:
         Everything in the file but the model's tensors, as plain data.
     info : dict
         What the file says of the model, such as ``{"training": "none"}``.
+    precision : Stated
+        Which precision it is loaded in, and the report that is kept with it.
     id : str or None
         What ties ``model.safetensors`` and ``config.json`` of one save together.
     refused : tuple of str
@@ -88,6 +91,7 @@ class Checkpoint:
         self.labels_source: str | None = None
         self.content: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
+        self.precision = UNROUNDED
         self.refused: tuple[str, ...] = ()
         self.id: str | None = None
         self._file: File | None = None
@@ -211,6 +215,7 @@ def _read_safetensors(file: File, config: dict[str, Any] | None) -> Checkpoint:
     found = _assemble(file, "safetensors", tensors, said.settings, config)
     found.content = {"cfg": said.cfg | {"model": said.settings}}
     found.info, found.id, found._stored_labels = said.info, said.id, said.labels
+    found.precision = said.precision
     found._file, found._sha256 = file, metadata.get("sha256")
     return found
 
@@ -248,6 +253,7 @@ def _read_file(file: File, config: dict[str, Any] | None) -> Checkpoint:
     if isinstance(ours, dict):
         found.info = ours["info"] if isinstance(ours.get("info"), dict) else {}
         found._stored_labels = ours.get("labels")
+        found.precision = Stated.read(ours.get("precision"), file.path)
     return found
 
 
@@ -273,7 +279,7 @@ def _assemble(
     file: File, format: str, model: Mapping[Any, Any], settings: dict[str, Any], changes: dict[str, Any] | None
 ) -> Checkpoint:
     """The Checkpoint of a state dict and its settings."""
-    state = _state_dict(model, file.path)
+    state = _with_scales(_state_dict(model, file.path), file.path)
     kind = configuration.kind_of(state)
     if kind is None:
         raise CheckpointError(
@@ -322,6 +328,21 @@ def _state_dict(model: Mapping[Any, Any], path: StrPath) -> dict[str, Tensor]:
             raise CheckpointError("the tensor is there under its old and its new name", path=path, field=name)
         tensor.name = name
         state[name] = tensor
+    return state
+
+
+def _with_scales(state: dict[str, Tensor], path: StrPath) -> dict[str, Tensor]:
+    """The same with int8 numbers and the scales of their rows and columns as one tensor."""
+    for name in [name for name, tensor in state.items() if tensor.kind == "int8" and name + SCALES[0] in state]:
+        tensor = state[name]
+        if tensor.ndim != 2 or name + SCALES[1] not in state:
+            raise CheckpointError("numbers in int8 that are no matrix, or have no factors", path=path, field=name)
+        scales = tuple(state.pop(name + end) for end in SCALES)
+        for end, scale, size in zip(SCALES, scales, tensor.shape):
+            if scale.kind != "float32" or scale.shape != (size,):
+                what = f"type {scale.kind} and shape {shown(scale.shape)}, not float32 of shape {(size,)}"
+                raise CheckpointError(what, path=path, field=name + end)
+        state[name] = tensor.scaled((scales[0], scales[1]))
     return state
 
 

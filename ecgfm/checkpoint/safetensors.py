@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,14 @@ from ..storage.atomic import writing
 from ..storage.json import json_bytes, parse_json
 from .storage import File, Stored, Tensor, raw_values
 
-__all__ = ["check_hash", "read_tensors", "write_tensors"]
+__all__ = ["SCALES", "check_hash", "read_tensors", "write_tensors"]
 
 MAX_HEADER = 32 << 20
 MAX_VALUES = 300_000  # 14 for each of 20,000 tensors
-_KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
-_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
+SCALES = (".scale", ".factor")  # at the ends of the names of the scales of an int8 tensor's rows and columns
 _ALIGNMENT = 64
 _NO_HASH = b"0" * 64  # where the hash of the values will stand
 
@@ -96,6 +97,8 @@ def write_tensors(
 ) -> None:
     """Write tensors, the wider types first; float64 becomes float32. Metadata get the values' ``sha256``.
 
+    int8 numbers get their scales beside them: ``<name>.scale`` of the rows, ``<name>.factor`` of the columns.
+
     Parameters
     ----------
     path : path-like
@@ -108,7 +111,7 @@ def write_tensors(
         If a tensor is not of floating point, or the file can't be written.
     """
     plans = []
-    for name, tensor in tensors.items():
+    for name, tensor in _with_scales(tensors):
         kind, _ = raw_values(tensor, lazy=True)
         code = _CODES.get("float32" if kind == "float64" else kind)
         if code is None:
@@ -141,6 +144,15 @@ def write_tensors(
         if metadata and file.seekable():  # the hash of the values is known once they are written
             file.seek(8 + raw.index(_NO_HASH))
             file.write(hashed.hexdigest().encode())
+
+
+def _with_scales(tensors: Mapping[str, Tensor | NDArray[Any]]) -> Iterator[tuple[str, Tensor | NDArray[Any]]]:
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and tensor.scales is not None:
+            yield from ((name + end, scale) for end, scale in zip(SCALES, tensor.scales))
+            yield name, tensor.scaled(None)
+        else:
+            yield name, tensor
 
 
 def check_hash(file: File, sha256: str | None) -> bool:

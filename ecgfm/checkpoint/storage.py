@@ -6,6 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from .._types import StrPath
 from ..errors import CheckpointError
 from ..storage.inputs import open_input
 
-__all__ = ["DTYPES", "Deflated", "File", "Stored", "Tensor", "raw_values"]
+__all__ = ["DTYPES", "Deflated", "File", "Held", "Stored", "Tensor", "held_tensor", "raw_values"]
 
 # Name -> (NumPy type that holds the raw values, bytes). bfloat16 has no NumPy type: its raw values are the upper halves
 # of float32 numbers.
@@ -112,6 +113,21 @@ class Stored:
         """Nothing is kept."""
 
 
+class Held:
+    """Bytes in memory."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._bytes = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        self.length = self._bytes.size
+
+    def view(self, first: int = 0, length: int | None = None) -> NDArray[np.uint8]:
+        """ndarray: some of the bytes."""
+        return self._bytes[first : None if length is None else first + length]
+
+    def release(self, first: int = 0, length: int | None = None) -> None:
+        """They stay."""
+
+
 class Deflated:
     """Bytes that a zip archive holds deflated; inflated when they are first asked for, to at most `length` bytes."""
 
@@ -179,11 +195,16 @@ class Tensor:
         Name of the type of the values in the file.
     dtype : numpy.dtype or str
         The same as a NumPy type; the text ``"bfloat16"`` for that type, which NumPy lacks.
+    scales : (Tensor, Tensor) or None
+        Of int8 numbers (rows, columns) that stand for real ones, float32: each is multiplied by that of its row, then
+        by that of its column.
     """
+
+    scales: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self,
-        source: Stored | Deflated,
+        source: Stored | Deflated | Held,
         kind: str,
         shape: Sequence[int],
         *,
@@ -231,7 +252,13 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
-        return self.kind in FLOATS
+        return self.kind in FLOATS or self.scales is not None
+
+    def scaled(self, scales: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The same numbers with other scales, or without."""
+        made = copy(self)
+        made.scales = scales
+        return made
 
     @property
     def ndim(self) -> int:
@@ -265,7 +292,11 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raw = self.raw()
-        if self.kind == "bfloat16":
+        if self.scales is not None:
+            of_row, of_column = map(np.asarray, self.scales)
+            with np.errstate(all="ignore"):  # they may be NaN or infinite
+                values = raw * of_row[:, None] * of_column
+        elif self.kind == "bfloat16":
             wide = raw.astype(np.uint32)
             wide <<= 16
             values = wide.view(np.float32)
@@ -285,11 +316,21 @@ class Tensor:
         self.source.release(*self._extent())
 
 
+def held_tensor(name: str, numbers: NDArray[Any], *scales: NDArray[np.float32] | None) -> Tensor:
+    """A Tensor in memory: float32, uint16 that hold bfloat16, or int8 with the scales of rows and columns."""
+    kind = "bfloat16" if numbers.dtype == np.uint16 else numbers.dtype.name
+    made = Tensor(Held(numbers), kind, numbers.shape, name=name)
+    there = [held_tensor(name, each) for each in scales if each is not None]
+    return made.scaled((there[0], there[1])) if there else made
+
+
 def raw_values(tensor: Any, lazy: bool = False) -> tuple[str, Any]:
     """(type's name, contiguous little-endian values) of a Tensor, an array or a number; bfloat16 values as uint16.
 
-    With `lazy` the values are left out.
+    Numbers with scales come as the float32 that they stand for. With `lazy` the values are left out.
     """
+    if isinstance(tensor, Tensor) and tensor.scales is not None:
+        return "float32", None if lazy else np.asarray(tensor)
     if isinstance(tensor, Tensor):
         if lazy:
             return tensor.kind, None

@@ -5,10 +5,28 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-__all__ = ["MODEL", "READING", "RESUMING", "Arguments", "add", "reading"]
+from ..specs.precision import AUTO, PRECISIONS
+
+__all__ = ["MODEL", "PRECISION", "READING", "RESUMING", "Arguments", "add", "reading"]
 
 #: Name of an argument -> what `ArgumentParser.add_argument` takes of it.
 Arguments = dict[str, dict[str, Any]]
+
+#: In which number type the model computes.
+PRECISION: Arguments = {
+    "--precision": {
+        "choices": (*PRECISIONS, AUTO),
+        "help": "number type that the model computes in (default: float32, or that in which it was saved); auto: the "
+        "fastest that is exact enough by the report kept with the model",
+    },
+    "--max-change": {
+        "type": float,
+        "default": 0.01,
+        "metavar": "P",
+        "help": "for --precision auto: largest change of a probability (default 0.01)",
+    },
+}
+
 
 #: The checkpoint and what is run through it.
 MODEL: Arguments = {
@@ -17,6 +35,7 @@ MODEL: Arguments = {
         "help": ".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
     },
     "files": {"metavar": "FILE", "nargs": "+", "help": "recordings, directories of recordings, manifests (.tsv)"},
+    **PRECISION,
 }
 
 

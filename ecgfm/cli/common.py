@@ -31,6 +31,7 @@ __all__ = [
     "check_folder",
     "check_out",
     "counted",
+    "loaded",
     "open_model",
     "saying_warnings",
 ]
@@ -56,19 +57,29 @@ def caveats(model: Any, labels: bool = False) -> list[str]:
     return lines
 
 
+def loaded(source: StrPath, args: Namespace, labels: str | None = None) -> Any:
+    """The model, in the precision that was asked for; says on stderr what there is to be said of that."""
+    from .. import load
+
+    model = load(source, labels=labels, precision=args.precision, max_change=args.max_change)
+    if model.precision_reason is not None:
+        print(f"ecgfm: {printable(model.precision_reason)}.", file=sys.stderr, flush=True)
+    return model
+
+
 def open_model(args: Namespace) -> Any:
     """The model, with the threads that were asked for.
 
     Where a launcher such as mpiexec started several ranks, the first of them gets a model that all share. The others
     compute for it and end here.
     """
-    from .. import load, set_num_threads
+    from .. import set_num_threads
     from ..ranks import communicator
 
     ranks = communicator()
     if args.threads is not None:
         set_num_threads(args.threads)
-    model = load(args.checkpoint, labels=getattr(args, "labels", None))
+    model = loaded(args.checkpoint, args, getattr(args, "labels", None))
     if ranks.size == 1:
         return model
 

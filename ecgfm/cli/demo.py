@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from .._text import printable
 from ..errors import CheckpointError
 from ..validation import Seed, Whole, checked
-from .arguments import Arguments, add
-from .common import caveats, check_out
+from .arguments import PRECISION, Arguments, add
+from .common import caveats, check_out, loaded
 from .predict import NOT_CLINICAL
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ ARGUMENTS: Arguments = {
         "metavar": "FILE",
         "help": "draw the first recording, coloured by the model's saliency; ends in .png, .svg or .pdf",
     },
+    **PRECISION,
 }
 
 
@@ -53,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from .. import load, predict
+    from .. import predict
 
     checked(args.records, Whole(1, _MAX_RECORDS), "--records")
     checked(args.seed, Seed(bits=63, none=True), "--seed")
@@ -63,7 +64,7 @@ def run(args: Namespace) -> int:
     with resources.as_file(resources.files("ecgfm") / "assets" / "demo") as directory:
         if not os.path.isdir(directory):
             raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
-        model = load(directory)
+        model = loaded(directory, args)
     truth: list[Sequence[str]] = []
     first: list[SimulatedRecord] = []
 

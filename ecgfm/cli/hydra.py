@@ -70,7 +70,7 @@ def _evaluate(run: Run, ranks: Alone | Ranks, *, labelled: bool) -> int:
         set_num_threads(settings.threads)
     if ranks.rank > 0 and settings.classifies:
         from ..inference.shared import serve
-        from ..model.model import load
+        from ..model.loading import load
 
         serve(load(settings.checkpoint), ranks)
     else:

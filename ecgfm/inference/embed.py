@@ -146,8 +146,8 @@ def embed(
     return Embeddings(
         np.concatenate([each.outputs["embeddings"] for each in done]),
         _joined_tokens(done) if tokens else None,
-        segment_table(done),
-        record_table(done),
+        segment_table(done, model),
+        record_table(done, model),
         layer,
         errors_table(failed),
         about(model),

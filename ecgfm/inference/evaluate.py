@@ -272,6 +272,7 @@ def _evaluation(
     predictions = {"record": text_column(names), "segments": sizes}
     predictions |= {name: aggregated_scores[:, i] for i, name in enumerate(labels)}
     predictions |= {f"true {name}": truth[:, i] for i, name in enumerate(labels)}
+    predictions["precision"] = np.repeat(about(model)["precision"], len(names))
     if about(model)["labels_assumed"]:
         predictions["labels_assumed"] = np.repeat("yes", len(names))
     return Evaluation(

@@ -15,6 +15,7 @@ from .._text import printable
 from .._types import StrPath
 from ..errors import Error
 from ..signal.quality import describe
+from ..specs.precision import FLOAT32
 from ..storage.npy import write_npy
 from ..table import Table, check_ending, json_value, text_or_file
 from .aggregate import aggregate
@@ -78,7 +79,8 @@ class Result:
     records : Predictions
         A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
-        ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance.
+        ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance,
+        and the model's ``precision``.
     logits : ndarray
         (n, Y) float32, of the segments.
     embeddings : ndarray
@@ -88,8 +90,8 @@ class Result:
     labels : tuple of str
         The Y labels, in the model's order.
     model : dict
-        ``source``; ``labels_assumed``, true if the label names are not the file's; ``training`` and ``caveat`` if there
-        are any.
+        ``source``; ``labels_assumed``, true if the label names are not the file's; ``precision``; ``training`` and
+        ``caveat`` if there are any.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
     """
@@ -118,7 +120,7 @@ class Result:
             labels,
             aggregate(probabilities, counts, labels, method),
             np.array([each.start_s[0] for each in done]),
-            {"aggregate": np.repeat(np.array([method]), len(done)), **provenance_columns(done)},
+            {"aggregate": np.repeat(np.array([method]), len(done)), **provenance_columns(done, model)},
         )
         provenance = [each.provenance for each in done]
         return cls(segments, records, logits, embeddings, errors_table(failed), labels, about(model), provenance)
@@ -210,6 +212,7 @@ def _across(table: Predictions, heads: Sequence[tuple[str, NDArray[Any]]]) -> li
 def about(model: Any) -> dict[str, Any]:
     """What a result says of the model that it comes from."""
     said = {"source": getattr(model, "source", None), "labels_assumed": bool(getattr(model, "labels_assumed", False))}
+    said["precision"] = getattr(model, "precision", FLOAT32)
     training, caveat = getattr(model, "info", {}).get("training"), getattr(model, "caveat", None)
     said |= {} if training is None else {"training": training}
     return said | ({} if caveat is None else {"caveat": caveat})
@@ -226,17 +229,18 @@ def segment_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:
     }
 
 
-def segment_table(done: Sequence[Any]) -> Table:
+def segment_table(done: Sequence[Any], model: Any) -> Table:
     """A row per segment: what it is, and what was done to its recording."""
     counts = [len(each.start_s) for each in done]
-    columns = {name: np.repeat(column, counts) for name, column in provenance_columns(done).items()}
+    columns = {name: np.repeat(column, counts) for name, column in provenance_columns(done, model).items()}
     return Table(segment_columns(done) | columns)
 
 
-def record_table(done: Sequence[Any]) -> Table:
+def record_table(done: Sequence[Any], model: Any) -> Table:
     """A row per recording: how many segments it has, and what was done to it."""
     counts = np.array([len(each.start_s) for each in done])
-    return Table({"file": text_column(each.file for each in done), "segments": counts, **provenance_columns(done)})
+    files = text_column(each.file for each in done)
+    return Table({"file": files, "segments": counts, **provenance_columns(done, model)})
 
 
 def write_with_rows(path: StrPath, values: NDArray[Any], rows: Table) -> tuple[str, str]:
@@ -263,8 +267,8 @@ def errors_table(failed: Sequence[Any]) -> Table:
     )
 
 
-def provenance_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:
-    """Columns that say what was done to each recording."""
+def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any]]:
+    """Columns that say what was done to each recording, and in which precision."""
     provenance = [each.provenance for each in done]
 
     def column(make: Callable[[dict[str, Any]], Any], dtype: Any = None) -> NDArray[Any]:
@@ -287,6 +291,7 @@ def provenance_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:
         "unused_s": number("unused_s"),
         "quality": column(lambda p: describe(p.get("quality", {})), str),
         "notes": column(lambda p: "; ".join(p.get("notes", ())), str),
+        "precision": np.repeat(np.array([about(model)["precision"]]), len(done)),
     }
 
 

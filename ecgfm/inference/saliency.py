@@ -158,8 +158,8 @@ def saliency(
     return Saliency(
         np.concatenate([each.outputs["samples"] for each in done]),
         np.concatenate([each.outputs["tokens"] for each in done]),
-        segment_table(done),
-        record_table(done),
+        segment_table(done, model),
+        record_table(done, model),
         int(done[0].outputs["layer"][0]),
         reduction,
         errors_table(failed),

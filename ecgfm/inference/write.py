@@ -214,16 +214,17 @@ def _write_npy(
 ) -> Written:
     """Write the output `what` of each segment, or its mean over each recording."""
     path, beside = with_beside(path)
+    ready = opened_model(model, inputs)
 
     def rows(done: Done) -> dict[str, Any]:
         if not per_record:
-            return {path: done.outputs[what], beside: segment_table([done])}
+            return {path: done.outputs[what], beside: segment_table([done], ready)}
         mean = done.outputs[what].mean(axis=0, keepdims=True, dtype=np.float64)
-        return {path: mean.astype(np.float32), beside: record_table([done])}
+        return {path: mean.astype(np.float32), beside: record_table([done], ready)}
 
     kind = "record" if per_record else "segment"
     outputs = {path: kind, beside: kind}
-    return _write(opened_model(model, inputs), inputs, path, found, outputs, rows, again, settings, options)
+    return _write(ready, inputs, path, found, outputs, rows, again, settings, options)
 
 
 def _write(

@@ -1,5 +1,8 @@
 """The model: load a checkpoint, run segments through it."""
 
-from .model import Model, Output, load
+from .loading import load
+from .model import Model, Output
+from .quantization import quantization_report
+from .report import QuantizationReport
 
-__all__ = ["Model", "Output", "load"]
+__all__ = ["Model", "Output", "QuantizationReport", "load", "quantization_report"]

@@ -1,4 +1,4 @@
-"""The model: load a checkpoint, run segments through it."""
+"""The model: segments in, what the network makes of them out."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalErro
 from ..kernels import core
 from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
-from ..validation import Whole, checked, refuse_masked
+from ..specs.precision import FLOAT32, UNROUNDED, Stated
+from ..validation import Whole, checked
 from .output import Output
+from .precision import choose, exact, report_of
+from .report import QuantizationReport
 from .segments import checked_segments
+from .weights import Unpacked, filled, held
 
-__all__ = ["Model", "Output", "load"]
+__all__ = ["Model", "Output"]
 
 _LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
 # What `info["training"]` amounts to, where the file has no caveat of its own.
@@ -63,7 +67,9 @@ class Model:
     source : str or None
         The file or directory it was read from.
     precision : str
-        ``"float32"``.
+        In which it computes: ``"float32"``, ``"bfloat16"`` or ``"int8"``.
+    precision_reason : str or None
+        What there is to be said of that, such as why ``precision="auto"`` took it.
     """
 
     def __init__(
@@ -76,6 +82,8 @@ class Model:
         labels_source: str | None = None,
         info: Mapping[str, Any] | None = None,
         source: str | None = None,
+        precision: tuple[str, str | None] = (FLOAT32, None),
+        stated: Stated = UNROUNDED,
     ) -> None:
         self._core = core_model
         self._config = dict(config)
@@ -85,7 +93,8 @@ class Model:
         self.labels_source = labels_source if labels else None
         self.info = dict(info or {})
         self.source = source
-        self.precision = "float32"
+        self.precision, self.precision_reason = precision
+        self._stated = stated
         self._warned = False
 
     @classmethod
@@ -95,6 +104,7 @@ class Model:
         state_dict: Mapping[str, ArrayLike],
         kind: str = "classifier",
         labels: Sequence[str] | None = None,
+        precision: str = FLOAT32,
     ) -> Model:
         """A model from arrays.
 
@@ -109,6 +119,8 @@ class Model:
             A pretraining model becomes an encoder: its quantizer and heads may be there and are left out.
         labels : sequence of str, optional
             Names of the outputs of a classifier.
+        precision : str
+            As of `ecgfm.load`.
 
         Raises
         ------
@@ -128,7 +140,35 @@ class Model:
             if name not in expected and not str(name).startswith(_PRETRAINING_ONLY):
                 raise CheckpointError("the configuration has no such tensor", field=name)
         labels = _checked_labels(labels, config, kind)
-        return cls(_fill(config, kind, state_dict), config, kind, labels=labels, labels_source="the caller")
+        chosen = choose(precision, UNROUNDED)
+        made = filled(config, kind, state_dict, chosen[0])
+        return cls(made, config, kind, labels=labels, labels_source="the caller", precision=chosen)
+
+    def with_precision(self, precision: str) -> Model:
+        """The same model in another precision; itself if it has that one. What rounding has taken doesn't come back.
+
+        Parameters
+        ----------
+        precision : {"float32", "bfloat16", "int8"}
+
+        Raises
+        ------
+        ConfigError
+            If the precision is not known, or the processor lacks the instructions.
+        """
+        stated = self._saved(None)
+        chosen = choose(precision, stated)
+        if chosen[0] == self.precision:
+            return self
+        made = filled(self._config, self.kind, Unpacked(self._core), chosen[0])
+        model = Model(made, self._config, self.kind, labels=self.labels, labels_source=self.labels_source,
+                      info=self.info, source=self.source, precision=chosen, stated=stated)  # fmt: skip
+        return model
+
+    @property
+    def report(self) -> QuantizationReport | None:
+        """QuantizationReport or None: that which is kept with the model."""
+        return report_of(self._stated, self.source)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -170,17 +210,30 @@ class Model:
         return int(self._core.tokens(int(samples)))
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """All tensors as float32 arrays by checkpoint name, copied, to the bit as they were loaded."""
-        return {name: self._core.get(name) for name, _ in core().parameters(self._config, self.kind)}
+        """All tensors as float32 arrays by checkpoint name, copied, to the bit as they were loaded.
 
-    def save(self, path: StrPath, *, force: bool = False) -> list[Path]:
+        In another precision than float32, those that it rounds come rounded.
+        """
+        return {name: self._core.get(name) for name in self._names()}
+
+    def save(
+        self, path: StrPath, *, report: QuantizationReport | None = None, force: bool = False, **more: Any
+    ) -> list[Path]:
         """Write the model: to ``NAME.pt``, ``NAME.safetensors`` or a model directory, which `ecgfm.load` reads.
+
+        The numbers are written as the model holds them: bfloat16, or int8 with their scales beside them. It
+        loads faster so, and to the same bits. A ``.pt``, which the original reads, gets float32 and says in which
+        precision they were.
 
         Parameters
         ----------
         path : str or path-like
+        report : QuantizationReport, optional
+            To keep with the model; by default its own.
         force : bool
             Replace files that are there.
+        **more
+            ``settings`` and ``cfg`` of the checkpoint that the model comes from, as of `ecgfm.checkpoint.save`.
 
         Returns
         -------
@@ -192,16 +245,26 @@ class Model:
         CheckpointError
             If a file exists or can't be written.
         """
-        labels = None if self.labels_assumed else self.labels
+        as_it_is = self.precision == FLOAT32 or checkpoint.is_pt(path)
         return checkpoint.save(
             path,
             kind=self.kind,
             config=self._config,
-            tensors=self.state_dict(),
-            labels=labels,
+            tensors=self.state_dict() if as_it_is else held(self._core, self._names()),
+            labels=None if self.labels_assumed else self.labels,
             info=self.info,
+            precision=self._saved(report),
             force=force,
+            **more,
         )
+
+    def _saved(self, report: QuantizationReport | None) -> Stated:
+        """What a file of this model says of its precision."""
+        numbers = self.precision if exact(self._stated) else self._stated.numbers
+        return Stated(self.precision, numbers, self._stated.report if report is None else report.to_dict())
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in core().parameters(self._config, self.kind)]
 
     def __repr__(self) -> str:
         c = self._config
@@ -306,9 +369,8 @@ class Model:
                 field="x",
                 remedy="Prepare each recording first: ecgfm.prepare",
             )
-        names = [name for name, _ in core().parameters(self._config, self.kind)]
-        weights = {name: float(np.abs(self._core.get(name)).max()) for name in names}
-        name = max(names, key=lambda each: weights[each])
+        weights = {name: float(np.abs(self._core.get(name)).max()) for name in self._names()}
+        name = max(weights, key=lambda each: weights[each])
         return CheckpointError(
             f"the network's results are not numbers (NaN or infinity); its largest weight is {weights[name]:.3g}",
             path=self.source,
@@ -319,107 +381,6 @@ class Model:
     def _check_layer(self, layer: int | None) -> int:
         last = self._architecture.encoder_layers - 1
         return -1 if layer is None else int(checked(layer, Whole(0, last), "layer"))
-
-
-def load(source: StrPath, *, precision: str = "float32", labels: Sequence[str] | StrPath | None = None) -> Model:
-    """Load a model.
-
-    Parameters
-    ----------
-    source : str or path-like
-        A ``.pt`` file as fairseq-signals writes and ECG-FM publishes it, a ``.safetensors`` file with its
-        ``config.json``, or a directory that holds one. Or a model of the Hugging Face Hub (extra ``[hub]``):
-        ``owner/name``, ``owner/name:file.pt``, either with ``@revision`` after the name. No code in a file is run.
-    precision : {"float32"}
-        Number type of the matrix products.
-    labels : sequence of str or path-like, optional
-        Names of the outputs, or a ``label_def.csv`` that lists them in its column ``name``. By default those in the
-        file, else those of a ``label_def.csv`` beside it, else, for 17 outputs, the names of ECG-FM's published
-        MIMIC-IV-ECG model, marked as assumed.
-
-    Returns
-    -------
-    Model
-        A classifier; an encoder if the checkpoint is one of pretraining.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, hostile, or no ECG-FM checkpoint, or can't be downloaded.
-    LabelError
-        If the labels don't fit the model.
-    ConfigError
-        If the precision is not known.
-    MissingExtraError
-        If the Hub is asked for and huggingface_hub isn't installed.
-    MemoryError
-        If the weights do not fit in memory.
-
-    Examples
-    --------
-    >>> model = ecgfm.load("mimic_iv_ecg_finetuned.pt")
-    >>> model.labels[1]
-    'Sinus rhythm'
-    """
-    if precision != "float32":
-        raise ConfigError(f"the precision {precision!r} is not known", field="precision", remedy='Give "float32"')
-    name = checkpoint.hub_name(source)
-    with checkpoint.read(source if name is None else checkpoint.fetch(name), labels=labels) as found:
-        kind = "classifier" if found.kind == "classifier" else "encoder"
-        return Model(
-            _fill(found.config, kind, found.tensors, path=found.path),
-            found.config,
-            kind,
-            labels=found.labels,
-            labels_source=found.labels_source,
-            info=found.info,
-            source=str(found.path),
-        )
-
-
-def _fill(config: Mapping[str, Any], kind: str, tensors: Mapping[str, Any], path: StrPath | None = None) -> Any:
-    """A core model with every tensor copied in; each file-backed tensor gives its memory back at once."""
-    made = core().Model(config, kind)
-    for name, shape in core().parameters(config, kind):
-        if name not in tensors:
-            raise CheckpointError("the tensor is missing", path=path, field=name)
-        tensor = tensors[name]
-        values = _float32(tensor, path, name)
-        if values.shape != shape:
-            raise CheckpointError(
-                f"the shape is {values.shape}, the configuration asks for {shape}", path=path, field=name
-            )
-        try:
-            _check_norm(name, values, path)
-            made.set(name, values)
-        except Error as error:
-            raise CheckpointError(error.message, path=path, field=name) from None
-        del values
-        if hasattr(tensor, "release"):
-            tensor.release()
-    made.finish()
-    return made
-
-
-def _check_norm(name: str, values: NDArray[np.float32], path: StrPath | None) -> None:
-    """The weights of the positional convolution are divided by their norm at each place, which can't be 0."""
-    if name.endswith("pos_conv.0.parametrizations.weight.original1") and not values.any(axis=(0, 1)).all():
-        what = "all values at one place of the kernel are 0: they have no direction"
-        raise CheckpointError(what, path=path, field=name)
-
-
-def _float32(tensor: Any, path: StrPath | None, name: str) -> NDArray[np.float32]:
-    refuse_masked(tensor, name, CheckpointError)
-    try:
-        array = np.asarray(tensor)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, Error):
-            raise
-        raise CheckpointError(f"not an array: {error}", path=path, field=name) from None
-    if array.dtype.kind not in "iuf":
-        raise CheckpointError(f"the values are of type {array.dtype}, not real numbers", path=path, field=name)
-    with np.errstate(over="ignore"):
-        return np.require(array, np.float32, ["C", "ALIGNED"])
 
 
 def _architecture(config: Mapping[str, Any], kind: str) -> Architecture:

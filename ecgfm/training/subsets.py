@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, FormatError, LabelError
 from ..inference.shared import SharedModel
 from ..inference.stores import Stores
-from ..model.model import load
+from ..model.loading import load
 from ..ranks import Alone, Ranks
 from .logs import Log
 from .meters import Meters

@@ -351,7 +351,7 @@ def test_columns_and_attributes():
     found = result()
     assert found.records.columns == [
         "file", "segments", *LABELS, "aggregate", "sampling_rate", "duration_s", "derived_leads", "zero_leads",
-        "constant_leads", "padded_s", "overlap_s", "unused_s", "quality", "notes"
+        "constant_leads", "padded_s", "overlap_s", "unused_s", "quality", "notes", "precision"
     ]  # fmt: skip
     assert found.segments.columns == ["file", "segment", "start_s", "end_s", *LABELS]
     assert found.labels == found.records.labels == found.segments.labels == LABELS
@@ -425,7 +425,8 @@ def test_json(tmp_path):
     data = json.loads((tmp_path / "p.json").read_text())
     assert data == json.loads(found.to_json())
     assert list(data) == ["model", "labels", "records", "segments", "errors"]
-    assert data["model"] == {"source": "fake.pt", "labels_assumed": True, "training": "none"}
+    said = {"source": "fake.pt", "labels_assumed": True, "precision": "float32", "training": "none"}
+    assert data["model"] == said
     assert data["labels"] == list(LABELS)
     assert list(data["records"][0]) == found.records.columns and list(data["segments"][0]) == found.segments.columns
     assert np.float32(data["records"][1]["Sinus rhythm"]) == found.records["Sinus rhythm"][1]
