@@ -127,9 +127,9 @@ def state_dict(config):
     return {name: parameter(name, shape) for name, shape in parameter_shapes(config).items()}
 
 
-def segments(batch):
+def segments(batch, seed=2500):
     """(batch, 12, 2500) float32: smoothed noise, each lead at mean 0 and deviation 1 as after preparation."""
-    noise = np.random.Generator(np.random.PCG64(2500)).standard_normal((batch, LEADS, SAMPLES + 24))
+    noise = np.random.Generator(np.random.PCG64(seed)).standard_normal((batch, LEADS, SAMPLES + 24))
     x = np.lib.stride_tricks.sliding_window_view(noise, 25, axis=-1).mean(axis=-1)
     x -= x.mean(axis=-1, keepdims=True)
     return np.ascontiguousarray(x / x.std(axis=-1, keepdims=True), dtype=np.float32)
@@ -161,6 +161,15 @@ def operations(config, samples=SAMPLES):
     layer = tokens * (4 * width * width + 2 * width * hidden) + 2 * tokens * tokens * width
     total += config["encoder_layers"] * layer + width * config["num_labels"]
     return 2 * total
+
+
+def linear_operations(config, samples=SAMPLES):
+    """Those of `operations` that are in linear layers, which are what int8 is used for."""
+    width, hidden = config["encoder_embed_dim"], config["encoder_ffn_embed_dim"]
+    tokens, channels = token_counts(config, samples)[-1], conv_layers(config)[-1][0]
+    products = config["encoder_layers"] * tokens * (4 * width * width + 2 * width * hidden)
+    products += tokens * channels * width if channels != width else 0
+    return 2 * (products + width * config["num_labels"])
 
 
 def _extractor_products(config, samples):

@@ -1,18 +1,27 @@
 """Writes the files that the contestants load, each by a short-lived process: python files.py KIND SIZE FOLDER."""
 
 import os
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from common import LEADS, SAMPLES, conv_layers, fingerprint, model_config, state_dict
+from common import LEADS, SAMPLES, conv_layers, fingerprint, model_config, segments, state_dict
 
 # The file's kind -> its name in the folder.
 NAMES = {
     "safetensors": "model.safetensors",
     "checkpoint": "checkpoint.pt",
+    "ecgfm_bfloat16": "ecgfm_bfloat16/model.safetensors",
+    "ecgfm_int8": "ecgfm_int8/model.safetensors",
     "torch": "torch.pt",
     "onnx": "model.onnx",
+    "onnx_int8": "model_int8.onnx",
+    "openvino_int8": "openvino_int8/model.xml",
 }
+OURS = ("safetensors", "checkpoint", "ecgfm_bfloat16", "ecgfm_int8")  # written by ecgfm, the others by its peers
+CALIBRATION = 64  # segments that NNCF sees
 
 
 def path_of(folder, size, kind):
@@ -80,21 +89,77 @@ def write_onnx(path, config):
     )
 
 
+def write_rounded(path, config, precision):
+    """The weights as ecgfm saves them in a lower precision."""
+    from ecgfm.model.loading import convert_rounded
+
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / NAMES["safetensors"]
+        write_safetensors(whole, config)
+        convert_rounded(whole, path.parent, precision)
+
+
+def write_onnx_int8(path, config):
+    """ONNX Runtime's dynamic quantisation: weights in int8 per channel, activations as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / NAMES["onnx"]
+        write_onnx(whole, config)
+        quantize_dynamic(whole, path, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def write_openvino_int8(path, config):
+    """NNCF's post-training quantisation for transformers, without SmoothQuant, on noise like that of the benchmark."""
+    import nncf
+    import openvino
+
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / NAMES["onnx"]
+        write_onnx(whole, config)
+        model = openvino.Core().read_model(whole)
+        seen = nncf.Dataset([x[None] for x in segments(CALIBRATION, seed=64)])
+        parameters = nncf.AdvancedQuantizationParameters(
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
+        )
+        quantized = nncf.quantize(
+            model,
+            seen,
+            subset_size=CALIBRATION,
+            model_type=nncf.ModelType.TRANSFORMER,
+            advanced_parameters=parameters,
+        )
+        openvino.save_model(quantized, path, compress_to_fp16=False)
+
+
+WRITERS = {
+    "safetensors": write_safetensors,
+    "checkpoint": write_checkpoint,
+    "ecgfm_bfloat16": partial(write_rounded, precision="bfloat16"),
+    "ecgfm_int8": partial(write_rounded, precision="int8"),
+    "torch": write_torch,
+    "onnx": write_onnx,
+    "onnx_int8": write_onnx_int8,
+    "openvino_int8": write_openvino_int8,
+}
+
+
 def main(kind, size, folder):
     path = path_of(folder, size, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
-    write = {
-        "safetensors": write_safetensors,
-        "checkpoint": write_checkpoint,
-        "torch": write_torch,
-        "onnx": write_onnx,
-    }[kind]
+    whole = path.parent if "/" in NAMES[kind] else path  # several files have a folder of their own
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = whole.with_name(f"unfinished-{os.getpid()}-{whole.name}")
     try:
-        write(unfinished, model_config(size))
-        os.replace(unfinished, path)
+        if whole == path:
+            WRITERS[kind](unfinished, model_config(size))
+        else:
+            unfinished.mkdir()
+            WRITERS[kind](unfinished / path.name, model_config(size))
+        os.replace(unfinished, whole)
     finally:
-        unfinished.unlink(missing_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.is_file():
+            unfinished.unlink()
 
 
 if __name__ == "__main__":

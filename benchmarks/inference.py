@@ -1,6 +1,7 @@
 """Times ecgfm against PyTorch, ONNX Runtime and OpenVINO on the same network, taking turns in one run.
 
 python benchmarks/inference.py [--size base large] [--batch 1 8] [--threads 1 all] [--json FILE]
+python benchmarks/inference.py --precision float32 bfloat16 int8
 python benchmarks/inference.py --profile          # where ecgfm's time goes
 python benchmarks/inference.py --size tiny --quick
 
@@ -17,10 +18,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from common import busy_seconds, machine, model_config, operations, processors, segments
-from files import path_of
+from common import busy_seconds, linear_operations, machine, model_config, operations, processors, segments
+from files import OURS, path_of
 from profiling import by_kind, summarise
 
 HERE = Path(__file__).resolve().parent
@@ -28,15 +30,43 @@ PATIENCE = 4  # times the wanted rounds, which are tried until enough of them ar
 PAUSE = 0.03  # seconds in which the threads of the contestant that was at work stop waiting for more
 TOLERANCE = 1e-4  # largest difference of a logit between two contestants
 
-# Name in the tables, contestant, kind of the file that it loads.  The first of each contestant is used for timing.
+ERROR_SEGMENTS = 16  # of which the change of the probabilities is looked at
+PEERS = {"ecgfm": "ecgfm", "torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+PRECISIONS = ("float32", "bfloat16", "int8")
+
+
+class Entry(NamedTuple):
+    """A program with a file that it loads; the first entry of each contestant is used for timing."""
+
+    title: str
+    peer: str
+    precision: str
+    kind: str  # of the file
+
+    @property
+    def contestant(self):
+        return self.peer if self.precision == "float32" else f"{self.peer} {self.precision}"
+
+
 ENTRIES = [
-    ("ecgfm .safetensors", "ecgfm", "safetensors"),
-    ("ecgfm .pt", "ecgfm", "checkpoint"),
-    ("PyTorch .pt", "torch", "torch"),
-    ("ONNX Runtime .onnx", "onnxruntime", "onnx"),
-    ("OpenVINO .onnx", "openvino", "onnx"),
+    Entry("ecgfm .safetensors", "ecgfm", "float32", "safetensors"),
+    Entry("ecgfm .pt", "ecgfm", "float32", "checkpoint"),
+    Entry("ecgfm bfloat16", "ecgfm", "bfloat16", "safetensors"),
+    Entry("ecgfm bfloat16, saved so", "ecgfm", "bfloat16", "ecgfm_bfloat16"),
+    Entry("ecgfm int8", "ecgfm", "int8", "safetensors"),
+    Entry("ecgfm int8, saved so", "ecgfm", "int8", "ecgfm_int8"),
+    Entry("PyTorch .pt", "torch", "float32", "torch"),
+    Entry("PyTorch bfloat16 autocast", "torch", "bfloat16", "torch"),
+    Entry("ONNX Runtime .onnx", "onnxruntime", "float32", "onnx"),
+    Entry("ONNX Runtime dynamic int8", "onnxruntime", "int8", "onnx_int8"),
+    Entry("OpenVINO .onnx", "openvino", "float32", "onnx"),
+    Entry("OpenVINO bfloat16", "openvino", "bfloat16", "onnx"),
+    Entry("OpenVINO int8 (NNCF)", "openvino", "int8", "openvino_int8"),
 ]
-TITLES = {"ecgfm": "ecgfm", "torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+# Contestant -> its name in the tables.
+TITLES = {
+    entry.contestant: PEERS[entry.peer] if entry.precision == "float32" else entry.title for entry in reversed(ENTRIES)
+}
 
 
 class Absent(Exception):
@@ -111,8 +141,15 @@ class Benchmark:
         self.missing = {}  # contestant or kind of file -> why it is not there
         self.failures = []
 
-    def python(self, contestant):
-        return self.options.ecgfm_python if contestant == "ecgfm" else self.options.peer_python
+    def python(self, peer):
+        return self.options.ecgfm_python if peer == "ecgfm" else self.options.peer_python
+
+    def entries(self):
+        """Those that were asked for."""
+        options = self.options
+        return [
+            entry for entry in ENTRIES if entry.peer in options.contestants and entry.precision in options.precision
+        ]
 
     def note(self, contestant, error):
         """Keeps what kept a contestant from taking part."""
@@ -122,13 +159,13 @@ class Benchmark:
             self.failures.append(f"{TITLES[contestant]}: {error}")
             print(f"{TITLES[contestant]} failed: {error}", file=sys.stderr)
 
-    def file(self, size, kind, contestant):
+    def file(self, size, kind):
         """A prepared file, written if it is not there; read once, so that it is in the page cache."""
         path = path_of(self.folder, size, kind)
         if kind in self.missing:
             raise Absent(self.missing[kind])
         if not path.exists():
-            python = self.python("ecgfm" if kind in ("safetensors", "checkpoint") else "torch")
+            python = self.python("ecgfm" if kind in OURS else "torch")
             command = [python, str(HERE / "files.py"), kind, size, str(self.folder)]
             try:
                 done = subprocess.run(command, capture_output=True, text=True)
@@ -145,34 +182,51 @@ class Benchmark:
                 pass
         return str(path)
 
-    def source(self, batch):
-        path = self.scratch / f"x{batch}.npy"
+    def source(self, batch, first=0):
+        path = self.scratch / f"x{first}-{batch}.npy"
         if not path.exists():
-            np.save(path, segments(batch))
+            np.save(path, segments(first + batch)[first:])
         return str(path)
+
+    def logits(self, worker, batch):
+        """Those of the first segments: of as many as the error is looked at, or of a batch."""
+        count = batch if self.options.quick else max(batch, ERROR_SEGMENTS // batch * batch)
+        output, found = str(self.scratch / "logits.npy"), []
+        for first in range(0, count, batch):
+            worker.ask("run", input=self.source(batch, first), output=output, times=1)
+            found.append(np.load(output))
+        return np.concatenate(found)
 
 
 def start_workers(bench, size, batch, threads):
     """{contestant: (worker, version, logits, seconds a run)} of those that are there, loaded and warmed up."""
     ready, seen = {}, set()
-    for _, contestant, kind in ENTRIES:
-        if contestant in seen or contestant not in bench.options.contestants:
+    for entry in bench.entries():
+        if entry.contestant in seen:
             continue
-        seen.add(contestant)
+        seen.add(entry.contestant)
         worker = None
         try:
-            path = bench.file(size, kind, contestant)
-            worker = Worker(contestant, bench.python(contestant), threads)
-            loaded = worker.ask("load", config=model_config(size), path=path, threads=threads, batch=batch)
-            output = str(bench.scratch / f"{contestant}.npy")
-            worker.ask("run", input=bench.source(batch), output=output, times=2)
-            warm = worker.ask("run", input=bench.source(batch), times=2)["seconds"]
-            ready[contestant] = worker, loaded["version"], np.load(output), min(warm)
+            worker = Worker(entry.peer, bench.python(entry.peer), threads)
+            loaded = load(bench, worker, entry, size, batch, threads)
+            logits = bench.logits(worker, batch)
+            warm = worker.ask("run", input=bench.source(batch), times=3)["seconds"]
+            ready[entry.contestant] = worker, loaded["version"], logits, min(warm)
         except (Absent, Failed) as error:
-            bench.note(contestant, error)
+            bench.note(entry.contestant, error)
             if worker:
                 worker.__exit__()
     return ready
+
+
+def load(bench, worker, entry, size, batch, threads):
+    path = bench.file(size, entry.kind)
+    options = {"path": path, "threads": threads, "batch": batch, "precision": entry.precision}
+    return worker.ask("load", config=model_config(size), **options)
+
+
+def precision_of(contestant):
+    return next(entry.precision for entry in ENTRIES if entry.contestant == contestant)
 
 
 def is_disturbed(others, threads):
@@ -181,18 +235,21 @@ def is_disturbed(others, threads):
 
 
 def one_round(bench, ready, order, batch, threads):
-    """A turn of each contestant: ({contestant: seconds of its runs}, the peak, was any turn disturbed)."""
-    seconds, peak, disturbed = {}, None, False
+    """A turn of each contestant: ({contestant: seconds of its runs}, {precision: peak}, was any turn disturbed)."""
+    seconds, peaks, disturbed = {}, {}, False
+    own = next((ready[name][0] for name in ready if name.partition(" ")[0] == "ecgfm"), None)
     for name in order:
         worker, _, _, estimate = ready[name]
-        if name == "ecgfm":
-            peak = worker.ask("peak", threads=threads, seconds=bench.options.seconds / 4)["flops"]
+        precision = precision_of(name)
+        if own is not None and precision not in peaks:
+            asked = {"threads": threads, "seconds": bench.options.seconds / 4, "precision": precision}
+            peaks[precision] = own.ask("peak", **asked)["flops"]
         times = math.ceil(bench.options.seconds / estimate)
         answer = worker.ask("run", input=bench.source(batch), times=times + 1)
         seconds[name] = answer["seconds"][1:]
         disturbed = disturbed or is_disturbed(answer["others"], threads)
         time.sleep(PAUSE)
-    return seconds, peak, disturbed
+    return seconds, peaks, disturbed
 
 
 def take_turns(bench, ready, batch, threads):
@@ -213,38 +270,67 @@ def take_turns(bench, ready, batch, threads):
 
 
 def timing_rows(size, batch, threads, ready, rounds):
-    """One row a contestant; ratios and shares are medians of those of single rounds."""
+    """One row a contestant; ratios and shares are medians of those of single rounds.
+
+    A share of the peak is one of the contestant's precision; the change is that of a probability against float32.
+    """
     work = operations(model_config(size)) * batch
     medians = {name: np.array([np.median(seconds[name]) for seconds, *_ in rounds]) for name in ready}
-    peaks = [peak for _, peak, _ in rounds]
-    own = ready["ecgfm"][2] if "ecgfm" in ready else None
+    exact = next((ready[name][2] for name in ready if precision_of(name) == "float32"), None)
     rows = []
     for name, (_, version, logits, _) in ready.items():
+        precision = precision_of(name)
         runs = np.concatenate([seconds[name] for seconds, *_ in rounds])
         row = {
             "size": size,
             "batch": batch,
             "threads": threads,
             "contestant": name,
+            "precision": precision,
             "version": version,
             "ms_median": float(np.median(runs)) * 1e3 / batch,
             "ms_min": float(runs.min()) * 1e3 / batch,
             "runs": len(runs),
             "gflops": work / float(np.median(runs)) / 1e9,
         }
-        if own is not None:
+        if "ecgfm" in ready:
             row["ratio"] = float(np.median(medians[name] / medians["ecgfm"]))
+            row["difference"] = float(np.abs(logits - ready["ecgfm"][2]).max())
+        if exact is not None:
+            change = np.abs(probabilities(logits) - probabilities(exact))
+            row |= {"change": float(change.max()), "change_mean": float(change.mean()), "segments": len(logits)}
+        peaks = np.array([found.get(precision) or math.nan for _, found, _ in rounds])
+        if np.isfinite(peaks).all():
             row["peak_gflops"] = float(np.median(peaks)) / 1e9
-            row["share_of_peak"] = float(np.median(work / medians[name] / np.array(peaks)))
+            row["share_of_peak"] = float(np.median(work / medians[name] / peaks))
             row["best_share_of_peak"] = work / float(runs.min()) / max(peaks)
-            row["difference"] = float(np.abs(logits - own).max())
+        if precision == "int8":
+            limits = [limit_of_int8(size, batch, found) for _, found, _ in rounds]
+            if None not in limits:
+                row["share_of_limit"] = float(np.median(np.array(limits) / medians[name]))
         rows.append(row)
     return rows
 
 
+def limit_of_int8(size, batch, peaks):
+    """Seconds at the peaks: linear layers in int8, the rest in the next precision; None where no peak is known."""
+    rest = peaks.get("bfloat16") or peaks.get("float32")
+    if not peaks.get("int8") or not rest:
+        return None
+    config = model_config(size)
+    linear = linear_operations(config)
+    return batch * (linear / peaks["int8"] + (operations(config) - linear) / max(rest, peaks.get("float32") or 0))
+
+
+def probabilities(logits):
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
 def disagreements(ready, limit=TOLERANCE):
-    """Pairs of contestants whose logits differ by more than `limit`, or are not finite, as text."""
-    names, found = list(ready), []
+    """Pairs of contestants in float32 whose logits differ by more than `limit`, and what is not finite, as text."""
+    names = [name for name in ready if precision_of(name) == "float32"]
+    others = [name for name in ready if name not in names]
+    found = [f"{TITLES[name]} gives no numbers" for name in others if not np.isfinite(ready[name][2]).all()]
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             a, b = ready[first][2], ready[second][2]
@@ -273,12 +359,13 @@ def measure_timings(bench):
     return rows
 
 
-def first_answer(bench, size, batch, threads, contestant, kind):
+def first_answer(bench, size, batch, threads, entry):
     """(seconds from the start of a process to its first answer, those of loading, most memory, was it disturbed)."""
-    path, source = bench.file(size, kind, contestant), bench.source(batch)
+    bench.file(size, entry.kind)  # written before the clock starts
+    source = bench.source(batch)
     busy, own, begin = busy_seconds(), time.process_time(), time.perf_counter()
-    with Worker(contestant, bench.python(contestant), threads) as worker:
-        loaded = worker.ask("load", config=model_config(size), path=path, threads=threads, batch=batch)
+    with Worker(entry.peer, bench.python(entry.peer), threads) as worker:
+        loaded = load(bench, worker, entry, size, batch, threads)
         worker.ask("run", input=source, times=1)
         seconds = time.perf_counter() - begin
         usage = worker.ask("usage")
@@ -288,22 +375,21 @@ def first_answer(bench, size, batch, threads, contestant, kind):
 
 def repeat_starts(bench, size, batch, threads):
     """{entry: what `first_answer` found each time}, all entries in turn, until all have enough undisturbed starts."""
-    found, wanted = {}, bench.options.starts
+    found, wanted, failed = {}, bench.options.starts, set()
     for _ in range(wanted * PATIENCE):
-        for entry in ENTRIES:
-            _, contestant, kind = entry
+        for entry in bench.entries():
             starts = found.setdefault(entry, [])
-            if contestant not in bench.options.contestants or contestant in bench.missing or kind in bench.missing:
+            if entry in failed or entry.contestant in bench.missing or entry.kind in bench.missing:
                 continue
             if sum(not start[-1] for start in starts) >= wanted:
                 continue
             try:
-                starts.append(first_answer(bench, size, batch, threads, contestant, kind))
+                starts.append(first_answer(bench, size, batch, threads, entry))
             except Absent as error:
-                bench.missing.setdefault(kind, str(error))
+                bench.missing.setdefault(entry.contestant, str(error))
             except Failed as error:
-                bench.note(contestant, error)
-                return {}
+                bench.note(entry.contestant, error)
+                failed.add(entry)
         if all(sum(not start[-1] for start in starts) >= wanted for starts in found.values() if starts):
             break
     return {entry: starts for entry, starts in found.items() if starts}
@@ -314,7 +400,7 @@ def measure_starts(bench):
     threads = max(bench.options.threads)
     for size in bench.options.size:
         for batch in bench.options.batch:
-            for (title, contestant, _), starts in repeat_starts(bench, size, batch, threads).items():
+            for entry, starts in repeat_starts(bench, size, batch, threads).items():
                 quiet = [start for start in starts if not start[-1]]
                 seconds, loading, memory, _ = np.array(quiet or starts, dtype=float).T
                 rows.append(
@@ -322,8 +408,8 @@ def measure_starts(bench):
                         "size": size,
                         "batch": batch,
                         "threads": threads,
-                        "entry": title,
-                        "contestant": contestant,
+                        "entry": entry.title,
+                        "contestant": entry.contestant,
                         "starts": len(seconds),
                         "busy": not quiet,
                         "first_answer_s": float(np.median(seconds)),
@@ -342,27 +428,31 @@ def measure_profile(bench):
     for size in bench.options.size:
         for threads in bench.options.threads:
             for batch in bench.options.batch:
-                found.append(profile_once(bench, size, batch, threads))
-                print_profile(found[-1])
+                for precision in bench.options.precision:
+                    found.append(profile_once(bench, size, batch, threads, precision))
+                    print_profile(found[-1])
     return found
 
 
-def profile_once(bench, size, batch, threads):
+def profile_once(bench, size, batch, threads, precision):
+    entry = next(entry for entry in ENTRIES if (entry.peer, entry.precision) == ("ecgfm", precision))
     record = bench.scratch / "onednn.txt"
     with open(record, "w+b") as text:
         with Worker("ecgfm", bench.python("ecgfm"), threads, verbose_file=text) as worker:
-            path, source = bench.file(size, "safetensors", "ecgfm"), bench.source(batch)
-            worker.ask("load", config=model_config(size), path=path, threads=threads, batch=batch)
+            source = bench.source(batch)
+            load(bench, worker, entry, size, batch, threads)
             warm = worker.ask("run", input=source, times=2)["seconds"]
             times = max(3, math.ceil(bench.options.seconds * bench.options.rounds / min(warm)))
             begin = record.stat().st_size
             seconds = sum(worker.ask("run", input=source, times=times)["seconds"])
-            peak = worker.ask("peak", threads=threads, seconds=bench.options.seconds)["flops"]
+            asked = {"threads": threads, "seconds": bench.options.seconds, "precision": precision}
+            peak = worker.ask("peak", **asked)["flops"] or math.nan
         rows = summarise(record.read_bytes()[begin:].decode(errors="replace"), times, seconds)
     return {
         "size": size,
         "batch": batch,
         "threads": threads,
+        "precision": precision,
         "ms": seconds * 1e3 / times / batch,
         "peak_gflops": peak / 1e9,
         "kinds": by_kind(rows),
@@ -384,20 +474,27 @@ def print_table(title, header, rows):
 def print_timings(rows):
     first = rows[0]
     title = f"{first['size']}, batch {first['batch']}, threads {first['threads']}"
-    if "peak_gflops" in first:
-        title += f"; peak {first['peak_gflops']:.0f} GFLOP/s"
+    peaks = {row["precision"]: f"{row['precision']} {row['peak_gflops']:.0f}" for row in rows if "peak_gflops" in row}
+    if peaks:
+        title += f"; peak {', '.join(peaks.values())} GFLOP/s"
     title += f"; {first['rounds']} rounds, {first['rounds_tried']} tried"
     if first["busy"]:
         title += "; THE MACHINE WAS BUSY WITH OTHER PROCESSES"
-    header = ["", "ms/segment", "min", "times ecgfm", "GFLOP/s", "of peak", "differs by"]
+    header = ["", "ms/segment", "min", "times ecgfm", "GFLOP/s", "of peak", "of limit", "differs by", "change of p"]
+    forms = [
+        "ms_median:.4g",
+        "ms_min:.4g",
+        "ratio:.2f",
+        "gflops:.0f",
+        "share_of_peak:.0%",
+        "share_of_limit:.0%",
+        "difference:.1e",
+        "change:.1e",
+    ]
     body = []
     for row in rows:
-        times = [f"{row['ms_median']:.4g}", f"{row['ms_min']:.4g}"]
-        cells = [TITLES[row["contestant"]], *times, "", f"{row['gflops']:.0f}"]
-        if "ratio" in row:
-            cells[3] = f"{row['ratio']:.2f}"
-            cells += [f"{row['share_of_peak']:.0%}", f"{row['difference']:.1e}"]
-        body.append(cells + [""] * (len(header) - len(cells)))
+        cells = (form.split(":") for form in forms)
+        body.append([TITLES[row["contestant"]], *(format(row[key], form) if key in row else "" for key, form in cells)])
     print_table(title, header, body)
 
 
@@ -423,7 +520,8 @@ def print_starts(rows):
 
 
 def print_profile(profile):
-    title = f"{profile['size']}, batch {profile['batch']}, threads {profile['threads']}: {profile['ms']:.4g} ms/segment"
+    title = f"{profile['size']}, batch {profile['batch']}, threads {profile['threads']}"
+    title += f", {profile.get('precision', 'float32')}: {profile['ms']:.4g} ms/segment"
     title += f"; peak {profile['peak_gflops']:.0f} GFLOP/s"
 
     def figures(row):
@@ -446,7 +544,8 @@ def parse_options(arguments):
     parser.add_argument("--size", nargs="+", default=["base", "large"], choices=["base", "large", "tiny"])
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", nargs="+", default=["1", "all"], help="numbers, or 'all'")
-    parser.add_argument("--contestants", nargs="+", default=list(TITLES), choices=list(TITLES))
+    parser.add_argument("--contestants", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--precision", nargs="+", default=["float32"], choices=PRECISIONS, help="of the contestants")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=0.6, help="length of a turn, at least one run")
     parser.add_argument("--starts", type=int, default=5, help="fresh processes of each contestant, 0 for none")

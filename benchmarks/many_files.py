@@ -1,6 +1,7 @@
 """A folder of recordings through ecgfm: how much of the model's own speed is left, and whether memory grows.
 
     python benchmarks/many_files.py [--records 2000] [--size base|large|tiny] [--format npz|npy|csv|mat]
+                                    [--precision float32|bfloat16|int8]
 
 Makes a folder of simulated recordings at 400 Hz, then takes turns, a few hundred files at a time: `predict_to` on the
 files, and the model alone on as many segments, or a part of as many, that are in memory. Prints segments per second of
@@ -22,7 +23,7 @@ from ecgfm.ecg import simulate
 from ecgfm.inference import predict_to
 
 
-def make_model(size):
+def make_model(size, precision="float32"):
     """A classifier of random weights."""
     config = model_config(size)
     config["conv_feature_layers"] = conv_layers(config)
@@ -31,7 +32,7 @@ def make_model(size):
         name: (0.02 * rng.standard_normal(shape)).astype(np.float32)
         for name, shape in ecgfm._core.parameters(config, "classifier")
     }
-    return ecgfm.Model.from_state_dict(config, tensors)
+    return ecgfm.Model.from_state_dict(config, tensors).with_precision(precision)
 
 
 def make_files(folder, count, kind, seconds):
@@ -59,7 +60,7 @@ def resident_mb():
 
 
 def run(args, folder):
-    model = make_model(args.size)
+    model = make_model(args.size, args.precision)
     make_files(folder, args.records, args.format, args.seconds)
     files = sorted(os.path.join(folder, name) for name in os.listdir(folder))
     x = np.concatenate([ecgfm.prepare(ecgfm.read(path, sampling_rate=400)).x for path in files[: 2 * args.batch_size]])
@@ -90,6 +91,7 @@ def run(args, folder):
         ratio = speed["files"] / speed["model"]
         print(f"{memory[-1][0]:>6} files  {memory[-1][1]:8.1f} MB  {ratio:.3f}", file=sys.stderr)
     return {
+        "precision": model.precision,
         "records": len(files),
         "segments": segments,
         "segments_per_s": {name: round(each, 2) for name, each in speed.items()},
@@ -109,6 +111,7 @@ def main():
     )
     parser.add_argument("--turn", type=int, default=200, help="files at a time")
     parser.add_argument("--size", choices=("base", "large", "tiny"), default="base")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "int8"), default="float32")
     parser.add_argument("--format", choices=("npz", "npy", "csv", "mat"), default="npz")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--readers", type=int, default=2)

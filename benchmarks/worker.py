@@ -1,14 +1,16 @@
 """One contestant in a process of its own: python worker.py NAME reads commands, a line of JSON each, and answers so.
 
-{"do": "load", "config": {...}, "path": "...", "threads": 2, "batch": 8}  ->  {"seconds": 0.2, "version": "..."}
+{"do": "load", "config": {...}, "path": "...", "threads": 2, "batch": 8,
+ "precision": "int8"}                                                     ->  {"seconds": 0.2, "version": "..."}
 {"do": "run", "input": "x.npy", "output": "y.npy", "times": 2}            ->  {"seconds": [0.1, 0.1], "others": 0.0,
                                                                               "processor": [0.2, 0.2]}
-{"do": "peak", "threads": 2, "seconds": 0.2}                              ->  {"flops": 5e11}  (ecgfm only)
+{"do": "peak", "threads": 2, "seconds": 0.2, "precision": "int8"}         ->  {"flops": 5e11}  (ecgfm only)
 {"do": "usage"}                                                           ->  {"bytes": 4e8, "seconds": 0.6}
 
-"output" may be left out. "others" is what other processes took of the processors while the runs lasted: 1.0 is one
-processor in full; "processor" is the processor time of each run. "usage" is the most memory that the process held, and
-the processor time that it took.
+"output" and "precision" (float32) may be left out. "flops" is null where the processor has no instruction to measure.
+"others" is what other processes took of the processors while the runs lasted: 1.0 is one processor in full; "processor"
+is the processor time of each run. "usage" is the most memory that the process held, and the processor time that it
+took.
 A package that is not installed gives {"absent": "..."}, any other failure {"error": "..."}.
 """
 
@@ -23,45 +25,54 @@ from common import busy_seconds, processors
 
 
 class Ecgfm:
-    def load(self, config, path, threads, batch):
+    def load(self, config, path, threads, batch, precision="float32"):
         import ecgfm
         from ecgfm.kernels import core
 
         ecgfm.set_num_threads(threads)
-        self.model = ecgfm.load(path)
+        self.model = ecgfm.load(path, precision=precision)
         version, instructions = core().onednn()
         return f"{ecgfm.__version__}, oneDNN {version} {instructions}"
 
     def run(self, x):
         return self.model(x).logits
 
-    def peak(self, threads, seconds):
+    def peak(self, threads, seconds, precision="float32"):
+        from ecgfm.errors import Error
         from ecgfm.kernels import core
 
-        return core().peak_flops(threads, seconds)
+        try:
+            return core().peak_flops(threads, seconds, precision)
+        except Error:
+            return None
 
 
 class Torch:
-    """Eager mode; the file's tensors are mapped and used as they are."""
+    """Eager mode; the file's tensors are mapped and used as they are. bfloat16 is PyTorch's autocast."""
 
-    def load(self, config, path, threads, batch):
+    def load(self, config, path, threads, batch, precision="float32"):
         import torch
         import torch_model
 
         torch.set_num_threads(threads)
         self.torch = torch
         self.model = torch_model.load(config, path)
+        self.bfloat16 = precision == "bfloat16"
         return torch.__version__
 
     def run(self, x):
-        with self.torch.inference_mode():
-            return self.model(self.torch.from_numpy(x)).numpy()
+        autocast = self.torch.autocast("cpu", dtype=self.torch.bfloat16, enabled=self.bfloat16)
+        with self.torch.inference_mode(), autocast:
+            return self.model(self.torch.from_numpy(x)).float().numpy()
 
 
 class OnnxRuntime:
-    """All graph optimisations, batch size fixed, so that shapes are known when the graph is optimised."""
+    """All graph optimisations, batch size fixed, so that shapes are known when the graph is optimised.
 
-    def load(self, config, path, threads, batch):
+    In int8 the file says so: weights are stored, activations quantised as they come.
+    """
+
+    def load(self, config, path, threads, batch, precision="float32"):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -78,9 +89,12 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """Latency hint, one stream, batch size fixed; float32 is forced, since bfloat16 is the default where it is fast."""
+    """Latency hint, one stream, batch size fixed; float32 is forced, since bfloat16 is the default where it is fast.
 
-    def load(self, config, path, threads, batch):
+    In int8 the file says what is quantised; the rest is bfloat16 where the processor has it.
+    """
+
+    def load(self, config, path, threads, batch, precision="float32"):
         import openvino
 
         core = openvino.Core()
@@ -90,10 +104,13 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads),
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "float32" and self._has_bfloat16(core) else "f32",
         }
         self.request = core.compile_model(model, "CPU", settings).create_infer_request()
         return openvino.__version__
+
+    def _has_bfloat16(self, core):
+        return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def run(self, x):
         return self.request.infer({"x": x}, share_inputs=True)[0]
@@ -128,7 +145,7 @@ def obey(contestant, command):
     if task == "run":
         return timed_runs(contestant, command)
     if task == "peak":
-        return {"flops": contestant.peak(command["threads"], command["seconds"])}
+        return {"flops": contestant.peak(**{name: value for name, value in command.items() if name != "do"})}
     if task == "usage":
         return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "seconds": time.process_time()}
     raise ValueError(f"unknown command {task!r}")

@@ -25,8 +25,4 @@ void ecg_threads_use(void);
 /* The processors that this process may run on, at least 1. */
 int ecg_processors(void);
 
-/* Floating-point operations per second of independent fused multiply-adds on `threads` threads,
- * measured for about `seconds`: the machine's float32 peak for benchmarks. */
-double ecg_measure_peak(int threads, double seconds);
-
 #endif

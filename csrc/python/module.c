@@ -4,8 +4,10 @@
 #include "signal_functions.h"
 
 #include "../base/memory.h"
+#include "../base/peak.h"
 #include "../base/threads.h"
 #include "../heads/head.h"
+#include "../network/precision.h"
 #include "../onednn/ops.h"
 
 static PyObject *init_of(const ecg_parameter *p)
@@ -145,24 +147,29 @@ static PyObject *processors(PyObject *self, PyObject *ignored)
     return PyLong_FromLong(ecg_processors());
 }
 
-PyDoc_STRVAR(peak_flops_doc, "peak_flops(threads, seconds, /)\n--\n\n"
-                             "Measured float32 operations per second of independent fused multiply-adds.");
+PyDoc_STRVAR(peak_flops_doc,
+             "peak_flops(threads, seconds, precision='float32', /)\n--\n\n"
+             "Measured operations per second of independent products in this precision; ValueError if it is not known\n"
+             "or the processor has no instruction for it.");
 
 static PyObject *peak_flops(PyObject *self, PyObject *args)
 {
     int threads;
     double seconds, peak;
+    const char *name = "float32";
+    ecg_status status;
     (void)self;
-    if (!PyArg_ParseTuple(args, "id", &threads, &seconds))
+    if (!PyArg_ParseTuple(args, "id|s", &threads, &seconds, &name))
         return NULL;
-    if (threads < 1)
-        threads = 1;
-    if (begin_threads(NULL) || ecg_threads_prove(threads) != ECG_OK)
-        return PyErr_Occurred() ? NULL : raise_status(ECG_NO_MEMORY);
+    ecg_precision_name precision = ecg_precision_find(name);
+    if (precision == ECG_PRECISIONS)
+        return PyErr_Format(PyExc_ValueError, "the precision %s is not known", name);
+    if (begin_threads(NULL))
+        return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    peak = ecg_measure_peak(threads, seconds);
+    status = ecg_measure_peak(&peak, threads, seconds, ecg_precision_of(precision).needs);
     Py_END_ALLOW_THREADS;
-    return PyFloat_FromDouble(peak);
+    return status == ECG_OK ? PyFloat_FromDouble(peak) : raise_status(status);
 }
 
 PyDoc_STRVAR(onednn_doc, "onednn()\n--\n\n(version, instruction set) of the oneDNN library in use.");

@@ -6,16 +6,13 @@ What was simulated is shown next to what the model says. The recordings are new 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from .._text import printable
-from ..errors import CheckpointError
 from ..validation import Seed, Whole, checked
 from .arguments import PRECISION, Arguments, add
 from .common import caveats, check_out, loaded
@@ -55,15 +52,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from .. import predict
+    from ..inference.opening import shipped_model
 
     checked(args.records, Whole(1, _MAX_RECORDS), "--records")
     checked(args.seed, Seed(bits=63, none=True), "--seed")
     seed = secrets.randbelow(_NEW_SEEDS) if args.seed is None else args.seed
     if args.plot is not None:
         _check_plot(args.plot)
-    with resources.as_file(resources.files("ecgfm") / "assets" / "demo") as directory:
-        if not os.path.isdir(directory):
-            raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
+    with shipped_model() as directory:
         model = loaded(directory, args)
     truth: list[Sequence[str]] = []
     first: list[SimulatedRecord] = []

@@ -36,6 +36,8 @@ COMMANDS = {
     "manifests": "ecgfm.cli.manifests",
     "subset": "ecgfm.cli.subset",
     "pack": "ecgfm.cli.pack",
+    "speed": "ecgfm.cli.speed",
+    "doctor": "ecgfm.cli.doctor",
 }
 
 DONE, COULD_NOT_RUN, DEFECT, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._types import StrPath
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from .shared import SharedModel
 
-__all__ = ["Inputs", "ModelLike", "Ready", "opened_model"]
+__all__ = ["Inputs", "ModelLike", "Ready", "opened_model", "shipped_model"]
 
 #: A model that can be called.
 Ready: TypeAlias = "Model | SharedModel"
@@ -47,3 +50,12 @@ def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
             remedy="Give what ecgfm.load returns, or the path of a checkpoint; the recordings come second",
         )
     return model
+
+
+@contextmanager
+def shipped_model() -> Iterator[Path]:
+    """The directory of the small model that comes with the package."""
+    with resources.as_file(resources.files("ecgfm") / "assets" / "demo") as directory:
+        if not directory.is_dir():
+            raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
+        yield directory

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-
 from .._types import StrPath
-from ..errors import ConfigError, Error
+from ..errors import ConfigError
 from ..kernels import core
+from ..machine import processor_name
 from ..specs.precision import AUTO, FLOAT32, PRECISIONS, Stated
-from ..storage.inputs import read_input
 from ..validation import Choice, Number, checked
 from .report import QuantizationReport
 
-__all__ = ["check_asked", "choose", "exact", "processor", "report_of"]
+__all__ = ["check_asked", "choose", "exact", "report_of"]
 
 _ASKED = Choice((*PRECISIONS, AUTO), none=True)
 _MAX_CHANGE = Number(above=0, at_most=1)
-_MOST_CPUINFO = 1 << 24
 
 
 def choose(
@@ -68,16 +65,6 @@ def exact(stated: Stated) -> bool:
     return stated.numbers == FLOAT32
 
 
-def processor() -> str:
-    """The name of the processor, or of its kind where the system doesn't say."""
-    try:
-        text = read_input("/proc/cpuinfo", most=_MOST_CPUINFO).decode("utf-8", "replace")
-    except Error:
-        text = ""
-    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
 def _nearest(name: str) -> str:
     """The next more exact precision that this processor has."""
     has = core().precisions()
@@ -98,7 +85,7 @@ def _automatic(stated: Stated, max_change: float, source: StrPath | None) -> tup
     if report is None:
         return FLOAT32, f"float32 is taken: no report says how exact others are; ecgfm speed {_place(source)} makes one"
     against, times = [], {each.precision: each.ms for each in report.changes}
-    if report.processor != processor():  # times of another processor say nothing here
+    if report.processor != processor_name():  # times of another processor say nothing here
         times = {}
     for name in sorted(PRECISIONS[1:], key=lambda name: (times.get(name, 0.0), -PRECISIONS.index(name))):
         change = report.of(name)

@@ -16,12 +16,12 @@ from ..ecg.expected import prepared_here, refuse_other_order, warn_unprepared
 from ..ecg.simulation.cohort import simulate_cohort
 from ..errors import ConfigError, LabelError
 from ..kernels import core, get_num_threads
+from ..machine import processor_name
 from ..metrics.intervals import weighted_ranking
 from ..specs.precision import FLOAT32, PRECISIONS
 from ..validation import Choice, Whole, checked, real_array
 from .loading import load
 from .model import Model
-from .precision import processor
 from .report import Change, PrecisionChange, QuantizationReport
 
 __all__ = ["quantization_report"]
@@ -93,7 +93,7 @@ def quantization_report(
         after, took = _probabilities(model.with_precision(name), segments, batch_size)
         each = [_change(*columns) for columns in zip(before.T, after.T, truth.T)]
         changes.append(PrecisionChange(name, _of_all(each), dict(zip(labels, each)), took))
-    return QuantizationReport(tuple(changes), len(before), data, ms, processor(), get_num_threads(), batch_size)
+    return QuantizationReport(tuple(changes), len(before), data, ms, processor_name(), get_num_threads(), batch_size)
 
 
 def _checked_precisions(precisions: Iterable[str] | None) -> list[str]:

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "../../csrc/base/memory.h"
+#include "../../csrc/base/peak.h"
 #include "../../csrc/base/threads.h"
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
@@ -560,11 +561,23 @@ static void test_expectations(void)
     CHECK(ecg_expect_memory((size_t)1 << 62) == ECG_NO_MEMORY, "2^62 bytes");
 }
 
+static void test_peaks(void)
+{
+    for (int type = 0; type < ECG_DTYPES; type++) {
+        double peak = 0;
+        ecg_status status = ecg_measure_peak(&peak, 2, 0, type);
+        CHECK(status == ECG_OK ? peak > 0 : status == ECG_BAD_ARGUMENT && type != ECG_F32, "peak of type %d", type);
+    }
+    double peak = 0;
+    CHECK(ecg_measure_peak(&peak, 1, 0, ECG_DTYPES) == ECG_BAD_ARGUMENT, "the peak of no type");
+}
+
 int main(void)
 {
     ecg_set_threads(2);
     CHECK(ecg_threads_begin(NULL) == ECG_OK, "two threads");
     test_expectations();
+    test_peaks();
     test_exp();
     test_gelu();
     test_layer_norm();

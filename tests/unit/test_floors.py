@@ -14,7 +14,7 @@ FLOORS = (
     ("_core", "_moved", "_text", "_types"),
     ("errors",),
     ("workers", "storage", "validation", "kernels"),
-    ("specs", "table", "ranks"),
+    ("specs", "table", "ranks", "machine"),
     ("signal", "metrics", "labeler"),
     ("checkpoint", "ecg"),
     ("model", "io"),

@@ -91,9 +91,9 @@ def test_outputs_that_differ_are_reported(other, agree):
 def test_ratios_are_medians_over_rounds():
     inference, common = module("inference"), module("common")
     rounds = [  # the machine is twice as slow in the second round, which no ratio shows
-        ({"ecgfm": [0.1, 0.1], "torch": [0.2, 0.2]}, 1e12, False),
-        ({"ecgfm": [0.2, 0.2], "torch": [0.4, 0.4]}, 5e11, False),
-        ({"ecgfm": [0.1, 0.1], "torch": [0.2, 0.9]}, 1e12, False),
+        ({"ecgfm": [0.1, 0.1], "torch": [0.2, 0.2]}, {"float32": 1e12}, False),
+        ({"ecgfm": [0.2, 0.2], "torch": [0.4, 0.4]}, {"float32": 5e11}, False),
+        ({"ecgfm": [0.1, 0.1], "torch": [0.2, 0.9]}, {"float32": 1e12}, False),
     ]
     own, peer = inference.timing_rows("tiny", 2, 1, ready(ecgfm=[[1.0]], torch=[[1.5]]), rounds)
     work = 2 * common.operations(common.model_config("tiny"))
@@ -103,6 +103,41 @@ def test_ratios_are_medians_over_rounds():
     assert own["gflops"] == pytest.approx(work / 0.1 / 1e9)
     assert own["share_of_peak"] == pytest.approx(work / 0.1 / 1e12)
     assert peer["difference"] == pytest.approx(0.5)
+
+
+def test_each_precision_has_its_own_peak_and_its_change_of_a_probability():
+    inference, common = module("inference"), module("common")
+    rounds = [
+        ({"ecgfm": [0.4], "ecgfm int8": [0.1], "openvino bfloat16": [0.2]}, {"float32": 1e12, "int8": 8e12}, False)
+    ]
+    found = ready(**{"ecgfm": [[0.0, 1.0]], "ecgfm int8": [[0.0, 1.5]], "openvino bfloat16": [[0.0, 1.0]]})
+    exact, own, peer = inference.timing_rows("tiny", 1, 1, found, rounds)
+    work = common.operations(common.model_config("tiny"))
+    assert (own["precision"], own["ratio"], own["peak_gflops"]) == ("int8", 0.25, 8e3)
+    assert own["share_of_peak"] == pytest.approx(work / 0.1 / 8e12)
+    assert own["change"] == pytest.approx(1 / (1 + np.exp(-1.5)) - 1 / (1 + np.exp(-1.0)))
+    assert exact["change"] == peer["change"] == 0 and own["change_mean"] == pytest.approx(own["change"] / 2)
+    linear = common.linear_operations(common.model_config("tiny"))
+    assert own["share_of_limit"] == pytest.approx((linear / 8e12 + (work - linear) / 1e12) / 0.1)
+    assert "share_of_peak" not in peer  # this processor has no instruction to measure
+
+
+def test_lower_precisions_may_differ_but_must_be_numbers():
+    inference = module("inference")
+    found = ready(**{"ecgfm": [[1.0]], "torch bfloat16": [[1.2]], "openvino int8": [[np.nan]]})
+    assert inference.disagreements(found) == ["OpenVINO int8 (NNCF) gives no numbers"]
+
+
+def test_contestants_are_those_of_the_precisions_that_were_asked_for(tmp_path):
+    inference = module("inference")
+
+    def names(*options):
+        bench = inference.Benchmark(inference.parse_options(["--quick", *options]), tmp_path / "-".join(options))
+        return list(dict.fromkeys(entry.contestant for entry in bench.entries()))
+
+    assert names() == ["ecgfm", "torch", "onnxruntime", "openvino"]
+    assert names("--precision", "int8") == ["ecgfm int8", "onnxruntime int8", "openvino int8"]
+    assert names("--precision", "bfloat16", "--contestants", "torch") == ["torch bfloat16"]
 
 
 class Recorded:
@@ -249,3 +284,18 @@ def test_logits_are_those_of_the_package(tmp_path):
     config = common.model_config("tiny")
     model = Model.from_state_dict(config, common.state_dict(config))
     np.testing.assert_allclose(logits, model(common.segments(2)).logits, atol=1e-6)
+
+
+def test_short_run_in_lower_precisions(tmp_path):
+    """All that this processor has; a file that holds the rounded weights is loaded for the first answer."""
+    precisions = core().precisions()
+    report = tmp_path / "report.json"
+    arguments = ("--size", "tiny", "--quick", "--batch", 2, "--threads", 1, "--contestants", "ecgfm", "--json", report)
+    done = run(*arguments, "--precision", *precisions)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_text())
+    assert [row["precision"] for row in found["timings"]] == precisions
+    for row in found["timings"]:
+        assert (row["change"] == 0) == (row["precision"] == "float32") and row["change"] < 0.1
+    entries = [row["entry"] for row in found["starts"]]
+    assert all(f"ecgfm {name}, saved so" in entries for name in precisions[1:])

@@ -24,3 +24,10 @@ def test_it_measures(kind):
     assert all(found[name][who] > 0 for name in ("segments_per_s", "processor_ms") for who in ("model", "files"))
     speeds = found["segments_per_s"]
     assert found["files_to_model"] == pytest.approx(speeds["files"] / speeds["model"], rel=0.02)
+
+
+def test_it_measures_in_a_lower_precision():
+    argv = ["--records", "4", "--turn", "4", "--size", "tiny", "--seconds", "6", "--precision", "int8"]
+    done = subprocess.run([sys.executable, PROGRAM, *argv], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["precision"] == "int8"
