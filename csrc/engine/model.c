@@ -102,9 +102,8 @@ void ecg_model_free(ecg_model *model)
 static ecg_linear_spec linear_spec(const ecg_model *model, const ecg_parameter *p)
 {
     const ecg_config *c = &model->config;
-    bool segments = p->flags & ECG_P_SEGMENTS; /* few rows, and the last layer: always float32 */
-    ecg_dtype type = segments ? ECG_F32 : model->network.precision.rows.linear;
-    int64_t rows = segments ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
+    ecg_dtype type = p->flags & ECG_P_LAYER ? model->network.precision.rows.linear : ECG_F32;
+    int64_t rows = p->flags & ECG_P_SEGMENTS ? NOMINAL_BATCH : NOMINAL_BATCH * nominal_tokens(c);
     return ecg_linear_spec_of(type, type, rows, p->shape[1], p->parts * p->shape[0]);
 }
 
@@ -153,7 +152,7 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
     if (p->flags & ECG_P_CONV) {
         int64_t steps[ECG_MAX_CONVS + 1];
         ecg_config_steps(c, nominal_samples(c), steps);
-        ecg_conv_spec conv = ecg_block_spec(c, model->network.precision.conv, p->layer, NOMINAL_BATCH, steps[p->layer]);
+        ecg_conv_spec conv = ecg_block_spec(c, p->layer, NOMINAL_BATCH, steps[p->layer]);
         return ecg_pack_conv(packed, src, &conv);
     }
     ecg_linear_spec spec = linear_spec(model, p);
@@ -251,8 +250,6 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
 ecg_dtype ecg_model_type(const ecg_model *model, int64_t index)
 {
     const ecg_parameter *p = &model->table.parameters[index];
-    if (p->flags & ECG_P_CONV)
-        return model->network.precision.conv;
     return p->flags & ECG_P_MATRIX ? linear_spec(model, p).weights : ECG_F32;
 }
 
@@ -329,8 +326,8 @@ ecg_status ecg_model_finish(ecg_model *model)
     model->spare = NULL;
     ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
     ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_spec spec =
-        ecg_positions_spec(c, model->network.precision.conv, ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
+    ecg_conv_spec spec = ecg_positions_spec(c, model->network.precision.positions,
+                                            ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
     ecg_status status = ecg_pack_conv(&model->pos, weights, &spec);
     ecg_free(weights);
     model->ready = status == ECG_OK;

@@ -29,13 +29,12 @@ static ecg_status trace_rows(const forward *f, const char *name, const float *da
     return trace(f, name, data, 3, (int64_t[]){f->p->B, f->p->T, channels});
 }
 
-/* Traces the output of a conv layer, (B, steps, channels) here and (B, channels, steps) in the trace; in float32 only,
- * where it is there as such. */
+/* Traces the output of a conv layer, (B, steps, channels) here and (B, channels, steps) in the trace. */
 static ecg_status trace_conv(const forward *f, int64_t layer, const char *suffix, const float *data)
 {
     char name[32];
     int64_t steps = f->p->steps[layer + 1], channels = f->p->config.convs[layer].channels;
-    if (!f->out->trace || f->p->precision.conv != ECG_F32)
+    if (!f->out->trace)
         return ECG_OK;
     snprintf(name, sizeof name, "conv%lld%s", (long long)layer, suffix);
     ecg_transpose(f->p->conv_rows, data, f->p->B, steps, channels);
@@ -85,46 +84,29 @@ static ecg_status conv_forward(ecg_plan *p, ecg_conv_ops *ops, void *dst, const 
     return ecg_fresh_run(&ops->fresh, work->stream, dst, src, weight, bias, work->packed, work->scratch);
 }
 
-/* Conv block i: to = GELU(norm(conv(from))), by way of `hidden`, which may be `to` in float32. Where no norm follows, a
- * convolution of another type has GELU in it. */
-static ecg_status run_block(const forward *f, int64_t i, float *to, float *hidden, const void *from)
-{
-    ecg_plan *p = f->p;
-    const ecg_config *c = &p->config;
-    const ecg_linear *conv = &f->network->convs[i];
-    const ecg_norm *norm = &f->network->conv_norms[i];
-    const ecg_norm_kept *kept = p->keep ? &p->keep->convs[i].norm : NULL;
-    int64_t steps = p->steps[i + 1], channels = c->convs[i].channels, M = p->B * steps;
-    if (p->convs[i].spec.gelu)
-        return conv_forward(p, &p->convs[i], to, from, conv->weight, conv->packed, conv->bias);
-    ECG_TRY(conv_forward(p, &p->convs[i], hidden, from, conv->weight, conv->packed, conv->bias));
-    ECG_TRY(trace_conv(f, i, "_raw", hidden));
-    if (c->extractor_layer_norm)
-        ecg_layer_norm_forward(hidden, kept, hidden, NULL, norm->weight, norm->bias, M, channels);
-    else if (i == 0)
-        ecg_group_norm_forward(hidden, kept, hidden, norm->weight, norm->bias, p->B, steps, channels);
-    if (p->precision.conv == ECG_F32 || i == c->conv_count - 1) {
-        ecg_gelu_forward(to, hidden, M * channels);
-        return trace_conv(f, i, "", to);
-    }
-    ecg_convert_rows(&(const ecg_operand){.type = p->precision.conv, .data = to},
-                     &(const ecg_product_rows){.data = hidden}, true, M, channels);
-    return ECG_OK;
-}
-
 /* The conv feature extractor: src (B, L, N) -> p->features (B, T, K). */
 static ecg_status extract(const forward *f, const float *src)
 {
+    const ecg_network *network = f->network;
     ecg_plan *p = f->p;
     const ecg_config *c = &p->config;
-    bool f32 = p->precision.conv == ECG_F32;
-    const void *from = f32 ? p->source : p->source_rows.data;
+    const float *from = p->source;
     ecg_transpose(p->source, src, p->B, c->leads, p->N);
-    if (!f32)
-        ecg_convert_rows(&p->source_rows, &(const ecg_product_rows){.data = p->source}, false, p->B * p->N, c->leads);
     for (int64_t i = 0; i < c->conv_count; i++) {
-        float *to = i % 2 ? p->pong : p->ping, *kept = p->keep ? p->keep->convs[i].hidden : NULL;
-        ECG_TRY(run_block(f, i, to, kept ? kept : f32 ? to : p->conv_rows, from));
+        const ecg_linear *conv = &network->convs[i];
+        const ecg_norm *norm = &network->conv_norms[i];
+        const ecg_conv_kept *block = p->keep ? &p->keep->convs[i] : NULL;
+        const ecg_norm_kept *kept = block ? &block->norm : NULL;
+        int64_t steps = p->steps[i + 1], channels = c->convs[i].channels;
+        float *to = i % 2 ? p->pong : p->ping, *hidden = block && block->hidden ? block->hidden : to;
+        ECG_TRY(conv_forward(p, &p->convs[i], hidden, from, conv->weight, conv->packed, conv->bias));
+        ECG_TRY(trace_conv(f, i, "_raw", hidden));
+        if (c->extractor_layer_norm)
+            ecg_layer_norm_forward(hidden, kept, hidden, NULL, norm->weight, norm->bias, p->B * steps, channels);
+        else if (i == 0)
+            ecg_group_norm_forward(hidden, kept, hidden, norm->weight, norm->bias, p->B, steps, channels);
+        ecg_gelu_forward(to, hidden, p->B * steps * channels);
+        ECG_TRY(trace_conv(f, i, "", to));
         from = p->features = to;
     }
     return ECG_OK;
@@ -138,9 +120,9 @@ static ecg_status embed_positions(const forward *f)
     const ecg_config *c = &p->config;
     int64_t n = ecg_rows(p) * c->C;
     float *hidden = p->keep ? p->keep->pos_hidden : p->work.branch;
-    const char *src = (const char *)(p->precision.conv == ECG_F32 ? p->x : p->position_rows.data);
-    size_t width = (size_t)c->C * ecg_dtypes[p->precision.conv].size;
-    if (p->precision.conv != ECG_F32)
+    const char *src = (const char *)(p->precision.positions == ECG_F32 ? p->x : p->position_rows.data);
+    size_t width = (size_t)c->C * ecg_dtypes[p->precision.positions].size;
+    if (p->precision.positions != ECG_F32)
         ecg_convert_rows(&p->position_rows, &(const ecg_product_rows){.data = p->x}, false, ecg_rows(p), c->C);
     if (p->keep)
         memcpy(p->keep->pos_src, p->x, (size_t)n * sizeof *p->x);
@@ -167,15 +149,12 @@ static ecg_status embed(const forward *f)
     bool project = K != C;
     float *normed = project ? p->features : p->x;
     at_seam(f, ECG_AT_FEATURES, p->features);
-    const ecg_operand rows = ecg_operand_for(&network->post, &p->feature_rows);
-    ecg_layer_norm_rows(normed, &rows, p->keep ? &p->keep->feature_norm : NULL,
-                        &(const ecg_product_rows){.data = p->features}, NULL, &network->feature_norm, M, K);
+    ecg_layer_norm_forward(normed, p->keep ? &p->keep->feature_norm : NULL, p->features, NULL,
+                           network->feature_norm.weight, network->feature_norm.bias, M, K);
     ECG_TRY(trace_rows(f, "layer_norm", normed, K));
     at_seam(f, ECG_AT_NORMED, normed);
     if (project) {
-        const ecg_operand src = rows.data ? rows : (ecg_operand){.data = normed};
-        ECG_TRY(ecg_linear_rows(&(const ecg_operand){.data = p->x}, &src, p->x, false, &network->post, &p->post,
-                                &p->work.base));
+        ECG_TRY(ecg_linear_forward(p->x, normed, &network->post, &p->post, &p->work.base));
         ECG_TRY(trace_rows(f, "post_extract_proj", p->x, C));
     }
     if (p->keep)

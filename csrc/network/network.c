@@ -46,8 +46,6 @@ void ecg_network_connect_packed(ecg_network *network, const ecg_parameter *p, co
 const ecg_norm *ecg_network_source_norm(const ecg_network *network, const ecg_config *config, const ecg_parameter *p)
 {
     const ecg_transformer_weights *layer = &network->layers[p->layer];
-    if (!(p->flags & ECG_P_LAYER))
-        return p->field == offsetof(ecg_network, post) ? &network->feature_norm : NULL;
     if (p->field == offsetof(ecg_transformer_weights, fc1))
         return config->norm_first ? &layer->norm2 : &layer->norm1;
     if (p->field != offsetof(ecg_transformer_weights, qkv))

@@ -28,7 +28,7 @@ void ecg_network_connect(ecg_network *network, const ecg_parameter *parameter, f
 /* The same for a weight that is packed (ECG_P_PACKED): its place is an ecg_linear. */
 void ecg_network_connect_packed(ecg_network *network, const ecg_parameter *parameter, const ecg_packed *packed);
 
-/* The norm whose output a linear layer takes, by the parameter that is its weight; NULL where it takes another's. */
+/* The norm whose output a linear layer of an encoder layer takes, by the parameter that is its weight, or NULL. */
 const ecg_norm *ecg_network_source_norm(const ecg_network *network, const ecg_config *config,
                                         const ecg_parameter *parameter);
 

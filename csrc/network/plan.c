@@ -25,9 +25,7 @@ static void take_front(ecg_plan *p)
     int64_t largest = 0, group = c->C / c->conv_pos_groups, M = ecg_elements(p->B, p->T, 1);
     if (!p->keep || !p->keep->extractor)
         p->source = take(p, p->B, p->N, c->leads);
-    p->source_rows = take_operand(p, p->precision.conv, ecg_elements(p->B, p->N, 1), c->leads);
-    p->position_rows = take_operand(p, p->precision.conv, M, c->C);
-    p->feature_rows = take_operand(p, p->precision.rows.linear, M, ecg_config_features(c));
+    p->position_rows = take_operand(p, p->precision.positions, M, c->C);
     for (int64_t parity = 0; parity < 2; parity++) {
         int64_t size = 0;
         for (int64_t i = 0; i < c->conv_count; i++) {
@@ -118,14 +116,9 @@ static void lay_out(ecg_plan *p)
     }
 }
 
-ecg_conv_spec ecg_block_spec(const ecg_config *c, ecg_dtype type, int64_t i, int64_t B, int64_t steps)
+ecg_conv_spec ecg_block_spec(const ecg_config *c, int64_t i, int64_t B, int64_t steps)
 {
-    bool norm = c->extractor_layer_norm || i == 0;
-    return (ecg_conv_spec){.src = type,
-                           .weights = type,
-                           .dst = norm || i == c->conv_count - 1 ? ECG_F32 : type,
-                           .gelu = type != ECG_F32 && !norm,
-                           .batch = B,
+    return (ecg_conv_spec){.batch = B,
                            .src_steps = steps,
                            .src_channels = i ? c->convs[i - 1].channels : c->leads,
                            .dst_channels = c->convs[i].channels,
@@ -185,16 +178,15 @@ static ecg_status plan_ops(ecg_plan *p, const ecg_network *network)
     const ecg_config *c = &p->config;
     bool backward = p->keep != NULL, extractor = backward && p->keep->extractor;
     for (int64_t i = 0; i < c->conv_count; i++) {
-        p->convs[i].spec = ecg_block_spec(c, p->precision.conv, i, p->B, p->steps[i]);
+        p->convs[i].spec = ecg_block_spec(c, i, p->B, p->steps[i]);
         ECG_TRY(plan_conv(&p->convs[i], network->convs[i].packed, extractor, extractor && i > 0, true, sizes));
     }
     int64_t K = ecg_config_features(c);
     if (K != c->C) {
-        ecg_linear_spec post = ecg_linear_spec_of(p->precision.rows.linear, ECG_F32, ecg_rows(p), K, c->C);
-        ECG_TRY(ecg_linear_plan(&p->post, &network->post, &post, backward, ECG_WRITE));
+        ECG_TRY(ecg_linear_plan(&p->post, &network->post, ECG_LINEAR(ecg_rows(p), K, c->C), backward, ECG_WRITE));
         ecg_linear_sizes(&p->post, sizes);
     }
-    p->pos.spec = ecg_positions_spec(c, p->precision.conv, p->fresh ? p->B : ecg_positions_batch(c, p->B), p->T);
+    p->pos.spec = ecg_positions_spec(c, p->precision.positions, p->fresh ? p->B : ecg_positions_batch(c, p->B), p->T);
     ECG_TRY(plan_conv(&p->pos, network->pos_packed, backward, backward, false, sizes));
     ECG_TRY(ecg_transformer_plan(&p->ops, &network->layers[0], &p->shape, backward));
     ecg_transformer_sizes(&p->ops, sizes);

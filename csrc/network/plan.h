@@ -27,15 +27,12 @@ typedef struct {
     ecg_transformer_ops ops;
 
     ecg_arena arena;
-    ecg_transformer_work work; /* work.base: stream, packed and scratch memory of all operations */
-    float *x;                  /* (B, T, C): the stream through the encoder; then its gradient */
-    int64_t *tokens;           /* (B): valid tokens */
-    const int64_t *valid;      /* tokens, or NULL where no row is padded */
-    float *source;             /* (B, N, L) */
-    /* As convolutions and the projection take them, where that is no float32: */
-    ecg_operand source_rows;    /* (B N, L) */
-    ecg_operand position_rows;  /* (B T, C) */
-    ecg_operand feature_rows;   /* (B T, K) */
+    ecg_transformer_work work;  /* work.base: stream, packed and scratch memory of all operations */
+    float *x;                   /* (B, T, C): the stream through the encoder; then its gradient */
+    int64_t *tokens;            /* (B): valid tokens */
+    const int64_t *valid;       /* tokens, or NULL where no row is padded */
+    float *source;              /* (B, N, L) */
+    ecg_operand position_rows;  /* (B T, C): as the positional convolution takes them, where that is no float32 */
     float *ping, *pong;         /* outputs of even and odd conv blocks; their gradients */
     float *features;            /* (B, T, K): in ping or pong */
     float *conv_rows;           /* room for a conv feature: a backward's, a trace's */
@@ -55,9 +52,9 @@ size_t ecg_plan_memory(const ecg_plan *plan);
 /* Bytes that the plan holds itself: weights in other layouts. */
 size_t ecg_plan_own(const ecg_plan *plan);
 
-/* Convolutions of a batch in a type: conv block i on so many steps, and the positional one. What a norm or another
- * layer takes is float32. */
-ecg_conv_spec ecg_block_spec(const ecg_config *config, ecg_dtype type, int64_t i, int64_t B, int64_t steps);
+/* Convolutions of a batch: conv block i on so many steps, and the positional one, in a type and with a float32 result;
+ * of another type it has GELU in it. */
+ecg_conv_spec ecg_block_spec(const ecg_config *config, int64_t i, int64_t B, int64_t steps);
 ecg_conv_spec ecg_positions_spec(const ecg_config *config, ecg_dtype type, int64_t B, int64_t T);
 
 /* Segments of one positional convolution whose weights are packed once: one where the groups keep all threads

@@ -12,8 +12,8 @@ typedef enum { ECG_FLOAT32, ECG_BFLOAT16, ECG_INT8, ECG_PRECISIONS } ecg_precisi
 typedef struct {
     const char *name;
     ecg_dtype needs;            /* the type of which the processor must have products */
-    ecg_dtype conv;             /* of the convolutions; their sums are float32, as those of all */
-    ecg_transformer_types rows; /* of the encoder layers and the projection in front of them */
+    ecg_dtype positions;        /* of the positional convolution; all sums are float32 */
+    ecg_transformer_types rows; /* of the encoder layers */
 } ecg_precision;
 
 /* The precision as this processor runs it: what it has no bfloat16 for is float32. */
