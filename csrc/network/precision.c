@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-/* In int8 the linear layers of the encoder alone. Float32 in all: the residual stream, norms and softmax; the conv blocks
- * and the projection behind them, which are 1 to 2 % of the work and whose rounding every layer after them would see
- * (bfloat16 there adds half to the error); the output layer. */
+/* In int8 the linear layers of the encoder alone. Float32 in all: the residual stream, norms and softmax; the output
+ * layer; the conv blocks and the projection behind them, which are 1 to 2 % of the work and whose rounding all layers
+ * after them would see (in bfloat16 they add half to the error). */
 static const ecg_precision table[ECG_PRECISIONS] = {
     [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}},
     [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}},
