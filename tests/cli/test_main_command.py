@@ -146,8 +146,7 @@ def test_the_commands_of_fairseq_too(monkeypatch, capsys):
     def fail(*args):
         raise TypeError("of ours")
 
-    monkeypatch.setattr(hydra, "_train", fail)
-    monkeypatch.setattr(hydra, "_evaluate", fail)
+    monkeypatch.setattr(hydra, "_parser", fail)
     for function in (hydra.train, hydra.validate, hydra.inference):
         for argv in (["-cn", "x"], ["--debug", "-cn", "x"], ["a.b=1", "-cn", "x", "c.d=2", "--debug"]):
             assert function(argv) == 3
