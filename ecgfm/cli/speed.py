@@ -43,6 +43,10 @@ ARGUMENTS: Arguments = {
     "--starts": {"type": int, "metavar": "N", "help": "fresh processes for the first answer (default 3)"},
     "--quick": {"action": "store_true", "help": "few and short turns, on all threads: a first idea"},
     "--accuracy": {"action": "store_true", "help": "also the change of the probabilities against float32"},
+    "--keep": {
+        "action": "store_true",
+        "help": "for --accuracy: keep it in the model's directory, where --precision auto looks for it",
+    },
     "--recordings": {"nargs": "+", "metavar": "FILE", "help": "for --accuracy (default: simulated recordings)"},
     "--json": {"action": "store_true", "help": "print JSON"},
 }
@@ -58,6 +62,8 @@ def run(args: Namespace) -> int:
 
     if args.recordings and not args.accuracy:
         raise ConfigError("they are looked at with --accuracy alone", field="--recordings")
+    if args.keep and not (args.accuracy and args.checkpoint):
+        raise ConfigError("there is nothing to keep, or no place", field="--keep", remedy="Give MODEL and --accuracy")
     rounds, seconds, starts = (2, 0.05, 1) if args.quick else (5, 0.5, 3)
     threads = _threads(args.threads or (["all"] if args.quick else ["1", "all"]))
     with _model(args) as (source, name):
@@ -80,6 +86,8 @@ def run(args: Namespace) -> int:
     else:
         lines = _page(speed) + ([] if report is None else ["", *str(report).split("\n")])
         print("\n".join(map(printable, lines)))
+    if args.keep and report is not None:
+        print(f"Kept: {printable(report.keep(args.checkpoint))}", file=sys.stderr)
     return 0
 
 

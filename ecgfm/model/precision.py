@@ -104,4 +104,4 @@ def _automatic(stated: Stated, max_change: float, source: StrPath | None) -> tup
 
 
 def _place(source: StrPath | None) -> str:
-    return f"{'MODEL' if source is None else source} --accuracy"
+    return f"{'MODEL' if source is None else source} --accuracy --keep"

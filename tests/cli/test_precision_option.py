@@ -95,3 +95,12 @@ def test_convert(run, recordings, tmp_path, precision):
     assert ecgfm.load(tmp_path / "m.pt").precision == "float32"
     lines = run("inspect", tmp_path / "m").out.splitlines()
     assert f"precision   {precision}" in lines
+
+
+def test_speed_keeps_its_report(run, tmp_path):
+    ecgfm.load(DEMO).save(tmp_path / "m")
+    quick = ("--quick", "--starts", 0, "--rounds", 1, "--batch", 1, "--precision", LOWER[0])
+    done = run("speed", tmp_path / "m", *quick, "--accuracy", "--keep")
+    assert done.status == 0 and "Kept: " in done.err and "Change of the probabilities against float32" in done.out
+    assert ecgfm.load(tmp_path / "m").report.of(LOWER[0]).all.largest > 0
+    assert run("speed", tmp_path / "m", *quick, "--keep").status == 2

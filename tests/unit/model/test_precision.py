@@ -149,7 +149,7 @@ def test_what_the_processor_lacks_is_refused(processor_has, has, asked, nearest)
 def test_auto_without_a_report(tmp_path, exact):
     exact.save(tmp_path / "m")
     model = ecgfm.load(tmp_path / "m", precision="auto")
-    assert model.precision == "float32" and f"ecgfm speed {tmp_path / 'm'} --accuracy" in model.precision_reason
+    assert model.precision == "float32" and f"ecgfm speed {tmp_path / 'm'} --accuracy --keep" in model.precision_reason
 
 
 def stated(report, changes, ms=1.0, processor="another"):
