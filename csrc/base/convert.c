@@ -27,48 +27,74 @@ ECG_KERNEL void ecg_from_bf16(float *dst, const uint16_t *src, int64_t n)
 /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold. */
 #define MAGIC 12582912.f
 
-ECG_INLINE int8_t rounded(float x)
+ECG_INLINE int32_t rounded(float x)
 {
     float shifted = x + MAGIC;
     int32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    return (int8_t)bits;
+    return bits;
 }
 
-ECG_INLINE float magnitude(float x)
-{
-    return x < 0 ? -x : x;
-}
-
-ECG_KERNEL static float plain_to_s8(int8_t *dst, const float *src, int64_t n)
-{
-    float largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < n; i++)
-        largest = magnitude(src[i]) > largest ? magnitude(src[i]) : largest;
-    float scale = largest / 127.f, inverse = scale > 0 ? 1.f / scale : 0.f;
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = rounded(src[i] * inverse);
-    return scale;
-}
-
-ECG_KERNEL static float scaled_to_s8(int8_t *dst, const float *src, const float *factors, int64_t n)
+ECG_KERNEL float ecg_to_s8(int8_t *dst, const float *src, const float *factors, int64_t n)
 {
     float largest = 0;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < n; i++) {
-        float value = magnitude(src[i] * factors[i]);
-        largest = value > largest ? value : largest;
+        float value = src[i] * factors[i], magnitude = value < 0 ? -value : value;
+        largest = magnitude > largest ? magnitude : largest;
     }
     float scale = largest / 127.f, inverse = scale > 0 ? 1.f / scale : 0.f;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dst[i] = rounded(src[i] * factors[i] * inverse);
+        dst[i] = (int8_t)rounded(src[i] * factors[i] * inverse);
     return scale;
 }
 
-float ecg_to_s8(int8_t *dst, const float *src, const float *factors, int64_t n)
+/* Of a range, what a step is and its inverse; 0 where there is no range, or none that float32 can divide by. */
+ECG_INLINE float step_of(float least, float most, float *inverse)
 {
-    return factors ? scaled_to_s8(dst, src, factors, n) : plain_to_s8(dst, src, n);
+    float scale = (most - least) / 255.f;
+    scale = scale > 1e-37f ? scale : 0.f;
+    *inverse = scale > 0 ? 1.f / scale : 0.f;
+    return scale;
+}
+
+ECG_KERNEL static void plain_to_u8(uint8_t *dst, float *scale, float *shift, const float *src, int64_t n)
+{
+    float least = src[0], most = src[0], inverse;
+#pragma omp simd reduction(min : least) reduction(max : most)
+    for (int64_t i = 0; i < n; i++) {
+        least = src[i] < least ? src[i] : least;
+        most = src[i] > most ? src[i] : most;
+    }
+    *scale = step_of(least, most, &inverse);
+    *shift = least;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = (uint8_t)rounded((src[i] - least) * inverse);
+}
+
+ECG_KERNEL static void scaled_to_u8(uint8_t *dst, float *scale, float *shift, const float *src, const float *factors,
+                                    int64_t n)
+{
+    float least = src[0] * factors[0], most = least, inverse;
+#pragma omp simd reduction(min : least) reduction(max : most)
+    for (int64_t i = 0; i < n; i++) {
+        float value = src[i] * factors[i];
+        least = value < least ? value : least;
+        most = value > most ? value : most;
+    }
+    *scale = step_of(least, most, &inverse);
+    *shift = least;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = (uint8_t)rounded((src[i] * factors[i] - least) * inverse);
+}
+
+void ecg_to_u8(uint8_t *dst, float *scale, float *shift, const float *src, const float *factors, int64_t n)
+{
+    if (factors)
+        scaled_to_u8(dst, scale, shift, src, factors, n);
+    else
+        plain_to_u8(dst, scale, shift, src, n);
 }

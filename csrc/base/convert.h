@@ -13,7 +13,14 @@ void ecg_from_bf16(float *dst, const uint16_t *src, int64_t n);
  * zeros. */
 float ecg_to_s8(int8_t *dst,          /* (n) */
                 const float *src,     /* (n) */
-                const float *factors, /* (n), or NULL for ones */
+                const float *factors, /* (n) */
                 int64_t n);
+
+/* dst * scale + shift = src factors within half a step of `scale`: the range / 255, 0 where all are equal; `shift` is
+ * the least. */
+void ecg_to_u8(uint8_t *dst, float *scale, float *shift, /* (n), one, one */
+               const float *src,                         /* (n) */
+               const float *factors,                     /* (n), or NULL for ones */
+               int64_t n);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* ECG_F32 is 0, so that a zeroed spec of an operation is one in float32. */
-typedef enum { ECG_F32, ECG_BF16, ECG_S8, ECG_DTYPES } ecg_dtype;
+typedef enum { ECG_F32, ECG_BF16, ECG_S8, ECG_U8, ECG_DTYPES } ecg_dtype;
 
 typedef struct {
     const char *name;

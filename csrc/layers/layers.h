@@ -160,8 +160,8 @@ typedef struct {
     ecg_op gradient, first; /* added to what is there, or in its place */
 } ecg_linear_ops;
 
-/* (M, K) -> (M, N) with a bias, in float32; and of a type whose result is `dst_type`, or float32 where it is int8: then
- * the bias comes after the scales. */
+/* (M, K) -> (M, N) with a bias, in float32; and of a type whose result is `dst_type`, or float32 where it is uint8,
+ * with int8 weights: then the bias comes after the scales. */
 #define ECG_LINEAR(m, k, n) (&(const ecg_linear_spec){.M = (m), .K = (k), .N = (n), .bias = true})
 ecg_linear_spec ecg_linear_spec_of(ecg_dtype type, ecg_dtype dst_type, int64_t M, int64_t K, int64_t N);
 
@@ -173,7 +173,7 @@ void ecg_linear_free(ecg_linear_ops *ops);
 /* Enlarges `sizes` to what these ops need. */
 void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes);
 
-/* dst = src weight^T + bias, in the types of the ops; with int8 the numbers before scale and bias. */
+/* dst = src weight^T + bias, in the types of the ops; with uint8 the numbers before scale, shift and bias. */
 ecg_status ecg_linear_forward(void *dst,       /* (M, N) */
                               const void *src, /* (M, K) */
                               const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
@@ -407,7 +407,7 @@ typedef struct {
  * `hidden` may share memory with qkv, context and weights, and the norms are empty. */
 typedef struct {
     void *qkv;                  /* (M, 3C), of the attention's type */
-    void *context;              /* (M, C): of the linear type, or float32 where that is int8 */
+    void *context;              /* (M, C): of the linear type, or float32 where that is uint8 */
     float *weights;             /* of ecg_attention_forward */
     float *hidden;              /* (M, F): before GELU; a backward leaves its slope there */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
@@ -419,11 +419,11 @@ typedef struct {
 typedef struct {
     ecg_work base;
     /* Of another type than float32: x, the context and the hidden rows as the linear layers take them; and what the
-     * product of query, key and value leaves where that is int8. */
+     * product of query, key and value leaves where that is uint8. */
     ecg_operand x_rows;       /* (M, C) */
-    ecg_operand context_rows; /* (M, C), of int8 */
+    ecg_operand context_rows; /* (M, C), of uint8 */
     ecg_operand hidden_rows;  /* (M, F) */
-    float *raw;               /* (M, 3C), of int8 */
+    float *raw;               /* (M, 3C), of uint8 */
     float *branch;            /* (M, C) */
     float *rows;              /* (M, C) */
     float *activated;         /* (M, F) */

@@ -43,14 +43,16 @@ void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes)
 
 ecg_linear_spec ecg_linear_spec_of(ecg_dtype type, ecg_dtype dst_type, int64_t M, int64_t K, int64_t N)
 {
-    bool scaled = type == ECG_S8;
-    ecg_dtype dst = scaled ? ECG_F32 : dst_type;
-    return (ecg_linear_spec){M, K, N, .src = type, .weights = type, .dst = dst, .bias = !scaled};
+    bool scaled = type == ECG_U8;
+    ecg_dtype weights = scaled ? ECG_S8 : type, dst = scaled ? ECG_F32 : dst_type;
+    return (ecg_linear_spec){M, K, N, .src = type, .weights = weights, .dst = dst, .bias = !scaled};
 }
 
 ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights)
 {
-    return (ecg_product_rows){raw, src->scale, src->scale ? weights->bias : NULL};
+    if (!src->scale)
+        return (ecg_product_rows){.data = raw};
+    return (ecg_product_rows){raw, src->scale, src->shift, weights->packed->sums, weights->bias};
 }
 
 ecg_status ecg_linear_rows(const ecg_operand *dst, const ecg_operand *src, float *raw, bool gelu,

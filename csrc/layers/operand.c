@@ -13,8 +13,8 @@ void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_
     case ECG_BF16:
         ecg_to_bf16((uint16_t *)dst->data + row * n, src, n);
         break;
-    case ECG_S8:
-        dst->scale[row] = ecg_to_s8((int8_t *)dst->data + row * n, src, dst->factors, n);
+    case ECG_U8:
+        ecg_to_u8((uint8_t *)dst->data + row * n, dst->scale + row, dst->shift + row, src, dst->factors, n);
         break;
     default:
         if (src != (float *)dst->data + row * n)
@@ -22,18 +22,21 @@ void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_
     }
 }
 
-ECG_KERNEL static void finish(float *dst, const float *src, float scale, const float *bias, int64_t n)
+/* What is left of a row: its scale, and shift times the sums of the weights. */
+ECG_KERNEL static void finish(float *dst, const float *src, float scale, float shift, const float *sums,
+                              const float *bias, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dst[i] = src[i] * scale + bias[i];
+        dst[i] = src[i] * scale + (shift * sums[i] + bias[i]);
 }
 
-ECG_KERNEL static void finish_gelu(float *dst, const float *src, float scale, const float *bias, int64_t n)
+ECG_KERNEL static void finish_gelu(float *dst, const float *src, float scale, float shift, const float *sums,
+                                   const float *bias, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dst[i] = ecg_gelu(src[i] * scale + bias[i]);
+        dst[i] = ecg_gelu(src[i] * scale + (shift * sums[i] + bias[i]));
 }
 
 ECG_KERNEL static void gelu(float *dst, const float *src, int64_t n)
@@ -47,7 +50,7 @@ const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t 
 {
     float *values = src->data + row * n;
     if (src->scale)
-        finish(values, values, src->scale[row], src->bias, n);
+        finish(values, values, src->scale[row], src->shift[row], src->sums, src->bias, n);
     return values;
 }
 
@@ -56,7 +59,7 @@ static void convert_row(const ecg_operand *dst, const ecg_product_rows *src, boo
     const float *from = src->data + row * n;
     float *to = dst->type == ECG_F32 ? (float *)dst->data + row * n : src->data + row * n;
     if (src->scale)
-        (with_gelu ? finish_gelu : finish)(to, from, src->scale[row], src->bias, n);
+        (with_gelu ? finish_gelu : finish)(to, from, src->scale[row], src->shift[row], src->sums, src->bias, n);
     else if (with_gelu)
         gelu(to, from, n);
     else

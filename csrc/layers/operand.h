@@ -11,17 +11,17 @@
 typedef struct {
     ecg_dtype type;
     void *data; /* (M, N) */
-    /* Of int8: a value is the number times the scale of its row, divided by the factor of its column. */
-    float *scale;         /* (M), NULL for other types */
+    /* Of uint8: a value is (number * scale + shift of its row) / factor of its column. NULL for other types. */
+    float *scale, *shift; /* (M) */
     const float *factors; /* (N), those of the weights that it is for; NULL: ones */
 } ecg_operand;
 
-/* What a matrix product left: where `scale` is not NULL, as with int8, a value is data * scale[row] + bias[column].
- * The functions that read it may work in its data. */
+/* What a matrix product left: where `scale` is not NULL, as with uint8, a value is data * scale[row] + shift[row] *
+ * sums[column] + bias[column]. The functions that read it may work in its data. */
 typedef struct {
-    float *data;        /* (M, N) */
-    const float *scale; /* (M) or NULL */
-    const float *bias;  /* (N), or NULL where scale is */
+    float *data;                /* (M, N) */
+    const float *scale, *shift; /* (M) of the rows of the source, or NULL */
+    const float *sums, *bias;   /* (N) of the weights, or NULL where those are */
 } ecg_product_rows;
 
 /* Row `row` of dst = src (n). */

@@ -5,7 +5,7 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
 {
     int64_t M = shape->B * shape->T, C = shape->C, F = shape->F;
     ecg_dtype linear = shape->types.linear, attention = shape->types.attention;
-    ecg_dtype context = linear == ECG_S8 ? ECG_F32 : linear;    /* before it gets its scales */
+    ecg_dtype context = linear == ECG_U8 ? ECG_F32 : linear;    /* before it gets its scales */
     ecg_after branch = shape->norm_first ? ECG_WRITE : ECG_ADD; /* in post-norm order right to the residual's */
     ecg_linear_spec qkv = ecg_linear_spec_of(linear, attention, M, C, 3 * C);
     ecg_linear_spec out = ecg_linear_spec_of(linear, ECG_F32, M, C, C);
@@ -92,7 +92,7 @@ static ecg_status self_attention(ecg_product_rows *dst, const float *src, const 
     ECG_TRY(ecg_linear_rows(&qkv, &rows, work->raw, false, &weights->qkv, &ops->qkv, &work->base));
     ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, seen, kept->qkv, valid,
                                   &kept->attention_mask, &ops->attention, &work->base));
-    if (shape->types.linear == ECG_S8) {
+    if (shape->types.linear == ECG_U8) {
         context = ecg_operand_for(&weights->out, &work->context_rows);
         ecg_convert_rows(&context, &(const ecg_product_rows){.data = kept->context}, false, M, C);
     }

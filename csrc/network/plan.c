@@ -14,7 +14,10 @@ static ecg_operand take_operand(ecg_plan *p, ecg_dtype type, int64_t rows, int64
     if (type == ECG_F32)
         return taken;
     taken.data = ecg_arena_tensor(&p->arena, type, rows, columns, 1);
-    taken.scale = type == ECG_S8 ? take(p, rows, 1, 1) : NULL;
+    if (type == ECG_U8) {
+        taken.scale = take(p, rows, 1, 1);
+        taken.shift = take(p, rows, 1, 1);
+    }
     return taken;
 }
 
@@ -53,12 +56,12 @@ static void take_layer(ecg_plan *p)
     size_t shared = p->arena.used;
     p->layer.qkv = ecg_arena_tensor(&p->arena, types.attention, M, 3 * c->C, 1);
     size_t after_qkv = p->arena.used;
-    if (types.linear == ECG_S8)
+    if (types.linear == ECG_U8)
         p->work.raw = take(p, M, 3 * c->C, 1);
     p->arena.used = after_qkv;
     p->layer.context = take(p, M, c->C, 1);
-    if (types.linear == ECG_S8)
-        p->work.context_rows = take_operand(p, ECG_S8, M, c->C);
+    if (types.linear == ECG_U8)
+        p->work.context_rows = take_operand(p, ECG_U8, M, c->C);
     p->work.dropped = p->layer.weights = take(p, ecg_elements(p->B, c->H, 1), p->T, p->T);
     p->arena.used = shared;
     p->work.hidden_rows = take_operand(p, types.linear, M, c->F);

@@ -8,7 +8,7 @@
 static const ecg_precision table[ECG_PRECISIONS] = {
     [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}},
     [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}},
-    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_S8, .attention = ECG_BF16}},
+    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_U8, .attention = ECG_BF16}},
 };
 
 static ecg_dtype supported(ecg_dtype type)

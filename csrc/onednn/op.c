@@ -7,7 +7,8 @@
 
 /* ---- parts ---- */
 
-static const dnnl_data_type_t types[ECG_DTYPES] = {[ECG_F32] = dnnl_f32, [ECG_BF16] = dnnl_bf16, [ECG_S8] = dnnl_s8};
+static const dnnl_data_type_t types[ECG_DTYPES] =
+    {[ECG_F32] = dnnl_f32, [ECG_BF16] = dnnl_bf16, [ECG_S8] = dnnl_s8, [ECG_U8] = dnnl_u8};
 
 bool ecg_dtype_supported(ecg_dtype type)
 {
@@ -93,6 +94,7 @@ void ecg_packed_free(ecg_packed *packed)
     ecg_free(packed->data);
     ecg_free(packed->scales);
     ecg_free(packed->factors);
+    ecg_free(packed->sums);
     if (packed->desc)
         dnnl_memory_desc_destroy(packed->desc);
     if (packed->plain)

@@ -29,7 +29,7 @@ typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
 bool ecg_dtype_supported(ecg_dtype type);
 
 /* dst (M, N) = [GELU of] (src (M, K) weights (N, K)^T [+ bias (N)]), a bias in float32. With int8 weights, which have
- * a scale for each of the N, src is int8 and dst float32: the product of the numbers as they are times that scale. */
+ * a scale for each of the N, src is uint8 and dst float32: the product of the numbers as they are times that scale. */
 typedef struct {
     int64_t M, K, N;
     ecg_dtype src, weights, dst;
@@ -73,6 +73,7 @@ typedef struct {
      * by which what it is multiplied with is multiplied before it is rounded. */
     float *scales;  /* (rows) */
     float *factors; /* (columns) */
+    float *sums;    /* (rows): of the numbers of a row, times its scale */
     int64_t rows, columns;
 } ecg_packed;
 

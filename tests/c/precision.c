@@ -42,30 +42,44 @@ static void test_bf16(void)
     free(src), free(dst), free(back);
 }
 
-static void test_s8(void)
+static void test_s8_and_u8(void)
 {
     const int64_t lengths[] = {1, 2, 15, 16, 33, 768};
-    for (int l = 0; l < COUNT(lengths); l++) {
-        int64_t n = lengths[l];
-        for (int kind = 0; kind < 4; kind++) { /* plain, with factors, zeros, tiny */
-            float *src = numbers(n, kind == 3 ? 1e-30f : 3, 0), *factors = numbers(n, 0.5f, 1);
-            int8_t *dst = get((size_t)n);
-            if (kind == 2)
-                memset(src, 0, (size_t)n * sizeof *src);
-            float scale = ecg_to_s8(dst, src, kind == 1 ? factors : NULL, n);
-            double largest = 0;
-            for (int64_t i = 0; i < n; i++) {
-                double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f);
-                largest = fmax(largest, fabs(value));
-                CHECK(fabs(value - (double)scale * dst[i]) <= 0.5001 * scale, "%g is %d times %g", value, dst[i],
-                      scale);
-                CHECK(dst[i] != -128, "a number of -128");
-            }
-            CHECK(fabs(scale - largest / 127) <= 1e-6 * scale, "the scale %g of %g", scale, largest);
-            free(src), free(factors), free(dst);
+    for (int l = 0; l < COUNT(lengths) * 5; l++) {
+        int64_t n = lengths[l / 5];
+        int kind = l % 5; /* plain, with factors, all equal, tiny, one-sided */
+        float *src = numbers(n, kind == 3 ? 1e-30f : 3, kind == 4 ? 40 : 0), *factors = numbers(n, 0.5f, 1);
+        float scale, shift, ones[768];
+        int8_t *signs = get((size_t)n);
+        uint8_t *steps = get((size_t)n);
+        for (int64_t i = 0; i < 768; i++)
+            ones[i] = 1;
+        for (int64_t i = 0; i < n && kind == 2; i++)
+            src[i] = 0.7f;
+        double least = 1e30, most = -1e30, largest = 0;
+        for (int64_t i = 0; i < n; i++) {
+            double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f);
+            least = fmin(least, value), most = fmax(most, value), largest = fmax(largest, fabs(value));
         }
+        scale = ecg_to_s8(signs, src, kind == 1 ? factors : ones, n);
+        CHECK(fabs(scale - largest / 127) <= 1e-6 * scale, "the scale %g of %g", scale, largest);
+        for (int64_t i = 0; i < n; i++) {
+            double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f);
+            CHECK(fabs(value - (double)scale * signs[i]) <= 0.5001 * scale, "%g is %d of %g", value, signs[i], scale);
+            CHECK(signs[i] != -128, "a number of -128");
+        }
+        ecg_to_u8(steps, &scale, &shift, src, kind == 1 ? factors : NULL, n);
+        CHECK(fabs(scale - (most - least) / 255) <= 1e-6 * fabs(scale) + 1e-37, "the scale %g", scale);
+        for (int64_t i = 0; i < n; i++) {
+            double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f), found = (double)scale * steps[i] + shift;
+            CHECK(fabs(value - found) <= 0.501 * scale + 1e-7 * fabs(value), "%g became %g", value, found);
+        }
+        free(src), free(factors), free(signs), free(steps);
     }
 }
+
+/* The types of operands. */
+static const ecg_dtype types[] = {ECG_F32, ECG_BF16, ECG_U8};
 
 /* A row's value in an operand. */
 static double value_of(const ecg_operand *rows, int64_t m, int64_t k, int64_t K)
@@ -75,39 +89,45 @@ static double value_of(const ecg_operand *rows, int64_t m, int64_t k, int64_t K)
         return wide(((uint16_t *)rows->data)[i]);
     if (rows->type == ECG_F32)
         return ((float *)rows->data)[i];
-    return (double)((int8_t *)rows->data)[i] * rows->scale[m] / (rows->factors ? rows->factors[k] : 1.f);
+    double value = (double)((uint8_t *)rows->data)[i] * rows->scale[m] + rows->shift[m];
+    return value / (rows->factors ? rows->factors[k] : 1.f);
 }
 
 static ecg_operand new_rows(ecg_dtype type, int64_t M, int64_t K)
 {
     return (ecg_operand){.type = type,
                          .data = get((size_t)(M * K) * ecg_dtypes[type].size),
-                         .scale = type == ECG_S8 ? floats(M) : NULL};
+                         .scale = type == ECG_U8 ? floats(M) : NULL,
+                         .shift = type == ECG_U8 ? floats(M) : NULL};
 }
 
 static void free_rows(ecg_operand *rows)
 {
     free(rows->data);
     free(rows->scale);
+    free(rows->shift);
 }
 
-/* Half a step of an operand at a value of a row whose largest is `largest`. */
-static double step(ecg_dtype type, double value, double largest)
+/* Half a step of an operand at a value of a row that spans `range`. */
+static double step(ecg_dtype type, double value, double range)
 {
     if (type == ECG_F32)
         return 1e-6 * (1 + fabs(value));
-    return type == ECG_BF16 ? fabs(value) / 256 + 1e-30 : 0.51 * largest / 127;
+    return type == ECG_BF16 ? fabs(value) / 256 + 1e-30 : 0.51 * range / 255;
 }
 
 static void check_rows(const ecg_operand *rows, const double *expected, int64_t M, int64_t N)
 {
     for (int64_t m = 0; m < M; m++) {
-        double largest = 0;
-        for (int64_t n = 0; n < N; n++)
-            largest = fmax(largest, fabs(expected[m * N + n]) * (rows->factors ? rows->factors[n] : 1.f));
+        double least = 1e30, most = -1e30;
         for (int64_t n = 0; n < N; n++) {
-            double value = expected[m * N + n], limit = step(rows->type, value, largest) + 2e-6 * (1 + fabs(value));
-            limit /= rows->type == ECG_S8 && rows->factors ? rows->factors[n] : 1;
+            double value = expected[m * N + n] * (rows->factors ? rows->factors[n] : 1.f);
+            least = fmin(least, value), most = fmax(most, value);
+        }
+        for (int64_t n = 0; n < N; n++) {
+            double value = expected[m * N + n];
+            double limit = step(rows->type, value, most - least) + 2e-6 * (1 + fabs(value) + (most - least));
+            limit /= rows->factors ? rows->factors[n] : 1;
             CHECK(fabs(value_of(rows, m, n, N) - value) <= limit, "type %d, (%d, %d): %g, not %g", rows->type, (int)m,
                   (int)n, value_of(rows, m, n, N), value);
         }
@@ -119,21 +139,23 @@ static void test_convert_rows(void)
     const int64_t rows[] = {1, 3, 40}, widths[] = {1, 7, 33, 768};
     for (int r = 0; r < COUNT(rows) * COUNT(widths); r++) {
         int64_t M = rows[r % COUNT(rows)], N = widths[r / COUNT(rows)];
-        for (int kind = 0; kind < ECG_DTYPES * 8; kind++) {
-            bool scaled = kind / ECG_DTYPES & 1, gelu = kind / ECG_DTYPES & 2, smooth = kind / ECG_DTYPES & 4;
+        for (int kind = 0; kind < COUNT(types) * 8; kind++) {
+            bool scaled = kind / COUNT(types) & 1, gelu = kind / COUNT(types) & 2, smooth = kind / COUNT(types) & 4;
             float *src = numbers(M * N, 2, 0), *scale = numbers(M, 0.5f, 1), *bias = numbers(N, 1, 0);
-            float *factors = numbers(N, 0.5f, 1);
+            float *factors = numbers(N, 0.5f, 1), *shift = numbers(M, 2, 0), *sums = numbers(N, 1, 0);
             double *expected = get((size_t)(M * N) * sizeof *expected);
-            ecg_operand dst = new_rows((ecg_dtype)(kind % ECG_DTYPES), M, N);
-            dst.factors = smooth && dst.type == ECG_S8 ? factors : NULL;
+            ecg_operand dst = new_rows(types[kind % COUNT(types)], M, N);
+            dst.factors = smooth && dst.type == ECG_U8 ? factors : NULL;
             for (int64_t i = 0; i < M * N; i++) {
-                double x = scaled ? (double)src[i] * scale[i / N] + bias[i % N] : src[i];
+                double x = src[i];
+                if (scaled)
+                    x = x * scale[i / N] + (double)shift[i / N] * sums[i % N] + bias[i % N];
                 expected[i] = gelu ? x * 0.5 * erfc(-x * sqrt(0.5)) : x;
             }
-            ecg_product_rows left = {src, scaled ? scale : NULL, scaled ? bias : NULL};
+            ecg_product_rows left = {src, scaled ? scale : NULL, shift, sums, bias};
             ecg_convert_rows(&dst, &left, gelu, M, N);
             check_rows(&dst, expected, M, N);
-            free(src), free(scale), free(bias), free(factors), free(expected);
+            free(src), free(scale), free(bias), free(factors), free(shift), free(sums), free(expected);
             free_rows(&dst);
         }
     }
@@ -142,30 +164,33 @@ static void test_convert_rows(void)
 static void test_layer_norm_rows(void)
 {
     int64_t M = 37, C = 65;
-    for (int kind = 0; kind < ECG_DTYPES * 2; kind++) {
-        bool scaled = kind >= ECG_DTYPES;
+    for (int kind = 0; kind < COUNT(types) * 2; kind++) {
+        bool scaled = kind >= COUNT(types);
         float *src = numbers(M * C, 2, 0.5f), *x = numbers(M * C, 1, 0), *scale = numbers(M, 0.5f, 1);
-        float *bias = numbers(C, 1, 0), *weight = numbers(C, 0.2f, 1), *shift = numbers(C, 0.1f, 0);
+        float *bias = numbers(C, 1, 0), *weight = numbers(C, 0.2f, 1), *beta = numbers(C, 0.1f, 0);
+        float *shift = numbers(M, 1, 0), *sums = numbers(C, 1, 0);
         double *expected = get((size_t)(M * C) * sizeof *expected);
-        ecg_operand also = new_rows((ecg_dtype)(kind % ECG_DTYPES), M, C);
+        ecg_operand also = new_rows(types[kind % COUNT(types)], M, C);
         for (int64_t m = 0; m < M; m++) {
             double mean = 0, square = 0, *row = expected + m * C;
             for (int64_t c = 0; c < C; c++) {
-                double s = scaled ? (double)src[m * C + c] * scale[m] + bias[c] : src[m * C + c];
+                double s = src[m * C + c];
+                if (scaled)
+                    s = s * scale[m] + (double)shift[m] * sums[c] + bias[c];
                 row[c] = s + x[m * C + c];
                 mean += row[c] / (double)C;
             }
             for (int64_t c = 0; c < C; c++)
                 square += (row[c] - mean) * (row[c] - mean) / (double)C;
             for (int64_t c = 0; c < C; c++)
-                row[c] = (row[c] - mean) / sqrt(square + 1e-5) * weight[c] + shift[c];
+                row[c] = (row[c] - mean) / sqrt(square + 1e-5) * weight[c] + beta[c];
         }
-        ecg_product_rows left = {src, scaled ? scale : NULL, scaled ? bias : NULL};
-        ecg_layer_norm_rows(x, &also, NULL, &left, x, &(const ecg_norm){weight, shift}, M, C);
+        ecg_product_rows left = {src, scaled ? scale : NULL, shift, sums, bias};
+        ecg_layer_norm_rows(x, &also, NULL, &left, x, &(const ecg_norm){weight, beta}, M, C);
         if (also.type != ECG_F32)
             check_rows(&also, expected, M, C);
         check_rows(&(const ecg_operand){.data = x}, expected, M, C);
-        free(src), free(x), free(scale), free(bias), free(weight), free(shift), free(expected);
+        free(src), free(x), free(scale), free(bias), free(weight), free(beta), free(shift), free(sums), free(expected);
         free_rows(&also);
     }
 }
@@ -183,9 +208,9 @@ static void check_linear(ecg_dtype type, int64_t M, int64_t K, int64_t N)
     ecg_work_sizes sizes = {0};
     ecg_operand src = new_rows(type, M, K), dst = {.data = raw};
     ecg_smoothing(factors, w, magnitudes, N, K);
-    ecg_status status = type == ECG_S8 ? ecg_pack_s8(&packed, w, factors, &spec) : ecg_pack_linear(&packed, w, &spec);
+    ecg_status status = type == ECG_U8 ? ecg_pack_s8(&packed, w, factors, &spec) : ecg_pack_linear(&packed, w, &spec);
     CHECK(status == ECG_OK, "%s", ecg_message());
-    src.factors = type == ECG_S8 ? factors : NULL;
+    src.factors = type == ECG_U8 ? factors : NULL;
     ecg_convert_rows(&src, &(const ecg_product_rows){.data = x}, false, M, K);
     CHECK(ecg_stream_create(&work.stream) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_linear_plan(&ops, &weights, &spec, false, ECG_WRITE) == ECG_OK, "%s", ecg_message());
@@ -200,8 +225,10 @@ static void check_linear(ecg_dtype type, int64_t M, int64_t K, int64_t N)
                 expected += value_of(&src, m, k, K) * w[n * K + k];
                 size += fabs(value_of(&src, m, k, K) * w[n * K + k]);
             }
-            CHECK(fabs(raw[m * N + n] - expected) < 1e-6 * size, "type %d (%d, %d, %d): %g, not %g", type, (int)M,
-                  (int)K, (int)N, raw[m * N + n], expected);
+            /* uint8 * int8 sums reach 255 * 127 * K, of which float32 keeps 24 bits; the shift takes most away again. */
+            double rounding = type == ECG_U8 ? 3e-7 * 255 * src.scale[m] * (double)K * 0.5 : 0;
+            CHECK(fabs(raw[m * N + n] - expected) < 1e-6 * size + rounding, "type %d (%d, %d, %d): %g, not %g", type,
+                  (int)M, (int)K, (int)N, raw[m * N + n], expected);
         }
     }
     ecg_stream_destroy(work.stream);
@@ -215,10 +242,11 @@ static void check_linear(ecg_dtype type, int64_t M, int64_t K, int64_t N)
 static void test_linear(void)
 {
     const int64_t shapes[][3] = {{1, 1, 1}, {3, 7, 5}, {156, 32, 48}, {5, 33, 17}, {64, 256, 96}};
-    for (int i = 0; i < COUNT(shapes) * ECG_DTYPES; i++) {
-        const int64_t *shape = shapes[i / ECG_DTYPES];
-        if (ecg_dtype_supported((ecg_dtype)(i % ECG_DTYPES)))
-            check_linear((ecg_dtype)(i % ECG_DTYPES), shape[0], shape[1], shape[2]);
+    for (int i = 0; i < COUNT(shapes) * COUNT(types); i++) {
+        const int64_t *shape = shapes[i / COUNT(types)];
+        ecg_dtype type = types[i % COUNT(types)];
+        if (ecg_dtype_supported(type == ECG_U8 ? ECG_S8 : type))
+            check_linear(type, shape[0], shape[1], shape[2]);
     }
 }
 
@@ -295,7 +323,7 @@ int main(void)
     ecg_set_threads(2);
     CHECK(ecg_threads_begin(NULL) == ECG_OK, "two threads");
     test_bf16();
-    test_s8();
+    test_s8_and_u8();
     test_convert_rows();
     test_layer_norm_rows();
     test_linear();

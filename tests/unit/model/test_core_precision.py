@@ -1,7 +1,7 @@
 """Precisions of the compiled model: how far from float64, the same bits whatever the batch, weights as they are held.
 
-Limits: a product in bfloat16 rounds each factor to 8 bits (a relative 2^-9), in int8 each row and column to 254 steps
-of its largest. Tokens have a deviation of 1, which a handful of products in a row reaches with one percent: the root
+Limits: a product in bfloat16 rounds each factor to 8 bits (a relative 2^-9), in int8 each row to 255 steps
+of its range. Tokens have a deviation of 1, which a handful of products in a row reaches with one percent: the root
 mean square is held to 2 % and 3 %, where a mistake gives the order of 100 %. Logits are means over tokens.
 """
 
