@@ -25,6 +25,7 @@ def size():
 
 what, headroom = sys.argv[1], float(sys.argv[2])
 ecgfm.set_num_threads(2)
+ecgfm.load, ecgfm.Trainer  # imported: where Python's compiler runs out of memory, it finds mistakes that are not there
 model = None if what == "load" else ecgfm.load(MODEL)
 trainer = ecgfm.Trainer(model, num_labels=3) if what == "step" else None
 if what == "forward":
