@@ -24,6 +24,7 @@ from ecgfm.data import Dataset, Loader, assign_splits, batches
 from ecgfm.data.sources import find_source
 from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
+from ecgfm.signal.augment import augmentation
 from ecgfm.training import compute_mask_indices
 from ecgfm.training.grouping import held_out
 from ecgfm.training.noise import draws
@@ -157,6 +158,13 @@ def cases(folder):
         ),
         "baseline_shift": (augment.baseline_shift, (x,), {"shift_ratio": 0.1, "num_segment": 1, "rng": rng}),
         "baseline_wander": (augment.baseline_wander, (x,), {"k": 2, "max_freq": 0.2, "min_freq": 0.1, "rng": rng}),
+        "augmentation": (
+            lambda perturbation_mode: augmentation([perturbation_mode]), (), {"perturbation_mode": "powerline_noise"},
+        ),
+        "quantization_report": (
+            lambda batch_size: ecgfm.quantization_report(model, segments, None, ["float32"], batch_size=batch_size),
+            (), {"batch_size": 2},
+        ),
         "find_source": (lambda source: find_source(source), (), {"source": "files"}),
         "held_out": (lambda valid: held_out(np.arange(4), valid, 1), (), {"valid": 0.5}),
         "negatives": (
@@ -174,7 +182,7 @@ def cases(folder):
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
-CASES += ("held_out", "simulate", "simulate_cohort", "subset_manifest")
+CASES += ("augmentation", "quantization_report", "held_out", "simulate", "simulate_cohort", "subset_manifest")
 
 
 def default_of(function, name):
@@ -184,8 +192,9 @@ def default_of(function, name):
 
 
 SEEN = set()  # (module, field) of all cases so far
-#: Checked in what commands alone call, or by a class of settings too.
+#: Checked in what commands alone call, in whole programs whose own tests try it, or by a class of settings too.
 ELSEWHERE = {"ecgfm.cli", "ecgfm.training.engine", "ecgfm.training.arguments"}
+ELSEWHERE |= {"ecgfm.data.build.pipeline", "ecgfm.inference.speed"}
 
 
 def watched(call, monkeypatch):
