@@ -35,6 +35,14 @@ ECG_INLINE int32_t rounded(float x)
     return bits;
 }
 
+/* A scale and its inverse; both 0 where it is none, or so small that float32 can't hold the inverse. */
+ECG_INLINE float usable(float scale, float *inverse)
+{
+    scale = scale > 1e-37f ? scale : 0.f;
+    *inverse = scale > 0 ? 1.f / scale : 0.f;
+    return scale;
+}
+
 ECG_KERNEL float ecg_to_s8(int8_t *dst, const float *src, const float *factors, int64_t n)
 {
     float largest = 0;
@@ -43,19 +51,10 @@ ECG_KERNEL float ecg_to_s8(int8_t *dst, const float *src, const float *factors, 
         float value = src[i] * factors[i], magnitude = value < 0 ? -value : value;
         largest = magnitude > largest ? magnitude : largest;
     }
-    float scale = largest / 127.f, inverse = scale > 0 ? 1.f / scale : 0.f;
+    float inverse, scale = usable(largest / 127.f, &inverse);
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
         dst[i] = (int8_t)rounded(src[i] * factors[i] * inverse);
-    return scale;
-}
-
-/* Of a range, what a step is and its inverse; 0 where there is no range, or none that float32 can divide by. */
-ECG_INLINE float step_of(float least, float most, float *inverse)
-{
-    float scale = (most - least) / 255.f;
-    scale = scale > 1e-37f ? scale : 0.f;
-    *inverse = scale > 0 ? 1.f / scale : 0.f;
     return scale;
 }
 
@@ -67,7 +66,7 @@ ECG_KERNEL static void plain_to_u8(uint8_t *dst, float *scale, float *shift, con
         least = src[i] < least ? src[i] : least;
         most = src[i] > most ? src[i] : most;
     }
-    *scale = step_of(least, most, &inverse);
+    *scale = usable((most - least) / 255.f, &inverse);
     *shift = least;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
@@ -84,7 +83,7 @@ ECG_KERNEL static void scaled_to_u8(uint8_t *dst, float *scale, float *shift, co
         least = value < least ? value : least;
         most = value > most ? value : most;
     }
-    *scale = step_of(least, most, &inverse);
+    *scale = usable((most - least) / 255.f, &inverse);
     *shift = least;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)

@@ -68,13 +68,6 @@ void ecg_softmax_backward(float *diff, const float *weights, float scale, int64_
         softmax_backward_row(diff + row * T, weights + row * T, scale, T);
 }
 
-ECG_KERNEL static void add_to(float *dst, const float *src, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dst[i] += src[i];
-}
-
 static void head_mean_row(float *dst, const float *weights, ecg_dtype type, int64_t H, int64_t T)
 {
     float wide[128];
@@ -85,7 +78,7 @@ static void head_mean_row(float *dst, const float *weights, ecg_dtype type, int6
             int64_t count = T - i < 128 ? T - i : 128;
             if (type == ECG_BF16)
                 ecg_from_bf16(wide, (const uint16_t *)row + i, count);
-            add_to(dst + i, type == ECG_BF16 ? wide : row + i, count);
+            ecg_add_piece(dst + i, type == ECG_BF16 ? wide : row + i, count);
         }
     }
     for (int64_t i = 0; i < T; i++)

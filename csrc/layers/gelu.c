@@ -3,7 +3,7 @@
 #include "elementary.h"
 #include "parallel.h"
 
-ECG_KERNEL static void gelu(float *dst, const float *src, int64_t n)
+ECG_KERNEL void ecg_gelu_piece(float *dst, const float *src, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
@@ -14,7 +14,7 @@ void ecg_gelu_forward(float *dst, const float *src, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
     for (int64_t i = 0; i < n; i += ECG_PIECE)
-        gelu(dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
+        ecg_gelu_piece(dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
 }
 
 /* d gelu / dx = Phi(x) + x phi(x). */

@@ -84,13 +84,17 @@ void ecg_gelu_forward(float *dst,       /* (n) */
                       const float *src, /* (n) */
                       int64_t n);
 
-/* diff_src = diff_dst * gelu'(src). diff_src may be diff_dst. */
+/* The same on one thread. */
+void ecg_gelu_piece(float *dst, const float *src, int64_t n);
+
 /* Both at once, for a backward that computes GELU again: with m = mask (1 where there is none), dst = m gelu(src)
  * and slope = m dgelu/dsrc, which may be src. */
 void ecg_gelu_again(float *dst,       /* (n) */
                     float *slope,     /* (n) */
                     const float *src, /* (n) */
                     const ecg_dropout_mask *mask, int64_t n);
+
+/* diff_src = diff_dst * gelu'(src). diff_src may be diff_dst. */
 void ecg_gelu_backward(float *diff_src,       /* (n) */
                        const float *diff_dst, /* (n) */
                        const float *src,      /* (n) */
@@ -214,6 +218,9 @@ void ecg_bias_backward(float *diff_bias,      /* (N) */
 void ecg_add_forward(float *dst,       /* (n) */
                      const float *src, /* (n) */
                      int64_t n);
+
+/* The same on one thread. */
+void ecg_add_piece(float *dst, const float *src, int64_t n);
 
 /* dst *= factor. */
 void ecg_scale(float *dst, /* (n) */

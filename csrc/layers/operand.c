@@ -39,13 +39,6 @@ ECG_KERNEL static void finish_gelu(float *dst, const float *src, float scale, fl
         dst[i] = ecg_gelu(src[i] * scale + (shift * sums[i] + bias[i]));
 }
 
-ECG_KERNEL static void gelu(float *dst, const float *src, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = ecg_gelu(src[i]);
-}
-
 const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t n)
 {
     float *values = src->data + row * n;
@@ -61,7 +54,7 @@ static void convert_row(const ecg_operand *dst, const ecg_product_rows *src, boo
     if (src->scale)
         (with_gelu ? finish_gelu : finish)(to, from, src->scale[row], src->shift[row], src->sums, src->bias, n);
     else if (with_gelu)
-        gelu(to, from, n);
+        ecg_gelu_piece(to, from, n);
     else
         to = src->data + row * n;
     ecg_store_row(dst, row, to, n);

@@ -6,7 +6,7 @@
 #include "../base/kernel.h"
 #include "parallel.h"
 
-ECG_KERNEL static void add(float *dst, const float *src, int64_t n)
+ECG_KERNEL void ecg_add_piece(float *dst, const float *src, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
@@ -17,7 +17,7 @@ void ecg_add_forward(float *dst, const float *src, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
     for (int64_t i = 0; i < n; i += ECG_PIECE)
-        add(dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
+        ecg_add_piece(dst + i, src + i, n - i < ECG_PIECE ? n - i : ECG_PIECE);
 }
 
 ECG_KERNEL static void scale(float *dst, float factor, int64_t n)

@@ -78,6 +78,20 @@ static void test_s8_and_u8(void)
     }
 }
 
+/* A scale whose inverse float32 can't hold: zeros, not what infinity times 0 gives. */
+static void test_denormal(void)
+{
+    const float src[3] = {1e-39f, 0, -1e-40f}, ones[3] = {1, 1, 1};
+    int8_t signs[3] = {9, 9, 9};
+    uint8_t steps[3] = {9, 9, 9};
+    float scale, shift;
+    CHECK(ecg_to_s8(signs, src, ones, 3) == 0, "a scale");
+    ecg_to_u8(steps, &scale, &shift, src, NULL, 3);
+    CHECK(scale == 0 && shift == src[2], "%g, %g", scale, shift);
+    for (int i = 0; i < 3; i++)
+        CHECK(signs[i] == 0 && steps[i] == 0, "%d and %d", signs[i], steps[i]);
+}
+
 /* The types of operands. */
 static const ecg_dtype types[] = {ECG_F32, ECG_BF16, ECG_U8};
 
@@ -324,6 +338,7 @@ int main(void)
     CHECK(ecg_threads_begin(NULL) == ECG_OK, "two threads");
     test_bf16();
     test_s8_and_u8();
+    test_denormal();
     test_convert_rows();
     test_layer_norm_rows();
     test_linear();

@@ -130,7 +130,8 @@ def test_channels_with_large_gains_are_shared_between_rows_and_weights():
             values[name][:2] *= 12
     found = build(weights.SMALL, "int8", values)
     expected = build(weights.SMALL, "float32", values).forward(x)["logits"]
-    assert np.abs(found.forward(x)["logits"] - expected).max() < 5 * LIMITS["int8"][2]
+    # Twelvefold in two of 32 channels makes the others small: twice the limit of plain weights (found: 1.3 times).
+    assert np.abs(found.forward(x)["logits"] - expected).max() < 2 * LIMITS["int8"][2]
     factors = found.stored("encoder.encoder.layers.0.fc1.weight")[2]
     assert (factors[:2] < factors[2:].min()).all()
 
