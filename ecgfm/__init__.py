@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports when it is first used, as editor
     from .io import read
     from .kernels import get_num_threads, set_num_threads
     from .model import Model, Output, QuantizationReport, load, quantization_report
+    from .specs.inputs import InputSpec
     from .table import Table
     from .training.finetune import finetune
     from .training.pretrain import pretrain
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigError",
     "Error",
     "FormatError",
+    "InputSpec",
     "InputWarning",
     "LEADS",
     "LabelError",
@@ -94,6 +96,7 @@ if not TYPE_CHECKING:
         "inference": ("Result", "embed", "evaluate", "predict", "saliency"),
         "io": ("read",),
         "model": ("Model", "Output", "QuantizationReport", "load", "quantization_report"),
+        "specs.inputs": ("InputSpec",),
         "table": ("Table",),
         "training": ("Trainer", "finetune", "pretrain"),
         "view": ("plot",),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
+    "REFUSED",
     "Choice",
     "Flag",
     "Number",
@@ -53,7 +54,7 @@ __all__ = [
     "whole",
 ]
 
-_REFUSED = object()
+REFUSED = object()  # what `Rule.take` gives for a value that is not allowed
 _LARGEST = (1 << 62) - 1  # of an integer without another limit, so that sums of two fit 64 bits
 _MOST_NUMBERS = 10_000
 
@@ -78,17 +79,17 @@ class Rule:
         if value is None and self.none:
             return None
         found = self.take(value)
-        if found is _REFUSED:
+        if found is REFUSED:
             allowed = self.allowed() + (" or None" if self.none else "")
             raise ConfigError(f"{shown(value)} is not {allowed}", field=field, remedy=self.remedy(value))
         return found
 
     def allows(self, value: object) -> bool:
         """Whether `check` would take the value: for values of a file."""
-        return (value is None and self.none) or self.take(value) is not _REFUSED
+        return (value is None and self.none) or self.take(value) is not REFUSED
 
     def take(self, value: object) -> Any:
-        """The value in the type of the rule, or `_REFUSED`."""
+        """The value in the type of the rule, or `REFUSED`."""
         raise NotImplementedError
 
     def allowed(self) -> str:
@@ -110,7 +111,7 @@ class Number(Rule):
     below: float | None = dataclasses.field(default=None, kw_only=True)
 
     def take(self, value: object) -> Any:
-        return float(value) if _is_real(value) and self._holds(float(value)) else _REFUSED  # type: ignore[arg-type]
+        return float(value) if _is_real(value) and self._holds(float(value)) else REFUSED  # type: ignore[arg-type]
 
     def _holds(self, value: float) -> bool:
         return (
@@ -165,7 +166,7 @@ class Whole(Rule):
         else:
             found = None if _is_bool(value) else _index(value)
         most = _LARGEST if self.at_most is None else self.at_most
-        return found if found is not None and self.at_least <= found <= most else _REFUSED
+        return found if found is not None and self.at_least <= found <= most else REFUSED
 
     def allowed(self) -> str:
         return f"an integer from {self.at_least} " + ("up" if self.at_most is None else f"to {self.at_most}")
@@ -201,13 +202,13 @@ class Numbers(Rule):
 
     def take(self, value: object) -> Any:
         if isinstance(value, (str, bytes, Mapping, set, frozenset)):
-            return _REFUSED
+            return REFUSED
         least, most = (1, _MOST_NUMBERS) if self.count is None else (self.count, self.count)
         try:
             made = tuple(map(self.each.take, islice(value, most + 1)))  # type: ignore[call-overload]
         except TypeError:  # not a sequence, or an array without dimensions
-            return _REFUSED
-        return made if least <= len(made) <= most and _REFUSED not in made else _REFUSED
+            return REFUSED
+        return made if least <= len(made) <= most and REFUSED not in made else REFUSED
 
     def allowed(self) -> str:
         limits = self.each._limits()
@@ -222,9 +223,9 @@ class Choice(Rule):
 
     def take(self, value: object) -> Any:
         if not isinstance(value, (str, int, float, np.bool_, np.integer, np.floating)):
-            return _REFUSED
+            return REFUSED
         same = (c for c in self.choices if _is_bool(c) == _is_bool(value) and bool(value == c))
-        return next(same, _REFUSED)
+        return next(same, REFUSED)
 
     def allowed(self) -> str:
         return f"one of {', '.join(map(repr, self.choices))}"
@@ -238,7 +239,7 @@ class Flag(Rule):
     """True or False, also as 1 or 0."""
 
     def take(self, value: object) -> Any:
-        return bool(value) if isinstance(value, (bool, np.bool_, int, np.integer)) and value in (0, 1) else _REFUSED
+        return bool(value) if isinstance(value, (bool, np.bool_, int, np.integer)) and value in (0, 1) else REFUSED
 
     def allowed(self) -> str:
         return "True or False"

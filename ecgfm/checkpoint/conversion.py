@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError
+from ..specs.inputs import ASSUMED as ASSUMED_INPUT
+from ..specs.inputs import ECG_FM, InputSpec
 from ..specs.precision import FLOAT32, UNROUNDED, Stated
 from ..storage.json import plain_json
 from .directory import CONFIG, WEIGHTS, saved_settings, write_directory, write_safetensors
+from .inputs import assumed_input, written_input
 from .labels import ASSUMED
 from .original import CRITERIA, complete
 from .reader import Checkpoint, read
@@ -33,6 +36,7 @@ def convert(
     labels: Sequence[str] | StrPath | None = None,
     config: dict[str, Any] | None = None,
     force: bool = False,
+    input: object = None,
 ) -> list[Path]:
     """Write the model of a checkpoint in another format.
 
@@ -51,6 +55,8 @@ def convert(
         Settings of the model that replace those in the file.
     force : bool
         Replace files that are there.
+    input : InputSpec, dict or str, optional
+        What the model takes, as of `ecgfm.load`.
 
     Returns
     -------
@@ -65,7 +71,7 @@ def convert(
         If the labels don't fit the model.
     """
     targets = _free_targets(destination, force)
-    with read(source, labels=labels, config=config) as found:
+    with read(source, labels=labels, config=config, input=input) as found:
         found.verify()
         _write(destination, targets, found, None if found.labels_source == ASSUMED else found.labels)
     return targets
@@ -82,6 +88,7 @@ def save(
     info: Mapping[str, Any] | None = None,
     cfg: Mapping[str, Any] | None = None,
     precision: Stated = UNROUNDED,
+    input: tuple[InputSpec, str] | None = None,
     force: bool = False,
 ) -> list[Path]:
     """Write a model that is in memory.
@@ -105,6 +112,8 @@ def save(
         More of the run's configuration to keep, by group (``task``, ``criterion``).
     precision : Stated, optional
         Which precision it is to be loaded in (a ``.pt`` always in float32), and a report on it.
+    input : (InputSpec, str), optional
+        What it takes, and where that comes from. By default ECG-FM's, as assumed.
     force : bool
         Replace files that are there.
 
@@ -120,6 +129,7 @@ def save(
     """
     targets = _free_targets(destination, force)
     model = _InMemory(kind, dict(config), tensors, settings, labels, dict(info or {}), cfg, precision)
+    model.stated_input = input or assumed_input(int(config["in_d"]))
     _write(destination, targets, model, labels)
     return targets
 
@@ -137,6 +147,7 @@ class _InMemory:
     cfg: Mapping[str, Any] | None = None
     precision: Stated = UNROUNDED
     labels_source: str = "the caller"
+    stated_input: tuple[InputSpec, str] = ECG_FM, ASSUMED_INPUT
 
 
 def _write(
@@ -147,7 +158,7 @@ def _write(
         return
     arguments: dict[str, Any] = {"kind": found.kind, "config": found.config, "tensors": found.tensors}
     arguments |= {"settings": found.settings, "labels": labels, "info": found.info, "cfg": found.cfg}
-    arguments["precision"] = found.precision
+    arguments |= {"precision": found.precision, "input": found.stated_input}
     if len(targets) == 2 and targets[0].name == WEIGHTS and Path(destination).suffix != ".safetensors":
         write_directory(destination, **arguments)
     else:
@@ -205,6 +216,7 @@ def pt_content(found: Checkpoint | _InMemory) -> dict[str, Any]:
     cfg = complete(cfg, found.kind)
     # Of int8 numbers the float32 that they stand for are written.
     ours = {"info": plain_json(found.info), "precision": plain_json(found.precision.written(FLOAT32))}
+    ours |= written_input(*found.stated_input)
     if found.labels is not None and found.labels_source != ASSUMED:
         ours["labels"] = list(found.labels)
     return {

@@ -26,6 +26,7 @@ _SOURCES = {
     "label_def.csv": "from label_def.csv beside the file",
     "the caller": "as given",
 }
+_INPUT_SOURCES = {"file": "the file", "the caller": "as given"}
 # Of a value: characters, items of a list, parts in all; of a key, characters; of a line on the screen, characters.
 MAX_TEXT, MAX_ITEMS, MAX_PARTS = 500, 1000, 5000
 _MAX_KEY, _MAX_LINE = 250, 1900
@@ -42,7 +43,8 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     -------
     dict
         ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``precision`` (as in config.json), ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``,
+        ``info``, ``input`` (fields of `ecgfm.InputSpec`), ``input_source``, ``precision`` (as in config.json),
+        ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``,
         ``content`` (names of what else the file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``,
         ``shape``, ``dtype``).
     """
@@ -58,6 +60,8 @@ def describe(found: Checkpoint) -> dict[str, Any]:
         "labels_source": found.labels_source,
         "id": found.id,
         "info": _Shown()(found.info),
+        "input": found.input.to_dict(),
+        "input_source": found.input_source,
         "precision": _Shown()(found.precision.written()),
         "profile": profile,
         "profile_assumed": assumed,
@@ -122,6 +126,7 @@ def describe_text(found: Checkpoint) -> list[str]:
         rounded = "" if said.numbers == said.name else f"; the weights were rounded to {said.numbers}"
         lines.append(f"precision   {said.name}{rounded}{'' if said.report is None else '; with a report'}")
     lines += [f"{key:<10}  {_short(value)}" for key, value in facts["info"].items() if key != "profile"]
+    lines += [f"input       {found.input}", f"input from  {_INPUT_SOURCES.get(found.input_source, found.input_source)}"]
     assumed = ", assumed: the file does not say how its training data were prepared" if facts["profile_assumed"] else ""
     lines.append(f"profile     {facts['profile']}{assumed}")
     if found.content:

@@ -16,11 +16,12 @@ from .._types import StrPath
 from ..errors import CheckpointError
 from ..specs.architecture import architecture_keys
 from ..specs.blocks import conv_feature_layers, text_of_layers
-from ..specs.inputs import LEADS, SAMPLES, SAMPLING_RATE
+from ..specs.inputs import InputSpec
 from ..specs.precision import UNROUNDED, Stated
 from ..storage.atomic import writing
 from ..storage.inputs import read_input
 from ..storage.json import json_bytes, parse_json, plain_json
+from .inputs import assumed_input, stated_input, written_input
 from .safetensors import write_tensors
 from .storage import Tensor
 
@@ -39,9 +40,10 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "ecgfm", 2
 MAX_CONFIG = 4 << 20
 MAX_DEPTH = 50
-# Our own keys; other keys of config.json say something about the model and are kept. The last three are those of
-# version 1, whose place "input" took.
-_OWN = ("format", "version", "id", "model", "labels", "input", "precision", "cfg", "sampling_rate", "samples", "leads")
+# Those of version 1, whose place "input" took.
+_INPUT = ("sampling_rate", "samples", "leads")
+# Our own keys; other keys of config.json say something about the model and are kept.
+_OWN = ("format", "version", "id", "model", "labels", "input", "input_source", "precision", "cfg", *_INPUT)
 _NAMES = {"classifier": "ecg_transformer_classifier", "pretraining": "wav2vec2_cmsc", "encoder": "ecg_transformer"}
 # Of the run's configuration, what the original needs to go on from a model; paths of the machine stay behind.
 _KEPT = ("task", "criterion")
@@ -64,6 +66,8 @@ class Description:
     id : str or None
         The same 32 hexadecimal digits as in the metadata of the weights that it belongs to; None in version 1.
     precision : Stated
+    input : (InputSpec, str) or None
+        What the model takes, and where that comes from; None if nothing is said.
     """
 
     settings: dict[str, Any]
@@ -72,6 +76,7 @@ class Description:
     cfg: dict[str, Any]
     id: str | None
     precision: Stated
+    input: tuple[InputSpec, str] | None = None
 
 
 def description_of(weights: StrPath, metadata: Mapping[str, str]) -> Description:
@@ -141,16 +146,14 @@ def _parsed(raw: bytes | str, path: StrPath, place: str | None) -> Description:
         raise error("neither a list of names nor null", "labels")
     if found.get("id") is not None and not (isinstance(found["id"], str) and len(found["id"]) == 32):
         raise error("not 32 hexadecimal digits", "id")
-    given = found.get("input", {})
-    for key, ours in (("sampling_rate", SAMPLING_RATE), ("leads", list(LEADS))):
-        value = found[key] if found.get(key) is not None else given.get(key) if isinstance(given, dict) else None
-        if value not in (None, ours):
-            raise error(f"{shown(value)} is not {ours}, which recordings are prepared for", key)
+    first = {key: found[key] for key in _INPUT if found.get(key) is not None}
+    where = ": ".join(part for part in (place, "input" if "input" in found else None) if part)
+    input = stated_input(found.get("input", first or None), found.get("input_source"), path, where)
     cfg = found.get("cfg", {})
     cfg = cfg if isinstance(cfg, dict) else {}
     info = {key: found[key] for key in found if key not in _OWN}
     precision = Stated.read(found.get("precision"), path)
-    return Description(found["model"], found.get("labels"), info, cfg, found.get("id"), precision)
+    return Description(found["model"], found.get("labels"), info, cfg, found.get("id"), precision, input)
 
 
 def _is_deep(value: Any) -> bool:
@@ -210,6 +213,7 @@ def write_safetensors(
     info: Mapping[str, Any] | None = None,
     cfg: Mapping[str, Any] | None = None,
     precision: Stated = UNROUNDED,
+    input: tuple[InputSpec, str] | None = None,
 ) -> None:
     """Write a ``.safetensors`` file and ``config.json`` beside it.
 
@@ -233,20 +237,22 @@ def write_safetensors(
         The run's configuration, of which the groups ``task`` and ``criterion`` are kept, without paths.
     precision : Stated, optional
         Which precision it is to be loaded in, and a report on it.
+    input : (InputSpec, str), optional
+        What the model takes, and where that comes from. By default ECG-FM's, as assumed.
 
     Raises
     ------
     CheckpointError
         If they can't be written.
     """
-    leads = list(LEADS) if config["in_d"] == len(LEADS) else None
+    input = input or assumed_input(int(config["in_d"]))
     description = {
         "format": FORMAT,
         "version": VERSION,
         "id": secrets.token_hex(16),
         "model": saved_settings(kind, config, settings),
         "labels": None if labels is None else list(labels),
-        "input": {"sampling_rate": SAMPLING_RATE, "samples": SAMPLES, "leads": leads},
+        **written_input(*input),
         "precision": plain_json(precision.written()),
         "cfg": _kept(plain_json(cfg or {})),
         **{key: value for key, value in plain_json(info or {}).items() if key not in _OWN},

@@ -12,12 +12,13 @@ from .._types import StrPath
 from ..errors import CheckpointError, LabelError
 from ..kernels import core
 from ..specs.architecture import Architecture
-from ..specs.inputs import SAMPLES
+from ..specs.inputs import ASSUMED, ECG_FM, SAMPLES, InputSpec
 from ..specs.precision import UNROUNDED, Stated
 from . import config as configuration
 from . import labels as labelling
 from .archive import Archive, read_zip
 from .directory import WEIGHTS, description_of
+from .inputs import find_input, stated_input
 from .legacy import read_legacy
 from .safetensors import SCALES, check_hash, read_tensors
 from .storage import File, Tensor
@@ -69,6 +70,11 @@ class Checkpoint:
         What the file says of the model, such as ``{"training": "none"}``.
     precision : Stated
         Which precision it is loaded in, and the report that is kept with it.
+    input : InputSpec
+        What the model takes.
+    input_source : str
+        Where that comes from: ``"the caller"``, a known model's entry, ``"file"``, the file's own keys, or
+        ``"assumed: ..."``.
     id : str or None
         What ties ``model.safetensors`` and ``config.json`` of one save together.
     refused : tuple of str
@@ -97,12 +103,22 @@ class Checkpoint:
         self._file: File | None = None
         self._archive: Archive | None = None
         self._stored_labels: Any = None
+        self._said_input: tuple[InputSpec, str] | None = None
+        self.stated_input: tuple[InputSpec, str] = ECG_FM, ASSUMED
         self._sha256: str | None = None
 
     @property
     def cfg(self) -> dict[str, Any] | None:
         found = self.content.get("cfg")
         return found if isinstance(found, dict) else None
+
+    @property
+    def input(self) -> InputSpec:
+        return self.stated_input[0]
+
+    @property
+    def input_source(self) -> str:
+        return self.stated_input[1]
 
     def of_run(self, group: str) -> dict[str, Any]:
         """A group of the configuration of the run that made it; empty where that is not known."""
@@ -154,7 +170,11 @@ class Checkpoint:
 
 
 def read(
-    path: StrPath, *, labels: Sequence[str] | StrPath | None = None, config: dict[str, Any] | None = None
+    path: StrPath,
+    *,
+    labels: Sequence[str] | StrPath | None = None,
+    config: dict[str, Any] | None = None,
+    input: object = None,
 ) -> Checkpoint:
     """Open a checkpoint. No code in the file is run.
 
@@ -169,6 +189,8 @@ def read(
         Names of the outputs, or a CSV file with a column ``name``, instead of those found.
     config : dict, optional
         Settings of the model that replace those in the file, for one whose configuration is wrong.
+    input : InputSpec, dict or str, optional
+        What the model takes, or some fields of it, instead of what is found.
 
     Returns
     -------
@@ -181,13 +203,14 @@ def read(
     LabelError
         If the labels don't fit the model.
     ConfigError
-        If `config` has a key that is not a setting of the architecture.
+        If `config` has a key that is not a setting of the architecture, or `input` is no specification or doesn't fit.
     """
     path = _locate(path)
     file = File(path)
     try:
         found = _read_file(file, config)
         _set_labels(found, labels)
+        _set_input(found, input)
     except BaseException:
         file.close()
         raise
@@ -215,7 +238,7 @@ def _read_safetensors(file: File, config: dict[str, Any] | None) -> Checkpoint:
     found = _assemble(file, "safetensors", tensors, said.settings, config)
     found.content = {"cfg": said.cfg | {"model": said.settings}}
     found.info, found.id, found._stored_labels = said.info, said.id, said.labels
-    found.precision = said.precision
+    found.precision, found._said_input = said.precision, said.input
     found._file, found._sha256 = file, metadata.get("sha256")
     return found
 
@@ -254,6 +277,8 @@ def _read_file(file: File, config: dict[str, Any] | None) -> Checkpoint:
         found.info = ours["info"] if isinstance(ours.get("info"), dict) else {}
         found._stored_labels = ours.get("labels")
         found.precision = Stated.read(ours.get("precision"), file.path)
+        where = "extra_state.ecgfm.input"
+        found._said_input = stated_input(ours.get("input"), ours.get("input_source"), file.path, where)
     return found
 
 
@@ -287,26 +312,26 @@ def _assemble(
         )
     shapes = {name: tensor.shape for name, tensor in state.items()}
     architecture = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
-    _check_work(architecture, file.path)
+    _check_work(architecture, SAMPLES, file.path)
     config = architecture.config()
     tensors = {name: state.pop(name) for name, _ in core().parameters(config, kind)}
     _check_values(tensors, file.path)
     return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
 
 
-def _check_work(found: Architecture, path: StrPath) -> None:
+def _check_work(found: Architecture, samples: int, path: StrPath) -> None:
     """Raise if a segment would take far more time or memory than that of any ECG-FM."""
     if found.min_samples > configuration.MAX_SAMPLES:
         message = f"a segment needs at least {shown(found.min_samples)} samples, more than any recording has"
         raise CheckpointError(message, path=path, field="cfg.model.conv_feature_layers")
-    steps = found.steps(SAMPLES)
+    steps = found.steps(samples)
     tokens = steps[-1]
     values = max(width * count for (width, _, _), count in zip(found.conv_feature_layers, steps))
     values += tokens * (tokens * found.encoder_attention_heads + found.encoder_ffn_embed_dim)
     values += 4 * tokens * found.encoder_embed_dim
     if 4 * values > configuration.MAX_WORK:
         raise CheckpointError(
-            f"one segment of {SAMPLES} samples would take {4 * values:,} bytes, more than the"
+            f"one segment of {samples} samples would take {4 * values:,} bytes, more than the"
             f" {configuration.MAX_WORK:,} that a model may take",
             path=path,
             field="cfg.model",
@@ -377,3 +402,11 @@ def _set_labels(found: Checkpoint, labels: Sequence[str] | StrPath | None) -> No
         return
     folder = os.path.dirname(found.path) or "."
     found.labels, found.labels_source = labelling.find_labels(count, found._stored_labels, found.path, folder)
+
+
+def _set_input(found: Checkpoint, given: object) -> None:
+    architecture = Architecture.of_config(found.config)
+    content = found.content if found.cfg is None else {"cfg": found.cfg | {"model": found.settings}}
+    found.stated_input = find_input(given, found._said_input, content, architecture, found.path)
+    if found.input.samples > SAMPLES:
+        _check_work(architecture, found.input.samples, found.path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..specs.precision import AUTO, PRECISIONS
 
-__all__ = ["MODEL", "PRECISION", "READING", "RESUMING", "Arguments", "add", "reading"]
+__all__ = ["INPUT", "MODEL", "PRECISION", "READING", "RESUMING", "Arguments", "add", "reading"]
 
 #: Name of an argument -> what `ArgumentParser.add_argument` takes of it.
 Arguments = dict[str, dict[str, Any]]
@@ -28,6 +28,16 @@ PRECISION: Arguments = {
 }
 
 
+#: What the model takes, where its file doesn't say it.
+INPUT: Arguments = {
+    "--input": {
+        "metavar": "FIELD=VALUE,...",
+        "help": "what the model takes, such as sampling_rate=250,samples=2500,normalisation=none: fields of "
+        "ecgfm.InputSpec that replace those found (ecgfm inspect shows them)",
+    },
+}
+
+
 #: The checkpoint and what is run through it.
 MODEL: Arguments = {
     "checkpoint": {
@@ -35,6 +45,7 @@ MODEL: Arguments = {
         "help": ".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
     },
     "files": {"metavar": "FILE", "nargs": "+", "help": "recordings, directories of recordings, manifests (.tsv)"},
+    **INPUT,
     **PRECISION,
 }
 

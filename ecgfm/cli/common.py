@@ -61,7 +61,8 @@ def loaded(source: StrPath, args: Namespace, labels: str | None = None) -> Any:
     """The model, in the precision that was asked for; says on stderr what there is to be said of that."""
     from .. import load
 
-    model = load(source, labels=labels, precision=args.precision, max_change=args.max_change)
+    model = load(source, labels=labels, precision=args.precision, max_change=args.max_change,
+                 input=getattr(args, "input", None))  # fmt: skip
     if model.precision_reason is not None:
         print(f"ecgfm: {printable(model.precision_reason)}.", file=sys.stderr, flush=True)
     return model

@@ -14,7 +14,7 @@ from typing import Any
 from .._text import printable, shown
 from ..errors import ConfigError
 from ..specs.precision import PRECISIONS
-from .arguments import Arguments, add
+from .arguments import INPUT, Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,6 +24,7 @@ ARGUMENTS: Arguments = {
     "destination": {"metavar": "DST", "help": "what to write"},
     "--force": {"action": "store_true", "help": "replace files that are there"},
     "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    **INPUT,
     "--set": {
         "metavar": "KEY=VALUE",
         "action": "append",
@@ -46,6 +47,7 @@ def run(args: Namespace) -> int:
     from ..model.loading import convert_rounded
 
     options: dict[str, Any] = {"labels": args.labels, "config": dict(map(_setting, args.set)), "force": args.force}
+    options["input"] = args.input
     if args.precision is None:
         written = convert(args.source, args.destination, **options)
     else:

@@ -10,7 +10,7 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from .._text import printable
-from .arguments import Arguments, add
+from .arguments import INPUT, Arguments, add
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,6 +18,7 @@ __all__ = ["add_arguments", "run"]
 ARGUMENTS: Arguments = {
     "checkpoint": {"metavar": "FILE", "help": ".pt or .safetensors file, or a directory of one"},
     "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
+    **INPUT,
     "--verify": {"action": "store_true", "help": "also check the hash of all values of a .safetensors file"},
     "--json": {"action": "store_true", "help": "print JSON"},
 }
@@ -30,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from ..checkpoint import describe, describe_text, read
 
-    with read(args.checkpoint, labels=args.labels) as found:
+    with read(args.checkpoint, labels=args.labels, input=args.input) as found:
         checked = found.verify() if args.verify or found.format != "safetensors" else None
         if args.json:
             print(json.dumps(describe(found) | {"checked": checked}, indent=1, allow_nan=False))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
 from .._types import StrPath
+from ..specs.inputs import InputSpec
 from .model import Model
 from .precision import check_asked, choose
 from .weights import filled
@@ -21,6 +22,7 @@ def load(
     precision: str | None = None,
     labels: Sequence[str] | StrPath | None = None,
     max_change: float = 0.01,
+    input: InputSpec | Mapping[str, Any] | str | None = None,
 ) -> Model:
     """Load a model.
 
@@ -40,6 +42,11 @@ def load(
         MIMIC-IV-ECG model, marked as assumed.
     max_change : float
         Of a probability, for ``precision="auto"``.
+    input : InputSpec, dict or str, optional
+        What the model takes (`ecgfm.InputSpec`): whole, or as some of its fields, which replace those that are found.
+        Text is ``sampling_rate=250,normalisation=none``. By default it is found: in what was saved with the model, by
+        which known model it is, by the file's own keys; else it is ECG-FM's, marked as assumed. `Model.input_source`
+        says which.
 
     Returns
     -------
@@ -53,7 +60,8 @@ def load(
     LabelError
         If the labels don't fit the model.
     ConfigError
-        If the precision is not known, or the processor lacks the instructions that it needs.
+        If the precision is not known, or the processor lacks the instructions that it needs; or `input` is no
+        specification, or not one that the network can take.
     MissingExtraError
         If the Hub is asked for and huggingface_hub isn't installed.
     MemoryError
@@ -67,7 +75,7 @@ def load(
     """
     check_asked(precision, max_change)
     name = checkpoint.hub_name(source)
-    with checkpoint.read(source if name is None else checkpoint.fetch(name), labels=labels) as found:
+    with checkpoint.read(source if name is None else checkpoint.fetch(name), labels=labels, input=input) as found:
         return _model_of(found, *choose(precision, found.precision, max_change, source))
 
 
@@ -79,12 +87,13 @@ def convert_rounded(
     labels: Sequence[str] | StrPath | None = None,
     config: dict[str, Any] | None = None,
     force: bool = False,
+    input: InputSpec | Mapping[str, Any] | str | None = None,
 ) -> list[Path]:
     """Write the model of a checkpoint for inference in a precision: its weights are rounded to that.
 
     Parameters
     ----------
-    source, destination, labels, config, force
+    source, destination, labels, config, force, input
         As for `ecgfm.checkpoint.convert`. Of a pretraining checkpoint the encoder is written. A ``.pt`` gets the
         rounded weights as float32.
     precision : {"bfloat16", "int8"}
@@ -102,7 +111,7 @@ def convert_rounded(
         If the precision is not known, or the processor lacks the instructions that it needs.
     """
     check_asked(precision, 1.0)
-    with checkpoint.read(source, labels=labels, config=config) as found:
+    with checkpoint.read(source, labels=labels, config=config, input=input) as found:
         found.verify()
         model = _model_of(found, *choose(precision, found.precision))
         same = model.kind == found.kind
@@ -121,4 +130,5 @@ def _model_of(found: checkpoint.Checkpoint, precision: str, reason: str | None) 
         source=str(found.path),
         precision=(precision, reason),
         stated=found.precision,
+        input=found.stated_input,
     )

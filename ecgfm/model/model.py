@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import checkpoint
 from .._text import printable, short
 from .._types import StrPath
+from ..checkpoint.inputs import assumed_input, given_input
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_order, warn_unprepared
@@ -19,6 +20,7 @@ from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalErro
 from ..kernels import core
 from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
+from ..specs.inputs import InputSpec
 from ..specs.precision import FLOAT32, UNROUNDED, Stated
 from ..validation import Whole, checked
 from .output import Output
@@ -58,6 +60,12 @@ class Model:
         Where the names come from.
     info : dict
         What else the file says of the model, such as ``{"training": "none"}``.
+    input : InputSpec
+        What it takes; `ecgfm.prepare` and all that reads recordings for the model follow it.
+    input_source : str
+        Where that comes from: ``"the caller"``, ``"file"``, a known model, the file's own keys.
+    input_assumed : bool
+        True if some of it is assumed, because nothing says it.
     caveat : str or None
         What who reads its answers must know, such as that it knows simulated patients only.
     profile : str
@@ -84,6 +92,7 @@ class Model:
         source: str | None = None,
         precision: tuple[str, str | None] = (FLOAT32, None),
         stated: Stated = UNROUNDED,
+        input: tuple[InputSpec, str] | None = None,
     ) -> None:
         self._core = core_model
         self._config = dict(config)
@@ -95,6 +104,8 @@ class Model:
         self.source = source
         self.precision, self.precision_reason = precision
         self._stated = stated
+        least = self._architecture.min_samples
+        self.input, self.input_source = input or assumed_input(self._architecture.in_d, least)
         self._warned = False
 
     @classmethod
@@ -105,6 +116,7 @@ class Model:
         kind: str = "classifier",
         labels: Sequence[str] | None = None,
         precision: str = FLOAT32,
+        input: InputSpec | Mapping[str, Any] | str | None = None,
     ) -> Model:
         """A model from arrays.
 
@@ -121,6 +133,8 @@ class Model:
             Names of the outputs of a classifier.
         precision : str
             As of `ecgfm.load`.
+        input : InputSpec, dict or str, optional
+            What it takes, as of `ecgfm.load`; by default as ECG-FM, which is assumed.
 
         Raises
         ------
@@ -141,8 +155,11 @@ class Model:
                 raise CheckpointError("the configuration has no such tensor", field=name)
         labels = _checked_labels(labels, config, kind)
         chosen = choose(precision, UNROUNDED)
+        architecture = _architecture(config, kind)
+        found = assumed_input(architecture.in_d, architecture.min_samples)
+        taken = found if input is None else given_input(input, found, architecture)
         made = filled(config, kind, state_dict, chosen[0])
-        return cls(made, config, kind, labels=labels, labels_source="the caller", precision=chosen)
+        return cls(made, config, kind, labels=labels, labels_source="the caller", precision=chosen, input=taken)
 
     def with_precision(self, precision: str) -> Model:
         """The same model in another precision; itself if it has that one. What rounding has taken doesn't come back.
@@ -162,7 +179,8 @@ class Model:
             return self
         made = filled(self._config, self.kind, Unpacked(self._core), chosen[0])
         model = Model(made, self._config, self.kind, labels=self.labels, labels_source=self.labels_source,
-                      info=self.info, source=self.source, precision=chosen, stated=stated)  # fmt: skip
+                      info=self.info, source=self.source, precision=chosen, stated=stated,
+                      input=(self.input, self.input_source))  # fmt: skip
         return model
 
     @property
@@ -177,6 +195,10 @@ class Model:
     @property
     def labels_assumed(self) -> bool:
         return self.labels_source is not None and "assumed" in self.labels_source
+
+    @property
+    def input_assumed(self) -> bool:
+        return "assumed" in self.input_source
 
     @property
     def caveat(self) -> str | None:
@@ -254,6 +276,7 @@ class Model:
             labels=None if self.labels_assumed else self.labels,
             info=self.info,
             precision=self._saved(report),
+            input=(self.input, self.input_source),
             force=force,
             **more,
         )
@@ -270,9 +293,10 @@ class Model:
         c = self._config
         outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"
         caveat = f", caveat={self.caveat!r}" if self.caveat else ""
+        taken = f"{self.input} ({self.input_source.partition(':')[0]})"
         return (
             f"Model({c['encoder_layers']} layers of width {c['encoder_embed_dim']}, {outputs}, "
-            f"{self.num_parameters:,} parameters, {self.precision}, source={self.source!r}{caveat})"
+            f"{self.num_parameters:,} parameters, {self.precision}, input={taken!r}, source={self.source!r}{caveat})"
         )
 
     def __call__(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .._text import shown
 from ..errors import SignalError
+from ..specs.inputs import MAX_RATE, MIN_RATE
 
 __all__ = [
     "MAX_RATE",
@@ -19,10 +20,6 @@ __all__ = [
     "is_masked",
     "millivolts_per",
 ]
-
-#: A recording below or above these rates (Hz) is taken for a damaged header.
-MIN_RATE: Final = 50.0
-MAX_RATE: Final = 100_000.0
 
 #: The note of what states no unit.
 UNIT_ASSUMED: Final = "unit assumed: mV"
