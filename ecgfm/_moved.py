@@ -22,7 +22,7 @@ _TOGETHER = {
     ("ecg", "io"): "segment_files",
     ("ecg", "signal"): "leads",
     ("ecg.readers", "io"): "aecg common dicom dicom_elements edf hdf5 hdf5_tree hdf5_values kit mat muse npy npz scp"
-    " table times wfdb xml",
+    " table wfdb xml",
     ("inference", "io"): "ignored inputs lists",
     ("inference", "storage"): "fingerprints growing growing_files",
     ("labeler", "data.tables"): "label_files",
@@ -35,6 +35,7 @@ _RENAMED = {
     "data.packed_splits": "data.build.split_choice",
     "data.pool": "workers",
     "ecg.readers": "io",
+    "ecg.readers.times": "signal.times",
     "ecg.readers.wfdb_plain": "storage.wfdb",
     "ecg.readers.xml_others": "io.xml",
     "ecg.resampling": "signal.conditioning",

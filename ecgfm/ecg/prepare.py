@@ -12,27 +12,21 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..errors import LeadError, SignalError
-from ..signal.checks import UNIT_ASSUMED, checked_signal, millivolts_per
+from ..errors import SignalError
 from ..signal.conditioning import BLOCK, Conditioned, cut, resample
 from ..signal.leads import (
     LEADS,
     Origins,
-    agreed_leads,
-    canonical_leads,
     empty_leads,
     find_leads,
-    is_lead,
-    listed,
-    names_lead,
 )
 from ..signal.profile import TUTORIAL
 from ..signal.quality import findings
 from ..specs.inputs import SAMPLES, SAMPLING_RATE
 from ..table import AsArray
 from .choices import Choices
+from .held import About, described, names_file
 from .identity import checksum
-from .named import named_rows
 from .record import Record
 
 __all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "prepare", "prepare_lazily", "resample"]
@@ -103,14 +97,19 @@ def prepare(
 
     Parameters
     ----------
-    record : Record or array_like
+    record : Record, array_like, path, file-like or object
         A recording, or an array (leads, samples) of real numbers of any type, byte order and layout. It is not changed.
         Of what carries names (a DataFrame, a structured or labelled array, a dict) the leads are taken by name, be they
-        rows or columns; names that are no lead's are an error unless `leads` says what they are. The unit does not
-        matter, since each lead is standardised, as long as the standard deviation of the signal is far above 1e-8 (in
-        volts it still is).
+        rows or columns; names that are no lead's are an error unless `leads` says what they are. A name may hold a unit
+        (``II [uV]``). A column or an index of times gives the rate: seconds, unless the name says another unit
+        (``time_ms``), or dates and times. No step between them may differ from their mean by more than half of it. A
+        dict may also hold the array itself as ``signal``, and ``fs``, ``leads`` and ``unit``. A record of wfdb and a
+        recording of MNE have names, rate and units of their own; a path or a file-like object is read by `ecgfm.read`.
+        The unit does not matter to a model that takes standardised leads, as long as the standard deviation of the
+        signal is far above 1e-8 (in volts it still is).
     sampling_rate : float
-        In Hz. Needed for an array and not allowed for a Record, which has its own.
+        In Hz. Needed for what does not state it, such as an array, and not allowed for a Record, which has its own. It
+        must not contradict what states its own.
     leads : sequence of str, optional
         Names of an array's rows, in any order and usual spelling; more than the 12 are allowed. Without names an array
         must have 12 rows, which are taken to be in the order of `LEADS`; that is noted.
@@ -164,79 +163,20 @@ def prepare_lazily(record: Any, choices: Choices = Choices()) -> Segments:
 
 
 def _prepared(record: Any, choices: Choices, *, lazily: bool) -> Segments:
+    if names_file(record):
+        from . import read  # of the floor above
+
+        record = read(record, choices.sampling_rate, choices.leads, choices.unit)
+        choices = replace(choices, sampling_rate=None, leads=None, unit=None)
     if not isinstance(record, Record):
-        return _cut(*_described(record, choices), choices, lazily)
+        return _cut(*described(record, choices.sampling_rate, choices.leads, choices.unit), choices, lazily)
     if choices.unit is not None:
         record = replace(record, signal=record.signal.copy() if None in record.units else record.signal)
         record.set_unit(choices.unit)
     return _cut(record.signal, record, choices, lazily)
 
 
-@dataclass
-class _About:
-    """What `_cut` reads of a Record, for an array that keeps its own number type."""
-
-    sampling_rate: float
-    leads: tuple[str, ...]
-    source: str | None = None
-    standardised: bool = False
-    start_s: float = 0.0
-    notes: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
-
-
-def _described(array: Any, choices: Choices) -> tuple[NDArray[Any], _About]:
-    """An array as rows in millivolts, and what is known of it."""
-    signal, names, left = named_rows(array, names_lead)
-    signal = checked_signal(signal)
-    if choices.sampling_rate is None:
-        raise SignalError(
-            "an array has no sampling rate of its own", field="sampling_rate", remedy="Give it in Hz: sampling_rate=500"
-        )
-    leads, notes = choices.leads, [f"not read: {listed(left)}"] if left else []
-    if names is not None:
-        leads = _named_leads(names, leads)
-    elif leads is None:
-        leads = _assumed_leads(signal)
-        notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6")
-    factor = millivolts_per(choices.unit)
-    if factor is None:
-        notes.append(UNIT_ASSUMED)
-    elif factor != 1:
-        signal = signal * np.result_type(signal, np.float32).type(factor)
-    if len(leads) != len(signal):
-        raise LeadError(f"{len(leads)} lead names for {len(signal)} rows of signal", field="leads")
-    return signal, _About(choices.sampling_rate, tuple(leads), notes=tuple(notes))
-
-
-def _named_leads(names: Any, given: Any) -> tuple[str, ...]:
-    """The leads of what carries names: those, unless they are not leads' names; then they must be given."""
-    found = canonical_leads(names)
-    if given is not None:
-        return agreed_leads(found, given) or found
-    if not any(map(is_lead, found)):
-        raise LeadError(
-            f"named {listed(found)}: none is a lead",
-            field="leads",
-            remedy="Say which leads they are, in their order: leads=['I', 'II', ...]",
-        )
-    return found
-
-
-def _assumed_leads(signal: NDArray[Any]) -> tuple[str, ...]:
-    rows, columns = signal.shape
-    if rows == len(LEADS):
-        return LEADS
-    if columns == len(LEADS):
-        raise SignalError(
-            f"the shape {signal.shape} looks like (samples, leads)", field="signal", remedy="Transpose the array"
-        )
-    raise LeadError(
-        f"the array has {rows} rows and no lead names", field="leads", remedy="Name the rows: leads=['I', 'II', ...]"
-    )
-
-
-def _cut(signal: NDArray[Any], about: Record | _About, choices: Choices, lazily: bool) -> Segments:
+def _cut(signal: NDArray[Any], about: Record | About, choices: Choices, lazily: bool) -> Segments:
     """Leads in order, resampled, standardised, cut; and what was done."""
     samples = signal.shape[1]
     length = TUTORIAL.length(samples, about.sampling_rate, SAMPLING_RATE)
@@ -279,7 +219,7 @@ def _cut(signal: NDArray[Any], about: Record | _About, choices: Choices, lazily:
     )
 
 
-def _conditioned(signal: NDArray[Any], about: Record | _About, found: Origins, length: int) -> Conditioned:
+def _conditioned(signal: NDArray[Any], about: Record | About, found: Origins, length: int) -> Conditioned:
     """The leads that are there at the model's rate, standardised unless they are already."""
     there = replace(found, wanted=tuple(found.available), filled=())
     for name, row in there.read.items():
@@ -343,7 +283,7 @@ class _Windows:
         return np.asarray(self[:], dtype=dtype)
 
 
-def _check_short(samples: int, about: Record | _About, choices: Choices) -> None:
+def _check_short(samples: int, about: Record | About, choices: Choices) -> None:
     duration = samples / about.sampling_rate
     if choices.short == "pad" and duration >= _LEAST_S:
         return
@@ -356,7 +296,7 @@ def _check_short(samples: int, about: Record | _About, choices: Choices) -> None
     )
 
 
-def _not_finite(name: str, lead: NDArray[Any], about: Record | _About) -> SignalError:
+def _not_finite(name: str, lead: NDArray[Any], about: Record | About) -> SignalError:
     bad = np.flatnonzero(~np.isfinite(lead))
     first = int(bad[0])
     return SignalError(

@@ -43,18 +43,19 @@ def predict(
     ----------
     model : Model, or path-like
         A classifier, from `ecgfm.load`; or what that takes.
-    inputs : path, Record, Segments, array_like, or an iterable of them
+    inputs : path, file-like, Record, Segments, array_like or object, or an iterable of them
         Files are read with `ecgfm.read`, directories, manifests (``.tsv``) and lists of files (``.txt``, ``.csv``)
-        stand
-        for the recordings in them, arrays are (leads, samples), and an array of three dimensions is several recordings.
-        A DataFrame is one recording, whose leads it names, or has a column ``path``.
+        stand for the recordings in them, arrays are (leads, samples), and an array of three dimensions is several
+        recordings. A DataFrame is one recording, whose leads it names, or has a column ``path``; a Series or an array
+        of paths is several. What else is one recording, such as a record of wfdb or a recording of MNE, is listed at
+        `ecgfm.prepare`.
     batch_size : int
         Segments that go through the model at a time, of one recording or of several. It changes speed and memory, and
         results by no more than rounding.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
     sampling_rate : float, optional
-        In Hz, for arrays and for files that don't state it.
+        In Hz, for what doesn't state it.
     leads : sequence of str, optional
         Names of the rows of arrays and of files that don't state them.
     missing_leads, short, only_leads, overlap_s

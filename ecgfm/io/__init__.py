@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .._types import StrPath
+from ..ecg.held import as_record, is_one, names_file
 from ..ecg.named import columns_of
 from ..ecg.record import Record
 from ..errors import Error, FormatError
@@ -18,6 +19,7 @@ from ..storage.inputs import read_head, unreadable
 from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
 from .common import Format, Given
 from .hdf5 import kept_open
+from .streams import as_file, is_stream, stream_name
 from .xml import OTHER_XML
 
 __all__ = [
@@ -64,9 +66,9 @@ _HEAD_BYTES = 4096  # what a format sees of a file to recognise it
 
 
 def read(
-    path: StrPath, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, unit: str | None = None
+    path: Any, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None, unit: str | None = None
 ) -> Record:
-    """Read a recording from a file.
+    """Read a recording from a file, or take it from what somebody holds in memory.
 
     The format is recognised by the file's content, and by its name where the content says nothing:
 
@@ -87,9 +89,12 @@ def read(
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like, file-like or object
+        A file; a file-like object of bytes, which is read from where it stands to its end and need not be seekable (at
+        most 1 GB; the content tells the format); or what holds a recording in memory: a DataFrame, a dict, an array
+        (leads, samples), a record of wfdb, a recording of MNE. See `ecgfm.prepare` for these.
     sampling_rate : float, optional
-        In Hz, for files that don't state it. It must not contradict a file that does.
+        In Hz, for what doesn't state it. It must not contradict what does.
     leads : sequence of str or str, optional
         Names of the rows (or columns), for files that don't state them or have names that are no lead's (``lead_1``);
         as text they are parted by commas. They must not contradict the lead names of a file.
@@ -110,6 +115,10 @@ def read(
     MissingExtraError
         If the format needs a library that isn't installed.
     """
+    if is_stream(path):
+        return _read_stream(path, sampling_rate, leads, unit)
+    if isinstance(path, Record) or not names_file(path):
+        return _held(path, sampling_rate, leads, unit)
     path, member = _split(with_ending(_text(path)))
     found = find_format(path)
     if member is not None and found.members is None:
@@ -117,6 +126,31 @@ def read(
     with _reading(path, found):
         record = found.read(path, Given(sampling_rate, leads, member))
         record.set_unit(unit)
+    return record
+
+
+def _held(values: Any, *said: Any) -> Record:
+    """The recording that somebody holds in memory."""
+    columns = columns_of(values)
+    known = columns is not None or hasattr(values, "__array__") or isinstance(values, (list, tuple)) or is_one(values)
+    paths = getattr(getattr(values, "dtype", None), "kind", None) in ("O", "S", "U")
+    if isinstance(values, Record) or not known or paths:
+        what = "a recording already" if isinstance(values, Record) else f"not a path but {type(values).__name__}"
+        remedy = "Give the name of a file" if not known else "ecgfm.predict takes several files or recordings"
+        raise FormatError(what, field="path", remedy=remedy)
+    return as_record(values, *said)
+
+
+def _read_stream(stream: Any, *said: Any) -> Record:
+    def check(path: str) -> None:
+        if find_format(path) is wfdb.FORMAT:
+            what = "a WFDB header, whose signal files lie beside it"
+            raise FormatError(what, path=path, remedy="Give the path of the header")
+
+    with as_file(stream, check) as path:
+        check(path)
+        record = read(path, *said)
+    record.source = stream_name(stream)
     return record
 
 
@@ -142,10 +176,8 @@ def _text(path: Any) -> str:
     try:
         return os.fsdecode(path)
     except (TypeError, ValueError):
-        kind = type(path).__name__
-        table = columns_of(path) is not None or hasattr(path, "__array__")
-        remedy = "ecgfm.prepare takes signals, ecgfm.predict many files" if table else "Give the name of a file"
-        raise FormatError(f"not a path but {kind}", field="path", remedy=remedy) from None
+        what = f"not a path but {type(path).__name__}"
+        raise FormatError(what, field="path", remedy="Give the name of a file") from None
 
 
 def with_ending(path: str) -> str:

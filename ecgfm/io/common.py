@@ -17,6 +17,7 @@ from .._types import StrPath
 from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
+from ..signal.columns import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, UNIT_KEYS
 from ..signal.leads import LEADS, agreed_leads, canonical_leads, listed
 from ..storage.npy import MAX_BYTES, check_size
 
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_BYTES",
     "RATE_KEYS",
     "SIGNAL_KEYS",
+    "UNIT_KEYS",
     "Format",
     "Given",
     "check_size",
@@ -38,11 +40,6 @@ __all__ = [
     "utf8",
     "warned",
 ]
-
-#: Names under which files keep the signal, its rate and its leads; the first that is there is taken.
-SIGNAL_KEYS = ("signal", "feats", "x", "data", "ecg")
-RATE_KEYS = ("sampling_rate", "curr_sample_rate", "sample_rate", "fs")
-LEAD_KEYS = ("leads", "lead_names")
 
 _NOTES, _NOTE = 5, 200  # warnings of a library that a Record keeps, and how much of each
 _LOCK = threading.Lock()  # warnings are caught for the whole process

@@ -12,11 +12,11 @@ import numpy as np
 from .._types import StrPath
 from ..ecg import Record, Segments
 from ..ecg.choices import Choices
-from ..ecg.named import columns_of, named_rows
+from ..ecg.held import is_one, is_table_of_leads
+from ..ecg.named import columns_of
 from ..ecg.prepare import prepare_lazily
 from ..errors import ConfigError, Error, FormatError, SignalError
 from ..signal.checks import is_masked
-from ..signal.leads import names_lead
 from ..storage.folders import identity
 from ..storage.inputs import read_head
 from . import PART, left_out, members, with_ending
@@ -24,6 +24,7 @@ from .ignored import Ignored
 from .lists import PATH_COLUMNS, listed_files
 from .manifest import read_manifest
 from .segment_files import SegmentFiles, grouped
+from .streams import is_stream
 
 __all__ = ["expand", "manifest_files", "segments_of"]
 
@@ -70,7 +71,7 @@ def _expanded(inputs: Any, ignored: Callable[[str, str], object]) -> Iterator[tu
         ) from None
     for i, one in enumerate(iterator):
         if not isinstance(one, (str, os.PathLike)):
-            yield getattr(one, "source", None) or f"record_{i}", one
+            yield _name_of(one) or f"record_{i}", one
             continue
         path = os.fsdecode(one)
         if os.path.isdir(path):
@@ -87,9 +88,18 @@ def _expanded(inputs: Any, ignored: Callable[[str, str], object]) -> Iterator[tu
             yield from _recordings(path)
 
 
+def _name_of(one: Any) -> str | None:
+    """The name that a recording in memory, or a stream, has itself."""
+    for name in ("source", "record_name", "name"):
+        found = getattr(one, name, None)
+        if isinstance(found, str) and found and (name != "name" or is_stream(one)):
+            return found
+    return None
+
+
 def _several(inputs: Any) -> Any:
     """The inputs as an iterable of single ones."""
-    if isinstance(inputs, (str, os.PathLike, Record, Segments)):
+    if isinstance(inputs, (str, os.PathLike, Record, Segments)) or is_one(inputs) or is_stream(inputs):
         return [inputs]
     columns = columns_of(inputs)
     if columns is not None:
@@ -112,7 +122,7 @@ def _of_table(table: Any, columns: Sequence[Any]) -> list[Any]:
         name = columns[0]
     if name is not None:
         return list(np.asarray(table[name]).reshape(-1).tolist())
-    if named_rows(table, names_lead)[1] is None and getattr(table, "ndim", 2) != 2:
+    if getattr(table, "ndim", 2) != 2 and not is_table_of_leads(table):
         raise ConfigError("a table of neither leads nor paths", field="files", remedy="Give its column of paths")
     return [table]
 

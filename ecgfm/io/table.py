@@ -20,25 +20,18 @@ from numpy.typing import NDArray
 from .._text import shown
 from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
-from ..signal.leads import LEADS, canonical_lead, canonical_leads, listed
+from ..signal.columns import Column, column_of
+from ..signal.leads import canonical_leads, listed
+from ..signal.times import clock, rate_of_times
 from ..storage.inputs import lines, open_text
 from .common import MAX_BYTES, Format, Given, make_record, millivolts_per, utf8
-from .times import clock, rate_of_times
 
 __all__ = ["FORMAT", "fields_of"]
 
 _MAX_TEXT = MAX_BYTES // 4  # a number takes more bytes as text than in memory, hardly ever less than a fourth
-_MAX_COMMENTS, _MAX_COLUMNS, _MAX_NAME = 100, 4096, 64
-_SECONDS = {"time": 1.0, "t": 1.0, "seconds": 1.0, "s": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3}
-_TIME_UNITS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "min": 60.0}
-_KINDS = {
-    **dict.fromkeys(_SECONDS, "time"),
-    **dict.fromkeys(("timestamp", "datetime", "date_time", "date time"), "clock"),
-    **dict.fromkeys(("", "#", "index", "sample", "samples", "n", "unnamed: 0"), "index"),
-}
+_MAX_COMMENTS, _MAX_COLUMNS = 100, 4096
 _SAID = {"sampling_rate": "rate", "sample_rate": "rate", "fs": "rate", "unit": "unit", "units": "unit"}
 _COMMENT = re.compile(r"#([^:=,]*)[:=,](.*)", re.DOTALL)
-_CLOSING = {")": "(", "]": "["}
 _ROWS = 1 << 15  # that become numbers at once
 _AT_ROW = re.compile(r" at row (\d{1,18})")
 
@@ -107,35 +100,17 @@ def _said(line: str) -> dict[str, str]:
     return {key: value} if key == "unit" or len(value.split(None, 1)) == 1 else {}
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column: its name, what it is ("lead", "time", "clock", "index" or "other"), and its unit.
-
-    Attributes
-    ----------
-    lead : str
-        Canonical name.
-    unit : str or None
-        As the name says.
-    """
-
-    name: str
-    kind: str
-    lead: str
-    unit: str | None
-
-
-def _header(line: str) -> tuple[list[_Column], str | None]:
+def _header(line: str) -> tuple[list[Column], str | None]:
     """The columns that a first line names, and what parts them: the sign that makes most leads, then most columns."""
-    best: tuple[tuple[int, bool, int], list[_Column], str | None] = (-1, False, 0), [], None
+    best: tuple[tuple[int, bool, int], list[Column], str | None] = (-1, False, 0), [], None
     for delimiter in (",", ";", "\t", None):
-        columns = [_column(name) for name in fields_of(line, delimiter)[: _MAX_COLUMNS + 1]]
+        columns = [column_of(name) for name in fields_of(line, delimiter)[: _MAX_COLUMNS + 1]]
         numbers = bool(columns) and all(_is_number(column.name) for column in columns)
         if delimiter is None and len(best[1]) > 1 and not (numbers and not best[0][1]):
             break
         leads = sum(column.kind == "lead" for column in columns)
         if delimiter is None and leads and any(column.kind == "other" for column in columns):
-            leads, columns = 0, [_column(line.strip())]  # a sentence
+            leads, columns = 0, [column_of(line)]  # a sentence
         score = leads, numbers, len(columns)
         if score > best[0]:
             best = score, columns, delimiter
@@ -150,37 +125,6 @@ def fields_of(line: str, delimiter: str | None) -> list[str]:
         return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
         return []
-
-
-def _column(name: str) -> _Column:
-    """The `_Column` of a name."""
-    name = name.strip()[:_MAX_NAME]
-    bare, unit = _unit_of(name)
-    kind = _KINDS.get(bare.strip().lower())
-    if kind is not None:
-        return _Column(name, kind, bare, unit)
-    lead = canonical_lead(bare)
-    if lead in LEADS or lead in ("VX", "VY", "VZ"):
-        return _Column(name, "lead", lead, unit)
-    return _Column(name, "other", canonical_lead(name), None)
-
-
-def _unit_of(name: str) -> tuple[str, str | None]:
-    """The name without its unit, and the unit or None: ``I [uV]``, ``I (uV)``, ``I/uV``, ``i_uv``, ``I uV``."""
-    opening = _CLOSING.get(name[-1:])
-    if opening is not None:
-        bare, mark, unit = name[:-1].rpartition(opening)
-        unit = unit.strip()
-        return (bare.strip(), unit) if mark and (opening == "[" or _is_unit(unit)) else (name, None)
-    for mark in "/_. ":
-        bare, found, unit = name.rpartition(mark)
-        if found and bare.strip() and _is_unit(unit):
-            return bare.strip(), unit
-    return name, None
-
-
-def _is_unit(text: str) -> bool:
-    return millivolts_per(text) is not None or text.strip().lower() in _TIME_UNITS
 
 
 def _is_number(text: str) -> bool:
@@ -200,7 +144,7 @@ class _Table:
 
     path: str
     delimiter: str | None
-    columns: Sequence[_Column]
+    columns: Sequence[Column]
     stated: str | None
     unit: str | None
     given: Given
@@ -316,14 +260,12 @@ class _Table:
                 seen.append(np.nan if found is None else found)
             yield line
 
-    def rate(self, column: _Column, times: NDArray[np.float64], clocked: bool) -> float | None:
+    def rate(self, column: Column, times: NDArray[np.float64], clocked: bool) -> float | None:
         """The rate in Hz that a column gives; None if its clocks are too coarse to tell the rate, which is known."""
-        factor = 1.0 if clocked else _SECONDS[column.lead.strip().lower()]
-        if column.unit is not None and not clocked:
-            if column.unit.lower() not in _TIME_UNITS:
-                what = f"the unit {shown(column.unit)} is no unit of time"
-                raise FormatError(what, path=self.path, field=column.name)
-            factor = _TIME_UNITS[column.unit.lower()]
+        factor = 1.0 if clocked else column.seconds
+        if factor is None:
+            what = f"the unit {shown(column.unit)} is no unit of time"
+            raise FormatError(what, path=self.path, field=column.name)
         try:
             return rate_of_times(times * factor, self.path, column.name)
         except FormatError:

@@ -208,8 +208,8 @@ def test_reading_what_is_no_path(tmp_path):
     pandas = pytest.importorskip("pandas")
     for given, words in (
         (None, "not a path but NoneType"),
-        (pandas.DataFrame({"I": [1.0]}), "not a path but DataFrame. ecgfm.prepare takes signals"),
-        (np.zeros((12, 5000)), "not a path but ndarray. ecgfm.prepare"),
+        (pandas.Series(["a.hea"]), "not a path but Series. ecgfm.predict takes several"),
+        (np.array(["a.hea"]), "not a path but ndarray. ecgfm.predict takes several"),
         (7, "not a path but int"),
     ):
         with pytest.raises(FormatError, match=words):
