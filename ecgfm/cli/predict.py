@@ -1,8 +1,8 @@
 """Probabilities of each label for recordings: per 5 s segment and per recording.
 
-Recordings are files (.npy, .npz, CSV, DICOM, EDF, and with the extra [io] WFDB, MUSE XML, HL7 aECG, SCP-ECG, HDF5 and
-the .mat stages of ECG-FM's preprocessing), directories of them, or manifests. A recording that can't be read is
-reported and skipped; the exit status is then 1.
+Recordings are files (.npy, .npz, CSV, WFDB, DICOM, EDF, the .mat stages of ECG-FM's preprocessing, formats of devices
+such as Philips XML, and with the extra [io] MUSE XML, HL7 aECG, SCP-ECG and HDF5), directories of them, or manifests. A
+recording that can't be read is reported and skipped; the exit status is then 1.
 """
 
 from __future__ import annotations

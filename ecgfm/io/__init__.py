@@ -16,7 +16,27 @@ from ..ecg.named import columns_of
 from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import read_head, unreadable
-from . import aecg, dicom, edf, hdf5, mat, muse, npy, npz, scp, table, wfdb
+from . import (
+    aecg,
+    atc,
+    cardiosoft,
+    dicom,
+    edf,
+    fhir,
+    hdf5,
+    ishne,
+    mat,
+    mfer,
+    muse,
+    named,
+    npy,
+    npz,
+    philips,
+    schiller,
+    scp,
+    table,
+    wfdb,
+)
 from .common import Format, Given
 from .hdf5 import kept_open
 from .streams import as_file, is_stream, stream_name
@@ -45,7 +65,15 @@ FORMATS = (
     scp.FORMAT,
     muse.FORMAT,
     aecg.FORMAT,
+    philips.FORMAT,
+    cardiosoft.FORMAT,
+    schiller.FORMAT,
     OTHER_XML,
+    ishne.FORMAT,
+    atc.FORMAT,
+    mfer.FORMAT,
+    fhir.FORMAT,
+    named.FORMAT,
     wfdb.FORMAT,
     table.FORMAT,
 )
@@ -79,13 +107,13 @@ def read(
       line ``# sampling_rate: 500``;
     - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
     - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
-    - DICOM waveforms, GE MUSE XML, HL7 aECG, SCP-ECG, EDF and BDF;
+    - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips and Schiller, ISHNE, MFER,
+      AliveCor ATC, FHIR Observations with SampledData;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
-    WFDB in part, XML, SCP-ECG and HDF5 need the extra ``[io]``. Values come in millivolts; of files that state
-    no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
-    otherwise, which is noted. Where a format usually stores I, II and V1-V6 alone (MUSE, SCP-ECG, aECG), the other
-    four are calculated from I and II.
+    WFDB in part, MUSE XML, HL7 aECG, SCP-ECG and HDF5 need the extra ``[io]``. Values come in millivolts; of files
+    that state no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
+    otherwise, which is noted. Where devices store I, II and V1-V6 alone, the other four are calculated from I and II.
 
     Parameters
     ----------
@@ -120,10 +148,10 @@ def read(
     if isinstance(path, Record) or not names_file(path):
         return _held(path, sampling_rate, leads, unit)
     path, member = _split(with_ending(_text(path)))
-    found = find_format(path)
+    found, is_certain = _found(path)
     if member is not None and found.members is None:
         raise FormatError(f"a {found.name} file is one recording", path=path, remedy=f"Leave out {_MEMBER}{member}")
-    with _reading(path, found):
+    with _reading(path, found, is_certain):
         record = found.read(path, Given(sampling_rate, leads, member))
         record.set_unit(unit)
     return record
@@ -155,10 +183,19 @@ def _read_stream(stream: Any, *said: Any) -> Record:
 
 
 @contextmanager
-def _reading(path: StrPath, form: Format) -> Iterator[None]:
-    """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause."""
+def _reading(path: StrPath, form: Format, is_certain: bool = False) -> Iterator[None]:
+    """Makes an error of ours, which names the file, of whatever a reader raises; the reason stays its cause.
+
+    Of a file whose content is certain to be of this format, the error names the format.
+    """
     try:
         yield
+    except FormatError as error:
+        said = f"{error.message} {error.remedy}".lower()
+        if not (is_certain and form.is_read) or type(error) is not FormatError or form.name.lower() in said:
+            raise
+        message = f"{error.message} ({form.name})"
+        raise FormatError(message, path=error.path, field=error.field, remedy=error.remedy) from error.__cause__
     except (Error, MemoryError, Warning):
         raise
     except OSError as error:
@@ -218,7 +255,11 @@ def find_format(path: StrPath) -> Format:
     FormatError
         If the file can't be opened, is empty, or is of no known format.
     """
-    path = os.fsdecode(path)
+    return _found(os.fsdecode(path))[0]
+
+
+def _found(path: str) -> tuple[Format, bool]:
+    """The `Format` of a file, and whether its content says so; raises as `find_format` does."""
     head = _head(path)
     found = _match(head, path)
     other = None if found and found.matches(head) else _instead(path)
@@ -226,9 +267,9 @@ def find_format(path: StrPath) -> Format:
         raise other
     if found is None:
         reason = _UNREAD.get(_suffix(path))
-        remedy = None if reason else f"Known are {', '.join(form.name for form in FORMATS)}"
+        remedy = None if reason else f"Known are {', '.join(form.name for form in FORMATS if form.is_read)}"
         raise FormatError(reason or _UNKNOWN, path=path, remedy=remedy)
-    return found
+    return found, found.matches(head)
 
 
 def is_recording(path: StrPath) -> bool:

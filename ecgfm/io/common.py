@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._text import short
@@ -18,7 +19,7 @@ from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
 from ..signal.columns import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, UNIT_KEYS
-from ..signal.leads import LEADS, agreed_leads, canonical_leads, listed
+from ..signal.leads import LEADS, agreed_leads, canonical_leads, complete, listed
 from ..storage.npy import MAX_BYTES, check_size
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "check_size",
     "decoded",
     "first_key",
+    "leads_record",
     "make_record",
     "millivolts_per",
     "optional",
@@ -94,6 +96,8 @@ class Format:
     instead : callable
         Takes the path of a file that is of no format by its content; gives an error that names the file of this format
         to read instead, or None.
+    is_read : bool
+        False of what is only known, and refused by its name.
     """
 
     name: str
@@ -105,6 +109,7 @@ class Format:
     members: Callable[[str], list[str]] | None = None
     is_part: Callable[[str], bool | None] = _never
     instead: Callable[[str], FormatError | None] = _never
+    is_read: bool = True
 
 
 def optional(module: str, path: str, what: str) -> Any:
@@ -237,6 +242,52 @@ def make_record(
         derived=derived,
         units=tuple(units),
     )
+
+
+def leads_record(
+    rows: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    path: str,
+    given: Given,
+    *,
+    rate: float | str | None,
+    units: str | None = "",
+    notes: Iterable[str] = (),
+) -> Record:
+    """A Record of leads of which each has its own samples, as devices store them.
+
+    III, aVR, aVL and aVF are calculated where I and II are there without them.
+
+    Parameters
+    ----------
+    rows : sequence of ndarray
+        (samples,) of each lead, millivolt.
+    names : sequence of str
+        As the file has them, in any usual spelling.
+    rate, units, notes
+        As of `make_record`.
+
+    Raises
+    ------
+    LeadError
+        If there are none, none is one of the 12, or one of these is there twice.
+    FormatError
+        If they have not the same length.
+    """
+    if not rows:
+        raise LeadError("the file holds no leads", path=path, field="leads")
+    names = canonical_leads(names, path=path)
+    if not set(names) & set(LEADS) and given.leads is None:
+        raise LeadError(f"none of the 12 leads is there: {listed(names)}", path=path, field="leads")
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1:
+        what = f"leads of different times or lengths: {listed(lengths)} samples"
+        raise FormatError(what, path=path, field="leads")
+    signal, names, derived = complete(np.stack(rows), names)
+    notes = list(notes)
+    if missing := [lead for lead in LEADS if lead not in names] if given.leads is None else []:
+        notes.append(f"leads that the file lacks: {listed(missing)}")
+    return make_record(signal, path, given, rate=rate, leads=names, units=units, notes=notes, derived=derived)
 
 
 def _agreed_rate(stated: float | str | None, given: float | None, path: str) -> float:

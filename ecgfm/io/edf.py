@@ -24,6 +24,7 @@ __all__ = ["FORMAT"]
 _EDF, _BDF = b"0       ", b"\xffBIOSEMI"
 _FIXED, _PER_SIGNAL = 256, 256  # bytes of the header
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # of a signal's fields, each of which stands for all signals in a row
+_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")  # labels of what is no signal
 _MAX_SIGNALS = 512
 _BLOCK = 1 << 22  # bytes that are read at once
 _FRANK = ("VX", "VY", "VZ", "X", "Y", "Z")
@@ -97,12 +98,12 @@ class _Header:
 def _read(path: str, given: Given) -> Record:
     with open_input(path, most=MAX_BYTES) as file:
         header = _header(file, path)
-        kind = "EDF" if header.width == 2 else "BDF"
-        ordinary = [signal for signal in header.signals if signal.label != f"{kind} Annotations"]
+        ordinary = [signal for signal in header.signals if signal.label not in _ANNOTATIONS]
         signals = [signal for signal in ordinary if signal.is_ecg]
         ignored = [signal.label for signal in ordinary if not signal.is_ecg]
         if not signals:
-            raise LeadError(f"no signal is an ECG lead: {listed(ignored) or 'none'}", path=path, field="leads")
+            what = f"no signal is an ECG lead: {listed(ignored)}; all of the 12 leads are missing"
+            raise LeadError(what, path=path, field="leads")
         rates = sorted({signal.count / header.seconds for signal in signals})
         if len(rates) > 1:
             what = f"leads of several rates, {rates[0]:g} to {rates[-1]:g} Hz"
@@ -132,6 +133,8 @@ def _header(file: BufferedReader, path: str) -> _Header:
     if claimed is None or claimed < -1 or claimed == 0:
         raise FormatError(f"{shown(head[236:244])} is no number", path=path, field="number of data records")
     signals = _signals(file.read(_PER_SIGNAL * count), count, path)
+    if all(signal.label in _ANNOTATIONS for signal in signals):
+        raise FormatError("an EDF+ file of annotations, which holds no signal", path=path, field="signals")
     width, size = 2 if head[:8] == _EDF else 3, sum(signal.count for signal in signals)
     expected = check_size((max(claimed, 1), size), width, path=path, field="number of data records")
     present -= _FIXED + _PER_SIGNAL * count

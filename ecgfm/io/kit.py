@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ecg.record import Record
-from ..errors import FormatError, LeadError, SignalError
-from ..signal.leads import LEADS, canonical_leads, complete
-from .common import Given, make_record, millivolts_per, optional, parsing, warned
+from ..errors import FormatError, SignalError
+from .common import Given, leads_record, millivolts_per, optional, parsing, warned
 
 __all__ = ["read_with"]
 
 
 def read_with(
-    parser: str, path: str, what: str, rate_of: Callable[[Any], float | None], given: Given, instead: str | None = None
+    parser: str,
+    path: str,
+    what: str,
+    rate_of: Callable[[Any], float | None],
+    given: Given,
+    instead: str | None = None,
+    said: Sequence[str] = (),
 ) -> Record:
     """A Record by one of ecgdatakit's parsers.
 
@@ -31,26 +36,28 @@ def read_with(
         Takes the library's record; returns the sampling rate in Hz as the file states it, unrounded.
     instead : str, optional
         The path under which to read it, if it isn't `path`.
+    said : sequence of str
+        What is to be noted before what the library says.
     """
     module, name = parser.split(".")
     library = optional(f"ecgdatakit.parsing.parsers.{module}", path, f"{what} files")
     with parsing(path, what), warned() as notes:
         found = getattr(library, name)().parse(instead or path)
         rate = rate_of(found)
-    if not found.leads:
-        raise LeadError("the file holds no leads", path=path, field="leads")
-    names = canonical_leads([lead.label for lead in found.leads], path=path)
-    if not set(names) & set(LEADS):
-        raise LeadError(f"none of the 12 leads is there: {', '.join(names)}", path=path, field="leads")
-    lengths = {len(lead.samples) for lead in found.leads}
     starts = {lead.annotations.get("start_sample", "1") for lead in found.leads}
-    if len(lengths) > 1 or len(starts) > 1:
-        raise FormatError(f"leads of different times: {sorted(lengths)} samples", path=path, field="leads")
-    signal = np.stack([_millivolts(lead, path) for lead in found.leads])
-    signal, names, derived = complete(signal, names)
+    if len(starts) > 1:
+        lengths = sorted({len(lead.samples) for lead in found.leads})
+        raise FormatError(f"leads of different times or lengths: {lengths} samples", path=path, field="leads")
     units = {_unit(lead) for lead in found.leads}
-    unit = units.pop() if len(units) == 1 else ""
-    return make_record(signal, path, given, rate=rate, leads=names, units=unit, notes=notes, derived=derived)
+    return leads_record(
+        [_millivolts(lead, path) for lead in found.leads],
+        [lead.label for lead in found.leads],
+        path,
+        given,
+        rate=rate,
+        units=units.pop() if len(units) == 1 else "",
+        notes=[*said, *notes],
+    )
 
 
 def _unit(lead: Any) -> Any:

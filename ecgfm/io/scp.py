@@ -6,7 +6,10 @@ from bit to bit, and adds beat for beat, so are bits and beats.
 
 from __future__ import annotations
 
+import binascii
+import itertools
 import struct
+import tempfile
 
 from ..ecg.record import Record
 from ..errors import FormatError
@@ -34,18 +37,6 @@ def _matches(head: bytes) -> bool:
 
 
 def _read(path: str, given: Given) -> Record:
-    _check_claims(path)
-    return read_with(
-        "scp_ecg.SCPECGParser",
-        path,
-        "SCP-ECG",
-        lambda record: 1e6 / record.raw_metadata["rhythm_sample_interval_us"],
-        given,
-    )
-
-
-def _check_claims(path: str) -> None:
-    """Hold what a record says of itself against its data."""
     data = read_input(path, most=_MAX_FILE)
     if not _matches(data):
         raise FormatError(
@@ -54,6 +45,53 @@ def _check_claims(path: str) -> None:
             remedy="Some devices (of Healforce) write other files of this ending; export DICOM, HL7 aECG or MUSE XML",
         )
     sections = _sections(data, path)
+    _check_claims({number: part[_HEADER:] for number, part in sections.items()}, path)
+    notes = (
+        [] if _checksum(data[2:]) == struct.unpack_from("<H", data)[0] else ["the record's checksum (CRC) does not fit"]
+    )
+    with tempfile.NamedTemporaryFile(suffix=".scp") as file:
+        file.write(_bare(data, sections))
+        file.flush()
+        return read_with(
+            "scp_ecg.SCPECGParser",
+            path,
+            "SCP-ECG",
+            lambda record: 1e6 / record.raw_metadata["rhythm_sample_interval_us"],
+            given,
+            file.name,
+            notes,
+        )
+
+
+def _checksum(raw: bytes) -> int:
+    return binascii.crc_hqx(raw, 0xFFFF)
+
+
+def _bare(data: bytes, sections: dict[int, bytes]) -> bytes:
+    """The record with those sections alone that the rhythm takes, so that no other can spoil it.
+
+    Where leads begin at sample 0, as some devices count, they begin at 1.
+    """
+    parts = {number: part for number, part in sections.items() if _TABLES <= number <= _RHYTHM and part}
+    definition = bytearray(parts[_LEADS])
+    ends = [_HEADER + 2 + 9 * i for i in range(definition[_HEADER])]
+    if all(struct.unpack_from("<I", definition, at)[0] == 0 for at in ends):
+        for at in ends:
+            struct.pack_into("<I", definition, at, 1)
+        struct.pack_into("<H", definition, 0, _checksum(bytes(definition[2:])))
+    parts[_LEADS] = bytes(definition)
+    length = _HEADER + 10 * (_LAST + 1)
+    places = dict(zip(parts, itertools.accumulate(map(len, parts.values()), initial=6 + length)))
+    pointers = {0: (length, 7)} | {number: (len(part), places[number] + 1) for number, part in parts.items()}
+    table = b"".join(struct.pack("<HII", number, *pointers.get(number, (0, 0))) for number in range(_LAST + 1))
+    head = data[8:10] + struct.pack("<I", length) + data[14:22] + table
+    body = struct.pack("<H", _checksum(head)) + head + b"".join(parts.values())
+    rest = struct.pack("<I", 6 + len(body)) + body
+    return struct.pack("<H", _checksum(rest)) + rest
+
+
+def _check_claims(sections: dict[int, bytes], path: str) -> None:
+    """Hold what a record says of itself against its data: the sections without their headers."""
     definition, rhythm = sections.get(_LEADS, b""), sections.get(_RHYTHM, b"")
     count = definition[0] if definition else 0
     if not count or len(definition) < 2 + 9 * count:
@@ -84,7 +122,7 @@ def _check_claims(path: str) -> None:
 
 
 def _sections(data: bytes, path: str) -> dict[int, bytes]:
-    """Number -> bytes of each section, without its header."""
+    """Number -> bytes of each section, with its header."""
     length = struct.unpack_from("<I", data, 10)[0]
     if length > _HEADER + 10 * _MAX_POINTERS:
         raise FormatError(f"more than {_MAX_POINTERS} sections", path=path, field="section 0")
@@ -97,7 +135,7 @@ def _sections(data: bytes, path: str) -> dict[int, bytes]:
             raise FormatError(
                 f"{length:,} bytes; at most {_MAX_SECTION:,} are read", path=path, field=f"section {number}"
             )
-        sections[number] = data[start - 1 + _HEADER : start - 1 + length] if start else b""
+        sections[number] = data[start - 1 : start - 1 + length] if start else b""
     return sections
 
 

@@ -11,15 +11,19 @@ import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .._text import short
+import numpy as np
+from numpy.typing import NDArray
+
+from .._text import short, shown
 from ..ecg.record import Record
 from ..errors import Error, FormatError
 from ..storage.inputs import read_head, read_input
 from .common import Format, Given, decoded
 
-__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element"]
+__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element", "number", "numbers", "tree"]
 
 #: Byte order marks.
 UTF16 = b"\xff\xfe", b"\xfe\xff"
@@ -27,14 +31,15 @@ UTF16 = b"\xff\xfe", b"\xfe\xff"
 _MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 150_000, 2_000_000, 200  # elements and attributes; words of text
 _MAX_TAG, _MAX_NAMESPACE = 1 << 20, 1000  # bytes of a tag (or comment), characters of a namespace's name
 _PIECE, _HEAD_BYTES = 1 << 16, 4096
+_NUMBERS, _MAX_NUMBER = (
+    re.compile(r"[0-9+\-.eE,\s]*"),
+    64,
+)  # what lists of numbers are made of; characters of one number
 _DECLARATION = re.compile(r"\s{0,100}<\?xml[^>]{0,1000}\?>")
 
 #: Formats that are known by their first element and not read.
 OTHERS = {
-    "restingecgdata": "Philips XML (SierraECG, PageWriter)",
-    "CardiologyXML": "GE CardioSoft XML",
-    "com.xiriuz.sema.xml.schillerEDI.SchillerEDI": "Schiller XML (SEMA EDI)",
-    "examdescript": "Schiller XML",
+    "examdescript": "Schiller XML of another kind than SEMA EDI",
     "sapphire": "GE Sapphire XML",
 }
 
@@ -60,7 +65,8 @@ def _foreign(root: str | None, path: str) -> FormatError:
     return FormatError(
         f"an XML file whose first element is {root!r}: no recording in a format that is known",
         path=path,
-        remedy=f"Known are RestingECG (GE MUSE) and AnnotatedECG (HL7 aECG); named are {', '.join(OTHERS.values())}",
+        remedy="Known are RestingECG (GE MUSE), AnnotatedECG (HL7 aECG), restingecgdata (Philips), CardiologyXML (GE"
+        " CardioSoft) and SchillerEDI",
     )
 
 
@@ -123,6 +129,63 @@ def checked_xml(
     if root not in known:
         raise _foreign(root, path)
     return root, content, content is not whole
+
+
+def tree(path: str, most: int, known: Collection[str]) -> ElementTree.Element:
+    """The first element of an XML file with all that is in it; names are without their namespaces.
+
+    Raises as `checked_xml` does.
+    """
+    content = checked_xml(path, most, known)[1]
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of encodings
+        raise FormatError(f"damaged XML: {short(str(error), 200)}", path=path) from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def number(text: str | None, path: str, field: str, *, at_least: float = -np.inf) -> float:
+    """A finite number, written as text.
+
+    Raises
+    ------
+    FormatError
+        If it is none, or less than `at_least`.
+    """
+    text = (text or "").strip()
+    try:
+        value = float(text) if _NUMBERS.fullmatch(text) and len(text) <= _MAX_NUMBER else np.nan
+    except ValueError:
+        value = np.nan
+    if not at_least <= value < np.inf:
+        what = "is no number" if np.isnan(value) else f"is not a number of at least {at_least:g}"
+        raise FormatError(f"{shown(text)} {what}" if text else "nothing is stated", path=path, field=field)
+    return value
+
+
+def numbers(text: str | None, count: int, path: str, field: str) -> NDArray[np.float64]:
+    """So many numbers, parted by commas or blanks, (count,) float64.
+
+    Raises
+    ------
+    FormatError
+        If they are more or fewer, or no numbers.
+    """
+    text = (text or "").strip(" \t\r\n,")
+    present = text.count(",") + 1 if "," in text else len(text.split()) if text else 0
+    if present != count:
+        what = "truncated: " if present < count else ""
+        raise FormatError(f"{what}{count:,} samples are stated, {present:,} are there", path=path, field=field)
+    if present > _MAX_VALUES:
+        raise FormatError(f"more than {_MAX_VALUES:,} values", path=path, field=field)
+    try:
+        if not _NUMBERS.fullmatch(text):
+            raise ValueError
+        return np.array(text.split(",") if "," in text else text.split(), dtype=np.float64)
+    except ValueError:
+        raise FormatError("samples that are no numbers", path=path, field=field) from None
 
 
 def _counted(content: bytes, path: str) -> tuple[str | None, str | None]:
@@ -194,9 +257,10 @@ def _refuse(path: str, given: Given) -> Record:
 
 #: What is known and not read: it is refused by name.
 OTHER_XML = Format(
-    "Philips, CardioSoft or Schiller XML (named, not read)",
+    "XML that is named and not read",
     (".xml",),
     lambda head: first_element(head) in OTHERS,
     _refuse,
     side_files=True,
+    is_read=False,
 )

@@ -10,6 +10,10 @@ from ecgfm import FormatError, read
 from ecgfm.io import is_recording
 
 XML = {
+    "Schiller": "<examdescript><patdata/></examdescript>",
+    "Sapphire": '<sapphire:sapphire xmlns:sapphire="urn:ge:sapphire"><a/></sapphire:sapphire>',
+}
+WITHOUT_A_RHYTHM = {
     "Philips": '<restingecgdata xmlns="http://www3.medical.philips.com"><documentinfo/></restingecgdata>',
     "CardioSoft": "<CardiologyXML><ObservationType>RestECG</ObservationType></CardiologyXML>",
     "Schiller": "<com.xiriuz.sema.xml.schillerEDI.SchillerEDI><patdata/></com.xiriuz.sema.xml.schillerEDI.SchillerEDI>",
@@ -27,8 +31,18 @@ def test_xml_of_other_devices(tmp_path, maker, encoding):
     assert caught.value.path == str(path) and "MUSE XML file" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("maker", WITHOUT_A_RHYTHM)
+def test_xml_without_a_rhythm(tmp_path, maker, encoding):
+    path = tmp_path / "a.xml"
+    text = f'<?xml version="1.0" encoding="{encoding[:6].rstrip("-")}"?>\n{WITHOUT_A_RHYTHM[maker]}'
+    path.write_text(text, encoding=encoding)
+    with pytest.raises(FormatError, match=f"holds no rhythm.*{maker} XML"):
+        read(path)
+
+
 def test_xml_that_says_another_encoding(tmp_path):
-    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="UTF-16"?>{XML["Philips"]}')
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="UTF-16"?>{WITHOUT_A_RHYTHM["Philips"]}')
     with pytest.raises(FormatError, match="Philips XML"):
         read(tmp_path / "a.xml")
 
@@ -56,10 +70,7 @@ def real(shared, names):
 @pytest.mark.parametrize(
     "names, words",
     [
-        ("philips/*", "Philips XML"),
-        ("cardiosoft/*", "GE CardioSoft XML"),
-        ("schiller/*", "Schiller XML"),
-        ("scp/62.SCP", "no SCP-ECG record"),
+        ("scp/62.SCP", "of Healforce that looks like SCP-ECG"),
         ("sph/*", r"there are ecg \(float16, 12 x 5"),
         ("matlab/A1983.mat", r"ECG \(a struct\)"),
     ],
@@ -68,6 +79,34 @@ def test_real_files(shared, names, words):
     for path in real(shared, names):
         with pytest.raises(FormatError, match=words):
             read(path)
+
+
+HEALFORCE = bytes(8) + b"\0\0\x4c\0\0\0" + bytes(8) + b"\0\0\x4c\0\0\0\x06\0\0\0" + bytes(400)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            b"0000053\0\0\x002020-11-24 07:19:13\0" + bytes(400),
+            "Contec's own format.*not public. Export the recording as",
+        ),
+        (HEALFORCE, "of Healforce that looks like SCP-ECG.*Export the recording as"),
+        (b"ANN  1.0" + bytes(400), "ISHNE annotations.*Give the recording"),
+        (b"GDF 2.20" + bytes(400), "a GDF file"),
+        (b"%PDF-1.7\n", "a PDF. A picture holds no samples"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "a picture. A picture holds no samples"),
+        (b"\xff\xd8\xff\xe0" + bytes(40), "a picture"),
+        (b"\x1f\x8b\x08" + bytes(40), "a compressed file. Inflate it first"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(40), "a compressed file. Inflate it first"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.ecg", "a.SCP", "a.dcm", "a"])
+def test_what_is_named_by_its_first_bytes(tmp_path, content, words, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=words):
+        read(tmp_path / name)
+    assert "named, not read" not in str(pytest.raises(FormatError, read, tmp_path / name).value)
 
 
 def version_4(name, array):
