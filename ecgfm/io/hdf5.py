@@ -189,6 +189,4 @@ def _numbers(library: Any, file: Any, count: int, path: str) -> NDArray[Any]:
     return found.all()
 
 
-FORMAT = Format(
-    "CODE-15 HDF5", (".hdf5", ".h5"), lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), _read, members=_members
-)
+FORMAT = Format("HDF5", (".hdf5", ".h5"), lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), _read, members=_members)
