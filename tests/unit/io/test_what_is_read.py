@@ -282,7 +282,7 @@ def test_a_mistake_in_what_lists_recordings(tmp_path, monkeypatch):
 
     monkeypatch.setattr("ecgfm.io.hdf5.opened", wrong)
     found = dict(expand(tmp_path))
-    assert "AttributeError in the CODE-15 HDF5 reader" in str(found[str(tmp_path / "a.h5")])
+    assert "AttributeError in the HDF5 reader" in str(found[str(tmp_path / "a.h5")])
     segments_of(found[str(tmp_path / "b.npz")])
 
 
