@@ -8,7 +8,9 @@ from typing import Any
 
 from .._text import printable, short, shown
 from ..signal.profile import profile_of
+from ..specs.label_sets import groups_of
 from ..specs.precision import UNROUNDED
+from .labels import ASSUMED, assumption
 from .plain import Refused
 from .reader import Checkpoint
 from .storage import Tensor
@@ -21,7 +23,6 @@ _FORMATS = {
     "safetensors": "safetensors with config.json",
 }
 _SOURCES = {
-    "built-in, assumed": "built-in, assumed: the names of ECG-FM's published MIMIC-IV-ECG model, as the file has none",
     "file": "from the file",
     "label_def.csv": "from label_def.csv beside the file",
     "the caller": "as given",
@@ -42,13 +43,14 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``, ``id``,
-        ``info``, ``input`` (fields of `ecgfm.InputSpec`), ``input_source``, ``precision`` (as in config.json),
-        ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``,
-        ``content`` (names of what else the file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``,
-        ``shape``, ``dtype``).
+        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``,
+        ``label_groups``, ``known`` (the name by which it was asked for), ``seems`` (the ``models`` that it may be, and
+        ``by`` what), ``id``, ``info``, ``input`` (fields of `ecgfm.InputSpec`), ``input_source``, ``precision`` (as in
+        config.json), ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else the
+        file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
     """
     profile, assumed = profile_of(found.info)
+    seems = found.recognised
     return {
         "file": str(found.path),
         "format": found.format,
@@ -58,6 +60,9 @@ def describe(found: Checkpoint) -> dict[str, Any]:
         "settings": _Shown()(found.settings),
         "labels": None if found.labels is None else list(found.labels),
         "labels_source": found.labels_source,
+        "label_groups": None if found.labels is None else groups_of(found.labels),
+        "known": None if found.known is None else found.known.name,
+        "seems": None if seems is None else {"models": [one.name for one in seems.models], "by": seems.by},
         "id": found.id,
         "info": _Shown()(found.info),
         "input": found.input.to_dict(),
@@ -122,6 +127,7 @@ def describe_text(found: Checkpoint) -> list[str]:
     ]
     if found.id:
         lines.append(f"id          {found.id}")
+    lines += [f"model       {line}" for line in _which(found)]
     if (said := found.precision) != UNROUNDED:
         rounded = "" if said.numbers == said.name else f"; the weights were rounded to {said.numbers}"
         lines.append(f"precision   {said.name}{rounded}{'' if said.report is None else '; with a report'}")
@@ -138,7 +144,7 @@ def describe_text(found: Checkpoint) -> list[str]:
         lines += ["", "other settings of the model"]
         lines += [f"  {key:<23}  {_short(value)}" for key, value in others.items()]
     if found.kind == "classifier":
-        lines += ["", f"labels ({_SOURCES.get(found.labels_source or '', 'none')})"]
+        lines += ["", f"labels ({_labels_from(found)})"]
         lines += [f"  {i:>3}  {label}" for i, label in enumerate(found.labels or ())]
     lines += ["", "refused (named by the file and not made)" if found.refused else "refused     nothing"]
     lines += [f"  {name}" for name in found.refused]
@@ -151,6 +157,23 @@ def describe_text(found: Checkpoint) -> list[str]:
         shape = " x ".join(map(str, entry["shape"])) or "number"
         lines.append(f"  {entry['name']:<{width}}  {entry['dtype']:<8}  {shape}")
     return [short(printable(line), _MAX_LINE) for line in lines]
+
+
+def _which(found: Checkpoint) -> list[str]:
+    """Which published model it is, or seems to be."""
+    if found.known is not None:
+        return [found.known.name]
+    if found.recognised is None:
+        return []
+    names = " or ".join(one.name for one in found.recognised.models) or f"a further one of {found.recognised.family}"
+    return [f"{names}, {'' if found.recognised.named else 'assumed '}{found.recognised.by} (ecgfm models)"]
+
+
+def _labels_from(found: Checkpoint) -> str:
+    source = found.labels_source or ""
+    if source == ASSUMED and found.labels is not None:
+        return f"built-in, assumed: {assumption(found.labels).partition(': ')[2]}"
+    return _SOURCES.get(source, f"of the {source}" if source else "none")
 
 
 def _short(value: Any) -> str:

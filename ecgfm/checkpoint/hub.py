@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import CheckpointError, MissingExtraError
+from ..specs.known import Known, nearest
 from .directory import CONFIG, WEIGHTS
 from .labels import LABEL_FILE
 
@@ -16,6 +17,7 @@ __all__ = ["HubName", "fetch", "hub_name"]
 _NAME = re.compile(
     r"(?P<hf>hf://)?(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+?))?(:(?P<file>[^:]+))?"
 )
+_PART_OF_A_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 _LISTED = 20  # files that a message names
 _TIMEOUT_S = 15.0
 
@@ -31,14 +33,39 @@ class HubName:
         Branch, tag or commit.
     file : str or None
         A file of the repository.
+    known : Known or None
+        The known model that is meant.
+    folder : str or None
+        Where its file is looked for before it is downloaded.
     """
 
-    def __init__(self, repo: str, revision: str | None = None, file: str | None = None) -> None:
-        self.repo, self.revision, self.file = repo, revision, file
+    def __init__(
+        self,
+        repo: str,
+        revision: str | None = None,
+        file: str | None = None,
+        *,
+        known: Known | None = None,
+        folder: str | None = None,
+    ) -> None:
+        self.repo, self.revision, self.file, self.known, self.folder = repo, revision, file, known, folder
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
-        return self.repo + revision + (f":{self.file}" if self.file else "")
+        name = self.repo + revision + (f":{self.file}" if self.file else "")
+        return name if self.known is None else f"{self.known.name} ({name})"
+
+    @property
+    def page(self) -> str:
+        """str: where its files can be fetched by hand."""
+        return f"https://huggingface.co/{self.repo}" + (f"/tree/{self.revision}" if self.revision else "")
+
+    def by_hand(self, begin: str = "Download") -> str:
+        """How to have its file without this program, as a sentence or the end of one."""
+        wanted = self.known.wanted if self.known else self.file or "the weights (NAME.pt)"
+        gate = " (gated: log in there and accept its terms first)" if self.known and self.known.gated else ""
+        folder = f"put it into {self.folder}, or " if self.folder else ""
+        return f"{begin} {wanted} from {self.page}{gate} by hand and {folder}give the path of the file"
 
 
 def hub_name(source: object) -> HubName | None:
@@ -63,8 +90,9 @@ def hub_name(source: object) -> HubName | None:
 def fetch(name: HubName) -> str:
     """Download a model, or find it among those downloaded before, and return its path.
 
-    Of a repository with several ``.pt`` files one must be named. Beside the weights, ``config.json`` and
-    ``label_def.csv`` are fetched if they are there. Without a network, what was downloaded before is taken.
+    Of a repository with several ``.pt`` files one must be named. Beside the weights, ``label_def.csv`` and for
+    ``.safetensors`` files ``config.json`` are fetched if they are there. Without a network, what was downloaded before
+    is taken. A revision may be the first seven or more digits of a commit.
 
     Parameters
     ----------
@@ -81,75 +109,90 @@ def fetch(name: HubName) -> str:
     CheckpointError
         If there is no such repository, revision or file; or there is no network and nothing was downloaded before.
     """
-    hub = _library()
-    files, reached = _files(hub, name)
+    hub = _library(name)
+    files, commit, reached = _files(hub, name)
     wanted = _choose(name, files)
-    beside = [each for each in (CONFIG, LABEL_FILE) if each in files and "/" not in wanted]
+    beside = (LABEL_FILE, CONFIG) if wanted.endswith(".safetensors") else (LABEL_FILE,)
     for each in beside:
-        _download(hub, name, each, reached)
-    return _download(hub, name, wanted, reached)
+        if each in files and "/" not in wanted:
+            _download(hub, name, commit, each, reached)
+    return _download(hub, name, commit, wanted, reached)
 
 
-def _library() -> Any:
+def _library(name: HubName) -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError:
         raise MissingExtraError(
             "huggingface_hub is not installed, which downloads models",
-            field="load",
-            remedy="Install it with: pip install 'ecgfm[hub]'; or download the files and give their path",
+            path=str(name),
+            remedy=f"Install it with: pip install 'ecgfm[hub]'; or {name.by_hand('download')}",
         ) from None
     return huggingface_hub
 
 
-def _files(hub: Any, name: HubName) -> tuple[tuple[str, ...], bool]:
-    """The repository's files, and whether the Hub was reached (else they are those downloaded before)."""
+def _files(hub: Any, name: HubName) -> tuple[tuple[str, ...], str | None, bool]:
+    """The repository's files, its revision in full, and whether the Hub was reached (else they are downloaded ones)."""
     errors = hub.errors
     try:
-        found = hub.HfApi().model_info(name.repo, revision=name.revision, timeout=_TIMEOUT_S)
-        return tuple(each.rfilename for each in found.siblings or ()), True
+        api, commit = hub.HfApi(), name.revision
+        if commit is not None and _PART_OF_A_COMMIT.fullmatch(commit):
+            commits = [each.commit_id for each in api.list_repo_commits(name.repo)]
+            commit = next((each for each in commits if each.startswith(commit)), commit)
+        found = api.model_info(name.repo, revision=commit, timeout=_TIMEOUT_S)
+        return tuple(each.rfilename for each in found.siblings or ()), commit, True
     except errors.GatedRepoError:
-        raise CheckpointError(
-            "the repository is open only to those who accepted its terms",
-            path=str(name),
-            remedy="Accept them on its page, then run: hf auth login",
-        ) from None
+        raise _gated(name) from None
     except errors.RevisionNotFoundError:
         raise CheckpointError("the repository has no such revision", path=name.repo, field=name.revision) from None
     except errors.RepositoryNotFoundError:
+        near = [] if name.known else nearest(name.repo)
         raise CheckpointError(
             "neither a file or directory here nor a repository of the Hub that can be seen",
             path=str(name),
-            remedy="Correct the name; for a private repository run: hf auth login",
+            remedy="Correct the name"
+            + (f" (did you mean {' or '.join(near)}?)" if near else "")
+            + "; for a private repository run: hf auth login",
         ) from None
     except errors.HFValidationError as error:
         raise CheckpointError(f"not a name of a repository: {error}", path=str(name)) from None
     except Exception as error:  # what a lost connection raises depends on the library's HTTP client
-        return _downloaded(hub, name, error), False
+        return *_downloaded(hub, name, error), False
 
 
-def _downloaded(hub: Any, name: HubName, failure: Exception) -> tuple[str, ...]:
-    """The files of the repository that were downloaded before."""
+def _gated(name: HubName) -> CheckpointError:
+    return CheckpointError(
+        "the repository is gated: open only to those who are logged in and accepted its terms",
+        path=str(name),
+        remedy=f"Accept them on {name.page}, then run: hf auth login; or {name.by_hand('download')}",
+    )
+
+
+def _downloaded(hub: Any, name: HubName, failure: Exception) -> tuple[tuple[str, ...], str | None]:
+    """The files of the repository that were downloaded before, and their revision in full."""
+    commit = name.revision
     try:
-        folder = hub.snapshot_download(name.repo, revision=name.revision, local_files_only=True)
+        if commit is not None and _PART_OF_A_COMMIT.fullmatch(commit):
+            here = [each for repo in hub.scan_cache_dir().repos if repo.repo_id == name.repo for each in repo.revisions]
+            commit = next((each.commit_hash for each in here if each.commit_hash.startswith(commit)), commit)
+        folder = hub.snapshot_download(name.repo, revision=commit, local_files_only=True)
     except Exception:
-        text = (str(failure).strip().splitlines() or [""])[0][:200] or type(failure).__name__
-        wanted = name.file or "the weights (NAME.pt)"
         raise CheckpointError(
-            f"the Hub can't be reached ({text}), and nothing was downloaded before",
+            f"the Hub can't be reached ({_first_line(failure)}), and nothing was downloaded before",
             path=str(name),
-            remedy=f"Download {wanted} where there is a network, and give the path of the file",
+            remedy=name.by_hand(),
         ) from None
     found = []
     for place, _, names in os.walk(folder):
         found += [os.path.relpath(os.path.join(place, each), folder) for each in names]
-    return tuple(sorted(found))
+    return tuple(sorted(found)), commit
 
 
 def _choose(name: HubName, files: Sequence[str]) -> str:
     """The file of weights."""
-    weights = [each for each in files if each.lower().endswith((".pt", ".pth", ".safetensors"))]
+    aside = name.known.beside if name.known else ()
+    weights = [each for each in files if each.lower().endswith((".pt", ".pth", ".safetensors")) and each not in aside]
     if name.file is not None:
         if name.file in files:
             return name.file
@@ -185,9 +228,16 @@ def _listed(files: Sequence[str]) -> str:
     )
 
 
-def _download(hub: Any, name: HubName, file: str, reached: bool) -> str:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
+
+
+def _download(hub: Any, name: HubName, commit: str | None, file: str, reached: bool) -> str:
     try:
-        return str(hub.hf_hub_download(name.repo, file, revision=name.revision, local_files_only=not reached))
+        return str(hub.hf_hub_download(name.repo, file, revision=commit, local_files_only=not reached))
+    except hub.errors.GatedRepoError:
+        raise _gated(name) from None
     except Exception as error:
-        text = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
-        raise CheckpointError(f"can't be downloaded: {text}", path=name.repo, field=file) from None
+        raise CheckpointError(
+            f"can't be downloaded: {_first_line(error)}", path=name.repo, field=file, remedy=name.by_hand()
+        ) from None

@@ -10,10 +10,19 @@ from .._types import StrPath
 from ..errors import CheckpointError, ConfigError
 from ..specs.architecture import Architecture
 from ..specs.inputs import ASSUMED, ECG_FM, LEADS, InputSpec, parsed
-from ..specs.known import Traits, known_input
+from ..specs.known import Known, Recognised, Traits, recognised
 from ..validation import is_finite
 
-__all__ = ["FILE", "assumed_input", "check_fits", "find_input", "given_input", "stated_input", "written_input"]
+__all__ = [
+    "FILE",
+    "assumed_input",
+    "check_fits",
+    "find_input",
+    "given_input",
+    "seeming",
+    "stated_input",
+    "written_input",
+]
 
 #: Where a specification comes from that was saved with a model.
 FILE = "file"
@@ -27,8 +36,31 @@ _PATHS = ("data", "model_path", "weights_file", "no_pretrained_weights_path")
 Found = tuple[InputSpec, str]
 
 
+def seeming(
+    content: Mapping[str, Any], architecture: Architecture, labels: tuple[str, ...] | None
+) -> Recognised | None:
+    """The published model that a file seems to hold, by its tensors and then its configuration; None if none.
+
+    Parameters
+    ----------
+    content : dict
+        Of the file, as for `find_input`.
+    architecture : Architecture
+    labels : tuple of str or None
+        The names of its outputs, where it states them.
+    """
+    paths = _paths(list(_groups(content)))
+    found = recognised(Traits(architecture.kind, architecture.num_labels or 0, paths, labels))
+    return None if found is None or _problem(found.input, architecture) else found
+
+
 def find_input(
-    given: object, said: Found | None, content: Mapping[str, Any], architecture: Architecture, path: StrPath
+    given: object,
+    said: Found | None,
+    content: Mapping[str, Any],
+    architecture: Architecture,
+    path: StrPath,
+    known: Known | Recognised | None = None,
 ) -> Found:
     """What a model takes, and where that comes from.
 
@@ -42,6 +74,8 @@ def find_input(
         Of the file: ``cfg``, or the flat ``args`` of old ones.
     architecture : Architecture
     path : path-like
+    known : Known or Recognised, optional
+        The known model that was asked for by its name, or that the file seems to hold.
 
     Raises
     ------
@@ -50,10 +84,16 @@ def find_input(
     CheckpointError
         If what the file says doesn't.
     """
-    groups = list(_groups(content))
     found = None if said is None or said[1].startswith("assumed") else said
-    found = found or known_input(Traits(architecture.kind, architecture.num_labels or 0, _paths(groups)))
-    found = found or _of_keys(groups, architecture) or assumed_input(architecture.in_d, architecture.min_samples)
+    if isinstance(known, Known) and known.input is not None:
+        found = known.input, f"known model: {known.name}"
+    seems = known if isinstance(known, Recognised) else None
+    if seems is not None and seems.named:
+        found = found or (seems.input, seems.source)
+    found = found or _of_keys(list(_groups(content)), architecture)
+    if seems is not None:
+        found = found or (seems.input, seems.source)
+    found = found or assumed_input(architecture.in_d, architecture.min_samples)
     if given is not None:
         return given_input(given, found, architecture)
     check_fits(found[0], architecture, path)
@@ -117,16 +157,21 @@ def assumed_input(leads: int, least: int = 0) -> Found:
 
 def check_fits(spec: InputSpec, architecture: Architecture, path: StrPath | None) -> None:
     """Raise unless a network can take what the specification says; `path` is the file that says so, None: the user."""
-    field = problem = None
+    found = _problem(spec, architecture)
+    if found is not None and path is None:
+        raise ConfigError(found[1], field=f"input.{found[0]}")
+    if found is not None:
+        remedy = "Say what it takes: load(input=...)"
+        raise CheckpointError(found[1], path=path, field=f"input.{found[0]}", remedy=remedy)
+
+
+def _problem(spec: InputSpec, architecture: Architecture) -> tuple[str, str] | None:
+    """The field of a specification that a network can't take, and why; None if it can take all."""
     if spec.leads is not None and len(spec.leads) != architecture.in_d:
-        field, problem = "leads", f"{len(spec.leads)} leads for a network that takes {architecture.in_d}"
-    elif spec.samples < architecture.min_samples:
-        field = "samples"
-        problem = f"{spec.samples} samples give no token, at least {architecture.min_samples} are needed"
-    if problem is not None and path is None:
-        raise ConfigError(problem, field=f"input.{field}")
-    if problem is not None:
-        raise CheckpointError(problem, path=path, field=f"input.{field}", remedy="Say what it takes: load(input=...)")
+        return "leads", f"{len(spec.leads)} leads for a network that takes {architecture.in_d}"
+    if spec.samples < architecture.min_samples:
+        return "samples", f"{spec.samples} samples give no token, at least {architecture.min_samples} are needed"
+    return None
 
 
 # ---- what fairseq-signals' keys say ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Names of a classifier's outputs: from the file, from label_def.csv beside it, or the published model's."""
+"""Names of a classifier's outputs: from the file, from label_def.csv beside it, or those of a known model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from itertools import islice
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError, LabelError
-from ..specs.known import MIMIC_IV_ECG
+from ..specs.known import MIMIC_IV_ECG, Known
+from ..specs.label_sets import label_set_of_count
 from ..storage.inputs import open_text
 from ..storage.rows import csv_rows
 
-__all__ = ["ASSUMED", "check_labels", "find_labels", "read_label_file"]
+__all__ = ["ASSUMED", "MIMIC_IV_ECG", "assumption", "check_labels", "find_labels", "read_label_file"]
 
 ASSUMED = "built-in, assumed"
 LABEL_FILE = "label_def.csv"
 MAX_BYTES = 16 << 20
 MAX_ROWS = 100_000
 MAX_CHARACTERS = 1000
+
+
+def assumption(labels: Sequence[str]) -> str:
+    """What to say of label names that are assumed."""
+    found = label_set_of_count(len(labels))
+    whose = "of a published model" if found is None else f"of {found.about}, which has as many outputs"
+    return f"Label names are assumed: the checkpoint has none; these are those {whose}"
 
 
 def check_labels(labels: Sequence[str] | StrPath, count: int, *, path: StrPath | None = None) -> tuple[str, ...]:
@@ -91,7 +99,7 @@ def read_label_file(path: StrPath) -> list[str]:
 
 
 def find_labels(
-    count: int, stored: Sequence[str] | None, path: StrPath, folder: StrPath
+    count: int, stored: Sequence[str] | None, path: StrPath, folder: StrPath, known: Known | None = None
 ) -> tuple[tuple[str, ...] | None, str | None]:
     """The labels of a classifier and where they come from.
 
@@ -105,12 +113,15 @@ def find_labels(
         The file.
     folder : path-like
         Where a ``label_def.csv`` may be.
+    known : Known, optional
+        The known model that was asked for by its name.
 
     Returns
     -------
     labels : tuple of str or None
     source : str or None
-        ``"file"``, ``"label_def.csv"``, ``"built-in, assumed"`` or None.
+        ``"file"``, ``"label_def.csv"``, ``"known model NAME"``, ``"built-in, assumed"`` (those of the published model
+        that has as many outputs) or None.
 
     Raises
     ------
@@ -129,6 +140,7 @@ def find_labels(
         except LabelError as error:
             error.remedy = f"Correct or remove {LABEL_FILE}, or give the names yourself"
             raise
-    if count == len(MIMIC_IV_ECG):
-        return MIMIC_IV_ECG, ASSUMED
-    return None, None
+    if known is not None:
+        return known.labels, f"known model {known.name}"
+    found = label_set_of_count(count)
+    return (None, None) if found is None else (found.names, ASSUMED)

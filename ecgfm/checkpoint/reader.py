@@ -13,13 +13,15 @@ from ..errors import CheckpointError, LabelError
 from ..kernels import core
 from ..specs.architecture import Architecture
 from ..specs.inputs import ASSUMED, ECG_FM, SAMPLES, InputSpec
+from ..specs.known import KNOWN, Known, Recognised
 from ..specs.precision import UNROUNDED, Stated
 from . import config as configuration
 from . import labels as labelling
 from .archive import Archive, read_zip
 from .directory import WEIGHTS, description_of
-from .inputs import find_input, stated_input
+from .inputs import find_input, seeming, stated_input
 from .legacy import read_legacy
+from .places import check_known, located
 from .safetensors import SCALES, check_hash, read_tensors
 from .storage import File, Tensor
 from .walk import TooDeep, plain
@@ -59,7 +61,7 @@ class Checkpoint:
     labels : tuple of str or None
         Names of the outputs.
     labels_source : str or None
-        ``"file"``, ``"label_def.csv"``, ``"built-in, assumed"``, ``"the caller"`` or None.
+        ``"file"``, ``"label_def.csv"``, ``"known model NAME"``, ``"built-in, assumed"``, ``"the caller"`` or None.
     cfg : dict or None
         The whole configuration of the run.
     extra_state : dict or None
@@ -77,6 +79,10 @@ class Checkpoint:
         ``"assumed: ..."``.
     id : str or None
         What ties ``model.safetensors`` and ``config.json`` of one save together.
+    known : Known or None
+        The known model that it was asked for as, by its name.
+    recognised : Recognised or None
+        What it seems to be, by its tensors and its configuration, where it was asked for by a path.
     refused : tuple of str
         What the file names that was not made: ``module.name`` of each placeholder.
     """
@@ -100,6 +106,8 @@ class Checkpoint:
         self.precision = UNROUNDED
         self.refused: tuple[str, ...] = ()
         self.id: str | None = None
+        self.known: Known | None = None
+        self.recognised: Recognised | None = None
         self._file: File | None = None
         self._archive: Archive | None = None
         self._stored_labels: Any = None
@@ -184,7 +192,8 @@ def read(
     ----------
     path : str or path-like
         A ``.pt`` file, a ``.safetensors`` file with its ``config.json`` beside it, or a directory with
-        ``model.safetensors``, ``checkpoint_best.pt`` or ``checkpoint_last.pt``.
+        ``model.safetensors``, ``checkpoint_best.pt`` or ``checkpoint_last.pt``. If a text is none of these, the name of
+        a known model (``ecgfm models`` lists them) or of a repository of the Hub.
     labels : sequence of str or path-like, optional
         Names of the outputs, or a CSV file with a column ``name``, instead of those found.
     config : dict, optional
@@ -199,21 +208,22 @@ def read(
     Raises
     ------
     CheckpointError
-        If the file can't be read, is damaged, or holds no ECG-FM model.
+        If the file can't be read or had, is damaged, holds no ECG-FM model, or not the known model that was asked for.
     LabelError
         If the labels don't fit the model.
     ConfigError
         If `config` has a key that is not a setting of the architecture, or `input` is no specification or doesn't fit.
     """
-    path = _locate(path)
-    file = File(path)
-    try:
-        found = _read_file(file, config)
-        _set_labels(found, labels)
-        _set_input(found, input)
-    except BaseException:
-        file.close()
-        raise
+    with located(path) as (place, known):
+        file = File(_locate(place))
+        try:
+            found = _read_file(file, config)
+            _set_known(found, known)
+            _set_labels(found, labels)
+            _set_input(found, input)
+        except BaseException:
+            file.close()
+            raise
     found._file = file
     return found
 
@@ -229,7 +239,8 @@ def _locate(path: StrPath) -> Path:
     for name in FILES:
         if os.path.lexists(path / name):
             return path / name
-    raise CheckpointError(f"the directory has none of {', '.join(FILES)}", path=path)
+    remedy = f"It hides the known model {path}: work in another folder to have that" if str(path) in KNOWN else None
+    raise CheckpointError(f"the directory has none of {', '.join(FILES)}", path=path, remedy=remedy)
 
 
 def _read_safetensors(file: File, config: dict[str, Any] | None) -> Checkpoint:
@@ -391,6 +402,25 @@ def _check_values(tensors: Mapping[str, Tensor], path: StrPath) -> None:
         )
 
 
+def _set_known(found: Checkpoint, known: Known | None) -> None:
+    """Note which published model it is, or seems to be; raise if it is not the one that was asked for."""
+    architecture = Architecture.of_config(found.config)
+    if known is None:
+        stored = found._stored_labels
+        names = tuple(stored) if isinstance(stored, (list, tuple)) else None
+        found.recognised = seeming(_configuration(found), architecture, names)
+    else:
+        check_known(known, found.kind, architecture.num_labels or 0, found.path)
+        found.known = known
+        if known.caveat is not None:
+            found.info.setdefault("caveat", known.caveat)
+
+
+def _configuration(found: Checkpoint) -> dict[str, Any]:
+    """What of a file's content says how it was trained."""
+    return found.content if found.cfg is None else {"cfg": found.cfg | {"model": found.settings}}
+
+
 def _set_labels(found: Checkpoint, labels: Sequence[str] | StrPath | None) -> None:
     if found.kind != "classifier":
         if labels is not None:
@@ -401,12 +431,14 @@ def _set_labels(found: Checkpoint, labels: Sequence[str] | StrPath | None) -> No
         found.labels, found.labels_source = labelling.check_labels(labels, count), "the caller"
         return
     folder = os.path.dirname(found.path) or "."
-    found.labels, found.labels_source = labelling.find_labels(count, found._stored_labels, found.path, folder)
+    found.labels, found.labels_source = labelling.find_labels(
+        count, found._stored_labels, found.path, folder, found.known
+    )
 
 
 def _set_input(found: Checkpoint, given: object) -> None:
     architecture = Architecture.of_config(found.config)
-    content = found.content if found.cfg is None else {"cfg": found.cfg | {"model": found.settings}}
-    found.stated_input = find_input(given, found._said_input, content, architecture, found.path)
+    known, content = found.known or found.recognised, _configuration(found)
+    found.stated_input = find_input(given, found._said_input, content, architecture, found.path, known)
     if found.input.samples > SAMPLES:
         _check_work(architecture, found.input.samples, found.path)

@@ -42,7 +42,7 @@ INPUT: Arguments = {
 MODEL: Arguments = {
     "checkpoint": {
         "metavar": "CHECKPOINT",
-        "help": ".pt or .safetensors file, a directory of one, or OWNER/NAME on the Hub",
+        "help": ".pt or .safetensors file, a directory of one, a known model (ecgfm models), or OWNER/NAME on the Hub",
     },
     "files": {"metavar": "FILE", "nargs": "+", "help": "recordings, directories of recordings, manifests (.tsv)"},
     **INPUT,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .._text import is_terminal, printable, short_path
 from .._types import StrPath
+from ..checkpoint.labels import assumption
 from ..errors import Error, InputWarning
 from ..inference.result import without_path
 from ..table import check_ending
@@ -36,10 +37,6 @@ __all__ = [
     "saying_warnings",
 ]
 
-ASSUMED = (
-    "Label names are assumed: the checkpoint names none, these are the published MIMIC-IV-ECG model's (--labels names"
-    " others)."
-)
 UNNAMED = "The model has no label names: label_0 ... are its outputs in order (name them with --labels)."
 
 
@@ -53,7 +50,10 @@ def caveats(model: Any, labels: bool = False) -> list[str]:
     said = getattr(model, "caveat", None)
     lines = [] if said is None else [f"{printable(said).rstrip('.')}."]
     if labels:
-        lines += [UNNAMED] if model.labels is None else [ASSUMED] if model.labels_assumed else []
+        if model.labels is None:
+            lines.append(UNNAMED)
+        elif model.labels_assumed:
+            lines.append(f"{assumption(model.labels)} (--labels names others).")
     return lines
 
 
@@ -61,8 +61,10 @@ def loaded(source: StrPath, args: Namespace, labels: str | None = None) -> Any:
     """The model, in the precision that was asked for; says on stderr what there is to be said of that."""
     from .. import load
 
-    model = load(source, labels=labels, precision=args.precision, max_change=args.max_change,
-                 input=getattr(args, "input", None))  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # the command itself says whether labels are assumed
+        model = load(source, labels=labels, precision=args.precision, max_change=args.max_change,
+                     input=getattr(args, "input", None))  # fmt: skip
     if model.precision_reason is not None:
         print(f"ecgfm: {printable(model.precision_reason)}.", file=sys.stderr, flush=True)
     return model

@@ -20,7 +20,10 @@ __all__ = ["add_arguments", "run"]
 
 
 ARGUMENTS: Arguments = {
-    "source": {"metavar": "SRC", "help": ".pt or .safetensors file, or a directory of one"},
+    "source": {
+        "metavar": "SRC",
+        "help": ".pt or .safetensors file, a directory of one, a known model (ecgfm models), or OWNER/NAME on the Hub",
+    },
     "destination": {"metavar": "DST", "help": "what to write"},
     "--force": {"action": "store_true", "help": "replace files that are there"},
     "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},

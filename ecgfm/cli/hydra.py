@@ -62,9 +62,7 @@ def _evaluate(run: Run, ranks: Alone | Ranks, *, labelled: bool) -> int:
     from ..training import subsets
     from .fairseq.evaluation import of_checkpoint
 
-    path = run.need("common_eval.path")
-    fetched = path if checkpoint.hub_name(path) is None else checkpoint.fetch(path)
-    with checkpoint.read(fetched) as found:
+    with checkpoint.read(run.need("common_eval.path")) as found:
         settings = of_checkpoint(found, run, labelled=labelled)
     if settings.threads is not None:
         set_num_threads(settings.threads)

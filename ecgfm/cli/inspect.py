@@ -16,7 +16,10 @@ __all__ = ["add_arguments", "run"]
 
 
 ARGUMENTS: Arguments = {
-    "checkpoint": {"metavar": "FILE", "help": ".pt or .safetensors file, or a directory of one"},
+    "checkpoint": {
+        "metavar": "FILE",
+        "help": ".pt or .safetensors file, a directory of one, a known model (ecgfm models), or OWNER/NAME on the Hub",
+    },
     "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
     **INPUT,
     "--verify": {"action": "store_true", "help": "also check the hash of all values of a .safetensors file"},

@@ -18,6 +18,7 @@ from .._text import printable
 from ..errors import ConfigError
 from ..specs.precision import PRECISIONS
 from .arguments import Arguments, add
+from .common import saying_warnings
 
 if TYPE_CHECKING:
     from ..inference.speed import Speed
@@ -29,7 +30,11 @@ BUSY = "Other programs took part of the processors: these figures are not to be 
 
 
 ARGUMENTS: Arguments = {
-    "checkpoint": {"metavar": "MODEL", "nargs": "?", "help": "checkpoint, model directory, or OWNER/NAME on the Hub"},
+    "checkpoint": {
+        "metavar": "MODEL",
+        "nargs": "?",
+        "help": "checkpoint, model directory, known model (ecgfm models), or OWNER/NAME on the Hub",
+    },
     "--size": {"choices": ("base", "large"), "help": "a model of this size with random weights"},
     "--precision": {
         "nargs": "+",
@@ -79,7 +84,8 @@ def run(args: Namespace) -> int:
             progress=_say if sys.stderr is not None and sys.stderr.isatty() else None,
         )
         measured = list(dict.fromkeys(row["precision"] for row in speed.rows))
-        report = accuracy(source, measured, args.recordings) if args.accuracy else None
+        with saying_warnings():
+            report = accuracy(source, measured, args.recordings) if args.accuracy else None
     if args.json:
         found = speed.to_dict() | ({} if report is None else {"accuracy": report.to_dict()})
         print(json.dumps(found, indent=1))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._types import StrPath
-from ..errors import CheckpointError, ConfigError
+from ..checkpoint.places import shipped_model
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -50,12 +48,3 @@ def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
             remedy="Give what ecgfm.load returns, or the path of a checkpoint; the recordings come second",
         )
     return model
-
-
-@contextmanager
-def shipped_model() -> Iterator[Path]:
-    """The directory of the small model that comes with the package."""
-    with resources.as_file(resources.files("ecgfm") / "assets" / "demo") as directory:
-        if not directory.is_dir():
-            raise CheckpointError("the model is not there", path=directory, remedy="Install the package again")
-        yield directory

@@ -80,7 +80,7 @@ class Result:
         A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
         ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance,
-        and the model's ``precision``.
+        and the model's ``precision``; where the label names are assumed, ``labels_assumed`` says so.
     logits : ndarray
         (n, Y) float32, of the segments.
     embeddings : ndarray
@@ -280,6 +280,7 @@ def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any
     def names(name: str) -> NDArray[Any]:
         return column(lambda p: " ".join(p.get(name, ())), str)
 
+    assumed = {"labels_assumed": np.repeat("yes", len(done))} if about(model)["labels_assumed"] else {}
     return {
         "sampling_rate": number("sampling_rate"),
         "duration_s": number("samples") / number("sampling_rate"),
@@ -292,6 +293,7 @@ def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any
         "quality": column(lambda p: describe(p.get("quality", {})), str),
         "notes": column(lambda p: "; ".join(p.get("notes", ())), str),
         "precision": np.repeat(np.array([about(model)["precision"]]), len(done)),
+        **assumed,
     }
 
 

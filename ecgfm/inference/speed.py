@@ -214,8 +214,7 @@ def _described(source: StrPath, name: str | None) -> tuple[str, dict[str, Any]]:
     """Where the model lies, and what is said of it."""
     from .. import __version__
 
-    hub = checkpoint.hub_name(source)
-    with checkpoint.read(source if hub is None else checkpoint.fetch(hub)) as found:
+    with checkpoint.read(source) as found:
         kind = "classifier" if found.kind == "classifier" else "encoder"
         shapes = core().parameters(found.config, kind)
         model = Architecture.of_config(found.config)

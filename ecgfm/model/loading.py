@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
 from .._types import StrPath
+from ..checkpoint.labels import assumption
+from ..errors import InputWarning
 from ..specs.inputs import InputSpec
 from .model import Model
 from .precision import check_asked, choose
@@ -30,16 +33,18 @@ def load(
     ----------
     source : str or path-like
         A ``.pt`` file as fairseq-signals writes and ECG-FM publishes it, a ``.safetensors`` file with its
-        ``config.json``, or a directory that holds one. Or a model of the Hugging Face Hub (extra ``[hub]``):
-        ``owner/name``, ``owner/name:file.pt``, either with ``@revision`` after the name. No code in a file is run.
+        ``config.json``, or a directory that holds one. Or the name of a known model, such as ``"ecg-fm"``, which
+        ``ecgfm models`` lists; or a model of the Hugging Face Hub: ``owner/name``, ``owner/name:file.pt``, either with
+        ``@revision`` after the name. Both are downloaded (extra ``[hub]``). A path that is there wins over a name. No
+        code in a file is run.
     precision : {"float32", "bfloat16", "int8", "auto"}, optional
         Number type of the weights and of the matrix products; by default float32, or that in which the model was saved.
         ``"auto"`` takes the fastest that this processor has and whose largest change of a probability, in the report
         that is kept with the model, is below `max_change`; without a report, float32. See `ecgfm.quantization_report`.
     labels : sequence of str or path-like, optional
         Names of the outputs, or a ``label_def.csv`` that lists them in its column ``name``. By default those in the
-        file, else those of a ``label_def.csv`` beside it, else, for 17 outputs, the names of ECG-FM's published
-        MIMIC-IV-ECG model, marked as assumed.
+        file, else those of a ``label_def.csv`` beside it, else those of the known model that `source` names, else, for
+        17, 26 or 77 outputs, those of the published model that has as many, marked as assumed.
     max_change : float
         Of a probability, for ``precision="auto"``.
     input : InputSpec, dict or str, optional
@@ -67,6 +72,11 @@ def load(
     MemoryError
         If the weights do not fit in memory.
 
+    Warns
+    -----
+    InputWarning
+        If the names of the labels are assumed.
+
     Examples
     --------
     >>> model = ecgfm.load("mimic_iv_ecg_finetuned.pt")
@@ -74,9 +84,11 @@ def load(
     'Sinus rhythm'
     """
     check_asked(precision, max_change)
-    name = checkpoint.hub_name(source)
-    with checkpoint.read(source if name is None else checkpoint.fetch(name), labels=labels, input=input) as found:
-        return _model_of(found, *choose(precision, found.precision, max_change, source))
+    with checkpoint.read(source, labels=labels, input=input) as found:
+        model = _model_of(found, *choose(precision, found.precision, max_change, source))
+    if model.labels_assumed and model.labels is not None:
+        warnings.warn(f"{assumption(model.labels)} (labels=... names others)", InputWarning, stacklevel=2)
+    return model
 
 
 def convert_rounded(

@@ -21,6 +21,7 @@ from ..kernels import core
 from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
 from ..specs.inputs import InputSpec
+from ..specs.label_sets import groups_of
 from ..specs.precision import FLOAT32, UNROUNDED, Stated
 from ..validation import Whole, checked
 from .output import Output
@@ -199,6 +200,14 @@ class Model:
     @property
     def input_assumed(self) -> bool:
         return "assumed" in self.input_source
+
+    @property
+    def label_groups(self) -> dict[str, tuple[str, ...]] | None:
+        """dict or None: group -> labels, for reading, such as ``rhythm``; those of no known group are under ``other``.
+
+        In the model's order; a label may stand in two groups. None without label names.
+        """
+        return None if self.labels is None else groups_of(self.labels)
 
     @property
     def caveat(self) -> str | None:

@@ -8,6 +8,7 @@ import weights
 
 from ecgfm import CheckpointError, LabelError, checkpoint
 from ecgfm.checkpoint.labels import MIMIC_IV_ECG, check_labels
+from ecgfm.specs.label_sets import LABEL_SETS
 
 NAMES = tuple(f"label {i}" for i in range(17))
 
@@ -42,8 +43,14 @@ def test_who_wins(tmp_path):
     assert found(plain, labels=table(tmp_path / "given.csv", other)) == (tuple(other), "the caller")
 
 
+@pytest.mark.parametrize("labels", LABEL_SETS, ids=lambda one: one.name)
+def test_the_number_of_outputs_says_which_names_to_assume(tmp_path, labels):
+    config = weights.SMALL | {"num_labels": len(labels)}
+    assert found(save(tmp_path / "a.pt", config=config)) == (labels.names, "built-in, assumed")
+
+
 def test_other_numbers_of_outputs_are_not_guessed(tmp_path):
-    assert found(save(tmp_path / "a.pt", config=weights.VARIANTS["labels_26"])) == (None, None)
+    assert found(save(tmp_path / "a.pt", config=weights.SMALL | {"num_labels": 25})) == (None, None)
     assert found(save(tmp_path / "b.pt", kind="pretraining")) == (None, None)
     with pytest.raises(LabelError, match="no outputs to name"):
         checkpoint.read(tmp_path / "b.pt", labels=NAMES)

@@ -11,20 +11,27 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import checkpoint_files as made
 import pytest
+import weights
 from bounded import PATIENCE_S
 
 import ecgfm
 from ecgfm import CheckpointError, MissingExtraError
 from ecgfm.checkpoint import fetch, hub_name
 from ecgfm.checkpoint.hub import HubName
+from ecgfm.specs.known import MIMIC_IV_ECG
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OLD = "abf3d8c000000000000000000000000000000000"  # the revision that the table has of ecg-fm/physionet
 DEMO = Path(str(resources.files("ecgfm") / "assets/demo"))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers for the repositories in `server.repos`: {owner/name: {file: bytes}}."""
+    """Answers for the repositories in `server.repos`: {owner/name: {file: bytes}}.
+
+    Those in `server.old` are their files at the commit `OLD`; of those in `server.gated` no file is given away.
+    """
 
     def do_HEAD(self):
         self.answer(False)
@@ -36,21 +43,41 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).strip("/")
         self.server.asked.append((self.command, path))
         for repo, files in self.server.repos.items():
-            if path == f"api/models/{repo}/tree/main":
-                rows = [
-                    {"type": "file", "path": name, "size": len(raw), "oid": sha(raw)} for name, raw in files.items()
-                ]
-                return self.send(200, json.dumps(rows).encode(), body)
-            if path in (f"api/models/{repo}", f"api/models/{repo}/revision/main"):
-                found = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
-                return self.send(200, json.dumps(found).encode(), body)
+            if path == f"api/models/{repo}/commits/main":
+                when = {"authors": [], "date": "2024-08-01T00:00:00.000Z", "title": "t", "message": ""}
+                return self.send(200, json.dumps([{"id": each, **when} for each in (COMMIT, OLD)]).encode(), body)
+            old = self.server.old.get(repo, {})
+            for commit, names, found in (("main", ("main", COMMIT), files), (OLD, (OLD,), old)):
+                if self.listed(repo, path, commit, found, body) or self.file(repo, path, names, found, body):
+                    return None
             if path.startswith(f"api/models/{repo}/"):
                 return self.send(404, b"{}", body, {"X-Error-Code": "RevisionNotFound"})
-            for name in files:
-                if path in (f"{repo}/resolve/{revision}/{name}" for revision in ("main", COMMIT)):
-                    headers = {"ETag": f'"{sha(files[name])}"', "X-Repo-Commit": COMMIT}
-                    return self.send(200, files[name], body, headers)
         return self.send(404, b"{}", body, {"X-Error-Code": "RepoNotFound"})
+
+    def listed(self, repo, path, commit, files, body):
+        """Answer for the list of files of a revision."""
+        if path == f"api/models/{repo}/tree/{commit}":
+            rows = [{"type": "file", "path": name, "size": len(raw), "oid": sha(raw)} for name, raw in files.items()]
+            self.send(200, json.dumps(rows).encode(), body)
+            return True
+        if path in (f"api/models/{repo}" * (commit == "main"), f"api/models/{repo}/revision/{commit}"):
+            found = {"id": repo, "sha": COMMIT if commit == "main" else commit}
+            found["siblings"] = [{"rfilename": name} for name in files]
+            self.send(200, json.dumps(found).encode(), body)
+            return True
+        return False
+
+    def file(self, repo, path, revisions, files, body):
+        """Answer for a file of a revision."""
+        for name in files:
+            if path in (f"{repo}/resolve/{revision}/{name}" for revision in revisions):
+                if repo in self.server.gated:
+                    self.send(403, b"{}", body, {"X-Error-Code": "GatedRepo"})
+                    return True
+                commit = OLD if OLD in revisions else COMMIT
+                self.send(200, files[name], body, {"ETag": f'"{sha(files[name])}"', "X-Repo-Commit": commit})
+                return True
+        return False
 
     def send(self, status, raw, body, headers=None):
         self.send_response(status)
@@ -76,7 +103,7 @@ def hub(tmp_path):
     pytest.importorskip("huggingface_hub", reason="needs the extra [hub]")
     demo = {name: (DEMO / name).read_bytes() for name in ("model.safetensors", "config.json")}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.repos = [], {"us/ours": demo}
+    server.asked, server.repos, server.old, server.gated = [], {"us/ours": demo}, {}, set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
 
@@ -85,6 +112,7 @@ def hub(tmp_path):
             **os.environ,
             "HF_ENDPOINT": server.endpoint,
             "HF_HOME": str(tmp_path / "hf"),
+            "ECGFM_MODELS": str(tmp_path / "hand"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -93,7 +121,8 @@ def hub(tmp_path):
         }
         environment.pop("HF_HUB_OFFLINE", None)
         environment.update(changes)
-        code = "import sys, ecgfm; m = ecgfm.load(sys.argv[1]); print(m.source); print(m.labels)"
+        code = "import sys, warnings, ecgfm; warnings.simplefilter('ignore'); m = ecgfm.load(sys.argv[1]);"
+        code += "print(m.source); print(m.labels)"
         done = subprocess.run(
             [sys.executable, "-c", code, source],
             capture_output=True,
@@ -173,6 +202,89 @@ def test_a_real_checkpoint(hub, shared):
     hub.repos["us/pt"] = {"finetuned.pt": (shared / "golden/tiny/finetuned.pt").read_bytes()}
     status, out, err = hub.load("us/pt")
     assert status == 0 and out.splitlines()[0].endswith("finetuned.pt"), err
+
+
+# ---- known models ---------------------------------------------------------------------------------------------------
+
+
+def pt(tmp_path, kind="classifier", **config):
+    made.write(tmp_path / "made.pt", weights.SMALL | config, kind)
+    return (tmp_path / "made.pt").read_bytes()
+
+
+def test_a_known_model(hub, tmp_path):
+    raw = pt(tmp_path)
+    hub.repos["wanglab/ecg-fm"] = {"mimic_iv_ecg_finetuned.pt": raw, "mimic_iv_ecg_physionet_pretrained.pt": b"x"}
+    status, out, err = hub.load("ecg-fm")
+    assert status == 0 and out.splitlines()[0].endswith(f"{COMMIT}/mimic_iv_ecg_finetuned.pt"), err
+    assert eval(out.splitlines()[1]) == MIMIC_IV_ECG
+    hub.repos.clear()
+    for changes in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
+        assert hub.load("ecg-fm", **changes)[0] == 0
+
+
+def test_a_file_of_an_old_revision(hub, tmp_path):
+    hub.repos["wanglab/ecg-fm"] = {"mimic_iv_ecg_finetuned.pt": b"x"}
+    hub.old["wanglab/ecg-fm"] = {"physionet_finetuned.pt": pt(tmp_path, num_labels=26)}
+    status, out, err = hub.load("ecg-fm/physionet")
+    assert status == 0 and out.splitlines()[0].endswith(f"{OLD}/physionet_finetuned.pt"), err
+    assert eval(out.splitlines()[1])[:2] == ("Atrial fibrillation", "Atrial flutter")
+    hub.repos.clear()  # what was downloaded is found by the first digits of its commit
+    status, out, err = hub.load("ecg-fm/physionet", HF_ENDPOINT="http://127.0.0.1:9")
+    assert status == 0 and OLD in out, err
+
+
+def test_the_one_file_that_is_not_the_base(hub, tmp_path):
+    hub.repos["heartwise/WCR_77_Classes"] = {
+        "base_ssl.pt": b"x",
+        "wcr_77_classes.pt": pt(tmp_path, num_labels=77),
+        "config.json": b"",
+    }
+    status, out, err = hub.load("deepecg/77")
+    assert status == 0 and out.splitlines()[0].endswith("wcr_77_classes.pt"), err
+    assert not [path for _, path in hub.asked if "resolve" in path and not path.endswith("wcr_77_classes.pt")]
+
+
+def test_a_gated_model(hub, tmp_path):
+    hub.repos["heartwise/WCR_AFIB_5Y"] = {"base_ssl.pt": b"x", "wcr_afib_5y.pt": pt(tmp_path, num_labels=1)}
+    hub.gated.add("heartwise/WCR_AFIB_5Y")
+    text = error_of(hub, "deepecg/afib5y")
+    page = "https://huggingface.co/heartwise/WCR_AFIB_5Y"
+    assert "the repository is gated" in text and f"Accept them on {page}, then run: hf auth login" in text
+    assert f"download the .pt file that is not base_ssl.pt from {page} (gated" in text
+    assert f"put it into {tmp_path}/hand/deepecg/afib5y" in text
+    hand = tmp_path / "hand/deepecg/afib5y"
+    hand.mkdir(parents=True)
+    (hand / "wcr_afib_5y.pt").write_bytes(pt(tmp_path, num_labels=1))
+    status, out, err = hub.load("deepecg/afib5y")
+    assert status == 0 and out.splitlines() == [str(hand / "wcr_afib_5y.pt"), "('Atrial fibrillation within 5 years',)"]
+
+
+def test_a_known_model_without_a_network(hub, tmp_path):
+    text = error_of(hub, "ecg-fm/physionet", HF_ENDPOINT="http://127.0.0.1:9")
+    assert "ecg-fm/physionet" in text and "the Hub can't be reached" in text
+    wanted = "Download physionet_finetuned.pt from https://huggingface.co/wanglab/ecg-fm/tree/abf3d8c by hand"
+    assert f"{wanted} and put it into {tmp_path}/hand/ecg-fm/physionet, or give the path of the file" in text
+    text = error_of(hub, "deepecg/ssl", HF_HUB_OFFLINE="1")
+    assert "(gated: log in there and accept its terms first)" in text and "hand/deepecg/ssl" in text
+
+
+def test_a_misspelled_name_of_the_hub_gets_the_nearest(hub):
+    text = error_of(hub, "ecgfm/pretrained")
+    assert "did you mean ecg-fm/pretrained" in text
+
+
+def test_a_known_model_without_the_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setenv("ECGFM_MODELS", str(tmp_path))
+    with pytest.raises(MissingExtraError) as error:
+        ecgfm.load("ecg-fm")
+    assert str(error.value) == (
+        "ecg-fm (wanglab/ecg-fm:mimic_iv_ecg_finetuned.pt): huggingface_hub is not installed, which downloads models."
+        " Install it with: pip install 'ecgfm[hub]'; or download mimic_iv_ecg_finetuned.pt from"
+        f" https://huggingface.co/wanglab/ecg-fm by hand and put it into {tmp_path}/ecg-fm, or give the path of"
+        " the file."
+    )
 
 
 # ---- what names something of the Hub --------------------------------------------------------------------------------
