@@ -62,7 +62,8 @@ def test_options_arrive(run, fake, folder):
     leads = ",".join(ecgfm.LEADS[::-1])
     argv = ["predict", "m.pt", folder / "d.npy", folder / "b.npz", "--sampling-rate", "500"]
     assert run(*argv, "--labels", "label_def.csv", "--batch-size", 1).status == 0
-    assert fake.calls == [("m.pt", {"labels": "label_def.csv", "precision": None, "max_change": 0.01})]
+    options = {"labels": "label_def.csv", "precision": None, "max_change": 0.01, "input": None}
+    assert fake.calls == [("m.pt", options)]
     assert fake.batches == [(1, 12, 2500)] * 3
     fake.batches.clear()
     reverse = json.loads(run(*argv[:3], *argv[4:], "--leads", leads, "--json").out)["records"][0]
