@@ -19,7 +19,7 @@ from ..errors import LeadError, SignalError
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, checked_unit, millivolts_per
 from ..signal.columns import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, UNIT_KEYS, column_of
 from ..signal.leads import LEADS, agreed_leads, canonical_leads, is_lead, listed, names_lead
-from ..signal.times import rate_of_times, seconds_of
+from ..signal.times import TIME_UNIT_REMEDY, rate_of_times, seconds_of
 from ..storage.npy import MAX_BYTES
 from .named import columns_of, named_rows
 from .objects import Held, is_mne, is_wfdb, of_mne, of_wfdb
@@ -28,7 +28,6 @@ from .record import Record
 __all__ = ["About", "as_record", "described", "is_one", "is_table_of_leads", "names_file"]
 
 _NEAR = 1e-6  # rates that differ by less, relatively, are one
-_HINT = "Name the times with their unit, time_s or time_ms; or leave them out and give sampling_rate=500"
 
 
 @dataclass
@@ -259,8 +258,8 @@ def _time(name: str, column: Any) -> Iterator[tuple[str, NDArray[np.float64], st
     if about.kind != "time" or values.dtype.kind not in "fiu" or values.ndim != 1:
         return
     if about.seconds is None:
-        raise SignalError(f"the unit {shown(about.unit)} is no unit of time", field=name, remedy=_HINT)
-    yield name, values.astype(np.float64) * about.seconds, "" if about.states_unit else _HINT, False
+        raise SignalError(f"the unit {shown(about.unit)} is no unit of time", field=name, remedy=TIME_UNIT_REMEDY)
+    yield name, values.astype(np.float64) * about.seconds, "" if about.states_unit else TIME_UNIT_REMEDY, False
 
 
 # ---- what it says and what the user says ----------------------------------------------------------------------------

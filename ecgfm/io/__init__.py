@@ -15,6 +15,7 @@ from ..ecg.held import as_record, is_one, names_file
 from ..ecg.named import columns_of
 from ..ecg.record import Record
 from ..errors import Error, FormatError
+from ..signal.checks import checked_unit
 from ..storage.inputs import read_head, unreadable
 from . import (
     aecg,
@@ -103,8 +104,8 @@ def read(
     - ``.npy``: an array (leads, samples);
     - ``.npz``: ``signal`` (or ``feats``, ``x``, ``data``, ``ecg``) and, if it is there, ``sampling_rate`` (or
       ``curr_sample_rate``, ``sample_rate``, ``fs``) and ``leads`` (or ``lead_names``);
-    - CSV: one column per lead, named in the first line, and either a column ``time`` (seconds, or date and time) or a
-      line ``# sampling_rate: 500``;
+    - CSV and other tables of text: one column per lead, named in a line above the values, and either a column ``time``
+      (seconds, or date and time) or a line such as ``sampling rate: 500 Hz``;
     - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
     - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
     - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips and Schiller, ISHNE, MFER,
@@ -152,7 +153,7 @@ def read(
     if member is not None and found.members is None:
         raise FormatError(f"a {found.name} file is one recording", path=path, remedy=f"Leave out {_MEMBER}{member}")
     with _reading(path, found, is_certain):
-        record = found.read(path, Given(sampling_rate, leads, member))
+        record = found.read(path, Given(sampling_rate, leads, member, checked_unit(unit)))
         record.set_unit(unit)
     return record
 
@@ -162,6 +163,7 @@ def _held(values: Any, *said: Any) -> Record:
     columns = columns_of(values)
     known = columns is not None or hasattr(values, "__array__") or isinstance(values, (list, tuple)) or is_one(values)
     paths = getattr(getattr(values, "dtype", None), "kind", None) in ("O", "S", "U")
+    paths = paths or (isinstance(values, (list, tuple)) and any(map(names_file, values[:1])))
     if isinstance(values, Record) or not known or paths:
         what = "a recording already" if isinstance(values, Record) else f"not a path but {type(values).__name__}"
         remedy = "Give the name of a file" if not known else "ecgfm.predict takes several files or recordings"

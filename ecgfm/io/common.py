@@ -59,11 +59,14 @@ class Given:
         Names of the rows or columns.
     member : str
         Which of the recordings in the file.
+    unit : str
+        Of the values.
     """
 
     sampling_rate: float | None = None
     leads: str | Sequence[str] | None = None
     member: str | None = None
+    unit: str | None = None
 
 
 def _never(path: str) -> Any:
@@ -162,7 +165,8 @@ def utf8(path: StrPath) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise FormatError(f"not text in UTF-8: {error.reason} at byte {error.start}", path=path) from None
+        name = error.encoding.upper().removesuffix("-LE").removesuffix("-BE")
+        raise FormatError(f"not text in {name}: {error.reason} at byte {error.start}", path=path) from None
 
 
 def decoded(raw: bytes) -> str:

@@ -8,6 +8,7 @@ from ..errors import FormatError
 from ..storage.inputs import check_inflation, lines, open_text, read_head
 from . import table, with_ending
 from .common import utf8
+from .table_top import fields_of
 
 __all__ = ["PATH_COLUMNS", "listed_files"]
 
@@ -37,11 +38,11 @@ def listed_files(path: str) -> list[str] | None:
     if not head or table.FORMAT.matches(head[0].encode()):
         return None
     delimiter = max(",;\t", key=head[0].count)
-    fields = table.fields_of(head[0], delimiter)
+    fields = fields_of(head[0], delimiter)
     columns = [i for column in PATH_COLUMNS for i, field in enumerate(fields) if field.lower() == column]
     folder = os.path.dirname(path)
     if columns and len(head) > 1:
-        cells = table.fields_of(head[1], delimiter)
+        cells = fields_of(head[1], delimiter)
         there = [i for i in columns if i < len(cells) and _is_there(cells[i], folder)]
         return _column(path, (there or columns)[0], delimiter, folder)
     return _column(path, 0, None, folder) if len(fields) == 1 and _is_there(fields[0], folder) else None
@@ -81,7 +82,7 @@ def _column(path: str, column: int, delimiter: str | None, folder: str) -> list[
                 header = False
                 continue
             bare = line.rstrip("\r\n")
-            cells = [bare.strip().strip('"')] if delimiter is None else table.fields_of(bare, delimiter)
+            cells = [bare.strip().strip('"')] if delimiter is None else fields_of(bare, delimiter)
             name = cells[column] if len(cells) > column else ""
             if not name or len(name) > _MAX_PATH:
                 raise FormatError("there is no path", path=path, field=f"line {number + 1}")

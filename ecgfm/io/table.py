@@ -5,7 +5,7 @@ Columns are parted by commas, semicolons, tabs or blanks; where commas don't par
 
 from __future__ import annotations
 
-import csv
+import codecs
 import io
 import itertools
 import re
@@ -20,48 +20,52 @@ from numpy.typing import NDArray
 from .._text import shown
 from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
-from ..signal.columns import Column, column_of
-from ..signal.leads import canonical_leads, listed
-from ..signal.times import clock, rate_of_times
-from ..storage.inputs import lines, open_text
+from ..signal.columns import Column
+from ..signal.leads import LEADS, canonical_leads, listed
+from ..signal.times import TIME_UNIT_REMEDY, clock, rate_of_times
+from ..storage.inputs import lines, open_text, read_head
 from .common import MAX_BYTES, Format, Given, make_record, millivolts_per, utf8
+from .table_top import Top, fields_of, is_header, is_number, read_top, says
 
-__all__ = ["FORMAT", "fields_of"]
+__all__ = ["FORMAT"]
 
 _MAX_TEXT = MAX_BYTES // 4  # a number takes more bytes as text than in memory, hardly ever less than a fourth
-_MAX_COMMENTS, _MAX_COLUMNS = 100, 4096
-_SAID = {"sampling_rate": "rate", "sample_rate": "rate", "fs": "rate", "unit": "unit", "units": "unit"}
-_COMMENT = re.compile(r"#([^:=,]*)[:=,](.*)", re.DOTALL)
+_HEAD_BYTES = 1 << 14
 _ROWS = 1 << 15  # that become numbers at once
 _AT_ROW = re.compile(r" at row (\d{1,18})")
 
 
 def _matches(head: bytes) -> bool:
-    """A first line that names at least two of the 12 leads."""
-    text = [] if b"\0" in head else head.decode("utf-8-sig", errors="replace").splitlines()
-    columns, _ = _header(next(filter(_says, text), ""))
-    return len({column.lead for column in columns if column.kind == "lead"}) >= 2
+    """First lines that name at least two of the 12 leads, or what watches and GE MUSE write."""
+    encoding = _encoding(head)
+    if encoding is None:
+        return False
+    return is_header(head.decode(encoding, errors="replace"))
+
+
+def _encoding(head: bytes) -> str | None:
+    """How the text is written that begins so: in UTF-8, UTF-16 or Latin-1; None if it is no text."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in head:
+        return None
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8-sig"
 
 
 def _read(path: str, given: Given) -> Record:
     names = None if given.leads is None else canonical_leads(given.leads, path=path)
-    with utf8(path), open_text(path, most=_MAX_TEXT) as file:
+    given = Given(given.sampling_rate, names, unit=given.unit)
+    encoding = _encoding(read_head(path, _HEAD_BYTES)) or "utf-8-sig"
+    with utf8(path), open_text(path, most=_MAX_TEXT, encoding=encoding) as file:
         text = lines(file, path, check=partial(_check_quotes, path))
-        said, line = _top(text, path)
-        columns, delimiter = _header(line)
-        if not columns:
-            raise FormatError("the first line is no line of a table", path=path)
-        if len(columns) > _MAX_COLUMNS and not _is_number(columns[0].name):
-            raise FormatError(f"{len(columns):,} columns; at most {_MAX_COLUMNS:,} are read", path=path)
-        given = Given(given.sampling_rate, names)
-        table = _Table(path, delimiter, columns, said.get("rate"), said.get("unit"), given)
-        has_header = not all(_is_number(column.name) for column in columns)
-        return table.with_header(text) if has_header else table.without_header(line, text)
-
-
-def _says(line: str) -> bool:
-    """Whether a line is neither empty nor a comment."""
-    return bool(line.strip()) and not line.startswith("#")
+        top = read_top(text, path)
+        text = itertools.chain(top.first, text)
+        table = _Table(path, top, given, ["text taken as Latin-1"] if encoding == "latin-1" else [])
+        return table.with_header(text) if top.columns else table.without_header(text)
 
 
 def _check_quotes(path: str, text: str, before: int) -> None:
@@ -73,110 +77,80 @@ def _check_quotes(path: str, text: str, before: int) -> None:
             raise FormatError("a quote that doesn't end in its line", path=path, field=f"line {number}")
 
 
-# ---- the first lines ------------------------------------------------------------------------------------------------
-
-
-def _top(text: Iterator[str], path: str) -> tuple[dict[str, str], str]:
-    """What the comments at the top say of ``rate`` and ``unit``, and the first line that is no comment."""
-    said: dict[str, str] = {}
-    for line in itertools.islice(text, _MAX_COMMENTS):
-        if _says(line):
-            return said, line
-        said |= _said(line)
-    if next(text, None) is None:
-        raise FormatError("the file holds no table", path=path)
-    raise FormatError(f"more than {_MAX_COMMENTS} lines of comments and no table", path=path)
-
-
-def _said(line: str) -> dict[str, str]:
-    """What a comment says: ``# sampling_rate: 500 Hz``, ``# unit: uV``."""
-    comment = _COMMENT.match(line)
-    key = _SAID.get(comment[1].strip().lower()) if comment else None
-    if comment is None or key is None:
-        return {}
-    value = comment[2].strip()
-    if key == "rate" and value.lower().endswith("hz"):
-        value = value[:-2].rstrip()
-    return {key: value} if key == "unit" or len(value.split(None, 1)) == 1 else {}
-
-
-def _header(line: str) -> tuple[list[Column], str | None]:
-    """The columns that a first line names, and what parts them: the sign that makes most leads, then most columns."""
-    best: tuple[tuple[int, bool, int], list[Column], str | None] = (-1, False, 0), [], None
-    for delimiter in (",", ";", "\t", None):
-        columns = [column_of(name) for name in fields_of(line, delimiter)[: _MAX_COLUMNS + 1]]
-        numbers = bool(columns) and all(_is_number(column.name) for column in columns)
-        if delimiter is None and len(best[1]) > 1 and not (numbers and not best[0][1]):
-            break
-        leads = sum(column.kind == "lead" for column in columns)
-        if delimiter is None and leads and any(column.kind == "other" for column in columns):
-            leads, columns = 0, [column_of(line)]  # a sentence
-        score = leads, numbers, len(columns)
-        if score > best[0]:
-            best = score, columns, delimiter
-    return best[1], best[2]
-
-
-def fields_of(line: str, delimiter: str | None) -> list[str]:
-    """The fields of a line, parted by a delimiter or (None) by blanks."""
-    if delimiter is None:
-        return line.split()
-    try:
-        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
 # ---- the values -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What the first lines of a table say: its columns, and rate and unit as the comments have them, or None."""
+    """A table whose first lines were read, and what the user says of it."""
 
     path: str
-    delimiter: str | None
-    columns: Sequence[Column]
-    stated: str | None
-    unit: str | None
+    top: Top
     given: Given
+    notes: Sequence[str] = ()
 
-    def without_header(self, line: str, text: Iterator[str]) -> Record:
-        """The recording, if the first line holds numbers."""
-        count = len(fields_of(line, self.delimiter))
-        if self.given.leads is None:
+    @property
+    def delimiter(self) -> str | None:
+        return self.top.delimiter
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return self.top.columns
+
+    @property
+    def stated(self) -> str | None:
+        """str or None: the rate."""
+        return self.top.rate
+
+    def without_header(self, text: Iterator[str]) -> Record:
+        """The recording, if no line names the columns."""
+        first = next(filter(says, text))
+        count, names, notes = len(fields_of(first, self.delimiter)), self.given.leads, [*self.notes]
+        if self.top.lead is not None and count == 1:
+            names = (self.top.lead,)
+        elif names is None and self.top.size is not None and count == len(LEADS):
+            names = LEADS
+            notes.append("leads assumed in the order I II III aVR aVL aVF V1-V6, as GE MUSE writes them")
+        if names is None:
             raise LeadError(
                 f"the first line names no leads: it holds {count} numbers",
                 path=self.path,
                 field="leads",
                 remedy="Add a line I,II,III,..., or name the columns: leads='I,II,...' (--leads)",
             )
-        factors = [self.factor(self.unit, "unit")] * count
-        signal, _ = self.values(itertools.chain([line], text), range(count), count, factors)
-        return make_record(signal, self.path, self.given, rate=self.stated, units=self.unit)
+        unit, factor = self.unit_of(None, "unit")
+        text = itertools.chain([first], text)
+        if self.top.size is not None:
+            text = self.as_many_as_stated(text, count, *self.top.size)
+            if self.top.unit is None and self.top.counts is None and self.given.unit is None:
+                factor, unit = 1e-3, "uV"
+                notes.append("unit assumed: uV, as GE MUSE writes it")
+        signal, _ = self.values(text, range(count), count, [factor] * count)
+        return make_record(signal, self.path, self.given, rate=self.stated, leads=names, units=unit, notes=notes)
+
+    def as_many_as_stated(self, text: Iterator[str], count: int, rows: int, columns: int) -> Iterator[str]:
+        """Iterate over the lines of the values, held against how many there are said to be."""
+        there = 0
+        for line in itertools.islice(filter(says, text), rows):
+            there += 1
+            yield line
+        if there != rows or count != columns:
+            what = f"{rows:,} rows of {columns} numbers are announced; there are {there:,} of {count}"
+            raise FormatError(what, path=self.path, field="Rhythm signal")
 
     def with_header(self, text: Iterator[str]) -> Record:
         """The recording, if the first line names the columns."""
         columns, path = self.columns, self.path
-        first = next(filter(_says, text), None)
+        first = next(filter(says, text), None)
         if first is None:
             raise FormatError("the table has no rows", path=path)
         cells = fields_of(first, self.delimiter)
         chosen = self.chosen(cells)
-        units = [columns[i].unit or self.unit for i in chosen]
-        factors = [self.factor(unit, columns[i].name) for i, unit in zip(chosen, units)]
+        units, factors = zip(*(self.unit_of(columns[i].unit, columns[i].name) for i in chosen))
         rows: Iterable[str] = itertools.chain([first], text)
         time, used = self.time_column(cells), chosen
         clocks: list[float] = []
-        if time is not None and _is_number(cells[time]):
+        if time is not None and is_number(cells[time]):
             used = [*chosen, time]
         elif time is not None:
             rows = self.watched(rows, time, clocks)
@@ -194,7 +168,7 @@ class _Table:
             rate=rate,
             leads=[columns[i].lead for i in chosen],
             units=units,
-            notes=(f"columns not read: {listed(ignored)}",) if ignored else (),
+            notes=[*self.notes, *[f"columns not read: {listed(ignored)}"] * bool(ignored)],
         )
 
     def chosen(self, cells: Sequence[str]) -> list[int]:
@@ -204,7 +178,7 @@ class _Table:
         others = [
             i
             for i, column in enumerate(columns)
-            if column.kind == "lead" or (column.kind == "other" and i < len(cells) and _is_number(cells[i]))
+            if column.kind == "lead" or (column.kind == "other" and i < len(cells) and is_number(cells[i]))
         ]
         if given is not None and len(given) != len(leads):
             if len(given) == len(others):
@@ -224,12 +198,22 @@ class _Table:
             )
         return leads
 
-    def factor(self, unit: str | None, name: str) -> float:
-        """To millivolts; 1 where no unit is stated."""
+    def unit_of(self, stated: str | None, name: str) -> tuple[str | None, float]:
+        """The unit of a column, as its name or the first lines state it, or None; and the factor to millivolts."""
+        unit = stated or self.top.unit
+        if unit is None and self.top.counts is not None:
+            return "mV", 1 / self.top.counts
+        if unit is None and self.top.doubts and self.given.unit is None:
+            raise SignalError(
+                f"a scale that doesn't say of what: {shown(self.top.doubts[0])}",
+                path=self.path,
+                field=name,
+                remedy="Say what the numbers are in: unit='mV' (--unit mV)",
+            )
         factor = 1.0 if unit is None else millivolts_per(unit)
         if factor is None:
             raise SignalError(f"the unit {shown(unit)} is no voltage", path=self.path, field=name)
-        return factor
+        return unit, factor
 
     @property
     def _is_rate_known(self) -> bool:
@@ -238,7 +222,7 @@ class _Table:
     def time_column(self, cells: Sequence[str]) -> int | None:
         """The first column of times, in seconds or as date and time."""
         for i, (column, cell) in enumerate(zip(self.columns, cells)):
-            if column.kind == "time" and _is_number(cell):
+            if column.kind == "time" and is_number(cell):
                 return i
             if column.kind in ("time", "clock") and clock(cell) is not None:
                 return i
@@ -254,7 +238,7 @@ class _Table:
     def watched(self, text: Iterable[str], column: int, seen: list[float]) -> Iterator[str]:
         """The lines as they are; what stands in the column of dates and times is added to `seen`, in seconds."""
         for line in text:
-            if _says(line):
+            if says(line):
                 cells = fields_of(line, self.delimiter)
                 found = clock(cells[column]) if column < len(cells) else None
                 seen.append(np.nan if found is None else found)
@@ -266,8 +250,10 @@ class _Table:
         if factor is None:
             what = f"the unit {shown(column.unit)} is no unit of time"
             raise FormatError(what, path=self.path, field=column.name)
+        hint = "" if clocked or column.states_unit else TIME_UNIT_REMEDY
+        known = self.given.sampling_rate
         try:
-            return rate_of_times(times * factor, self.path, column.name)
+            return rate_of_times(times * factor, self.path, column.name, hint=hint, given=known)
         except FormatError:
             if clocked and self._is_rate_known:
                 return None
@@ -305,7 +291,7 @@ class _Table:
     def blocks(self, text: Iterator[str], used: Sequence[int]) -> Iterator[NDArray[np.float64]]:
         """Iterate over the numbers of some lines at a time, (rows, columns)."""
         before = 0
-        while (first := next(filter(_says, text), None)) is not None:
+        while (first := next(filter(says, text), None)) is not None:
             rows = itertools.chain([first], text)
             try:
                 block = np.loadtxt(rows, delimiter=self.delimiter, usecols=used, ndmin=2, quotechar='"', max_rows=_ROWS)

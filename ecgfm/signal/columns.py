@@ -21,9 +21,10 @@ UNIT_KEYS = ("unit", "units")
 
 _MAX_NAME = 64
 _SECONDS = {"time": 1.0, "t": 1.0, "seconds": 1.0, "s": 1.0, "time_s": 1.0, "time_ms": 1e-3, "ms": 1e-3}
+_SECONDS |= {"elapsed time": 1.0, "elapsed_time": 1.0}
 _TIME_UNITS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "min": 60.0}
 _TIME_UNITS |= {"seconds": 1.0, "second": 1.0, "msec": 1e-3, "milliseconds": 1e-3, "microseconds": 1e-6, "ns": 1e-9}
-_UNITLESS = ("time", "t")  # names of times that say no unit
+_UNITLESS = ("time", "t", "elapsed time", "elapsed_time")  # names of times that say no unit
 _KINDS = {
     **dict.fromkeys(_SECONDS, "time"),
     **dict.fromkeys(("timestamp", "datetime", "date_time", "date time"), "clock"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,23 @@ from numpy.typing import NDArray
 from ..errors import Error, FormatError
 from .checks import MAX_RATE, MIN_RATE
 
-__all__ = ["clock", "rate_of_times", "seconds_of"]
+__all__ = ["TIME_UNIT_REMEDY", "clock", "rate_of_times", "seconds_of"]
+
+#: What to do about times whose unit nobody stated.
+TIME_UNIT_REMEDY = "Name the times with their unit, time_s or time_ms; or leave them out and give sampling_rate=500"
 
 _RATE_DIGITS, _NEAR_INTEGER, _NEAR = 6, 2e-4, 1e-3  # times are rounded, and so is the rate that is taken from them
 _MOST_TEXT = 64
+_ELAPSED = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]?\d(?:\.\d{1,9})?)", re.ASCII)  # hours, minutes, seconds
 _EPOCH = datetime.datetime(2000, 1, 1)
 _UNEVEN = "the times don't rise evenly, so that they give no sampling rate"
 _REMEDY = "Resample the recording evenly; or give the rate without the times: sampling_rate=500 (--sampling-rate 500)"
 
 
 def clock(text: str) -> float | None:
-    """Seconds of a date and time, or of a time of day, in the ISO's form; None if the text is neither."""
-    text = text.strip().strip('"').replace(",", ".")
+    """Seconds of a date and time, or of a time of day, in the ISO's form, or of a time elapsed (``0:02.004``); None if
+    the text is none of them."""
+    text = text.strip().strip("\"'[]").replace(",", ".")
     if not 5 <= len(text) <= _MOST_TEXT or ":" not in text:
         return None
     try:
@@ -31,8 +37,15 @@ def clock(text: str) -> float | None:
         try:
             found = datetime.datetime.combine(_EPOCH, datetime.time.fromisoformat(text))
         except ValueError:
-            return None
+            return _elapsed(text)
     return _since_epoch(found)
+
+
+def _elapsed(text: str) -> float | None:
+    found = _ELAPSED.fullmatch(text)
+    if found is None:
+        return None
+    return 3600.0 * int(found[1] or 0) + 60.0 * int(found[2]) + float(found[3])
 
 
 def _since_epoch(found: datetime.datetime) -> float | None:

@@ -281,7 +281,7 @@ def test_csv_with_nan_is_read_and_named_later(tmp_path):
         ("time,I,II\n0,1,2\n0,1,2\n", "don't rise evenly"),
         ("time,I,II\n0,1,2\n1,1,2\n9,1,2\n", "don't rise evenly"),
         ("time,I,II\n0,1,2\nnan,1,2\n", "don't rise evenly"),
-        ("time,I,II\n0,1,2\n1,1,2\n", "sampling rate 1.0 is not"),
+        ("time,I,II\n0,1,2\n1,1,2\n", "no unit is stated, and in seconds the times give 1 Hz"),
         ("I,II,i\n1,2,3\n", "more than once: I"),
         ("I,II" + "," * 70_000, "4,097 columns; at most 4,096"),
         ("a,b\n1,2\n", "names no leads"),
@@ -297,7 +297,7 @@ def test_wrong_csv(tmp_path, text, words):
 
 def test_csv_that_is_no_text(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b"I,II\n1,2\n\xff\xfe,3\n")
+    path.write_bytes(b"I,II\n" + b"1,2\n" * 9999 + b"\xff\xfe,3\n")
     with pytest.raises(FormatError, match="not text in UTF-8"):
         read(path, 500)
     path.write_bytes(bytes(range(256)) * 300)
