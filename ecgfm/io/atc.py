@@ -11,7 +11,7 @@ from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from ..signal.leads import LEADS, listed
 from ..storage.inputs import read_input
-from .common import Format, Given, check_size, leads_record
+from .common import Format, Given, check_size, leads_record, misnamed
 
 __all__ = ["FORMAT"]
 
@@ -24,6 +24,8 @@ _HEAD = struct.Struct("<4sI")
 
 def _read(path: str, given: Given) -> Record:
     content = read_input(path, most=_MAX_FILE)
+    if not content.startswith(_MAGIC):
+        raise misnamed("an ATC file of AliveCor begins with ALIVE", path)
     blocks, notes = _blocks(content, path)
     form = blocks.get(_FORMAT, b"")
     if len(form) < 5:
@@ -48,17 +50,18 @@ def _blocks(content: bytes, path: str) -> tuple[dict[bytes, bytes], list[str]]:
     """Name -> data of each block, and what is wrong with their checksums."""
     found: dict[bytes, bytes] = {}
     wrong: dict[str, None] = {}
-    at = _START
+    at, count = _START, 0
     while at < len(content):
         if at + _HEAD.size > len(content):
-            raise FormatError(f"truncated in the head of block {len(found) + 1}", path=path, field="blocks")
+            raise FormatError(f"truncated in the head of block {count + 1}", path=path, field="blocks")
         name, size = _HEAD.unpack_from(content, at)
         field = f"block {shown(name.decode('latin-1').strip())}"
         data, end = content[at + 8 : at + 8 + size], at + 8 + size
         if end + 4 > len(content):
             what = f"truncated: it has {size:,} bytes and a checksum, {len(content) - at - 8:,} are there"
             raise FormatError(what, path=path, field=field)
-        if len(found) >= _MAX_BLOCKS:
+        count += 1
+        if count > _MAX_BLOCKS:
             raise FormatError(f"more than {_MAX_BLOCKS} blocks", path=path, field="blocks")
         if name in found and (name in _SIGNALS or name == _FORMAT):
             raise FormatError("it is there twice", path=path, field=field)

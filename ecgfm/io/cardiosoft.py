@@ -8,7 +8,7 @@ from .._text import short, shown
 from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from .common import Format, Given, leads_record
-from .xml import first_element, number, numbers, tree
+from .xml import first_element, number, numbers, stated_count, tree
 
 __all__ = ["FORMAT", "MAX_XML"]
 
@@ -30,15 +30,12 @@ def _read(path: str, given: Given) -> Record:
     rate = _stated(strip, "SampleRate", {"hz": 1.0, "": 1.0}, path)
     step = _stated(strip, "Resolution", _UNITS, path)
     waves = strip.findall("WaveformData")
-    count = number(strip.findtext("ChannelSampleCountTotal"), path, "ChannelSampleCountTotal", at_least=1)
+    count = stated_count(strip.findtext("ChannelSampleCountTotal"), len(waves), path, "ChannelSampleCountTotal")
     leads = strip.findtext("NumberOfLeads")
     if leads is not None and number(leads, path, "NumberOfLeads") != len(waves):
         raise FormatError(f"{shown(leads)} leads are stated, {len(waves)} are there", path=path, field="NumberOfLeads")
     names = [wave.get("lead") or wave.get("Lead") or "" for wave in waves]
-    rows = [
-        numbers(wave.text, int(min(count, 1 << 40)), path, f"lead {short(name, 40)}") * step
-        for wave, name in zip(waves, names)
-    ]
+    rows = [numbers(wave.text, count, path, f"lead {short(name, 40)}") * step for wave, name in zip(waves, names)]
     notes = [f"read: strip 1 of {len(strips)}"] if len(strips) > 1 else []
     return leads_record(rows, names, path, given, rate=rate, units="uV", notes=notes)
 

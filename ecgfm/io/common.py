@@ -36,6 +36,7 @@ __all__ = [
     "leads_record",
     "make_record",
     "millivolts_per",
+    "misnamed",
     "optional",
     "parsing",
     "short",
@@ -113,6 +114,15 @@ class Format:
     is_part: Callable[[str], bool | None] = _never
     instead: Callable[[str], FormatError | None] = _never
     is_read: bool = True
+
+
+def misnamed(what: str, path: str) -> FormatError:
+    """The error that says that a file is not what the ending of its name says; `what` is how such files begin."""
+    return FormatError(
+        f"not what its name says: {what}",
+        path=path,
+        remedy="Many devices write formats of their own under this ending: export DICOM, HL7 aECG, SCP-ECG or EDF",
+    )
 
 
 def optional(module: str, path: str, what: str) -> Any:

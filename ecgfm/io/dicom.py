@@ -13,7 +13,7 @@ from ..ecg.record import Record
 from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead
 from ..storage.inputs import read_input
-from .common import Format, Given, check_size, make_record, millivolts_per
+from .common import Format, Given, check_size, make_record, millivolts_per, misnamed
 from .dicom_elements import Elements, parse
 
 __all__ = ["FORMAT"]
@@ -32,6 +32,8 @@ _CODES = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS))
 
 def _read(path: str, given: Given) -> Record:
     content = read_input(path, most=_MAX_FILE)
+    if not _matches(content):
+        raise misnamed("a DICOM file has DICM at byte 128", path)
     dataset = parse(content, {_GROUPS, _CHANNELS, _SOURCES, _UNITS}, path)
     groups = [_Group(item, path) for item in dataset.items(_GROUPS)]
     if not groups:
@@ -175,4 +177,8 @@ def _lead(channel: Elements, number: int) -> str:
     return next((name for name in names if name in LEADS), names[0] if names else f"channel {number + 1}")
 
 
-FORMAT = Format("DICOM", (".dcm", ".dicom"), lambda head: head[128:132] == b"DICM", _read)
+def _matches(head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
+FORMAT = Format("DICOM", (".dcm", ".dicom"), _matches, _read)

@@ -23,7 +23,7 @@ from .common import Format, Given, leads_record, millivolts_per
 
 __all__ = ["FORMAT"]
 
-_MAX_FILE, _MAX_SAMPLES, _MAX_LEADS = 1 << 23, 4_000_000, 64
+_MAX_FILE, _MAX_SAMPLES, _MAX_LEADS = 1 << 23, 2_000_000, 64
 _RESOURCE = re.compile(rb'"resourceType"\s*:\s*"[A-Za-z]{1,64}"')
 _MDC = {str(131328 + number): name for number, name in zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS)}
 _PREFIX = re.compile(r"^MDC_ECG_(ELEC_POTL_)?", re.IGNORECASE)
@@ -46,7 +46,7 @@ def _read(path: str, given: Given) -> Record:
         raise FormatError(f"leads of different rates: {rates[0]:g} to {rates[-1]:g} Hz", path=path, field="period")
     unit = {lead.unit() for lead in leads}
     notes: list[str] = []
-    rows = [lead.millivolts(notes) for lead in leads]
+    rows = [lead.millivolts(len(leads), notes) for lead in leads]
     names = [lead.name for lead in leads]
     shared = unit.pop() if len(unit) == 1 else ""
     return leads_record(rows, names, path, given, rate=rates[0], units=shared, notes=dict.fromkeys(notes))
@@ -145,9 +145,9 @@ class _Lead:
             raise SignalError(what, path=self.path, field=f"{self.field}: origin")
         return str(unit)
 
-    def millivolts(self, notes: list[str]) -> NDArray[np.float64]:
+    def millivolts(self, leads: int, notes: list[str]) -> NDArray[np.float64]:
         """(samples,): the numbers times the factor, plus the origin."""
-        values = self._values(notes)
+        values = self._values(leads, notes)
         factor = self._number(self.data.get("factor", 1), "factor")
         if not factor:
             raise SignalError("a factor of 0 is no voltage", path=self.path, field=f"{self.field}: factor")
@@ -156,7 +156,7 @@ class _Lead:
         with np.errstate(over="ignore"):
             return (values * factor + origin) * (millivolts or 1.0)
 
-    def _values(self, notes: list[str]) -> NDArray[np.float64]:
+    def _values(self, leads: int, notes: list[str]) -> NDArray[np.float64]:
         """The numbers as they stand; NaN where there is none."""
         text = self.data.get("data")
         if not isinstance(text, str) or not text.strip():
@@ -164,8 +164,12 @@ class _Lead:
         if not _WORDS.fullmatch(text):
             raise FormatError("samples that are no numbers", path=self.path, field=f"{self.field}: data")
         words = text.split()
-        if len(words) > _MAX_SAMPLES:
-            raise FormatError(f"more than {_MAX_SAMPLES:,} samples", path=self.path, field=f"{self.field}: data")
+        if len(words) * leads > _MAX_SAMPLES:
+            raise FormatError(
+                f"{len(words):,} samples of {leads} leads; {_MAX_SAMPLES:,} are read",
+                path=self.path,
+                field=f"{self.field}: data",
+            )
         if not _MISSING.isdisjoint(words):
             notes.append("samples that were not measured, or lie beyond the range, are missing")
             words = ["nan" if word in _MISSING else word for word in words]

@@ -14,7 +14,7 @@ from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from ..signal.leads import LEADS
 from ..storage.inputs import open_input
-from .common import MAX_BYTES, Format, Given, check_size, leads_record
+from .common import MAX_BYTES, Format, Given, check_size, leads_record, misnamed
 
 __all__ = ["FORMAT"]
 
@@ -28,7 +28,9 @@ _BLOCK = 1 << 22  # bytes that are read at once
 def _read(path: str, given: Given) -> Record:
     with open_input(path, most=MAX_BYTES) as file:
         head = file.read(_HEADER)
-        if len(head) < _HEADER or not head.startswith(_MAGIC):
+        if not head.startswith(_MAGIC):
+            raise misnamed("an ISHNE file begins with ISHNE1.0", path)
+        if len(head) < _HEADER:
             raise FormatError("truncated: there is no whole header", path=path, field="header")
         extra, stated, _, start = struct.unpack_from("<4i", head, _START)
         count = struct.unpack_from("<h", head, 156)[0]

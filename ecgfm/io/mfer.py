@@ -7,7 +7,6 @@ A waveform is a number of sequences, in each of which every channel has a block 
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from ..ecg.record import Record
 from ..errors import FormatError, LeadError
 from ..signal.leads import LEADS, listed
 from ..storage.inputs import read_input
-from .common import Format, Given, check_size, decoded, leads_record
+from .common import Format, Given, check_size, decoded, leads_record, misnamed
 
 __all__ = ["FORMAT"]
 
@@ -36,19 +35,23 @@ _CODES = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS)) | {
     11: "V3R",
     12: "V4R",
 }
+_FIRST = _BYTE_ORDER, 0x02, 0x03, _BLOCK, _CHANNELS, _SEQUENCES, _KIND, _INTERVAL  # tags that files begin with
 _HERTZ, _SECONDS, _VOLT = 0, 1, 0  # codes of units
 _DEFAULT_HZ = 1000.0
-_MAX_FILE, _MAX_TAGS, _MAX_CHANNELS, _MAX_DEPTH, _MOST = 1 << 29, 100_000, 512, 4, 256
+_PIECE = 1 << 20  # bytes of padding that are looked at together
+_MAX_FILE, _MAX_TAGS, _MAX_CHANNELS, _MAX_DEPTH, _MOST = 1 << 28, 100_000, 512, 4, 256
 
-_NOT_ZERO = re.compile(rb"[^\0]")
 _Values = dict[int, tuple[bytes, str]]  # tag -> value, byte order
 
 
 def _read(path: str, given: Given) -> Record:
-    waves = _Walk(read_input(path, most=_MAX_FILE), path).waves
+    content = read_input(path, most=_MAX_FILE)
+    if not _matches(content) and not _may_be(content):
+        raise misnamed("an MFER file begins with a preamble (MFR), or with definitions", path)
+    waves = _Walk(content, path).waves
     rhythms = [wave for wave in waves if wave.number(0, _KIND, 0) != _BEAT] or waves
     if not rhythms:
-        raise FormatError("the file holds no waveform", path=path, field="MFER")
+        raise FormatError("the file holds no waveform", path=path, field="waveform")
     first = rhythms[0]
     joined = [wave for wave in rhythms if wave.channels == first.channels]
     notes = [f"waveforms of another layout, not read: {len(waves) - len(joined)}"] * (len(joined) < len(waves))
@@ -218,8 +221,7 @@ class _Walk:
             if tag == 0:  # alone it is nothing, two end what has no length of its own
                 if channel is not None and at < end and self._content[at] == 0:
                     return at + 1
-                following = _NOT_ZERO.search(self._content, at, end)
-                at = following.start() if following else end
+                at = self._after_zeros(at, end)
                 continue
             if tag == _END:
                 return end
@@ -240,6 +242,15 @@ class _Walk:
                 raise self._refuse("a value without a length", start)
             self._define(tag, at, length, channel, start)
             at += length
+        return at
+
+    def _after_zeros(self, at: int, end: int) -> int:
+        while at < end:
+            piece = self._content[at : min(at + _PIECE, end)]
+            rest = piece.lstrip(b"\0")
+            at += len(piece) - len(rest)
+            if rest:
+                break
         return at
 
     def _number(self, at: int, end: int) -> tuple[int, int]:
@@ -290,6 +301,11 @@ class _Walk:
                 target[tag] = value, self._order
             else:
                 target.pop(tag, None)
+
+
+def _may_be(content: bytes) -> bool:
+    """Whether a file without the preamble may be MFER: it begins with a short definition of a tag that there is."""
+    return len(content) > 2 and content[0] in _FIRST and 0 < content[1] <= 8
 
 
 def _matches(head: bytes) -> bool:

@@ -17,21 +17,20 @@ from .._text import short, shown
 from ..ecg.record import Record
 from ..errors import FormatError, LeadError
 from ..signal.leads import LEADS
-from ..storage.inputs import check_inflation
-from .common import Format, Given, check_size, leads_record
+from .common import Format, Given, leads_record
 from .xli import unpacked
 from .xml import first_element, number, numbers, tree
 
 __all__ = ["FORMAT", "MAX_XML"]
 
-#: Bytes of a file, 30 times what a usual one has.
-MAX_XML = 1 << 23
+#: Bytes of a file, 20 times what a usual one has.
+MAX_XML = 1 << 22
 
 _ROOT = "restingecgdata"
 _TYPES, _VERSIONS = ("SierraECG", "PhilipsECG"), ("1.03", "1.04")
 _STANDARD = ("STD-12", "10-WIRE")
 _DATA = "parsedwaveforms"
-_MAX_LEADS = 64
+_MAX_LEADS, _MAX_SAMPLES = 64, 1 << 21
 _TAIL_S, _PULSE_S = 1.0, 0.05  # where the pulse is looked for, and how long it lasts at least
 
 
@@ -90,12 +89,13 @@ def _samples(about: _About, names: list[str], rate: float, path: str) -> list[ND
     """The samples of each lead, as stored."""
     duration = number(about.wave.get("durationperchannel"), path, "durationperchannel", at_least=0)
     count = round(min(duration * rate / 1000, 1e12))
-    check_size((len(names), count), 4, path=path, field=_DATA)
+    if count * len(names) > _MAX_SAMPLES:
+        what = f"{count:,} samples of {len(names)} leads; {_MAX_SAMPLES:,} are read"
+        raise FormatError(what, path=path, field="durationperchannel")
     text, encoding = "".join(about.wave.itertext()), about.wave.get("dataencoding", "")
     packing = about.wave.get("compression") or about.wave.get("compressmethod") or ""
     if about.wave.get("compressflag", "True").lower() == "false" or packing.lower() in ("", "none", "uncompressed"):
         packing = ""
-    check_inflation(len(text), 4 * count * len(names), path=path, field=_DATA, held=True)
     if not count or encoding not in ("Base64", "Plain") or packing.upper() not in ("", "XLI"):
         what = f"{count} samples in {shown(encoding)}, packed as {shown(packing)}" if count else "no samples"
         raise FormatError(f"{what} are not read", path=path, field=_DATA)

@@ -11,7 +11,7 @@ from .._text import short, shown
 from ..ecg.record import Record
 from ..errors import FormatError, SignalError
 from .common import Format, Given, leads_record, millivolts_per
-from .xml import first_element, number, numbers, tree
+from .xml import first_element, number, numbers, stated_count, tree
 
 __all__ = ["FORMAT", "MAX_XML"]
 
@@ -41,19 +41,19 @@ def _read(path: str, given: Given) -> Record:
     step = number(wave.findtext("resolution/yres/unitperbit"), path, "unitperbit", at_least=1e-9)
     channels = wave.findall("channel")
     names = [(channel.findtext("name") or "").strip() for channel in channels]
-    rows = [_counts(channel, name, path) * (step * factor) for channel, name in zip(channels, names)]
+    rows = [_counts(channel, name, len(channels), path) * (step * factor) for channel, name in zip(channels, names)]
     notes = [f"read: rhythm 1 of {len(rhythms)}"] if len(rhythms) > 1 else []
     return leads_record(rows, names, path, given, rate=rate, units=unit, notes=notes)
 
 
-def _counts(channel: Element, name: str, path: str) -> NDArray[np.float64]:
+def _counts(channel: Element, name: str, leads: int, path: str) -> NDArray[np.float64]:
     """The samples of a lead, as stored."""
     field = f"lead {short(name, 40)}"
     kind = (channel.findtext("datastype") or _LIST).strip()
     if kind != _LIST:
         raise FormatError(f"samples stored as {shown(kind)} are not read", path=path, field=field)
-    count = number(channel.findtext("samplecount"), path, f"{field}: samplecount", at_least=1)
-    return numbers(channel.findtext("data"), int(min(count, 1 << 40)), path, field)
+    count = stated_count(channel.findtext("samplecount"), leads, path, f"{field}: samplecount")
+    return numbers(channel.findtext("data"), count, path, field)
 
 
 FORMAT = Format("Schiller XML", (".xml",), lambda head: first_element(head) == _ROOT, _read, side_files=True)

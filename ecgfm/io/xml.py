@@ -23,7 +23,18 @@ from ..errors import Error, FormatError
 from ..storage.inputs import read_head, read_input
 from .common import Format, Given, decoded
 
-__all__ = ["OTHERS", "OTHER_XML", "UTF16", "checked_file", "checked_xml", "first_element", "number", "numbers", "tree"]
+__all__ = [
+    "OTHERS",
+    "OTHER_XML",
+    "UTF16",
+    "checked_file",
+    "checked_xml",
+    "first_element",
+    "number",
+    "numbers",
+    "stated_count",
+    "tree",
+]
 
 #: Byte order marks.
 UTF16 = b"\xff\xfe", b"\xfe\xff"
@@ -165,6 +176,20 @@ def number(text: str | None, path: str, field: str, *, at_least: float = -np.inf
     return value
 
 
+def stated_count(text: str | None, leads: int, path: str, field: str) -> int:
+    """How many samples each lead is said to have.
+
+    Raises
+    ------
+    FormatError
+        If it is no number above 0, or those of all leads are more values than are read.
+    """
+    count = number(text, path, field, at_least=1)
+    if count * leads > _MAX_VALUES:
+        raise FormatError(f"{count:,.0f} samples of {leads} leads; {_MAX_VALUES:,} are read", path=path, field=field)
+    return int(count)
+
+
 def numbers(text: str | None, count: int, path: str, field: str) -> NDArray[np.float64]:
     """So many numbers, parted by commas or blanks, (count,) float64.
 
@@ -178,8 +203,6 @@ def numbers(text: str | None, count: int, path: str, field: str) -> NDArray[np.f
     if present != count:
         what = "truncated: " if present < count else ""
         raise FormatError(f"{what}{count:,} samples are stated, {present:,} are there", path=path, field=field)
-    if present > _MAX_VALUES:
-        raise FormatError(f"more than {_MAX_VALUES:,} values", path=path, field=field)
     try:
         if not _NUMBERS.fullmatch(text):
             raise ValueError

@@ -122,7 +122,7 @@ def test_philips_plain_and_more_blocks_than_leads(tmp_path):
         ({"step": "0"}, "resolution"),
         ({"step": "five"}, "'five' is no number"),
         ({"rate": 0, "duration": 3000}, "samplingrate"),
-        ({"duration": 10**15}, "takes|inflate"),
+        ({"duration": 10**15}, "2,097,152 are read"),
         ({"duration": 4000}, "truncated: 2,000 samples are stated, 1,500"),
         ({"compression": "ZIP"}, "packed as 'ZIP'"),
         ({"dataencoding": "Hex"}, "'Hex'"),
@@ -166,7 +166,7 @@ def test_units_and_derived_leads(tmp_path):
         (write_schiller, "<exponent>1<", "<exponent>3<", "exponent '3'"),
         (write_schiller, "COMMASEPARATE", "BASE64", "'BASE64'"),
         (write_schiller, "<samplecount>1500<", "<samplecount>1501<", "truncated: 1,501 samples"),
-        (write_schiller, "<samplecount>1500<", "<samplecount>99999999999<", "truncated: 99,999,999,999 samples"),
+        (write_schiller, "<samplecount>1500<", "<samplecount>99999999999<", "99,999,999,999 samples of 12 leads"),
         (write_schiller, "<samplecount>1500<", "<samplecount>nan<", "samplecount"),
         (write_schiller, "<name>AVR<", "<name>I<", "named more than once: I"),
         (write_cardiosoft, "StripData", "OtherData", "no rhythm strip, but MedianSamples"),
@@ -408,3 +408,24 @@ def test_json_that_is_no_ecg(tmp_path):
         read(path)
     path.write_text('{"model": "a", "records": []}')
     assert not is_recording(str(path))
+
+
+# ---- what is named as a format that it is not -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".ecg", ".ishne", ".atc", ".dcm", ".dicom", ".mwf", ".mfr", ".scp"])
+@pytest.mark.parametrize(
+    "content", [bytes(5000), b"A text of somebody.\n" * 300, bytes(range(256)) * 20], ids=["zeros", "text", "bytes"]
+)
+def test_a_format_of_another_maker(tmp_path, ending, content):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="what(ever)? its name says.*export DICOM") as caught:
+        read(path)
+    assert "truncated" not in str(caught.value)
+
+
+def test_mfer_without_a_preamble(tmp_path):
+    path = write_mfer(tmp_path / "a.mwf", X)
+    path.write_bytes(path.read_bytes()[34:])
+    check(read(path), X, 5e-3)
