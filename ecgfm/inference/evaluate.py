@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -16,6 +16,7 @@ from .._types import StrPath
 from ..errors import ConfigError, LabelError
 from ..metrics.intervals import ranking_table
 from ..metrics.ranking import METRICS, scikit_learn
+from ..specs.label_sets import renamed_text
 from ..table import Table, json_value, text_or_file
 from ..validation import Number, Seed, Whole, checked
 from .aggregate import METHOD
@@ -55,6 +56,8 @@ class Evaluation:
         Columns of the truth that are none of the model's labels, which were left out.
     not_in_truth : tuple of str
         Labels of the model that the truth has no column for.
+    renamed : dict of str to tuple of str
+        Labels whose column in the truth has another name -> that; of several, one must be true.
     """
 
     records: Table
@@ -67,6 +70,7 @@ class Evaluation:
     settings: dict[str, Any]
     not_in_model: tuple[str, ...] = ()
     not_in_truth: tuple[str, ...] = ()
+    renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @overload
     def to_csv(self, path: None = None) -> str: ...
@@ -99,6 +103,7 @@ class Evaluation:
             "errors": self.errors.json_rows(),
             "not_in_model": json_value(self.not_in_model),
             "not_in_truth": json_value(self.not_in_truth),
+            "renamed": json_value(self.renamed),
         }
         return text_or_file(json.dumps(made, indent=1), path, ".json", "\n")
 
@@ -122,6 +127,8 @@ class Evaluation:
         ):
             if names:
                 lines.append(f"{what}: {', '.join(map(printable, names[:20]))}{', ...' * (len(names) > 20)}")
+        if self.renamed:
+            lines.append(f"Labels whose column in the truth has another name: {renamed_text(self.renamed)}")
         if self.model.get("labels_assumed"):
             lines.append("The names of the labels are assumed: the checkpoint has none.")
         return "\n".join(lines).rstrip()
@@ -286,6 +293,7 @@ def _evaluation(
         {"aggregate": method, **options},
         plan.truth.unused,
         plan.truth.lacking,
+        plan.truth.renamed,
     )
 
 

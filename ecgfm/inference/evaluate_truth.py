@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from .._text import printable, shown
 from ..errors import FormatError, InputWarning, LabelError
+from ..specs.label_sets import columns_of, other_names, renamed_text
 from ..storage.mat import MatFile
 from ..validation import refuse_masked
 from .matching import Names
-from .truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
+from .truth_table import KEYS, csv_columns, either, label_file_beside, load_npy, mapping_columns
 
 __all__ = ["Truth", "read_truth"]
 
@@ -42,6 +43,8 @@ class Truth:
         Labels of the model that have no column.
     whole : bool
         Whether it is an array that has a row for each number ``idx`` from 0 on.
+    renamed : dict of str to tuple of str
+        Labels whose column has another name -> that, or the parts of a pair, one of which must be true.
     """
 
     def __init__(
@@ -52,9 +55,10 @@ class Truth:
         unused: Collection[str] = (),
         lacking: Collection[str] = (),
         whole: bool = False,
+        renamed: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.values, self.names, self.source, self.whole = values, names, source, whole
-        self.unused, self.lacking = tuple(unused), tuple(lacking)
+        self.unused, self.lacking, self.renamed = tuple(unused), tuple(lacking), dict(renamed or {})
 
     @property
     def by_idx(self) -> bool:
@@ -104,7 +108,9 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
         ``save_file`` or ``record`` that names the recordings, with or without folder and ending, or ``idx``, their
         number in ECG-FM's ``.mat`` files; and a column per label. Or a CSV file of such a table; or a ``.npy`` file of
         an array (recordings, Y), whose rows are the numbers ``idx`` and whose columns a ``label_def.csv`` beside it
-        names. A DataFrame may have the recordings in its index; one that only counts is in their order.
+        names. A DataFrame may have the recordings in its index; one that only counts is in their order. A column may be
+        called by the label, by a name of the same meaning in another of `ecgfm.specs.label_sets`, or by an abbreviation
+        or SNOMED CT code of the PhysioNet/CinC Challenge 2021.
     labels : sequence of str
         The model's.
     named : bool
@@ -113,18 +119,21 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
     Raises
     ------
     LabelError
-        If no label of the model is in the table, a value is neither 0, 1 nor empty, or the shape doesn't fit.
+        If no label of the model is in the table, two columns are one label, a value is neither 0, 1 nor empty, or the
+        shape doesn't fit.
 
     Warns
     -----
     InputWarning
-        Of columns that are none of the model's labels, and of labels that have no column.
+        Of columns that are none of the model's labels, of labels that have no column, and of those whose column has
+        another name.
     """
     if isinstance(y, (str, os.PathLike)):
         path = os.fsdecode(y)
         if path.lower().endswith(".npy"):
             return _of_npy(path, tuple(labels), named)
-        truth = _of_columns(*csv_columns(path, labels), labels, path)
+        wanted = {*labels, *(one for each in other_names(labels).values() for one in each)}
+        truth = _of_columns(*csv_columns(path, wanted), labels, path)
     elif hasattr(y, "keys") or hasattr(y, "columns"):
         truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"))
     else:
@@ -142,6 +151,7 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
     array = load_npy(path)
     names = label_file_beside(path, array.shape[1])
     lacking: list[str] = []
+    renamed: dict[str, tuple[str, ...]] = {}
     if names in (None, labels) or not named:
         if names not in (None, labels) and len(names) == len(labels):
             warnings.warn(
@@ -152,20 +162,32 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
             )
         names, values = labels, _checked_values(array, labels, path)
     else:
-        lacking = _lacking(labels, names, path)
-        there = [name for name in labels if name in names]
+        renamed = _renamed(labels, names, path)
+        lacking = _lacking(labels, names, renamed, path)
         values = np.full((len(array), len(labels)), np.nan)
-        columns = _checked_values(array[:, [names.index(name) for name in there]], there, path)
-        values[:, [labels.index(name) for name in there]] = columns
-    unused = [name for name in names if name not in labels]
-    truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True)
+        for i, name in enumerate(labels):
+            if name not in lacking:
+                places = [names.index(one) for one in renamed.get(name, (name,))]
+                values[:, i] = either(_checked_values(array[:, places], renamed.get(name, (name,)), path))
+    used = {*labels, *(one for each in renamed.values() for one in each)}
+    unused = [name for name in names if name not in used]
+    truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True, renamed)
     _say_columns(truth)
     return truth
 
 
-def _lacking(labels: Sequence[str], columns: Collection[str], path: str | None) -> list[str]:
+def _renamed(labels: Sequence[str], columns: Collection[str], path: str | None) -> dict[str, tuple[str, ...]]:
+    """Labels whose column has another name -> that."""
+    try:
+        return columns_of(labels, [name for name in columns if name not in KEYS])
+    except LabelError as error:
+        error.path = path
+        raise
+
+
+def _lacking(labels: Sequence[str], columns: Collection[str], renamed: Collection[str], path: str | None) -> list[str]:
     """The labels without a column; there must be one that has one."""
-    lacking = [name for name in labels if name not in columns]
+    lacking = [name for name in labels if name not in columns and name not in renamed]
     if len(lacking) == len(labels):
         what = f"none of the model's labels is a column; they are {', '.join(labels[:20])}"
         raise LabelError(what, path=path, field="labels")
@@ -187,19 +209,25 @@ def _of_columns(
             field="file",
             remedy=f"Name one {', '.join(KEYS)}",
         )
-    lacking = _lacking(labels, {*columns} - {key}, path)
+    # a column that only shares an abbreviation, such as PR with the length of the PR interval, has other values
+    found = _renamed(labels, columns, path)
+    renamed = {name: own for name, own in found.items() if all(_is_truth(columns[one]) for one in own)}
+    lacking = _lacking(labels, {*columns} - {key}, renamed, path)
     count = len(next(iter(columns.values())))
     values = np.full((count, len(labels)), np.nan)
     for i, name in enumerate(labels):
         if name not in lacking:
-            values[:, i] = [_value(value, row, name, path) for row, value in enumerate(columns[name])]
-    known = {*KEYS, *labels}
+            own = renamed.get(name, (name,))
+            parts = [[_value(value, row, one, path) for row, value in enumerate(columns[one])] for one in own]
+            values[:, i] = either(np.array(parts, dtype=np.float64).T)
+    known = {*KEYS, *labels, *(one for each in renamed.values() for one in each)}
     unused = [name for name in names if name not in known]
     if key is None:
-        return Truth(values, None, path, unused, lacking)
+        return Truth(values, None, path, unused, lacking, renamed=renamed)
     keys = [_key(value) for value in columns[key]]
     rows = _rows(keys, values, path)
-    return Truth(values, rows if key == "idx" else Names(rows, path), path, unused, lacking)
+    by = rows if key == "idx" else Names(rows, path)
+    return Truth(values, by, path, unused, lacking, renamed=renamed)
 
 
 def _say_columns(truth: Truth) -> None:
@@ -208,6 +236,7 @@ def _say_columns(truth: Truth) -> None:
         ("labels of the model without a column, which have no truth", truth.lacking),
     )
     said = [f"{what}: {_listed(names)}" for what, names in columns if names]
+    said += [f"labels whose column has another name: {renamed_text(truth.renamed)}"] if truth.renamed else []
     if said:
         where = f"{printable(os.path.basename(truth.source))}: " if truth.source else ""
         warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)
@@ -248,6 +277,14 @@ def _value(value: Any, row: int, name: str, path: str | None) -> float:
     if text in _TRUE or text in _FALSE:
         return float(text in _TRUE)
     raise LabelError(f"{shown(value)} in row {row} is neither 0 nor 1", path=path, field=name)
+
+
+def _is_truth(column: Sequence[Any]) -> bool:
+    """Whether a column holds nothing but 0, 1 and what is not known."""
+    try:
+        return all(_value(value, 0, "", None) is not None for value in column)
+    except LabelError:
+        return False
 
 
 def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None) -> NDArray[np.float64]:

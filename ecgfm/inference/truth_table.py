@@ -17,7 +17,7 @@ from ..storage.npy import map_array
 from ..storage.rows import csv_rows
 from ..validation import refuse_masked
 
-__all__ = ["KEYS", "csv_columns", "label_file_beside", "load_npy", "mapping_columns", "single_column"]
+__all__ = ["KEYS", "csv_columns", "either", "label_file_beside", "load_npy", "mapping_columns", "single_column"]
 
 #: Columns that say which recording a row is of, in the order in which they are looked for.
 KEYS = ("file", "path", "save_file", "record", "idx")
@@ -119,6 +119,12 @@ def single_column(values: Any, name: str) -> list[Any]:
     if array.ndim != 1:
         raise LabelError(f"a column has one dimension, this one has {array.ndim}", field=name)
     return list(array.tolist())
+
+
+def either(values: NDArray[Any]) -> NDArray[Any]:
+    """One column of several (rows, columns), true where one of them is; NaN where that depends on one that is NaN."""
+    found: NDArray[Any] = np.where((values == 1).any(axis=1), values.dtype.type(1), values.max(axis=1))
+    return found
 
 
 def load_npy(path: StrPath, *, field: str = "y") -> NDArray[Any]:

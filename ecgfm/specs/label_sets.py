@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from .._text import printable
+from ..errors import LabelError
 
 __all__ = [
     "CHALLENGE_2021",
@@ -13,9 +16,13 @@ __all__ = [
     "MIMIC_IV_ECG_17",
     "Label",
     "LabelSet",
+    "alike",
+    "columns_of",
     "groups_of",
     "label_set_of_count",
     "labels_of",
+    "other_names",
+    "renamed_text",
 ]
 
 OTHER: Final = "other"
@@ -299,3 +306,81 @@ def groups_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         for group in (OTHER,) if label is None else label.groups:
             found[group] = (*found.get(group, ()), name)
     return found
+
+
+def _same(label: Label) -> list[str]:
+    """All names of sets for what a label means."""
+    return [
+        one.name for each in LABEL_SETS for one in each.labels if one.snomed_ct and one.snomed_ct == label.snomed_ct
+    ]
+
+
+def other_names(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Label -> all that a column of it may be called beside its own name; of a label that stands in no set, nothing."""
+    found = {}
+    for name, label in zip(names, labels_of(names)):
+        if label is not None:
+            whole = ("|".join(label.abbreviations), "|".join(label.snomed_ct), *_same(label), label.name)
+            spelled = dict.fromkeys((*whole, *label.abbreviations, *label.snomed_ct))
+            found[name] = tuple(one for one in spelled if one and one != name)
+    return found
+
+
+def columns_of(names: Sequence[str], columns: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Label -> the columns of a table that are its own under another name, where none has its name.
+
+    Other names are those of the other sets for the same meaning, and the challenge's abbreviations and codes. Several
+    columns are the parts of a pair such as ``CLBBB|LBBB``: the label is true where one of them is.
+
+    Raises
+    ------
+    LabelError
+        If two columns are the same label, or one is that of two labels.
+    """
+    there = set(columns)
+    taken: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, label in zip(names, labels_of(names)):
+        if label is None or name in there:
+            continue
+        pairs = tuple(zip(label.abbreviations, label.snomed_ct))
+        whole = {"|".join(label.abbreviations), "|".join(label.snomed_ct), *_same(label), label.name} - {""}
+        whole |= set(pairs[0]) if len(pairs) == 1 else set()
+        fitting = (
+            [sorted(whole & there)] if whole & there else [[one for one in pair if one in there] for pair in pairs]
+        )
+        for several in fitting:
+            if len(several) > 1:
+                raise _double(name, several)
+        if chosen := tuple(one for each in fitting for one in each if one not in names):
+            found[name] = chosen
+        for one in chosen:
+            if one in taken:
+                raise LabelError(f"it is the column of two labels: {taken[one]}, {name}", field=printable(one))
+            taken[one] = name
+    return found
+
+
+def alike(names: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """Name -> which of the others means the same under another name, where none has that name."""
+    means = {one.snomed_ct: other for other, one in zip(others, labels_of(others)) if one is not None and one.snomed_ct}
+    found = {}
+    for name, label in zip(names, labels_of(names)):
+        if label is not None and label.snomed_ct in means and name not in others:
+            found[name] = means[label.snomed_ct]
+    return found
+
+
+def _double(name: str, several: Sequence[str]) -> LabelError:
+    said = ", ".join(map(printable, several))
+    return LabelError(
+        f"several columns are this label: {said}",
+        field=printable(name),
+        remedy="Leave one, or give it the label's name",
+    )
+
+
+def renamed_text(found: Mapping[str, Sequence[str]]) -> str:
+    """Which columns stand for which labels, for a message: ``AF for Atrial fibrillation, ...``."""
+    said = [f"{' or '.join(map(printable, columns))} for {printable(name)}" for name, columns in found.items()]
+    return ", ".join(said[:20]) + f", and {len(said) - 20} more" * (len(said) > 20)

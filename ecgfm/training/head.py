@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._text import printable
+from ..specs.label_sets import alike
 
 __all__ = ["about", "fill", "kept_rows", "listed"]
 
@@ -21,6 +22,8 @@ def kept_rows(
     names: Sequence[str] | None, labels: Sequence[str] | None, count: int, found: int | None, given: bool
 ) -> list[int | None]:
     """Of each output its row in the model's output layer, None if it is made anew.
+
+    Names go together, and of others those that mean the same, such as ``AF`` and ``Atrial fibrillation``.
 
     Parameters
     ----------
@@ -45,6 +48,7 @@ def kept_rows(
     if not given:
         return list(range(count))
     places = {name: row for row, name in enumerate(names or ())}
+    places |= {label: places[name] for label, name in alike(labels or (), names or ()).items()}
     return [places.get(label) for label in labels or ()]
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .._text import printable, shown
 from ..checkpoint.labels import check_labels, read_label_file
 from ..errors import LabelError
-from ..inference.truth_table import KEYS, csv_columns, label_file_beside, load_npy, mapping_columns
+from ..inference.truth_table import KEYS, csv_columns, either, label_file_beside, load_npy, mapping_columns
+from ..specs.label_sets import columns_of
 from ..validation import real_array
 from .warned import warn
 
@@ -44,10 +45,15 @@ class Labels:
     by_idx: bool = False
 
     def arranged(self, columns: tuple[str, ...] | None) -> NDArray[Any]:
-        """The values with these columns in this order; as they are where one or the other has no names."""
+        """The values with these columns in this order; as they are where one or the other has no names.
+
+        A column may have another name of the same meaning; see `ecgfm.specs.label_sets.columns_of`.
+        """
         if columns is None or self.names is None or columns == self.names:
             return self.values
-        places = {name: i for i, name in enumerate(self.names)}
+        number = {name: i for i, name in enumerate(self.names)}
+        places = {name: [i] for name, i in number.items()}
+        places |= {name: [number[one] for one in own] for name, own in columns_of(columns, self.names).items()}
         lacking = [name for name in columns if name not in places]
         if lacking:
             raise LabelError(
@@ -56,7 +62,9 @@ class Labels:
                 field="labels",
                 remedy="Name columns of y, or give its values without names",
             )
-        return np.ascontiguousarray(self.values[:, [places[name] for name in columns]])
+        if all(len(places[name]) == 1 for name in columns):
+            return np.ascontiguousarray(self.values[:, [places[name][0] for name in columns]])
+        return np.column_stack([either(self.values[:, places[name]]) for name in columns])
 
 
 def read_labels(y: Any, *, field: str = "y", indexed: bool = False) -> Labels:
@@ -165,7 +173,8 @@ def chosen_names(labels: Any, found: Labels) -> tuple[tuple[str, ...] | None, tu
         labels = read_label_file(labels)
     count = found.values.shape[1]
     names = check_labels(labels, count if found.names is None or not hasattr(labels, "__len__") else len(labels))
-    if found.names is None or set(names) & set(found.names) or len(names) != count:
+    by_name = found.names is not None and set(names) & set(found.names)
+    if found.names is None or by_name or len(names) != count or len(columns_of(names, found.names)) == count:
         if found.names is not None:
             found.arranged(names)
         return names, names

@@ -17,6 +17,7 @@ from ...metrics.ranking import ranking
 from ...model.output import probabilities
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
+from ...specs.label_sets import alike, renamed_text
 from ...validation import Whole, checked, real_array
 from ..engine import Engine, Key
 from ..head import about, fill, kept_rows
@@ -91,6 +92,10 @@ class BinaryCrossEntropy(Objective):
     def fill(self, values: Weights, start: Start) -> None:
         if self._found is not None and None in self.kept_rows and self.ranks.rank == 0:
             warn(about(self.kept_rows, self.labels, self._found, start.labels))
+        same = alike(self.labels or (), start.labels or ()) if self._found is not None and self.ranks.rank == 0 else {}
+        if same:
+            what = "rows of the output layer are kept for labels of the same meaning: "
+            warn(what + renamed_text({new: (old,) for new, old in same.items()}))
         for name, tensor in values.items():
             if name.startswith("proj."):
                 fill(tensor, name, self.seed, self.kept_rows, start.tensor)
