@@ -63,8 +63,8 @@ READING: Arguments = {
     },
     "--short": {
         "choices": ("error", "pad"),
-        "default": "error",
-        "help": "what to do with less than 5 s: skip the recording (default), or pad it",
+        "help": "what to do with less than a segment (5 s): skip the recording, or pad it (default: as the model says, "
+        "error for ECG-FM)",
     },
     "--only-leads": {"metavar": "I,II,...", "help": "leads that the model may see; all others are zero"},
     "--overlap": {

@@ -17,7 +17,8 @@ from .._text import is_terminal, printable, short_path
 from .._types import StrPath
 from ..checkpoint.labels import assumption
 from ..errors import Error, InputWarning
-from ..inference.result import without_path
+from ..inference.opening import input_of
+from ..inference.result import seconds, without_path
 from ..table import check_ending
 from .doubts import Doubts
 
@@ -49,6 +50,8 @@ def caveats(model: Any, labels: bool = False) -> list[str]:
     """What must be known of a model by who reads its answers, a line each; with `labels`, also of their names."""
     said = getattr(model, "caveat", None)
     lines = [] if said is None else [f"{printable(said).rstrip('.')}."]
+    if getattr(model, "input_assumed", False):
+        lines.append(f"Input is assumed: {model.input} (--input says otherwise).")
     if labels:
         if model.labels is None:
             lines.append(UNNAMED)
@@ -321,9 +324,10 @@ class Work:
         if self._on_done is not None:
             self._on_done(one)
 
-    def say_written(self, written: Written) -> None:
+    def say_written(self, written: Written, model: Any) -> None:
         """Print what was written, what is doubtful about it."""
-        print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s")
+        length = seconds(input_of(model))
+        print(f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of {length}")
         print(f"Written: {', '.join(map(printable, written.paths))}")
         print("".join(f"{line}\n" for line in [*again(written), *self.doubts.lines()]), end="")
 

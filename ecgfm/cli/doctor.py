@@ -43,12 +43,13 @@ def _trials(precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
     from .. import load
     from ..inference.opening import shipped_model
 
-    x = np.random.default_rng(0).standard_normal((1, 12, 2500), dtype=np.float32)
     found: dict[str, dict[str, Any]] = {}
     for precision in precisions:
         try:
             with shipped_model() as path:
                 model = load(path, precision=precision)
+            shape = 1, model.config["in_d"], model.input.samples
+            x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
             model(x)
             begin = time.perf_counter()
             model(x)

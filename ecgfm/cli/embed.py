@@ -60,6 +60,6 @@ def run(args: Namespace) -> int:
             **reading(args),
             **work.options,
         )
-    work.say_written(written)
+    work.say_written(written, model)
     print("".join(f"{line}\n" for line in caveats(model)), end="")
     return work.status

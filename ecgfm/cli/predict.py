@@ -17,7 +17,8 @@ from .._text import printable
 from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
-from ..inference.result import Result
+from ..inference.opening import input_of
+from ..inference.result import Result, seconds
 from ..inference.write import Written
 from .arguments import MODEL, READING, RESUMING, Arguments, add, reading
 from .common import Work, again, caveats, check_out, counted, open_model
@@ -106,7 +107,8 @@ class Kept:
 
     def show(self, model: Any, written: Written, work: Work, method: str, *, as_json: bool) -> None:
         """Print them, and what was written."""
-        count = f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of 5 s"
+        length = seconds(input_of(model))
+        count = f"{counted(written.records, 'recording')}, {counted(written.segments, 'segment')} of {length}"
         notices = [f"Written: {', '.join(map(printable, written.paths))}", f"In these files: {count}."]
         notices += [*again(written), *work.doubts.lines()]
         if self.done:

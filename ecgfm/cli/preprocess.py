@@ -18,10 +18,11 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from .._text import printable, short, shown
-from ..data.recording import MISSING, STRATEGIES
+from ..data.recording import MISSING, STRATEGIES, Options
 from ..data.sources import SOURCES
 from ..errors import ConfigError
-from .arguments import Arguments, add
+from ..signal.leads import LEADS
+from .arguments import INPUT, Arguments, add
 from .common import Bar, counted, saying_warnings
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ PACKING: Arguments = {
 SHARED: Arguments = {
     "--processed_root": {"required": True, "metavar": "DIR", "help": "folder to write to"},
     "--raw_root": {"metavar": "DIR", "help": "where the data set lies; not needed with --skip org"},
+    "--for": {
+        "dest": "model",
+        "metavar": "MODEL",
+        "help": "prepare for this model: its rate, samples, unit, normalisation, leads (see ecgfm inspect), instead of "
+        "the options that say them",
+    },
+    **INPUT,
     "--manifest_file": {
         "metavar": "CSV",
         "help": "table of several sources: numbers go on from its largest, rows are "
@@ -66,14 +74,13 @@ SHARED: Arguments = {
     },
     "--results_suffix": {"default": "", "metavar": "TEXT", "help": "goes into the names of the tables"},
     "--dataset_subset": {"metavar": "A,B", "help": "only recordings of these data sets (column dataset)"},
-    "--desired_sample_rate": {"type": float, "default": 500, "metavar": "HZ", "help": "default 500"},
-    "--segment_seconds": {"type": float, "default": 5, "metavar": "S", "help": "length of a segment (default 5)"},
+    "--desired_sample_rate": {"type": float, "metavar": "HZ", "help": "default 500"},
+    "--segment_seconds": {"type": float, "metavar": "S", "help": "length of a segment (default 5)"},
     "--no_standardization": {
         "action": "store_true",
         "help": "leave each lead's mean and standard deviation as they are",
     },
     "--leads": {
-        "default": "0,1,2,3,4,5,6,7,8,9,10,11",
         "metavar": "0,1,...",
         "help": "numbers of the leads to keep: 0 is I, 11 is V6 (default: all)",
     },
@@ -111,7 +118,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from ..data.build.pipeline import preprocess
-    from ..data.recording import Options
     from ..ranks import Ranks, communicator
     from ..workers import serve_work
 
@@ -120,14 +126,7 @@ def run(args: Namespace) -> int:
         serve_work(ranks)
         return 0
     source = SOURCES[args.source]().configured(args)
-    options = Options(
-        sample_rate=args.desired_sample_rate,
-        segment_seconds=args.segment_seconds,
-        standardize=not args.no_standardization,
-        leads=tuple(_numbers(args.leads)),
-        constant_lead_strategy=args.constant_lead_strategy,
-        missing_leads=args.missing_leads,
-    )
+    options = _options(args)
     report = _Report()
     with saying_warnings():
         summary = preprocess(
@@ -160,6 +159,36 @@ def run(args: Namespace) -> int:
     if summary.skipped:
         print(f"{summary.skipped:,} recordings were skipped: {summary.paths['errors']}", file=sys.stderr)
     return 1 if summary.skipped else 0
+
+
+def _options(args: Namespace) -> Options:
+    """How recordings are prepared: as the options say, or as a model does."""
+    how = {"constant_lead_strategy": args.constant_lead_strategy, "missing_leads": args.missing_leads}
+    said = {
+        "desired_sample_rate": args.desired_sample_rate,
+        "segment_seconds": args.segment_seconds,
+        "no_standardization": args.no_standardization or None,
+        "leads": args.leads,
+    }
+    if args.model is None:
+        if args.input is not None:
+            raise ConfigError("it changes what a model takes", field="--input", remedy="Name the model: --for MODEL")
+        return Options(
+            sample_rate=500 if args.desired_sample_rate is None else args.desired_sample_rate,
+            segment_seconds=5 if args.segment_seconds is None else args.segment_seconds,
+            standardize=not args.no_standardization,
+            leads=tuple(range(len(LEADS))) if args.leads is None else tuple(_numbers(args.leads)),
+            **how,
+        )
+    for name, value in said.items():
+        if value is not None:
+            remedy = "Leave one of them out, or change what the model takes: --input FIELD=VALUE"
+            raise ConfigError("the model given by --for says it", field=f"--{name}", remedy=remedy)
+    from ..checkpoint import read
+
+    with read(args.model, input=args.input) as found:
+        print(f"ecgfm: prepared for {printable(found.path)}: {found.input}; {found.input_source}", file=sys.stderr)
+        return Options.for_model(found.input, **how)
 
 
 def _say(summary: Summary) -> None:

@@ -88,7 +88,7 @@ def run(args: Namespace) -> int:
             **reading(args),
             **work.options,
         )
-    work.say_written(written)
+    work.say_written(written, model)
     if on_done is not None:
         print(f"Drawn: {counted(len(on_done.paths), 'picture')} in {printable(args.plot)}")
     print("".join(f"{line}\n" for line in caveats(model)), end="")

@@ -5,22 +5,30 @@ lead standardised over the whole recording) and ``segmented`` (blocks without ov
 `PIPELINE` of `ecgfm.signal`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..ecg.cutting import factor_of, kept_samples
 from ..errors import ConfigError, SignalError
 from ..kernels import core
 from ..signal import conditioning
 from ..signal.leads import LEADS, canonical_lead, empty_leads, find_leads
 from ..signal.profile import PIPELINE
+from ..specs.inputs import InputSpec
 from ..validation import refuse_masked
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Options", "Prepared", "condition", "cut", "describe", "prepare_recording", "reorder_leads"]
 
+_SAY_LEADS = "Say it in their order: --input leads=I,II,..."
 STRATEGIES = ("zero", "nan", "constant")
 MISSING = ("error", "derive", "zero", "nan")
 _FLOAT32_SUMS = 1 << 16  # samples: sums of longer float32 recordings are taken in float64
@@ -45,6 +53,9 @@ class Options:
         What happens if a lead is missing. III, aVR, aVL and aVF are calculated from I and II; for another lead the
         recording is refused, or it is filled with zeros. ``nan`` calculates nothing and fills all with NaN, as ECG-FM's
         scripts do. ``derive`` is another word for ``error``.
+    input : InputSpec, optional
+        What a model takes beside that: the unit, how recordings are resampled, what becomes of long and short ones, and
+        whether each segment is standardised. `for_model` makes the options of one. Those of ECG-FM say nothing more.
     """
 
     sample_rate: float = 500
@@ -53,6 +64,29 @@ class Options:
     leads: tuple[int, ...] = tuple(range(12))
     constant_lead_strategy: str = "zero"
     missing_leads: str = "error"
+    input: InputSpec | None = None
+
+    @classmethod
+    def for_model(cls, spec: InputSpec, **others: Any) -> Self:
+        """Options for what a model takes; `others` are the options that no model says.
+
+        The arithmetic is the pipeline's, whatever the profile of `spec`.
+
+        Raises
+        ------
+        ConfigError
+            If nobody said which leads the model takes.
+        """
+        if spec.leads is None:
+            raise ConfigError("nothing says which leads the model takes", field="input.leads", remedy=_SAY_LEADS)
+        return cls(
+            sample_rate=spec.sampling_rate,
+            segment_seconds=spec.samples / spec.sampling_rate,
+            standardize=spec.normalisation == "recording",
+            leads=tuple(map(LEADS.index, spec.leads)),
+            input=spec,
+            **others,
+        )
 
     def __post_init__(self) -> None:
         if not 50 <= self.sample_rate <= 100_000:
@@ -65,7 +99,7 @@ class Options:
                 f"{self.segment_seconds:g} s at {self.sample_rate:g} Hz are {samples:g} samples, not a whole number",
                 field="segment_seconds",
             )
-        leads = tuple(sorted(set(self.leads)))
+        leads = tuple(self.leads) if self.input is not None else tuple(sorted(set(self.leads)))
         strange = [number for number in leads if not (isinstance(number, int) and 0 <= number < len(LEADS))]
         if strange or not leads:
             raise ConfigError(
@@ -90,6 +124,38 @@ class Options:
     def lead_names(self) -> list[str]:
         """list of str: the leads that are kept, in order."""
         return [LEADS[i] for i in self.leads]
+
+    @property
+    def factor(self) -> float:
+        """float: what values in millivolts are multiplied by."""
+        return 1.0 if self.input is None or self.input.standardised else factor_of(self.input)
+
+    def settings(self) -> dict[str, Any]:
+        """All of it as JSON can hold it; what is as ever is left out where it was not always there."""
+        made = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        del made["input"]
+        return made if self.input is None else made | {"input": self.input.to_dict()}
+
+    def segments(self, x: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]]:
+        """The segments of a prepared recording, (samples, leads), views of it where nothing is done to them.
+
+        With each the ``mean`` and ``std`` (leads, 1) that it was standardised by, where it was.
+        """
+        size = self.segment_samples
+        parts = [x[i : i + size] for i in range(0, len(x) - size + 1, size)]
+        if self.input is None:
+            return [(part, {}) for part in parts]
+        if not parts and self.input.short == "pad" and len(x) >= self.sample_rate:  # of a second
+            parts = [np.concatenate([x, np.zeros((size - len(x), x.shape[1]))])]
+        parts = parts[:1] if self.input.long == "crop" else parts
+        if self.input.normalisation != "segment":
+            return [(part, {}) for part in parts]
+        made = []
+        for part in parts:
+            own = np.array(part, np.float64, order="C")
+            mean, std = conditioning.standardise(own[: min(len(x), size)], PIPELINE, self.constant_lead_strategy)
+            made.append((own, {"mean": mean[:, None], "std": std[:, None]}))
+        return made
 
 
 @dataclass
@@ -317,14 +383,18 @@ def prepare_recording(
     )
     if org.shape[1] == 0:
         raise SignalError("the recording has no samples", path=path, field="signal")
+    if standardised and options.input is not None and not options.input.standardised:
+        raise SignalError(f"its leads are standardised, and the model takes {options.input.unit}", path=path)
     org = _rows(org)
+    every = 1 if options.input is None else kept_samples(rate, options.input)[0]
     x, mean, std = condition(
-        org.T,
-        rate,
+        org[::every].T,
+        rate / every,
         options.sample_rate,
         standardize=options.standardize,
         constant_lead_strategy=options.constant_lead_strategy,
     )
+    x = x if options.factor == 1 else x * options.factor
     return Prepared(org, x.T, mean, std, rate, available, derived)
 
 

@@ -1,38 +1,38 @@
-"""From a recording to what the model takes: 12 leads, 500 Hz, standardised, cut into 5 s segments.
+"""From a recording to what the model takes; ECG-FM: 12 leads, 500 Hz, standardised, cut into 5 s segments.
 
-The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample linearly, set
-constant leads to zero, standardise each lead over the whole recording, cut into segments, which may overlap. Their
-arithmetic is the profile `TUTORIAL` of `ecgfm.signal`.
+The steps are those of ECG-FM's inference tutorial, in its order: reorder the leads by name, resample, set constant
+leads to zero, standardise each lead over the whole recording, cut into segments, which may overlap. What the model
+takes (`ecgfm.InputSpec`) says to what and by which arithmetic; by default that is the profile `TUTORIAL` of
+`ecgfm.signal`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import SignalError
-from ..signal.conditioning import BLOCK, Conditioned, cut, resample
+from ..signal.conditioning import BLOCK, resample
 from ..signal.leads import (
-    LEADS,
     Origins,
     empty_leads,
     find_leads,
 )
-from ..signal.profile import TUTORIAL
+from ..signal.profile import PROFILES
 from ..signal.quality import findings
-from ..specs.inputs import SAMPLES, SAMPLING_RATE
+from ..specs.inputs import ECG_FM, SAMPLES, SAMPLING_RATE, InputSpec
 from ..table import AsArray
 from .choices import Choices
+from .cutting import Windows, conditioned, factor_of, kept_samples
 from .held import About, described, names_file
 from .identity import checksum
 from .record import Record
 
-__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "prepare", "prepare_lazily", "resample"]
+__all__ = ["SAMPLES", "SAMPLING_RATE", "Segments", "TakesInput", "prepare", "prepare_lazily", "resample", "spec_of"]
 
 _LEAST_S = 1.0  # shorter recordings are not padded either
-_AT_ONCE = 1 << 6  # segments that are cut at a time
 
 
 @dataclass(eq=False)
@@ -42,11 +42,12 @@ class Segments(AsArray):
     Parameters
     ----------
     x : ndarray
-        (B, 12, 2500) float32, leads in the order of `LEADS`, dimensionless.
+        (B, L, N) float32, leads and samples as `input` says; for ECG-FM (B, 12, 2500), leads in the order of `LEADS`,
+        dimensionless.
     start_s : ndarray
         (B,) float64, time of each segment's first sample in the recording, in seconds.
     padding_mask : ndarray or None
-        (B, 2500) bool, True where a segment is padded; None if none is.
+        (B, N) bool, True where a segment is padded; None if none is.
     provenance : dict
         What the recording was and what was done to it: ``source``, ``sampling_rate`` (Hz, before resampling),
         ``samples`` (before resampling), ``resampled``, ``derived_leads`` (calculated from I and II), ``zero_leads``
@@ -59,6 +60,8 @@ class Segments(AsArray):
     profile : str or None
         The name of the arithmetic that they were standardised with, ``"tutorial"`` or ``"pipeline"``; None if it is not
         known. A model that is trained on them records it.
+    input : InputSpec or None
+        What they were prepared for; None if it is not known. A model that takes something else refuses them.
     """
 
     x: NDArray[np.float32]
@@ -67,6 +70,7 @@ class Segments(AsArray):
     provenance: dict[str, Any] = field(default_factory=dict)
     checksum: str | None = None
     profile: str | None = None
+    input: InputSpec | None = None
 
     @property
     def source(self) -> str | None:
@@ -79,13 +83,27 @@ class Segments(AsArray):
         return f"Segments({len(self)} x {self.x.shape[1:]}, source={self.source!r})"
 
 
+class TakesInput(Protocol):
+    """Something that says what it takes, as models do."""
+
+    @property
+    def input(self) -> InputSpec: ...
+
+
+def spec_of(model: object) -> InputSpec | None:
+    """What a model takes, or what is given instead of one; None for anything else."""
+    found = model if isinstance(model, InputSpec) else getattr(model, "input", None)
+    return found if isinstance(found, InputSpec) else None
+
+
 def prepare(
     record: Record | ArrayLike | Mapping[str, ArrayLike],
-    sampling_rate: float | None = None,
+    model: TakesInput | InputSpec | float | None = None,
     leads: str | Sequence[str] | None = None,
     *,
+    sampling_rate: float | None = None,
     missing_leads: str = "error",
-    short: str = "error",
+    short: str | None = None,
     only_leads: str | Sequence[str] | None = None,
     overlap_s: float = 0.0,
     unit: str | None = None,
@@ -107,23 +125,26 @@ def prepare(
         recording of MNE have names, rate and units of their own; a path or a file-like object is read by `ecgfm.read`.
         The unit does not matter to a model that takes standardised leads, as long as the standard deviation of the
         signal is far above 1e-8 (in volts it still is).
-    sampling_rate : float
-        In Hz. Needed for what does not state it, such as an array, and not allowed for a Record, which has its own. It
-        must not contradict what states its own.
+    model : Model, InputSpec or float, optional
+        What to prepare it for; by default, what ECG-FM takes. A number in this place is `sampling_rate`.
     leads : sequence of str, optional
         Names of an array's rows, in any order and usual spelling; more than the 12 are allowed. Without names an array
         must have 12 rows, which are taken to be in the order of `LEADS`; that is noted.
+    sampling_rate : float
+        In Hz. Needed for what does not state it, such as an array, and not allowed for a Record, which has its own. It
+        must not contradict what states its own.
     missing_leads : {"error", "zero"}
         What happens if a lead is missing (or holds nothing but NaN) and can't be calculated. A lead of zeros is what
         the model saw in training where leads were masked.
-    short : {"error", "pad"}
-        What happens to a recording of less than 5 s. Padded with zeros to one segment, it comes with a
+    short : {"error", "pad"}, optional
+        What happens to a recording of less than a segment (5 s); by default what the model says, which for ECG-FM is
+        an error. Padded with zeros to one segment, it comes with a
         ``padding_mask``; of less than 1 s it is an error all the same.
     only_leads : sequence of str, optional
         The leads that the model may see, as names or as text with commas. All others are set to zero, and it does not
         matter whether they are there.
     overlap_s : float
-        Seconds that each segment shares with the next, from 0 to 4.9, rounded to a sample at 500 Hz.
+        Seconds that each segment shares with the next, from 0 to 0.1 s less than all, rounded to a sample.
     unit : {"mV", "uV", "V"}, optional
         Of an array's values, or of those of a file that states none. By default they are taken to be in millivolts,
         which is noted; what `ecgfm.ecg.quality` says of amplitudes rests on it.
@@ -135,22 +156,28 @@ def prepare(
     Raises
     ------
     LeadError
-        If one of the 12 leads is missing or is named twice.
+        If a lead that the model takes is missing or is named twice.
     SignalError
-        If the array is no recording, holds NaN or infinity, or gives less than 5 s at 500 Hz.
+        If the array is no recording, holds NaN or infinity, gives less than a segment, or is standardised
+        already while the model takes a unit.
     ConfigError
         If an option is not known.
 
     Notes
     -----
     All arithmetic is float64, the result is rounded to float32 once. A record that is marked as standardised is only
-    resampled (if its rate is not 500 Hz) and cut; nothing is calculated from its leads.
+    resampled (if its rate is not the model's) and cut; nothing is calculated from its leads.
     """
+    spec = spec_of(model)
+    if spec is None and model is not None:
+        if sampling_rate is not None:
+            raise SignalError("it is given twice", field="sampling_rate")
+        sampling_rate = cast(float, model)
     if isinstance(record, Record) and (sampling_rate is not None or leads is not None):
         raise SignalError(
             "a Record has its own sampling rate and leads", path=record.source, remedy="Give them for arrays only"
         )
-    choices = Choices(sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit)
+    choices = Choices(sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, spec or ECG_FM)
     return _prepared(record, choices, lazily=False)
 
 
@@ -178,9 +205,19 @@ def _prepared(record: Any, choices: Choices, *, lazily: bool) -> Segments:
 
 def _cut(signal: NDArray[Any], about: Record | About, choices: Choices, lazily: bool) -> Segments:
     """Leads in order, resampled, standardised, cut; and what was done."""
-    samples = signal.shape[1]
-    length = TUTORIAL.length(samples, about.sampling_rate, SAMPLING_RATE)
-    count = (length - SAMPLES) // choices.step + 1 if length >= SAMPLES else 0
+    spec, samples, notes = choices.input, signal.shape[1], list(about.notes)
+    if about.standardised and not spec.standardised:
+        raise SignalError(
+            f"its leads are standardised, and the model takes {spec.unit}",
+            path=about.source,
+            field="signal",
+            remedy="Give the recording from which it was made",
+        )
+    every, noted = kept_samples(about.sampling_rate, spec)
+    kept, rate = signal[:, ::every], about.sampling_rate / every
+    length = PROFILES[spec.profile].length(kept.shape[1], rate, spec.sampling_rate)
+    count = (length - spec.samples) // choices.step + 1 if length >= spec.samples else 0
+    count = min(count, 1) if spec.long == "crop" else count
     if count == 0:
         _check_short(samples, about, choices)
     found = find_leads(
@@ -191,108 +228,63 @@ def _cut(signal: NDArray[Any], about: Record | About, choices: Choices, lazily: 
         can_derive=not about.standardised,
         path=about.source,
     )
-    x = _Windows(_conditioned(signal, about, found, length), found.available, length, count, choices.step)
-    used = (count - 1) * choices.step + SAMPLES if count else length
+    _check_finite(signal, found, about, spec)
+    made = conditioned(kept, found, length, spec, standardised=about.standardised)
+    if not made.finite.all():
+        name = found.available[int((~made.finite).argmax())]
+        raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
+    x = Windows(made, found.available, length, count, choices.step, spec)
+    used = (count - 1) * choices.step + spec.samples if count else length
     provenance = {
         "source": about.source,
         "sampling_rate": about.sampling_rate,
         "samples": samples,
-        "resampled": about.sampling_rate != SAMPLING_RATE,
+        "resampled": about.sampling_rate != spec.sampling_rate,
         "derived_leads": [name for name in found.wanted if name in about.derived or name in found.derived],
-        "zero_leads": [name for name in LEADS if name not in found.available],
+        "zero_leads": [name for name in spec.leads or () if name not in found.available],
         "constant_leads": x.constant_leads,
-        "padded_s": 0.0 if count else (SAMPLES - length) / SAMPLING_RATE,
-        "overlap_s": (SAMPLES - choices.step) / SAMPLING_RATE,
-        "unused_s": (length - used) / SAMPLING_RATE,
+        "padded_s": 0.0 if count else (spec.samples - length) / spec.sampling_rate,
+        "overlap_s": (spec.samples - choices.step) / spec.sampling_rate,
+        "unused_s": (length - used) / spec.sampling_rate,
         "quality": findings(
             signal, about.sampling_rate, about.leads, derived=about.derived, standardised=about.standardised
         ),
-        "notes": list(about.notes),
+        "notes": notes + noted,
     }
     return Segments(
         cast("NDArray[np.float32]", x) if lazily and length > BLOCK else x[:],
-        about.start_s + np.arange(max(count, 1)) * choices.step / SAMPLING_RATE,
-        None if count else np.arange(SAMPLES)[None] >= length,
+        about.start_s + np.arange(max(count, 1)) * choices.step / spec.sampling_rate,
+        None if count else np.arange(spec.samples)[None] >= length,
         provenance,
         checksum(signal, about.sampling_rate, about.leads, about.start_s),
-        None if about.standardised else TUTORIAL.name,
+        None if about.standardised else spec.profile,
+        spec,
     )
 
 
-def _conditioned(signal: NDArray[Any], about: Record | About, found: Origins, length: int) -> Conditioned:
-    """The leads that are there at the model's rate, standardised unless they are already."""
-    there = replace(found, wanted=tuple(found.available), filled=())
-    for name, row in there.read.items():
+def _check_finite(signal: NDArray[Any], found: Origins, about: Record | About, spec: InputSpec) -> None:
+    """Refuse NaN, infinity, and what is infinite in the model's unit, in the leads that are read."""
+    most = np.inf if spec.standardised else np.finfo(np.float32).max / max(factor_of(spec), 1) / 2
+    for name, row in found.read.items():
         for first in range(0, signal.shape[1], BLOCK):
-            if not np.isfinite(signal[row, first : first + BLOCK]).all():
+            block = signal[row, first : first + BLOCK]
+            if not np.isfinite(block).all():
                 raise _not_finite(name, signal[row], about)
-
-    def take(first: int, last: int) -> NDArray[Any]:
-        return there.take(signal, first, last, np.float64)
-
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is found once it is standardised
-        made = Conditioned(take, signal.shape[1], length, TUTORIAL, standardise=not about.standardised)
-    if not made.finite.all():
-        name = there.wanted[int((~made.finite).argmax())]
-        raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
-    return made
-
-
-class _Windows:
-    """The segments of a recording, (n, 12, 2500) float32, cut when a slice of them is asked for.
-
-    Attributes
-    ----------
-    shape : tuple
-    constant_leads : list of str
-        The leads that hold one value.
-    """
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, lead: Conditioned, names: list[str], length: int, count: int, step: int) -> None:
-        self._leads, self._length, self._step = lead, length, step
-        self._rows = [LEADS.index(name) for name in names]
-        self._padded = count == 0
-        self.shape = (max(count, 1), len(LEADS), SAMPLES)
-        self.constant_leads = [name for name in LEADS if name in names and lead.constant[names.index(name)]]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
-        first, last, step = rows.indices(len(self))
-        count = max(last - first, 0) if step == 1 else 0
-        if self._rows == list(range(len(LEADS))) and not self._padded and 0 < count <= _AT_ONCE:
-            return self._cut(first, count)
-        x = np.zeros((count, *self.shape[1:]), dtype=np.float32)
-        if self._padded and count:
-            x[0, self._rows, : self._length] = self._leads.values(0, self._length).T
-            return x
-        for start in range(0, count, _AT_ONCE):
-            part = x[start : start + _AT_ONCE]
-            part[:, self._rows] = self._cut(first + start, len(part))
-        return x
-
-    def _cut(self, first: int, count: int) -> NDArray[np.float32]:
-        """So many segments of the leads that are there, (count, leads, 2500)."""
-        start = first * self._step
-        return cut(self._leads.values(start, start + (count - 1) * self._step + SAMPLES), SAMPLES, self._step)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype=dtype)
+            if most < np.inf and np.abs(block.astype(np.float64, copy=False)).max() > most:
+                raise SignalError("the values are too large to be a signal", path=about.source, field=f"lead {name}")
 
 
 def _check_short(samples: int, about: Record | About, choices: Choices) -> None:
     duration = samples / about.sampling_rate
-    if choices.short == "pad" and duration >= _LEAST_S:
+    if choices.pads and duration >= _LEAST_S:
         return
-    needs = f"at least {_LEAST_S:g} s are padded to" if choices.short == "pad" else "the model needs"
+    needs = f"at least {_LEAST_S:g} s are padded to" if choices.pads else "the model needs"
     raise SignalError(
-        f"{samples} samples at {about.sampling_rate:g} Hz ({duration:.2f} s) are too few: {needs} 5 s",
+        f"{samples} samples at {about.sampling_rate:g} Hz ({duration:.2f} s) are too few: {needs}"
+        f" {choices.input.duration_s:g} s",
         path=about.source,
         field="signal",
-        remedy=None if choices.short == "pad" or duration < _LEAST_S else "To pad it: short='pad' (--short pad)",
+        remedy=None if choices.pads or duration < _LEAST_S else "To pad it: short='pad' (--short pad)",
     )
 
 

@@ -13,7 +13,7 @@ from .._types import StrPath
 from ..errors import SignalError
 from ..io.inputs import expand
 from ..table import AsArray, Table
-from .opening import Inputs, ModelLike, Ready, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model
 from .result import about, errors_table, record_table, segment_table, write_with_rows
 from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
@@ -92,7 +92,7 @@ def embed(
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
     missing_leads: str = "error",
-    short: str = "error",
+    short: str | None = None,
     only_leads: str | Sequence[str] | None = None,
     overlap_s: float = 0.0,
     unit: str | None = None,
@@ -140,8 +140,9 @@ def embed(
     """
     model = opened_model(model, inputs)
     reading = Reading(
-        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
-    )
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
+        batch_size=batch_size, readers=readers,
+    )  # fmt: skip
     done, failed = collect(embedded(model, inputs, reading, layer=layer, tokens=tokens), on_error, progress)
     return Embeddings(
         np.concatenate([each.outputs["embeddings"] for each in done]),

@@ -23,7 +23,7 @@ from .aggregate import METHOD
 from .aggregate import aggregate as aggregated
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
-from .opening import Inputs, ModelLike, Ready, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model
 from .predict import predicted
 from .result import about, errors_table, text_column
 from .stream import MOST, OnError, Progress, Reading, collect
@@ -154,7 +154,7 @@ def evaluate(
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
     missing_leads: str = "error",
-    short: str = "error",
+    short: str | None = None,
     only_leads: str | Sequence[str] | None = None,
     overlap_s: float = 0.0,
     unit: str | None = None,
@@ -222,10 +222,11 @@ def evaluate(
     labels = _labels_of(model)
     scikit_learn()  # absent, it is noticed before the work
     truth = read_truth(y, labels, named=bool(model.labels))
-    plan = Plan(inputs, truth, groups, sampling_rate)
+    plan = Plan(inputs, truth, groups, sampling_rate, input_of(model))
     reading = Reading(
-        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
-    )
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
+        batch_size=batch_size, readers=readers,
+    )  # fmt: skip
     done, failed = collect(_scored(model, plan, reading), on_error, progress)
     return _evaluation(model, labels, plan, done, failed, aggregate, (bootstrap, confidence, seed))
 

@@ -15,6 +15,7 @@ from ..errors import Error, LabelError
 from ..io.ignored import nothing_said
 from ..io.inputs import expand, manifest_files
 from ..io.segment_files import numbered_names, recording_names
+from ..specs.inputs import ECG_FM, InputSpec
 from ..validation import real_array
 from .evaluate_truth import Truth
 from .matching import Names
@@ -30,6 +31,8 @@ class Plan:
     inputs, groups, sampling_rate
         As of `ecgfm.evaluate`.
     truth : Truth
+    spec : InputSpec
+        What the model takes.
 
     Attributes
     ----------
@@ -41,7 +44,14 @@ class Plan:
         Recordings without a row.
     """
 
-    def __init__(self, inputs: Any, truth: Truth, groups: Sequence[Any] | None, sampling_rate: float | None) -> None:
+    def __init__(
+        self,
+        inputs: Any,
+        truth: Truth,
+        groups: Sequence[Any] | None,
+        sampling_rate: float | None,
+        spec: InputSpec = ECG_FM,
+    ) -> None:
         self.truth, self.groups = truth, groups
         self.unlabelled: list[str] = []
         self.taken: deque[tuple[Any, Any, str]] = deque()
@@ -51,7 +61,7 @@ class Plan:
             self._whole, self._by_name = recording_names(manifest, inputs), numbered_names(inputs)
             self._check_rows(len(inputs), len(set(self._whole)))
         elif _is_batch(inputs) and sampling_rate is None:
-            inputs = _prepared(inputs)
+            inputs = _prepared(inputs, spec)
         self.inputs = inputs
         self._claims: dict[int, tuple[int, Any, str]] = {}
         self._rows: list[tuple[int | None, str]] | None = None
@@ -188,8 +198,8 @@ def _is_batch(inputs: Any) -> bool:
     return hasattr(inputs, "__array__") and not isinstance(inputs, Segments) and np.ndim(inputs) == 3
 
 
-def _prepared(x: Any) -> list[Segments]:
+def _prepared(x: Any, spec: InputSpec) -> list[Segments]:
     """The rows of prepared segments (n, 12, N), each a recording."""
     x = real_array(x, "x")
-    warn_unprepared(x, what="evaluate", stacklevel=5)
+    warn_unprepared(x, spec, what="evaluate", stacklevel=5)
     return [Segments(np.asarray(x[i : i + 1], dtype=np.float32), np.zeros(1)) for i in range(len(x))]

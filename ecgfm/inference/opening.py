@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._types import StrPath
 from ..checkpoint.places import shipped_model
+from ..ecg.prepare import spec_of
 from ..errors import ConfigError
+from ..specs.inputs import ECG_FM, InputSpec
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from .shared import SharedModel
 
-__all__ = ["Inputs", "ModelLike", "Ready", "opened_model", "shipped_model"]
+__all__ = ["Inputs", "ModelLike", "Ready", "input_of", "opened_model", "shipped_model"]
 
 #: A model that can be called.
 Ready: TypeAlias = "Model | SharedModel"
@@ -48,3 +50,8 @@ def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
             remedy="Give what ecgfm.load returns, or the path of a checkpoint; the recordings come second",
         )
     return model
+
+
+def input_of(model: object) -> InputSpec:
+    """What a model takes; of one that doesn't say it, what ECG-FM takes."""
+    return spec_of(model) or ECG_FM

@@ -13,7 +13,7 @@ from ..errors import ConfigError, Error
 from ..io.inputs import expand
 from ..validation import checked
 from .aggregate import METHOD
-from .opening import Inputs, ModelLike, Ready, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model
 from .result import Result
 from .stream import OnError, Progress, Reading, Select, collect, stream
 
@@ -29,7 +29,7 @@ def predict(
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
     missing_leads: str = "error",
-    short: str = "error",
+    short: str | None = None,
     only_leads: str | Sequence[str] | None = None,
     overlap_s: float = 0.0,
     unit: str | None = None,
@@ -86,8 +86,9 @@ def predict(
     model = opened_model(model, inputs)
     checked(aggregate, METHOD, "aggregate")
     reading = Reading(
-        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
-    )
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
+        batch_size=batch_size, readers=readers,
+    )  # fmt: skip
     done, failed = collect(predicted(model, inputs, reading), on_error, progress)
     return Result.of(model, done, failed, aggregate)
 
@@ -133,7 +134,7 @@ def outcomes(
 
     Only the recordings of the batch at hand and those read ahead are in memory, whatever the number of files.
     """
-    return predicted(model, inputs, Reading(**reading), ignored=ignored)
+    return predicted(model, inputs, Reading(input=input_of(model), **reading), ignored=ignored)
 
 
 def predicted(

@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._text import printable
 from .._types import StrPath
+from ..ecg.prepare import spec_of
 from ..errors import Error
 from ..signal.quality import describe
+from ..specs.inputs import ECG_FM, InputSpec
 from ..specs.precision import FLOAT32
 from ..storage.npy import write_npy
 from ..table import Table, check_ending, json_value, text_or_file
@@ -138,6 +140,11 @@ class Result:
         self.records.to_csv(path)
         return path, beside
 
+    @property
+    def _seconds(self) -> str:
+        said = self.model.get("input")
+        return seconds(ECG_FM if said is None else InputSpec.from_dict(said))
+
     @overload
     def to_json(self, path: None = None) -> str: ...
     @overload
@@ -160,7 +167,7 @@ class Result:
         """
         counts = self.records["segments"]
         records, segments = (len(self.records), len(self.segments)) if total is None else total
-        lines = [f"{_counted(records, 'recording')}, {_counted(segments, 'segment')} of 5 s", ""]
+        lines = [f"{_counted(records, 'recording')}, {_counted(segments, 'segment')} of {self._seconds}", ""]
         if records > len(self.records):
             lines[0] += f"; {len(self.records):,} of the recordings are shown"
         for i, (file, count) in enumerate(zip(self.records.files[:_SHOWN], counts), 1):
@@ -215,7 +222,16 @@ def about(model: Any) -> dict[str, Any]:
     said["precision"] = getattr(model, "precision", FLOAT32)
     training, caveat = getattr(model, "info", {}).get("training"), getattr(model, "caveat", None)
     said |= {} if training is None else {"training": training}
-    return said | ({} if caveat is None else {"caveat": caveat})
+    said |= {} if caveat is None else {"caveat": caveat}
+    spec = spec_of(model)
+    if spec is not None:
+        said |= {"input": spec.to_dict(), "input_source": getattr(model, "input_source", None)}
+    return said
+
+
+def seconds(spec: InputSpec) -> str:
+    """The length of a segment, for people: ``5 s``."""
+    return f"{spec.duration_s:g} s"
 
 
 def segment_columns(done: Sequence[Any]) -> dict[str, NDArray[Any]]:

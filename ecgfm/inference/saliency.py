@@ -18,9 +18,10 @@ from .._types import StrPath
 from ..ecg.identity import segment_checksums
 from ..errors import SignalError
 from ..io.inputs import expand
+from ..specs.inputs import ECG_FM
 from ..table import AsArray, Table
 from ..validation import Choice, Whole, checked
-from .opening import Inputs, ModelLike, Ready, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model
 from .result import about, errors_table, record_table, segment_table, write_with_rows
 from .stream import Done, OnError, Progress, Reading, Select, collect, stream
 
@@ -60,6 +61,8 @@ class Saliency(AsArray):
         Checksum of each recording in `records`; see `ecgfm.ecg.Segments`.
     checksums : ndarray
         (n,) uint32, CRC-32 of the float32 values that the model saw of each segment.
+    sampling_rate : float
+        Of the segments' samples, in Hz.
     """
 
     samples: NDArray[np.float32]
@@ -73,6 +76,7 @@ class Saliency(AsArray):
     provenance: list[dict[str, Any]]
     recordings: list[str | None]
     checksums: NDArray[np.uint32]
+    sampling_rate: float = ECG_FM.sampling_rate
 
     _array = "samples"
 
@@ -102,7 +106,7 @@ def saliency(
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
     missing_leads: str = "error",
-    short: str = "error",
+    short: str | None = None,
     only_leads: str | Sequence[str] | None = None,
     overlap_s: float = 0.0,
     unit: str | None = None,
@@ -148,8 +152,9 @@ def saliency(
     """
     model = opened_model(model, inputs)
     reading = Reading(
-        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, batch_size=batch_size, readers=readers
-    )
+        sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
+        batch_size=batch_size, readers=readers,
+    )  # fmt: skip
     done, failed = collect(salient(model, inputs, reading, layer=layer, reduction=reduction), on_error, progress)
     if len({each.outputs["samples"].shape[1] for each in done}) > 1:
         raise SignalError(
@@ -167,6 +172,7 @@ def saliency(
         [each.provenance for each in done],
         [each.checksum for each in done],
         np.concatenate([each.outputs["checksum"] for each in done]),
+        done[0].input.sampling_rate,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import checkpoint, machine
 from .._types import StrPath
+from ..ecg.choices import Choices
 from ..errors import ConfigError
 from ..io.inputs import expand, segments_of
 from ..kernels import core
@@ -199,15 +200,15 @@ def accuracy(source: StrPath, precisions: Sequence[str], recordings: Sequence[st
     recordings : sequence of str, optional
         Files and folders, of which the first 1,024 segments are taken.
     """
-    x = None
+    x, model = None, load(source, precision=FLOAT32)
     if recordings is not None:
         parts: list[NDArray[np.float32]] = []
         for _, one in expand(recordings):
-            parts.append(segments_of(one).x[:_MOST_SEGMENTS])
+            parts.append(segments_of(one, Choices(input=model.input)).x[:_MOST_SEGMENTS])
             if sum(map(len, parts)) >= _MOST_SEGMENTS:
                 break
-        x = np.concatenate(parts)[:_MOST_SEGMENTS] if parts else np.zeros((0, 12, 2500), np.float32)
-    return quantization_report(load(source, precision=FLOAT32), x, precisions=precisions)
+        x = np.concatenate(parts)[:_MOST_SEGMENTS] if parts else np.zeros((0, 1, 1), np.float32)
+    return quantization_report(model, x, precisions=precisions)
 
 
 def _described(source: StrPath, name: str | None) -> tuple[str, dict[str, Any]]:
@@ -218,7 +219,7 @@ def _described(source: StrPath, name: str | None) -> tuple[str, dict[str, Any]]:
         kind = "classifier" if found.kind == "classifier" else "encoder"
         shapes = core().parameters(found.config, kind)
         model = Architecture.of_config(found.config)
-        samples = max(2500, model.min_samples)
+        samples = found.input.samples
         return str(found.path), {
             "ecgfm": __version__,
             "name": name or Path(source).name,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from .._text import shown
 from ..ecg import Segments
 from ..ecg.choices import Choices
-from ..ecg.expected import prepared_here
+from ..ecg.expected import prepared_here, refuse_other_input
 from ..errors import ConfigError, Error, SignalError, kept
 from ..io import kept_open
 from ..io.inputs import segments_of
-from ..specs.inputs import LEADS, SAMPLING_RATE
+from ..specs.inputs import ECG_FM, InputSpec
 from ..validation import whole
 
 __all__ = ["MOST", "Done", "Reading", "collect", "stream"]
@@ -56,6 +56,8 @@ class Done:
         What `forward` gave for its segments, (n, ...) each.
     checksum : str or None
         Of the recording; see `ecgfm.ecg.Segments`.
+    input : InputSpec
+        What its segments were prepared for.
     """
 
     file: str
@@ -65,6 +67,7 @@ class Done:
     provenance: dict[str, Any] = field(default_factory=dict)
     outputs: Arrays = field(default_factory=dict)
     checksum: str | None = None
+    input: InputSpec = ECG_FM
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def stream(
     Parameters
     ----------
     forward : callable
-        Takes x (B, 12, N) float32 and padding_mask (B, N) bool or None, returns a dict of arrays (B, ...).
+        Takes x (B, L, N) float32 and padding_mask (B, N) bool or None, returns a dict of arrays (B, ...).
     pairs : iterable of (str, path or Record or Segments or array_like or Error)
         Name and input of each recording, as `ecgfm.io.inputs.expand` gives them.
     reading : Reading
@@ -213,13 +216,15 @@ class _Waiting:
     """A recording on its way through the model."""
 
     def __init__(self, file: str, one: Any, reading: Reading) -> None:
-        self.file, self.next = file, 0
+        self.file, self.next, self._spec = file, 0, reading.input
         self.error: Error | None = None
         self.segments: Any = None  # Segments, unless there is an error
         self.outputs: list[Arrays] = []
         try:
             self.segments = segments_of(one, reading)
-            _check_not_flat(self.segments, one)
+            refuse_other_input(self.segments, reading.input)
+            self._spec = self.segments.input or reading.input
+            _check_not_flat(self.segments, one, self._spec)
         except Error as error:
             self.error, self.segments = kept(error), None
         self._x: Any = getattr(self.segments, "x", None)
@@ -255,17 +260,18 @@ class _Waiting:
         return Done(
             self.file,
             start_s=start_s,
-            end_s=start_s + samples / SAMPLING_RATE,
+            end_s=start_s + samples / self._spec.sampling_rate,
             provenance=self.segments.provenance,
             outputs={name: _joined([part[name] for part in self.outputs]) for name in self.outputs[0]},
             checksum=self.segments.checksum,
+            input=self._spec,
         )
 
 
-def _check_not_flat(segments: Segments, one: Any) -> None:
+def _check_not_flat(segments: Segments, one: Any, spec: InputSpec) -> None:
     """Refuse a recording whose leads all hold one value each: it says nothing, and the model would say something."""
     flat, zero = (segments.provenance.get(name, ()) for name in ("constant_leads", "zero_leads"))
-    if {*flat, *zero} >= set(LEADS):
+    if {*flat, *zero} >= set(spec.leads or ()):
         raise SignalError(
             "each lead holds one value throughout, as with all electrodes off",
             path=one if isinstance(one, str) else segments.source,

@@ -165,6 +165,6 @@ class _Timed:
     def _segments(self, batch: int) -> Any:
         """Noise, each lead at mean 0 and deviation 1: how long a run takes does not depend on the values."""
         if batch not in self.segments:
-            shape = (batch, int(self.model.config["in_d"]), max(2500, self.model.min_samples))
+            shape = (batch, int(self.model.config["in_d"]), self.model.input.samples)
             self.segments = {batch: np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
         return self.segments[batch]

@@ -20,7 +20,7 @@ from ..table import check_ending
 from ..validation import checked
 from .aggregate import METHOD
 from .embed import embedded
-from .opening import Inputs, ModelLike, Ready, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model
 from .predict import Outcome, predicted
 from .result import Result, about, record_table, segment_table, with_beside, without_path
 from .saliency import salient
@@ -244,7 +244,7 @@ def _write(
     on_error = "skip" if on_error is None else on_error
     if on_error not in ("skip", "raise") and not callable(on_error):
         raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
-    reading = Reading(**options)
+    reading = Reading(input=input_of(model), **options)
     settings = {"ecgfm": __version__, "model": _fingerprint(model), **settings}
     # Neither speed nor memory is part of what the results are.
     settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}

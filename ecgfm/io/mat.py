@@ -6,9 +6,12 @@ import os
 import struct
 from collections.abc import Mapping
 
+import numpy as np
+
 from .._text import short
 from ..ecg.record import Record
 from ..errors import FormatError
+from ..signal.checks import UNIT_ASSUMED
 from ..signal.leads import LEADS
 from ..storage.inputs import read_head
 from ..storage.mat import MatFile, Variable
@@ -18,6 +21,7 @@ __all__ = ["FORMAT"]
 
 _COUNTS = "val"  # of PhysioNet's Challenges: the signal file of a WFDB record
 _MAX_NAME = 64
+_UNITS = "units_per_mV"
 
 
 def _matches(head: bytes) -> bool:
@@ -31,9 +35,9 @@ def _read(path: str, given: Given) -> Record:
         key, rate_key = first_key(SIGNAL_KEYS, shapes), first_key(RATE_KEYS, shapes)
         if key is None:
             raise _no_signal(file.variables, path)
-        wanted = [name for name in (key, rate_key, "segment_i", "mean", "std") if name in shapes]
+        wanted = [name for name in (key, rate_key, "segment_i", "mean", "std", _UNITS) if name in shapes]
         for name in wanted:
-            if name in (rate_key, "segment_i") and shapes[name] != (1, 1):
+            if name in (rate_key, "segment_i", _UNITS) and shapes[name] != (1, 1):
                 raise FormatError(f"not one number but an array of shape {shapes[name]}", path=path, field=name)
         found = file.read(wanted)
     standardised = "mean" in found and "std" in found
@@ -48,6 +52,12 @@ def _read(path: str, given: Given) -> Record:
         notes=("standardised in the file",) if standardised else (),
         standardised=standardised,
     )
+    if _UNITS in found and not standardised:  # as `ecgfm preprocess --for` writes it for a model of another unit
+        units = found[_UNITS].item()
+        if not 1e-6 <= units <= 1e9:
+            raise FormatError(f"{units} is no number of units", path=path, field=_UNITS)
+        record.signal /= np.float32(units)
+        record.units, record.notes = ("",) * len(record.leads), tuple(n for n in record.notes if n != UNIT_ASSUMED)
     if "segment_i" in found:
         index = found["segment_i"].item()
         if not 0 <= index < 1 << 31:

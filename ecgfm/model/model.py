@@ -15,7 +15,7 @@ from .._types import StrPath
 from ..checkpoint.inputs import assumed_input, given_input
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
-from ..ecg.expected import refuse_other_order, warn_unprepared
+from ..ecg.expected import refuse_other_input, refuse_other_order, warn_unprepared
 from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
 from ..kernels import core
 from ..signal.profile import profile_of
@@ -107,7 +107,7 @@ class Model:
         self._stated = stated
         least = self._architecture.min_samples
         self.input, self.input_source = input or assumed_input(self._architecture.in_d, least)
-        self._warned = False
+        self._warned: set[str] = set()  # causes
 
     @classmethod
     def from_state_dict(
@@ -236,9 +236,9 @@ class Model:
         """int: the shortest segment, in samples, that gives a token."""
         return int(self._core.min_samples())
 
-    def tokens(self, samples: int = 2500) -> int:
-        """The number of tokens T that a segment of this many samples gives."""
-        return int(self._core.tokens(int(samples)))
+    def tokens(self, samples: int | None = None) -> int:
+        """The number of tokens T that a segment of this many samples gives; by default of as many as it takes."""
+        return int(self._core.tokens(self.input.samples if samples is None else int(samples)))
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
         """All tensors as float32 arrays by checkpoint name, copied, to the bit as they were loaded.
@@ -321,9 +321,8 @@ class Model:
         Parameters
         ----------
         x : Segments or array_like
-            (B, L, N) real numbers of any type, layout and byte order; each lead standardised, 500 Hz, leads in the
-            order of `ecgfm.LEADS` (what `ecgfm.prepare` gives). N is usually 2500; any length that gives a token is
-            accepted.
+            (B, L, N) real numbers of any type, layout and byte order, as `input` says (what ``ecgfm.prepare(record,
+            model)`` gives). Any N that gives a token is accepted.
         padding_mask : array_like of bool, optional
             (B, N) or (B, L, N), True = padding; padding is at the end of a row, equal on all leads. By default that
             of `x` if it is a Segments. What `x` holds there is taken as 0; a warning says where it is something else.
@@ -340,7 +339,8 @@ class Model:
         Raises
         ------
         SignalError
-            If `x` or `padding_mask` has a wrong shape or type, is empty, or holds NaN or infinity.
+            If `x` or `padding_mask` has a wrong shape or type, is empty, or holds NaN or infinity; or `x` is Segments
+            that were prepared for another rate, unit, normalisation or order of leads.
         CheckpointError
             If the weights are such that the results are not numbers.
         ConfigError
@@ -351,14 +351,14 @@ class Model:
         Warns
         -----
         InputWarning
-            Once per model, if an array is evidently not prepared: of another length than 2500 samples, or with values
-            that no standardised lead has, such as millivolts.
+            Once per model and cause, if an array is evidently not what the model takes: of another length, or with
+            values that no standardised lead has, such as millivolts, or that are no such unit.
         """
         layer = self._check_layer(layer)
-        refuse_other_order(x, "x")
+        refuse_other_order(x, "x", self.input)
+        refuse_other_input(x, self.input)
         checked, valid = checked_segments(x, padding_mask, self._architecture)
-        if not self._warned:
-            self._warned = warn_unprepared(x if isinstance(x, Segments) else checked, stacklevel=3)
+        warn_unprepared(x if isinstance(x, Segments) else checked, self.input, said=self._warned, stacklevel=3)
         found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
         if not np.isfinite(found["embedding"] if found["logits"] is None else found["logits"]).all():
             raise self._not_finite(checked)
@@ -381,7 +381,7 @@ class Model:
             bool where rows are padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture
             lacks is absent.
         """
-        refuse_other_order(x, "x")
+        refuse_other_order(x, "x", self.input)
         segments, valid = checked_segments(x, padding_mask, self._architecture)
         found = self._core.forward(segments, valid, attention=True, trace=True)
         out = Output(found["logits"], found["embedding"], found["tokens"])

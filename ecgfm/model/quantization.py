@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._types import StrPath
 from ..ecg import Segments
-from ..ecg.expected import prepared_here, refuse_other_order, warn_unprepared
+from ..ecg.expected import prepared_here, refuse_other_input, refuse_other_order, warn_unprepared
 from ..ecg.simulation.cohort import simulate_cohort
 from ..errors import ConfigError, LabelError
 from ..kernels import core, get_num_threads
 from ..machine import processor_name
 from ..metrics.intervals import weighted_ranking
+from ..specs.inputs import ECG_FM, InputSpec
 from ..specs.precision import FLOAT32, PRECISIONS
 from ..validation import Choice, Whole, checked, real_array
 from .loading import load
@@ -82,9 +83,10 @@ def quantization_report(
         raise ConfigError(what, path=model.source, field="model", remedy="Give the model in float32")
     batch_size = checked(batch_size, Whole(1), "batch_size")
     data = "simulated" if x is None else "given"
-    segments: Any = simulate_cohort(_SIMULATED).prepared()[0] if x is None else x
-    refuse_other_order(segments, "x")
-    warn_unprepared(segments if isinstance(x, Segments) else real_array(segments, "x"), stacklevel=2)
+    segments: Any = _simulated(model.input) if x is None else x
+    refuse_other_order(segments, "x", model.input)
+    refuse_other_input(segments, model.input)
+    warn_unprepared(segments if isinstance(x, Segments) else real_array(segments, "x"), model.input, stacklevel=2)
     before, ms = _probabilities(model, segments, batch_size)
     truth = _checked_truth(y, before.shape)
     labels = model.labels or tuple(f"label_{i}" for i in range(model.num_labels))
@@ -94,6 +96,13 @@ def quantization_report(
         each = [_change(*columns) for columns in zip(before.T, after.T, truth.T)]
         changes.append(PrecisionChange(name, _of_all(each), dict(zip(labels, each)), took))
     return QuantizationReport(tuple(changes), len(before), data, ms, processor_name(), get_num_threads(), batch_size)
+
+
+def _simulated(spec: InputSpec) -> NDArray[np.float32]:
+    """Segments of simulated patients, as the model takes them."""
+    own = spec.duration_s == ECG_FM.duration_s
+    duration_s = spec.duration_s if own else math.ceil(spec.duration_s) + 1.0
+    return simulate_cohort(_SIMULATED, duration_s=duration_s).prepared(spec)[0]
 
 
 def _checked_precisions(precisions: Iterable[str] | None) -> list[str]:

@@ -15,13 +15,29 @@ from ..data.feed.loader import Loader
 from ..data.feed.order import batches, epoch_order
 from ..data.stores.segments import SegmentArrays
 from ..ecg import Segments
-from ..errors import ConfigError
+from ..ecg.expected import refuse_difference
+from ..errors import ConfigError, Error, SignalError
 from ..signal.profile import PIPELINE
+from ..specs.inputs import InputSpec
 
-__all__ = ["Batch", "Feed", "InMemory", "Some", "Streamed", "is_source", "open_source", "profile_of", "streamed"]
+__all__ = [
+    "Batch",
+    "Feed",
+    "InMemory",
+    "Some",
+    "Streamed",
+    "check_rate",
+    "input_of",
+    "is_source",
+    "open_source",
+    "profile_of",
+    "streamed",
+]
 
 #: What `Trainer.accumulate` takes: segments, labels or ids, padding mask.
 Batch = tuple[Any, ...]
+
+_LOOKED_AT = 8  # segments of a data set
 
 
 class Feed(Protocol):
@@ -72,6 +88,51 @@ def profile_of(x: object) -> str | None:
     parts = [x] if isinstance(x, Segments) else x
     known = {getattr(part, "profile", None) for part in parts} if isinstance(parts, (list, tuple)) else {None}
     return known.pop() if len(known) == 1 else None
+
+
+def input_of(*parts: object) -> InputSpec | None:
+    """What all Segments among training data say they were prepared for; None where they say nothing.
+
+    Raises
+    ------
+    SignalError
+        If they differ.
+    """
+    found: InputSpec | None = None
+    for part in parts:
+        several: Any = part if isinstance(part, (list, tuple)) else [part]
+        for one in several:
+            if not isinstance(one, Segments) or one.input is None:
+                continue
+            if found is not None:
+                refuse_difference(one.input, found, "x", path=one.source)
+            found = found or one.input
+    return found
+
+
+def check_rate(feed: object, spec: InputSpec) -> None:
+    """Refuse a data set whose first readable segment says that it has another rate than the network takes.
+
+    Raises
+    ------
+    SignalError
+    """
+    if not isinstance(feed, Streamed):
+        return
+    segments = feed.loader.dataset.segments
+    for i in range(min(len(segments), _LOOKED_AT)):
+        try:
+            rate = segments.read(i).sample_rate
+        except Error:  # damaged: the training says so
+            continue
+        if rate is not None and rate != spec.sampling_rate:
+            raise SignalError(
+                f"{rate:g} Hz, and the model takes {spec.sampling_rate:g} Hz",
+                path=segments.name(i),
+                field="curr_sample_rate",
+                remedy="Prepare the data for it: ecgfm preprocess --for MODEL; or say what it takes: input=...",
+            )
+        return
 
 
 class Some:

@@ -14,7 +14,7 @@ from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..table import Table
 from .arguments import checked_seed
-from .feed import profile_of
+from .feed import check_rate, input_of, profile_of
 from .finetune_data import Wanted
 from .head import listed
 from .history import check_loop, checked_monitor, run_epochs
@@ -150,6 +150,8 @@ def finetune(
     train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid)
     given.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, labels=names, **given)
+    trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
+    check_rate(train, trainer.input)
     if names is None:
         _say_nameless(trainer)
     history = run_epochs(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .._types import StrPath
 from ..ranks import Alone, Ranks
+from ..specs.inputs import InputSpec
 
 __all__ = ["LoopKeywords", "Schedule", "SettingKeywords"]
 
@@ -102,3 +103,4 @@ class LoopKeywords(SettingKeywords, total=False):
     on_nonfinite: str
     recompute: bool
     communicator: Alone | Ranks | None
+    input: InputSpec | Mapping[str, Any] | str | None

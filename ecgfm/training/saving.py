@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..checkpoint.directory import saved_settings
+from ..checkpoint.inputs import written_input
 from ..signal.profile import PIPELINE
 from .meters import MeterSet
 from .settings import RunSettings
@@ -73,6 +74,7 @@ def content(
             # Manifests and packed splits are what preprocessing made.
             "ecgfm": ours
             | {"info": {"profile": PIPELINE.name}}
+            | written_input(trainer.input, trainer.input_source)
             | ({"labels": list(trainer.labels)} if names_known else {}),
         },
     }

@@ -15,6 +15,7 @@ from .. import checkpoint
 from ..errors import ConfigError
 from ..kernels import core
 from ..model.model import Model, caveat_of
+from ..specs.inputs import InputSpec
 
 __all__ = ["Start", "opened"]
 
@@ -33,6 +34,8 @@ class Start:
         As of `Model`.
     info : dict
         What is to be said of a model that comes of it.
+    input : (InputSpec, str) or None
+        What it takes, and where that comes from; None if there are no weights yet.
     """
 
     kind: str | None
@@ -40,6 +43,7 @@ class Start:
     labels: Sequence[str] | None = None
     labels_source: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    input: tuple[InputSpec, str] | None = None
     _tensors: Any = None
     _names: frozenset[str] = frozenset()
 
@@ -83,11 +87,11 @@ def opened(model: Any) -> Iterator[Start]:
     """
     if isinstance(model, (str, os.PathLike)):
         with checkpoint.read(model) as found:
-            named = found.labels, found.labels_source, _kept(found.info)
+            named = found.labels, found.labels_source, _kept(found.info), found.stated_input
             yield Start(found.kind, found.config, *named, found.tensors, frozenset(found.tensors))
     elif isinstance(model, Model):
         names = frozenset(name for name, _ in core().parameters(model.config, model.kind))
-        named = model.labels, model.labels_source, _kept(model.info)
+        named = model.labels, model.labels_source, _kept(model.info), (model.input, model.input_source)
         yield Start(model.kind, model.config, *named, _Weights(model), names)
     elif isinstance(model, dict):
         yield Start(None, model)

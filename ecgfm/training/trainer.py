@@ -13,10 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import checkpoint
 from .._text import shown
+from ..checkpoint.inputs import assumed_input, given_input
+from ..ecg.expected import refuse_difference
 from ..errors import ConfigError, Error
 from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
+from ..specs.inputs import InputSpec
 from ..validation import Seed, Whole, checked, is_one_of, real_array
 from .arguments import checked_optimizer, checked_seed
 from .engine import Engine, Key
@@ -68,6 +71,8 @@ class Trainer:
         The ranks that train together (`ecgfm.ranks`): each takes a part of a batch, gradients and sample sizes are
         summed over them, and what `update` returns is that of all. All ranks must call `update` together; a rank
         without a batch calls it without `accumulate`. By default this process trains alone.
+    input : InputSpec, dict or str, optional
+        What the network takes, as of `ecgfm.load`. By default what `model` says; of a new one ECG-FM's, as assumed.
     **settings
         Of finetuning: ``num_labels``, needed for a pretrained model; for a classifier with another number the output
         layer is made anew. ``labels``: names of the outputs, or a ``label_def.csv``. The rows of a classifier's output
@@ -93,7 +98,7 @@ class Trainer:
     loss : str
     num_labels : int
         Of outputs Y; 0 of a pretraining model, which has no outputs yet.
-    labels, labels_source
+    labels, labels_source, input, input_source
         As of `Model`.
     num_updates : int
         Updates that were applied.
@@ -123,6 +128,7 @@ class Trainer:
         on_nonfinite: str = "error",
         recompute: bool = False,
         communicator: Alone | Ranks | None = None,
+        input: InputSpec | Mapping[str, Any] | str | None = None,
         **settings: Unpack[SettingKeywords],
     ) -> None:
         if not is_one_of(loss, OBJECTIVES):
@@ -146,11 +152,30 @@ class Trainer:
             options = self.objective.options() | {"recompute": bool(recompute)}
             self.engine = Engine(self.config, self.objective.kind, options)
             self.objective.fill(self.engine.arrays("parameters"), start)
-            self._info = start.info
+            self._info, self._new = start.info, start.kind is None
+            self._take_input(input, start.input)
         self.num_labels, self.labels = self.objective.num_labels, self.objective.labels
         self.labels_source = self.objective.labels_source
         self._drop()
         self.engine.check_same(self.communicator)
+
+    def _take_input(self, given: object, found: tuple[InputSpec, str] | None) -> None:
+        network = self.objective.architecture
+        found = found or assumed_input(network.in_d, network.min_samples)
+        self.input, self.input_source = found if given is None else given_input(given, found, network)
+        self.objective.input = self.input
+
+    def follow(self, declared: InputSpec | None) -> None:
+        """Take what `Segments` say they were prepared for, before they are trained on; None changes nothing.
+
+        A `SignalError` says that a model that was trained already takes something else.
+        """
+        if declared is None:
+            return
+        if not self._new:
+            refuse_difference(declared, self.input, "x")
+        self._take_input(declared, None)
+        self.input_source = "the training data"
 
     @property
     def labels_assumed(self) -> bool:
@@ -379,6 +404,7 @@ class Trainer:
         """
         model = Model.from_state_dict(self.config, weights, kind=self.objective.kind, labels=self.labels)
         model.labels_source, model.info = self.labels_source, dict(self._info)
+        model.input, model.input_source = self.input, self.input_source
         return model
 
     def note(self, **said: Any) -> None:
@@ -411,6 +437,7 @@ class Trainer:
             config=self.config,
             tensors=self.state_dict() if weights is None else weights,
             info={"num_updates": self.num_updates} | self._info,
+            input=(self.input, self.input_source),
             force=force,
             **self.objective.saved(),
         )

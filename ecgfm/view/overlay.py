@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..ecg import Segments
 from ..ecg.identity import checksum, segment_checksums
 from ..errors import SignalError
-from ..specs.inputs import SAMPLING_RATE
+from ..specs.inputs import ECG_FM
 
 __all__ = ["Known", "values_by_time"]
 
@@ -31,12 +31,15 @@ class Known:
         (n,) of the segments' values.
     recording : str or None
         Checksum of the recording that the segments were cut from.
+    sampling_rate : float
+        Of `samples`, in Hz.
     """
 
     start_s: NDArray[np.float64]
     samples: NDArray[Any]
     checksums: NDArray[Any]
     recording: str | None = None
+    sampling_rate: float = ECG_FM.sampling_rate
 
     def is_of(self, segments: Segments | None, recording: str | None) -> bool:
         """Whether it is of what is drawn: `Segments`, or a recording with this checksum."""
@@ -48,14 +51,14 @@ class Known:
         return bool(common) and all(own[start] == others[start] for start in common)
 
 
-def values_by_time(saliency: Any, shown: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Starts (n,) and values (n, N) of what was given as saliency of what is drawn.
+def values_by_time(saliency: Any, shown: Any) -> tuple[NDArray[Any], NDArray[Any], float]:
+    """Starts (n,), values (n, N) and their sampling rate, of what was given as saliency of what is drawn.
 
     Parameters
     ----------
     saliency : Saliency, Known or array_like
     shown : object
-        With ``record``, ``source``, ``start_s`` and ``end_s`` of what is drawn.
+        With ``record``, ``source``, ``start_s``, ``end_s`` and ``rate`` of what is drawn.
 
     Raises
     ------
@@ -75,16 +78,16 @@ def values_by_time(saliency: Any, shown: Any) -> tuple[NDArray[Any], NDArray[Any
                 field="saliency",
                 remedy="Give ecgfm.saliency(model, record) of the recording, or of the segments, that is drawn",
             )
-        return np.asarray(found.start_s, np.float64), found.samples
+        return np.asarray(found.start_s, np.float64), found.samples, found.sampling_rate
     samples = np.atleast_2d(np.asarray(saliency))
     if samples.ndim != 2 or samples.dtype.kind not in "iuf" or samples.shape[1] < 2:
         raise SignalError(f"the shape {samples.shape} is not (segments, samples)", path=shown.source, field="saliency")
-    start_s = shown.start_s + np.arange(len(samples)) * samples.shape[1] / SAMPLING_RATE
+    start_s = shown.start_s + np.arange(len(samples)) * samples.shape[1] / shown.rate
     if len(samples) and start_s[-1] > shown.end_s:
         raise SignalError(
             f"{len(samples)} segments are more than what is drawn has", path=shown.source, field="saliency"
         )
-    return start_s, samples
+    return start_s, samples, shown.rate
 
 
 def _each(saliency: Any) -> Iterator[Known]:
@@ -93,4 +96,4 @@ def _each(saliency: Any) -> Iterator[Known]:
     for count, recording in zip(saliency.records["segments"], saliency.recordings):
         rows = slice(last, last := last + int(count))
         start_s = saliency.segments["start_s"][rows]
-        yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording)
+        yield Known(start_s, saliency.samples[rows], saliency.checksums[rows], recording, saliency.sampling_rate)

@@ -18,7 +18,7 @@ from ..errors import LeadError, SignalError
 from ..io.segment_files import SegmentFiles
 from ..signal.checks import checked_signal
 from ..signal.leads import LEADS, canonical_leads, names_lead
-from ..specs.inputs import SAMPLING_RATE
+from ..specs.inputs import ECG_FM
 from ..validation import Number, checked
 from .figures import GREY, HIGH, LOW, file_label, new_figure, save, text_label
 from .overlay import Known, values_by_time
@@ -102,8 +102,8 @@ def plot(
     pieces = shown.between(start, end)
     values: list[NDArray[np.float64] | None] = [None] * len(pieces)
     if saliency is not None:
-        starts, samples = values_by_time(saliency, shown)
-        values = [interval_values(times, starts, samples) for times, _ in pieces]
+        starts, samples, rate = values_by_time(saliency, shown)
+        values = [interval_values(times, starts, samples, rate) for times, _ in pieces]
     height = 1.5 + (2.2 if len(rows) == 1 else 1.15 * -(-len(rows) // _columns(len(rows))))
     figure = new_figure(14, height)
     axes = _axes(figure, len(rows))
@@ -146,19 +146,21 @@ class SaliencyPlots:
     def __call__(self, done: Any) -> None:
         name = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(done.file))[0])[:50]
         path = os.path.join(self.folder, f"{len(self.paths)}_{name}.png")
-        known = Known(done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum)
+        known = Known(
+            done.start_s, done.outputs["samples"], done.outputs["checksum"], done.checksum, done.input.sampling_rate
+        )
         files = done.provenance.get("segment_files")
         if files is None:
             shown: Record | Segments = read(done.file, **self._reading)
         else:
             numbers = done.provenance["segment_numbers"]
-            shown = SegmentFiles(files, numbers, done.file).segments(Choices(**self._reading))
+            shown = SegmentFiles(files, numbers, done.file).segments(Choices(input=done.input, **self._reading))
         plot(shown, saliency=known, path=path)
         self.paths.append(path)
 
 
 def interval_values(
-    times: NDArray[np.float64], start_s: NDArray[np.float64], samples: NDArray[Any]
+    times: NDArray[np.float64], start_s: NDArray[np.float64], samples: NDArray[Any], rate: float = ECG_FM.sampling_rate
 ) -> NDArray[np.float64]:
     """Saliency in the middle of the intervals between the samples of a line.
 
@@ -169,7 +171,9 @@ def interval_values(
     start_s : ndarray
         (n,) seconds, of the segments.
     samples : ndarray
-        (n, N) saliency of the segments at 500 Hz.
+        (n, N) saliency of the segments.
+    rate : float
+        Of these samples, in Hz.
 
     Returns
     -------
@@ -180,8 +184,8 @@ def interval_values(
     values = np.full(len(middles), np.nan)
     length = samples.shape[1]
     for start, row in zip(start_s, samples):
-        first, last = np.searchsorted(middles, (start, start + length / SAMPLING_RATE))
-        found = np.interp((middles[first:last] - start) * SAMPLING_RATE, np.arange(length), row)
+        first, last = np.searchsorted(middles, (start, start + length / rate))
+        found = np.interp((middles[first:last] - start) * rate, np.arange(length), row)
         values[first:last] = np.fmax(values[first:last], found)
     return values
 
@@ -196,11 +200,14 @@ class _Shown:
             record = _record_of(record, sampling_rate, unit)
         self.source, self.record = record.source, record
         if isinstance(record, Segments):
-            step = np.arange(record.x.shape[2]) / SAMPLING_RATE
+            spec = record.input or ECG_FM
+            self.rate = spec.sampling_rate
+            step = np.arange(record.x.shape[2]) / self.rate
             self._pieces = [(start + step, x) for start, x in zip(record.start_s, record.x)]
-            self.leads: tuple[str, ...] = LEADS
-            self.unit = "standard deviations"
+            self.leads: tuple[str, ...] = spec.leads or LEADS
+            self.unit = "standard deviations" if spec.standardised else spec.unit
         else:
+            self.rate = ECG_FM.sampling_rate
             self._pieces = [(record.start_s + np.arange(record.samples) / record.sampling_rate, record.signal)]
             self.leads, self.unit = record.leads, "standard deviations" if record.standardised else "mV"
 

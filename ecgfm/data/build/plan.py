@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ConfigError
@@ -80,12 +80,9 @@ class Plan:
 
     def head(self, offset: int) -> dict[str, Any]:
         """What makes it this run: the first line of the journal."""
-        options = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()
-        }
         return {
             "source": {"name": self.source.name, **self.source.settings()},
-            **options,
+            **self.options.settings(),
             "manifest_file": os.path.abspath(self.manifest),
             "offset": offset,
             "records": file_digest(self.records),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,19 +144,27 @@ class Stages:
             }
             if prepared.mean is not None:
                 fields |= {"mean": prepared.mean[:, None], "std": prepared.std[:, None]}
+            elif self.options.factor != 1:
+                fields["units_per_mV"] = self.options.factor
             if "preprocessed" in self.written:
                 files["preprocessed"] = self._write("preprocessed", name, fields)
         if "segmented" in self.skipped:
             return _line(meta, 0, files, tables), None
         self._stage = "segmented"
-        size = self.options.segment_samples
-        count = len(x) // size
+        size, parts = self.options.segment_samples, self.options.segments(x)
         if "segmented" in self.written:
             files["segmented"] = 0
-            for i in range(count):
-                part = {**fields, "curr_sample_size": size, "feats": x[i * size : (i + 1) * size].T, "segment_i": i}
+            for i, (values, more) in enumerate(parts):
+                part = {**fields, "curr_sample_size": size, "feats": values.T, "segment_i": i, **more}
                 files["segmented"] = self._write("segmented", segment_name(name, i), part)
-        return _line(meta, count, files, tables), core().cut(x, size) if keep and count else None
+        return _line(meta, len(parts), files, tables), self._kept(x, parts) if keep and parts else None
+
+    def _kept(self, x: NDArray[np.float64], parts: Sequence[tuple[NDArray[np.float64], Any]]) -> NDArray[np.float32]:
+        """The segments as float32, (n, leads, samples)."""
+        size = self.options.segment_samples
+        if self.options.input is None:
+            return np.asarray(core().cut(x, size))
+        return np.concatenate([core().cut(np.ascontiguousarray(part), size) for part, _ in parts])
 
     def _org(self, row: Row, idx: int) -> tuple[dict[str, Any], Prepared, dict[str, str], dict[str, Any]]:
         """The fields of the org file without the signal, the `Prepared` recording, its meta and further tables."""

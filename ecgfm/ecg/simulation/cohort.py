@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from ..._types import StrPath
 from ...errors import ConfigError
 from ...signal.leads import LEADS
+from ...specs.inputs import InputSpec
 from ...storage.atomic import write_text
 from ...storage.rows import csv_text
 from ...storage.wfdb import write_plain
 from ...validation import Seed, Whole, checked
-from ..prepare import SAMPLING_RATE, prepare
+from ..prepare import SAMPLING_RATE, TakesInput, prepare
 from ..record import Record
 from .patient import LABELS, SimulatedPatient, checked_labels, checked_length
 
@@ -73,17 +74,22 @@ class Cohort:
             self.signal[row], self.sampling_rate, LEADS, source=self.names()[row], notes=("simulated, no patient",)
         )
 
-    def prepared(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What the model takes: every recording prepared as `prepare` does, its segments in order.
+    def prepared(self, model: TakesInput | InputSpec | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What a model takes: every recording prepared as `prepare` does, its segments in order.
+
+        Parameters
+        ----------
+        model : Model or InputSpec, optional
+            By default what ECG-FM takes.
 
         Returns
         -------
         x : ndarray
-            (segments, 12, 2500) float32.
+            (segments, leads, samples) float32; of ECG-FM (segments, 12, 2500).
         row : ndarray
             (segments,) the recording of each.
         """
-        made = [prepare(Record(signal, self.sampling_rate, LEADS)).x for signal in self.signal]
+        made = [prepare(Record(signal, self.sampling_rate, LEADS), model).x for signal in self.signal]
         return np.concatenate(made), np.repeat(np.arange(len(made)), [len(x) for x in made])
 
     def write(self, folder: StrPath) -> list[str]:

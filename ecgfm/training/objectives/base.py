@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...ecg import Segments
-from ...ecg.expected import ECG_FM, Expected, refuse_other_order, warn_unprepared
+from ...ecg.expected import refuse_other_input, refuse_other_order, warn_unprepared
 from ...errors import SignalError
 from ...metrics.challenge import ChallengeScore
 from ...model.segments import checked_segments
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture
+from ...specs.inputs import ECG_FM, InputSpec
 from ...validation import Settings
 from ..engine import Engine, Key
 from ..start import Start
@@ -82,8 +83,10 @@ class Objective(ABC):
         Of the outputs; an objective without outputs has 0.
     frozen_updates : int
         How many updates train the output layer alone.
-    expected : Expected or None
-        What the first batch is compared with; None: nothing any more.
+    input : InputSpec
+        What the network takes.
+    looked : bool
+        Whether a batch was compared with that; only the first is.
     """
 
     loss: ClassVar[str]
@@ -103,7 +106,8 @@ class Objective(ABC):
     labels_source: str | None = None
     num_labels = 0
     frozen_updates = 0
-    expected: Expected | None = ECG_FM
+    input: InputSpec = ECG_FM
+    looked = False
 
     def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:
         self.seed, self.ranks = seed, ranks
@@ -147,12 +151,13 @@ class Objective(ABC):
         An `InputWarning` says once that they are evidently not prepared, as millivolts aren't, and where x isn't 0
         under `padding_mask`, which is taken as 0.
         """
-        refuse_other_order(x, "x")
+        refuse_other_order(x, "x", self.input)
+        refuse_other_input(x, self.input)
         ready, valid = checked_segments(x, padding_mask, self.architecture)
-        if self.expected is not None:
+        if not self.looked:
             given, level = x if isinstance(x, Segments) else ready, level_of_user() + 1
-            warn_unprepared(given, expected=self.expected, what="training", stacklevel=level)
-            self.expected = None
+            warn_unprepared(given, self.input, what="training", stacklevel=level)
+            self.looked = True
         return ready, valid
 
     def where(self, row: int, lead: int, sample: int) -> str:
