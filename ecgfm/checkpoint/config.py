@@ -8,10 +8,10 @@ from typing import Any
 from .._types import StrPath
 from ..errors import CheckpointError, ConfigError
 from ..kernels import core
-from ..specs.architecture import Architecture, architecture_keys
+from ..specs.architecture import SIZE_KEYS, SIZES, Architecture, architecture_keys
 from .plain import Refused
 
-__all__ = ["architecture", "check_tensors", "kind_of", "settings_of"]
+__all__ = ["architecture", "check_tensors", "found", "kind_of", "settings_of"]
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -125,6 +125,46 @@ def _architecture(settings: Mapping[str, Any], kind: str, shapes: Shapes, path: 
         return Architecture.of_kind(kind, given, complete=True, prefix="cfg.model.")
     except ConfigError as error:
         raise CheckpointError(error.message, path=path, field=error.field, remedy=error.remedy or _REMEDY) from None
+
+
+def found(
+    settings: dict[str, Any] | None,
+    kind: str,
+    shapes: Shapes,
+    changes: Mapping[str, Any] | None,
+    *,
+    path: StrPath | None = None,
+) -> tuple[Architecture, str | None]:
+    """As `architecture`; of tensors that a file's configuration does not describe, that of the published network that
+    has just these, and what is to be said of it.
+
+    Tensors come before the configuration: that of a finetuned file may describe another network than its own, where it
+    left its encoder's to the file that it was trained from. `settings` is None where a file has no configuration.
+    """
+    try:
+        if settings is None:
+            raise CheckpointError("the file has no configuration of the model", path=path, field="cfg.model")
+        return architecture(settings, kind, shapes, changes=changes, path=path), None
+    except CheckpointError:
+        published = None if changes else _published(kind, shapes)
+        if published is None:
+            raise
+        return published
+
+
+def _published(kind: str, shapes: Shapes) -> tuple[Architecture, str] | None:
+    labels = {"num_labels": shapes["proj.weight"][0]} if kind == "classifier" and shapes.get("proj.weight") else {}
+    for size, sizes in SIZES.items():
+        try:
+            found = Architecture.of_kind(kind, {**dict(zip(SIZE_KEYS, sizes)), **labels})
+            check_tensors(found.config(), kind, shapes)
+        except (CheckpointError, ConfigError):
+            continue
+        return (
+            found,
+            f"ECG-FM's {size} network, assumed by the tensors: the file's configuration does not describe them",
+        )
+    return None
 
 
 def check_tensors(config: dict[str, Any], kind: str, shapes: Shapes, *, path: StrPath | None = None) -> None:

@@ -43,11 +43,12 @@ def describe(found: Checkpoint) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``settings``, ``labels``, ``labels_source``,
-        ``label_groups``, ``known`` (the name by which it was asked for), ``seems`` (the ``models`` that it may be, and
-        ``by`` what), ``id``, ``info``, ``input`` (fields of `ecgfm.InputSpec`), ``input_source``, ``precision`` (as in
-        config.json), ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content`` (names of what else the
-        file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``, ``dtype``).
+        ``file``, ``format``, ``kind``, ``parameters``, ``config``, ``config_assumed``, ``settings``, ``labels``,
+        ``labels_source``, ``label_groups``, ``known`` (the name by which it was asked for), ``seems`` (the ``models``
+        that it may be, and ``by`` what), ``id``, ``info``, ``input`` (fields of `ecgfm.InputSpec`), ``input_source``,
+        ``precision`` (as in config.json), ``profile`` (of `ecgfm.signal.profile`), ``profile_assumed``, ``content``
+        (names of what else the file holds), ``refused``, ``unused``, and ``tensors`` (a list of ``name``, ``shape``,
+        ``dtype``).
     """
     profile, assumed = profile_of(found.info)
     seems = found.recognised
@@ -57,6 +58,7 @@ def describe(found: Checkpoint) -> dict[str, Any]:
         "kind": found.kind,
         "parameters": found.num_parameters,
         "config": _Shown()(found.config),
+        "config_assumed": found.config_assumed,
         "settings": _Shown()(found.settings),
         "labels": None if found.labels is None else list(found.labels),
         "labels_source": found.labels_source,
@@ -137,7 +139,7 @@ def describe_text(found: Checkpoint) -> list[str]:
     lines.append(f"profile     {facts['profile']}{assumed}")
     if found.content:
         lines.append(f"also holds  {_short(', '.join(facts['content']))}")
-    lines += ["", "architecture"]
+    lines += ["", f"architecture{'' if found.config_assumed is None else f' ({found.config_assumed})'}"]
     lines += [f"  {key:<23}  {_short(value)}" for key, value in facts["config"].items()]
     others = {k: v for k, v in facts["settings"].items() if k not in facts["config"]}
     if others:

@@ -52,6 +52,8 @@ class Checkpoint:
         A pretraining model has the heads of pretraining; an encoder has no heads at all.
     config : dict
         The architecture under the keys of fairseq-signals; ``conv_feature_layers`` as a list of tuples.
+    config_assumed : str or None
+        What is assumed of it, where the file's configuration does not describe its tensors.
     settings : dict
         All settings of the model in the file, unchanged.
     tensors : dict of str to Tensor
@@ -99,6 +101,7 @@ class Checkpoint:
     ) -> None:
         self.path, self.format, self.kind, self.config, self.settings = path, format, kind, config, settings
         self.tensors, self.unused = tensors, unused
+        self.config_assumed: str | None = None
         self.labels: tuple[str, ...] | None = None
         self.labels_source: str | None = None
         self.content: dict[str, Any] = {}
@@ -279,8 +282,6 @@ def _read_file(file: File, config: dict[str, Any] | None) -> Checkpoint:
             remedy="Give a checkpoint as fairseq-signals saves it, with 'cfg' (or 'args') and 'model'",
         )
     settings = configuration.settings_of(content)
-    if settings is None:
-        raise CheckpointError("the file has no configuration of the model", path=file.path, field="cfg.model")
     found = _assemble(file, format, content.pop("model"), settings, config)
     found.content, found.refused, found._archive = content, tuple(sorted(refused)), archive
     ours = (found.extra_state or {}).get("ecgfm")
@@ -312,7 +313,7 @@ def _unknown(file: File, head: bytes) -> CheckpointError:
 
 
 def _assemble(
-    file: File, format: str, model: Mapping[Any, Any], settings: dict[str, Any], changes: dict[str, Any] | None
+    file: File, format: str, model: Mapping[Any, Any], settings: dict[str, Any] | None, changes: dict[str, Any] | None
 ) -> Checkpoint:
     """The Checkpoint of a state dict and its settings."""
     state = _with_scales(_state_dict(model, file.path), file.path)
@@ -322,12 +323,14 @@ def _assemble(
             "the model's tensors are not those of ECG-FM: none is named encoder.layers.*", path=file.path, field="model"
         )
     shapes = {name: tensor.shape for name, tensor in state.items()}
-    architecture = configuration.architecture(settings, kind, shapes, changes=changes, path=file.path)
+    architecture, assumed = configuration.found(settings, kind, shapes, changes, path=file.path)
     _check_work(architecture, SAMPLES, file.path)
     config = architecture.config()
     tensors = {name: state.pop(name) for name, _ in core().parameters(config, kind)}
     _check_values(tensors, file.path)
-    return Checkpoint(Path(file.path), format, kind, config, settings, tensors, tuple(state))
+    found = Checkpoint(Path(file.path), format, kind, config, settings or {}, tensors, tuple(state))
+    found.config_assumed = assumed
+    return found
 
 
 def _check_work(found: Architecture, samples: int, path: StrPath) -> None:

@@ -64,8 +64,8 @@ def loaded(source: StrPath, args: Namespace, labels: str | None = None) -> Any:
     """The model, in the precision that was asked for; says on stderr what there is to be said of that."""
     from .. import load
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # the command itself says whether labels are assumed
+    with saying_warnings():
+        warnings.filterwarnings("ignore", "Label names are assumed", InputWarning)  # which the command says itself
         model = load(source, labels=labels, precision=args.precision, max_change=args.max_change,
                      input=getattr(args, "input", None))  # fmt: skip
     if model.precision_reason is not None:

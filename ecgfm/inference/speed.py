@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..io.inputs import expand, segments_of
 from ..kernels import core
 from ..model import QuantizationReport, load, quantization_report
-from ..specs.architecture import Architecture
+from ..specs.architecture import SIZE_KEYS, SIZES, Architecture
 from ..specs.operations import operations
 from ..specs.precision import FLOAT32, PRECISIONS
 from ..validation import Choice, Number, Whole, checked
@@ -28,9 +28,6 @@ from .timed import TimedModel
 
 __all__ = ["SIZES", "Speed", "measure_speed", "accuracy", "random_model"]
 
-#: The published sizes of ECG-FM.
-SIZES = {"base": (12, 768, 3072, 12), "large": (24, 1024, 4096, 16)}
-_SIZE_KEYS = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
 _LABELS = 17
 _MOST_THREADS, _MOST_BATCH = 4096, 4096
 _MOST_SEGMENTS = 1024
@@ -173,7 +170,7 @@ def random_model(size: str) -> Iterator[str]:
     size : {"base", "large"}
     """
     checked(size, Choice(tuple(SIZES)), "size")
-    keys = dict(zip(_SIZE_KEYS, SIZES[size]))
+    keys = dict(zip(SIZE_KEYS, SIZES[size]))
     config = Architecture.of_kind("classifier", keys | {"num_labels": _LABELS}).config()
     rng = np.random.default_rng(0)
     tensors = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
+from .._text import printable
 from .._types import StrPath
 from ..checkpoint.labels import assumption
 from ..errors import InputWarning
@@ -75,7 +76,7 @@ def load(
     Warns
     -----
     InputWarning
-        If the names of the labels are assumed.
+        If the names of the labels are assumed, or the network, where a file's configuration does not describe it.
 
     Examples
     --------
@@ -88,6 +89,8 @@ def load(
         model = _model_of(found, *choose(precision, found.precision, max_change, source))
     if model.labels_assumed and model.labels is not None:
         warnings.warn(f"{assumption(model.labels)} (labels=... names others)", InputWarning, stacklevel=2)
+    if found.config_assumed is not None:
+        warnings.warn(f"{printable(found.path)}: {found.config_assumed}", InputWarning, stacklevel=2)
     return model
 
 

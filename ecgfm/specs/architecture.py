@@ -11,11 +11,15 @@ from ..errors import ConfigError
 from ..validation import Settings, check_known, flag, one_of, whole
 from .blocks import Block, Blocks
 
-__all__ = ["KINDS", "OPTIONAL", "Architecture", "architecture_keys"]
+__all__ = ["KINDS", "OPTIONAL", "SIZES", "SIZE_KEYS", "Architecture", "architecture_keys"]
 
 KINDS: Final = ("encoder", "classifier", "pretraining")
 #: Keys that a file may lack, which then have their default. What else it lacks, the shapes of its tensors can't tell.
 OPTIONAL: Final = frozenset({"layer_norm_first", "extractor_mode", "conv_bias", "in_d", "latent_dim", "target_glu"})
+
+SIZE_KEYS: Final = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
+#: The sizes of ECG-FM: the published one, and that of its paper. All else is as by default.
+SIZES: Final = {"base": (12, 768, 3072, 12), "large": (24, 1024, 4096, 16)}
 
 
 def _only(kind: str, key: Any) -> Any:

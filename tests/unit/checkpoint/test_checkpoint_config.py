@@ -7,8 +7,12 @@ import checkpoint_files as files
 import pytest
 import weights
 
+import ecgfm
 from ecgfm import CheckpointError, ConfigError, checkpoint
-from ecgfm.checkpoint.config import architecture
+from ecgfm.checkpoint import config as config_module
+from ecgfm.checkpoint.config import architecture, found
+from ecgfm.cli.main import main
+from ecgfm.specs.architecture import architecture_keys
 from ecgfm.specs.blocks import conv_feature_layers, text_of_layers
 
 SMALL = weights.SMALL
@@ -221,3 +225,48 @@ def test_full_size(shared, size, total):
         assert config == {key: value for key, value in getattr(weights, size.upper()).items() if key in config}
         assert sum(math.prod(shape) for shape in shapes.values()) == found[part]["total"]
         assert kind != "pretraining" or found[part]["total"] == total
+
+
+# ---- tensors that the configuration does not describe ---------------------------------------------------------------
+
+NAMES_ITS_BASE = {"_name": "ecg_transformer_classifier", "model_path": "weights/base_ssl.pt", "args": None}
+
+
+@pytest.mark.parametrize("size", ["BASE", "LARGE"])
+@pytest.mark.parametrize("kind", ["classifier", "pretraining"])
+@pytest.mark.parametrize("settings", [None, NAMES_ITS_BASE, {"encoder_layers": 6, "encoder_embed_dim": 512}])
+def test_a_published_network_is_known_by_its_tensors(size, kind, settings):
+    config = getattr(weights, size) | {"num_labels": 77}
+    shapes = dict(weights.parameters(config, kind))
+    one, said = found(settings, kind, shapes, None)
+    wanted = {key: value for key, value in config.items() if key in one.config()}
+    assert one.config() == wanted and f"ECG-FM's {size.lower()} network, assumed by the tensors" in said
+    if settings is not None:
+        with pytest.raises(CheckpointError):
+            found(settings, kind, shapes, {"encoder_layers": 7})
+    shapes[next(name for name in shapes if name.endswith("fc1.weight"))] = (8, 8)
+    with pytest.raises(CheckpointError, match="no configuration" if settings is None else "cfg.model|shape|lacks"):
+        found(settings, kind, shapes, None)
+
+
+def test_a_configuration_that_describes_the_tensors_is_believed():
+    shapes = dict(weights.parameters(weights.BASE, "classifier"))
+    one, said = found(files.settings(weights.BASE | {"encoder_attention_heads": 8}), "classifier", shapes, None)
+    assert one.encoder_attention_heads == 8 and said is None
+
+
+def test_it_is_said_and_put_right_by_a_conversion(tmp_path, monkeypatch, capsys):
+    made = config_module.Architecture.of_kind(
+        "classifier", {key: SMALL[key] for key in architecture_keys("classifier")}
+    )
+    said = "ECG-FM's base network, assumed by the tensors"
+    monkeypatch.setattr(config_module, "_published", lambda kind, shapes: (made, said))  # the real one has 360 MB
+    path = save(tmp_path / "a.pt", cfg={"common": {}, "model": NAMES_ITS_BASE})
+    with pytest.warns(ecgfm.InputWarning, match=said):
+        ecgfm.load(path)
+    assert main(["inspect", str(path)]) == 0
+    assert f"\narchitecture ({said})\n" in capsys.readouterr().out
+    checkpoint.convert(path, tmp_path / "b")
+    monkeypatch.undo()
+    with checkpoint.read(tmp_path / "b") as one:
+        assert one.config_assumed is None and one.config == made.config()
