@@ -1,14 +1,103 @@
-#include "layers.h"
+#include "attention.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "../base/convert.h"
 #include "../base/threads.h"
+#include "blocks.h"
 #include "elementary.h"
-#include "parallel.h"
 
-ECG_KERNEL static void softmax_row(float *row, float scale, int64_t n)
+/* The queries of a block. */
+#define QUERIES 32
+
+/* What one thread works in, for one head. */
+typedef struct {
+    float *rows;    /* (T, D): keys or values, where they come in another form, as float32 */
+    float *keys;    /* key^T (D, T) as panels */
+    float *values;  /* value (T, D) as panels */
+    float *query;   /* (QUERIES, D): the block's queries / sqrt(D); then its context, where that has another type */
+    float *weights; /* (QUERIES, T whole panels) */
+    float *dropped; /* the same, after dropout */
+    /* Of the backward: */
+    float *values_transposed; /* value^T (D, T) as panels */
+    float *key_rows;          /* key (T, D) as panels */
+    float *query_rows;        /* the block's queries / sqrt(D) (QUERIES, D) as panels */
+    float *diff_rows;         /* the block's gradient of the context (QUERIES, D) as panels */
+    float *diff_weights;      /* (QUERIES, T whole panels) */
+    float *diff_key;          /* (T, D) */
+    float *diff_value;        /* (T, D) */
+} head_work;
+
+/* Whether query, key and value can be used where they lie. */
+static bool is_plain(const ecg_attention_shape *shape)
+{
+    return shape->type == ECG_F32 && !shape->scaled;
+}
+
+/* Lays the work out in the arena; with base NULL to measure. */
+static head_work lay_out(ecg_arena *arena, const ecg_attention_shape *shape, bool backward)
+{
+    int64_t T = shape->T, D = shape->D, wide_T = ecg_whole_panels(T), wide_D = ecg_whole_panels(D);
+    head_work work = {.keys = ecg_arena_tensor(arena, ECG_F32, wide_T, D, 1),
+                      .query = ecg_arena_tensor(arena, ECG_F32, QUERIES, D, 1),
+                      .weights = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_T, 1)};
+    if (!is_plain(shape))
+        work.rows = ecg_arena_tensor(arena, ECG_F32, T, D, 1);
+    if (!backward) {
+        work.values = ecg_arena_tensor(arena, ECG_F32, T, wide_D, 1);
+        work.dropped = work.weights;
+        return work;
+    }
+    work.dropped = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_T, 1);
+    work.values_transposed = ecg_arena_tensor(arena, ECG_F32, wide_T, D, 1);
+    work.key_rows = ecg_arena_tensor(arena, ECG_F32, T, wide_D, 1);
+    work.query_rows = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_D, 1);
+    work.diff_rows = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_D, 1);
+    work.diff_weights = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_T, 1);
+    work.diff_key = ecg_arena_tensor(arena, ECG_F32, T, D, 1);
+    work.diff_value = ecg_arena_tensor(arena, ECG_F32, T, D, 1);
+    return work;
+}
+
+/* The bytes of one thread's work. */
+static int64_t bytes_of(const ecg_attention_shape *shape, bool backward)
+{
+    ecg_arena arena = {0};
+    lay_out(&arena, shape, backward);
+    return arena.overflow ? -1 : (int64_t)arena.peak;
+}
+
+int64_t ecg_attention_scratch(const ecg_attention_shape *shape, bool backward)
+{
+    int64_t bytes = bytes_of(shape, backward), total;
+    return ecg_product(&total, 2, (const int64_t[]){bytes, shape->threads}) ? total : -1;
+}
+
+/* This thread's work. */
+static head_work own_work(void *scratch, const ecg_attention_shape *shape, bool backward)
+{
+    ecg_arena arena = {.base = (unsigned char *)scratch + omp_get_thread_num() * bytes_of(shape, backward)};
+    return lay_out(&arena, shape, backward);
+}
+
+static int threads_of(const ecg_attention_shape *shape)
+{
+    return ecg_threads() < shape->threads ? ecg_threads() : shape->threads;
+}
+
+/* ---- rows ---- */
+
+ECG_KERNEL static void scale_row(float *dst, const float *src, float scale, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = src[i] * scale;
+}
+
+/* row = softmax of row (n). */
+ECG_KERNEL static void softmax_row(float *row, int64_t n)
 {
     float largest = row[0], sum = 0;
 #pragma omp simd reduction(max : largest)
@@ -16,7 +105,7 @@ ECG_KERNEL static void softmax_row(float *row, float scale, int64_t n)
         largest = row[i] > largest ? row[i] : largest;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; i++) {
-        float e = ecg_exp((row[i] - largest) * scale);
+        float x = row[i] - largest, e = ecg_exp_within(x < -80.f ? -80.f : x); /* e / sum is not denormal */
         row[i] = e;
         sum += e;
     }
@@ -26,31 +115,8 @@ ECG_KERNEL static void softmax_row(float *row, float scale, int64_t n)
         row[i] *= inverse;
 }
 
-/* In place, in pieces: what is written lies before what is still to be read. */
-static void narrow_row(float *row, int64_t n)
-{
-    uint16_t piece[128];
-    for (int64_t i = 0; i < n; i += 128) {
-        int64_t count = n - i < 128 ? n - i : 128;
-        ecg_to_bf16(piece, row + i, count);
-        memcpy((uint16_t *)row + i, piece, (size_t)count * sizeof *piece);
-    }
-}
-
-void ecg_softmax_forward(float *scores, const int64_t *valid, ecg_dtype type, float scale, int64_t B, int64_t H,
-                         int64_t T)
-{
-#pragma omp parallel for schedule(static) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
-    for (int64_t row = 0; row < B * H * T; row++) {
-        int64_t n = valid ? valid[row / (H * T)] : T;
-        softmax_row(scores + row * T, scale, n);
-        memset(scores + row * T + n, 0, (size_t)(T - n) * sizeof *scores);
-        if (type == ECG_BF16)
-            narrow_row(scores + row * T, T);
-    }
-}
-
-ECG_KERNEL static void softmax_backward_row(float *diff, const float *weights, float scale, int64_t n)
+/* diff of the weights (n) becomes that of the scores. */
+ECG_KERNEL static void softmax_backward_row(float *diff, const float *weights, int64_t n)
 {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -58,160 +124,202 @@ ECG_KERNEL static void softmax_backward_row(float *diff, const float *weights, f
         sum += diff[i] * weights[i];
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        diff[i] = weights[i] * (diff[i] - sum) * scale;
+        diff[i] = weights[i] * (diff[i] - sum);
 }
 
-void ecg_softmax_backward(float *diff, const float *weights, float scale, int64_t B, int64_t H, int64_t T)
+/* Of one row of head h: the mean over the heads, when the last has been here. */
+ECG_KERNEL static void add_to_mean(float *mean, const float *weights, int64_t h, int64_t H, int64_t n)
 {
-#pragma omp parallel for schedule(static) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
-    for (int64_t row = 0; row < B * H * T; row++)
-        softmax_backward_row(diff + row * T, weights + row * T, scale, T);
+    float divisor = h == H - 1 ? (float)H : 1.f;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        mean[i] = ((h ? mean[i] : 0.f) + weights[i]) / divisor;
 }
 
-static void head_mean_row(float *dst, const float *weights, ecg_dtype type, int64_t H, int64_t T)
+/* Row t of query (part 0), key (1) or value (2) of a head, where it lies or as float32 in `wide` (D). */
+static const float *row_of(const ecg_product_rows *qkv, const ecg_attention_shape *shape, int64_t part, int64_t b,
+                           int64_t h, int64_t t, float *wide)
 {
-    float wide[128];
-    memset(dst, 0, (size_t)T * sizeof *dst);
-    for (int64_t h = 0; h < H; h++) {
-        const float *row = weights + h * T * T;
-        for (int64_t i = 0; i < T; i += 128) {
-            int64_t count = T - i < 128 ? T - i : 128;
-            if (type == ECG_BF16)
-                ecg_from_bf16(wide, (const uint16_t *)row + i, count);
-            ecg_add_piece(dst + i, type == ECG_BF16 ? wide : row + i, count);
+    int64_t row = b * shape->T + t, column = (part * shape->H + h) * shape->D,
+            at = row * 3 * shape->H * shape->D + column;
+    if (is_plain(shape))
+        return qkv->data + at;
+    if (shape->scaled)
+        ecg_finish_piece(wide, qkv, row, column, 3 * shape->H * shape->D, shape->D);
+    else
+        ecg_from_bf16(wide, (const uint16_t *)qkv->data + at, shape->D);
+    return wide;
+}
+
+/* The first n rows of key or value, and how far they lie apart. */
+static const float *rows_of(const ecg_product_rows *qkv, const ecg_attention_shape *shape, int64_t part, int64_t b,
+                            int64_t h, int64_t n, float *wide, int64_t *stride)
+{
+    *stride = is_plain(shape) ? 3 * shape->H * shape->D : shape->D;
+    for (int64_t t = 0; wide && t < n; t++)
+        row_of(qkv, shape, part, b, h, t, wide + t * shape->D);
+    return wide ? wide : row_of(qkv, shape, part, b, h, 0, NULL);
+}
+
+/* ---- a block of queries ---- */
+
+/* Where a block is: queries t .. t + count - 1 of head h of segment b, and its n keys. */
+typedef struct {
+    int64_t b, h, t, count, n;
+} block;
+
+/* work->weights = the attention weights of a block; work->query = its queries / sqrt(D). */
+static void make_weights(const head_work *work, const ecg_product_rows *qkv, const block *at,
+                         const ecg_attention_shape *shape)
+{
+    int64_t D = shape->D, stride = ecg_whole_panels(shape->T);
+    float scale = 1.f / sqrtf((float)D);
+    for (int64_t i = 0; i < at->count; i++)
+        scale_row(work->query + i * D, row_of(qkv, shape, 0, at->b, at->h, at->t + i, work->query + i * D), scale, D);
+    ecg_block_product(work->weights, stride, (ecg_left){work->query, D, 1}, work->keys, at->count, D,
+                      ecg_whole_panels(at->n), false);
+    for (int64_t i = 0; i < at->count; i++)
+        softmax_row(work->weights + i * stride, at->n);
+}
+
+/* dst = rows of a block (n entries each) after dropout; the same rows where nothing is dropped. */
+static const float *drop(float *dst, const float *src, const ecg_dropout_mask *mask, const block *at,
+                         const ecg_attention_shape *shape)
+{
+    int64_t stride = ecg_whole_panels(shape->T), row = (at->b * shape->H + at->h) * shape->T + at->t;
+    if (!mask->keep)
+        return src;
+    for (int64_t i = 0; i < at->count; i++)
+        ecg_dropout_piece(dst + i * stride, src + i * stride, mask->keep + (row + i) * shape->T, mask->scale, at->n);
+    return dst;
+}
+
+static void show(const ecg_attention_maps *maps, const head_work *work, const block *at,
+                 const ecg_attention_shape *shape)
+{
+    int64_t T = shape->T;
+    for (int64_t i = 0; i < at->count; i++) {
+        float *mean = maps->mean + at->b * maps->stride + (at->t + i) * T;
+        add_to_mean(mean, work->weights + i * ecg_whole_panels(T), at->h, shape->H, at->n);
+        memset(mean + at->n, 0, (size_t)(T - at->n) * sizeof *mean);
+    }
+}
+
+/* The context of a block from its weights. */
+static void make_context(void *context, const head_work *work, const float *weights, const block *at,
+                         const ecg_attention_shape *shape)
+{
+    int64_t D = shape->D, C = shape->H * D, first = (at->b * shape->T + at->t) * C + at->h * D;
+    bool direct = shape->dst == ECG_F32;
+    float *dst = direct ? (float *)context + first : work->query;
+    ecg_block_product(dst, direct ? C : D, (ecg_left){weights, ecg_whole_panels(shape->T), 1}, work->values, at->count,
+                      at->n, D, false);
+    for (int64_t i = 0; !direct && i < at->count; i++)
+        ecg_to_bf16((uint16_t *)context + first + i * C, dst + i * D, D);
+}
+
+/* ---- a head ---- */
+
+/* The forward of queries begin .. end - 1 of head h of segment b. */
+static void attend(void *context, const ecg_attention_maps *maps, const head_work *work, const ecg_product_rows *qkv,
+                   const int64_t *valid, const ecg_dropout_mask *mask, int64_t b, int64_t h, int64_t begin, int64_t end,
+                   const ecg_attention_shape *shape)
+{
+    int64_t stride, D = shape->D, n = valid ? valid[b] : shape->T;
+    const float *keys = rows_of(qkv, shape, 1, b, h, n, work->rows, &stride);
+    ecg_pack_panels_transposed(work->keys, keys, stride, D, n);
+    const float *values = rows_of(qkv, shape, 2, b, h, n, work->rows, &stride);
+    ecg_pack_panels(work->values, values, stride, n, D);
+    for (int64_t t = begin; t < end; t += QUERIES) {
+        const block at = {b, h, t, end - t < QUERIES ? end - t : QUERIES, n};
+        make_weights(work, qkv, &at, shape);
+        if (maps->mean)
+            show(maps, work, &at, shape);
+        make_context(context, work, drop(work->dropped, work->weights, mask, &at, shape), &at, shape);
+    }
+}
+
+/* Into how many parts the queries of a head are divided: as few as give each thread two pieces of work. */
+static int64_t parts_of(int64_t pieces, const ecg_attention_shape *shape)
+{
+    int64_t blocks = (shape->T + QUERIES - 1) / QUERIES, parts = 1;
+    while (parts < blocks && pieces * parts < 2 * shape->threads)
+        parts++;
+    return parts;
+}
+
+void ecg_attention_forward(void *context, const ecg_attention_maps *maps, const ecg_product_rows *qkv,
+                           const int64_t *valid, const ecg_dropout_mask *mask, const ecg_attention_shape *shape,
+                           void *scratch)
+{
+    /* A piece of work is a part of a head, or of all heads, where their mean is wanted: one thread adds it up. */
+    int64_t heads = maps->mean ? shape->H : 1, pieces = shape->B * shape->H / heads, parts = parts_of(pieces, shape);
+    int64_t blocks = (shape->T + QUERIES - 1) / QUERIES;
+#pragma omp parallel num_threads(threads_of(shape))
+    {
+        const head_work work = own_work(scratch, shape, false);
+#pragma omp for schedule(dynamic)
+        for (int64_t piece = 0; piece < pieces * parts; piece++) {
+            int64_t first = piece / parts * heads, part = piece % parts, end = blocks * (part + 1) / parts * QUERIES;
+            for (int64_t head = first; head < first + heads; head++)
+                attend(context, maps, &work, qkv, valid, mask, head / shape->H, head % shape->H,
+                       blocks * part / parts * QUERIES, end < shape->T ? end : shape->T, shape);
         }
     }
-    for (int64_t i = 0; i < T; i++)
-        dst[i] /= (float)H;
 }
 
-void ecg_head_mean_forward(float *dst, const float *weights, ecg_dtype type, int64_t stride, int64_t B, int64_t H,
-                           int64_t T)
+/* The backward of a block: the gradient of its queries, and its part of those of keys and values. */
+static void block_backward(float *diff_query, const head_work *work, const float *diff_context, const float *qkv,
+                           const ecg_dropout_mask *mask, const block *at, const ecg_attention_shape *shape)
 {
-#pragma omp parallel for schedule(static) collapse(2) if (B * H * T * T > ECG_SERIAL_ELEMENTS)
-    for (int64_t b = 0; b < B; b++) {
-        for (int64_t t = 0; t < T; t++)
-            head_mean_row(dst + b * stride + t * T, weights + (b * H * T + t) * T, type, H, T);
+    int64_t D = shape->D, C = shape->H * D, stride = ecg_whole_panels(shape->T), n = at->n, count = at->count;
+    const float *diff = diff_context + (at->b * shape->T + at->t) * C + at->h * D;
+    bool add = at->t > 0;
+    make_weights(work, &(const ecg_product_rows){.data = (float *)qkv}, at, shape);
+    const float *weights = drop(work->dropped, work->weights, mask, at, shape);
+    ecg_pack_panels(work->diff_rows, diff, C, count, D);
+    ecg_block_product(work->diff_value, D, (ecg_left){weights, 1, stride}, work->diff_rows, n, count, D, add);
+    ecg_block_product(work->diff_weights, stride, (ecg_left){diff, C, 1}, work->values_transposed, count, D,
+                      ecg_whole_panels(n), false);
+    drop(work->diff_weights, work->diff_weights, mask, at, shape);
+    for (int64_t i = 0; i < count; i++)
+        softmax_backward_row(work->diff_weights + i * stride, work->weights + i * stride, n);
+    ecg_block_product(diff_query, 3 * C, (ecg_left){work->diff_weights, stride, 1}, work->key_rows, count, n, D, false);
+    for (int64_t i = 0; i < count; i++)
+        scale_row(diff_query + i * 3 * C, diff_query + i * 3 * C, 1.f / sqrtf((float)D), D);
+    ecg_pack_panels(work->query_rows, work->query, D, count, D);
+    ecg_block_product(work->diff_key, D, (ecg_left){work->diff_weights, 1, stride}, work->query_rows, n, count, D, add);
+}
+
+void ecg_attention_backward(float *diff_qkv, const float *diff_context, const float *qkv, const int64_t *valid,
+                            const ecg_dropout_mask *mask, const ecg_attention_shape *shape, void *scratch)
+{
+    int64_t T = shape->T, D = shape->D, H = shape->H, C = H * D;
+#pragma omp parallel num_threads(threads_of(shape))
+    {
+        const head_work work = own_work(scratch, shape, true);
+#pragma omp for schedule(dynamic)
+        for (int64_t head = 0; head < shape->B * H; head++) {
+            int64_t b = head / H, h = head % H, n = valid ? valid[b] : T, first = b * T * 3 * C + h * D;
+            const float *keys = qkv + first + C, *values = keys + C;
+            float *diff = diff_qkv + first;
+            ecg_pack_panels_transposed(work.keys, keys, 3 * C, D, n);
+            ecg_pack_panels_transposed(work.values_transposed, values, 3 * C, D, n);
+            ecg_pack_panels(work.key_rows, keys, 3 * C, n, D);
+            for (int64_t t = 0; t < T; t += QUERIES) {
+                const block at = {b, h, t, T - t < QUERIES ? T - t : QUERIES, n};
+                block_backward(diff + t * 3 * C, &work, diff_context, qkv, mask, &at, shape);
+            }
+            for (int64_t t = 0; t < T; t++) {
+                float *diff_key = diff + t * 3 * C + C, *diff_value = diff_key + C;
+                if (t < n) {
+                    memcpy(diff_key, work.diff_key + t * D, (size_t)D * sizeof *diff_key);
+                    memcpy(diff_value, work.diff_value + t * D, (size_t)D * sizeof *diff_value);
+                } else {
+                    memset(diff_key, 0, (size_t)D * sizeof *diff_key);
+                    memset(diff_value, 0, (size_t)D * sizeof *diff_value);
+                }
+            }
+        }
     }
-}
-
-/* Segments of one product: as few as keep all threads busy, so that what one step writes is still in the cache
- * when the next one reads it. A divisor of B. */
-static int64_t segments_at_once(int64_t B, int64_t H)
-{
-    int64_t n = 1, wanted = 4 * (int64_t)ecg_threads();
-    while (n < B && (B % n || n * H < wanted))
-        n++;
-    return n;
-}
-
-ecg_status ecg_attention_plan(ecg_attention_ops *ops, int64_t segments, int64_t H, int64_t T, int64_t D, ecg_dtype type,
-                              ecg_dtype dst, bool backward)
-{
-    int64_t C = H * D, B = segments_at_once(segments, H), step = (int64_t)(sizeof(float) / ecg_dtypes[type].size);
-    /* (B, H, rows, columns) views: of the maps, of the heads' output, and of the fused rows. */
-    const ecg_view maps = {{H * T * T, T * T, T, 1}, ECG_F32}, maps_transposed = {{H * T * T, T * T, 1, T}, ECG_F32};
-    const ecg_view weights = {{step * H * T * T, step * T * T, step * T, 1}, type};
-    const ecg_view heads = {{T * C, D, C, 1}, dst}, fused = {{T * 3 * C, D, 3 * C, 1}, type};
-    const ecg_view fused_transposed = {{T * 3 * C, D, 1, 3 * C}, type};
-    const ecg_matmul_spec scores = {B, H, T, D, T, fused, fused_transposed, maps};
-    const ecg_matmul_spec context = {B, H, T, T, D, weights, fused, heads};
-    const ecg_matmul_spec diff_weights = {B, H, T, D, T, heads, fused_transposed, maps};
-    const ecg_matmul_spec diff_value = {B, H, T, T, D, maps_transposed, heads, fused};
-    const ecg_matmul_spec diff_query = {B, H, T, T, D, maps, fused, fused};
-    const ecg_matmul_spec diff_key = {B, H, T, T, D, maps_transposed, fused, fused};
-    ops->B = B, ops->H = H, ops->T = T, ops->D = D, ops->type = type, ops->dst = dst;
-    ops->repeats = segments / B;
-    ops->stride = backward ? 0 : B * H * T * T;
-    ECG_TRY(ecg_op_matmul(&ops->scores, &scores));
-    ECG_TRY(ecg_op_matmul(&ops->context, &context));
-    if (!backward)
-        return ECG_OK;
-    ECG_TRY(ecg_op_matmul(&ops->diff_weights, &diff_weights));
-    ECG_TRY(ecg_op_matmul(&ops->diff_value, &diff_value));
-    ECG_TRY(ecg_op_matmul(&ops->diff_query, &diff_query));
-    return ecg_op_matmul(&ops->diff_key, &diff_key);
-}
-
-void ecg_attention_free(ecg_attention_ops *ops)
-{
-    ecg_op_free(&ops->scores);
-    ecg_op_free(&ops->context);
-    ecg_op_free(&ops->diff_weights);
-    ecg_op_free(&ops->diff_value);
-    ecg_op_free(&ops->diff_query);
-    ecg_op_free(&ops->diff_key);
-}
-
-void ecg_attention_sizes(const ecg_attention_ops *ops, ecg_work_sizes *sizes)
-{
-    const ecg_op *all[] = {&ops->scores,     &ops->context,    &ops->diff_weights,
-                           &ops->diff_value, &ops->diff_query, &ops->diff_key};
-    for (int i = 0; i < 6; i++)
-        ecg_enlarge(sizes, 0, all[i]->scratch_bytes);
-}
-
-static float scale_of(const ecg_attention_ops *ops)
-{
-    return 1.f / sqrtf((float)ops->D);
-}
-
-/* The part of a mask that belongs to segments from `begin` on, n entries a segment. */
-static ecg_dropout_mask part_of(const ecg_dropout_mask *mask, int64_t begin, int64_t n)
-{
-    ecg_dropout_mask part = *mask;
-    if (part.keep)
-        part.keep += begin * n;
-    return part;
-}
-
-/* The attention weights of one product, whose first segment is b; returns those after dropout. */
-static ecg_status make_weights(const float **dst, float *weights, float *dropped, const void *query, const void *key,
-                               const int64_t *valid, int64_t b, const ecg_dropout_mask *part, ecg_attention_ops *ops,
-                               const ecg_work *work)
-{
-    int64_t B = ops->B, H = ops->H, T = ops->T;
-    ECG_TRY(ecg_op_product_run(&ops->scores, work->stream, weights, query, key, work->scratch));
-    ecg_softmax_forward(weights, valid ? valid + b : NULL, ops->type, scale_of(ops), B, H, T);
-    ecg_dropout(dropped, weights, part, B * H * T * T);
-    *dst = part->keep ? dropped : weights;
-    return ECG_OK;
-}
-
-ecg_status ecg_attention_forward(void *context, float *weights, float *dropped, bool whole, const void *qkv,
-                                 const int64_t *valid, const ecg_dropout_mask *mask, ecg_attention_ops *ops,
-                                 const ecg_work *work)
-{
-    int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
-    size_t width = (size_t)C * ecg_dtypes[ops->type].size, dst_width = (size_t)C * ecg_dtypes[ops->dst].size;
-    for (int64_t b = 0; b < B * ops->repeats; b += B) {
-        const char *rows = (const char *)qkv + (size_t)(b * T * 3) * width;
-        char *dst = (char *)context + (size_t)(b * T) * dst_width;
-        const float *kept;
-        int64_t at = whole ? b / B * ops->stride : 0;
-        ecg_dropout_mask part = part_of(mask, b, maps);
-        ECG_TRY(make_weights(&kept, weights + at, dropped + at, rows, rows + width, valid, b, &part, ops, work));
-        ECG_TRY(ecg_op_product_run(&ops->context, work->stream, dst, kept, rows + 2 * width, work->scratch));
-    }
-    return ECG_OK;
-}
-
-ecg_status ecg_attention_backward(float *diff_qkv, float *weights, float *dropped, float *diff_weights,
-                                  const float *diff_context, const float *qkv, const int64_t *valid,
-                                  const ecg_dropout_mask *mask, ecg_attention_ops *ops, const ecg_work *work)
-{
-    int64_t B = ops->B, H = ops->H, T = ops->T, C = H * ops->D, maps = H * T * T;
-    for (int64_t b = 0; b < B * ops->repeats; b += B) {
-        const float *rows = qkv + b * T * 3 * C, *diff_dst = diff_context + b * T * C, *kept;
-        float *diff_rows = diff_qkv + b * T * 3 * C, *diff = diff_weights;
-        ecg_dropout_mask part = part_of(mask, b, maps);
-        ECG_TRY(make_weights(&kept, weights, dropped, rows, rows + C, valid, b, &part, ops, work));
-        ECG_TRY(ecg_op_product_run(&ops->diff_value, work->stream, diff_rows + 2 * C, kept, diff_dst, work->scratch));
-        ECG_TRY(ecg_op_product_run(&ops->diff_weights, work->stream, diff, diff_dst, rows + 2 * C, work->scratch));
-        ecg_dropout(diff, diff, &part, B * maps);
-        ecg_softmax_backward(diff, weights, scale_of(ops), B, H, T);
-        ECG_TRY(ecg_op_product_run(&ops->diff_query, work->stream, diff_rows, diff, rows + C, work->scratch));
-        ECG_TRY(ecg_op_product_run(&ops->diff_key, work->stream, diff_rows + C, diff, rows, work->scratch));
-    }
-    return ECG_OK;
 }

@@ -22,8 +22,8 @@ ECG_KERNEL static void gelu_backward(float *diff_src, const float *diff_dst, con
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float x = src[i], lower = ecg_phi_lower(x), cdf = x > 0.f ? 1.f - lower : lower;
-        diff_src[i] = diff_dst[i] * (cdf + x * 0.39894228f * ecg_exp(-0.5f * x * x));
+        float x = src[i], t = ecg_phi_argument(x), e = ecg_exp_within(-t * t), lower = ecg_phi_lower_of(t, e);
+        diff_src[i] = diff_dst[i] * ((x > 0.f ? 1.f - lower : lower) + x * 0.39894228f * e);
     }
 }
 
@@ -32,7 +32,7 @@ ECG_KERNEL static void gelu_again(float *dst, float *slope, const float *src, in
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float x = src[i], t = ecg_phi_argument(x), e = ecg_exp(-t * t);
+        float x = src[i], t = ecg_phi_argument(x), e = ecg_exp_within(-t * t);
         float lower = ecg_phi_lower_of(t, e), tail = x * lower;
         dst[i] = x > 0.f ? x - tail : tail;
         slope[i] = (x > 0.f ? 1.f - lower : lower) + x * 0.39894228f * e;

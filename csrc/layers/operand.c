@@ -47,6 +47,12 @@ const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t 
     return values;
 }
 
+void ecg_finish_piece(float *dst, const ecg_product_rows *src, int64_t row, int64_t column, int64_t N, int64_t count)
+{
+    finish(dst, src->data + row * N + column, src->scale[row], src->shift[row], src->sums + column, src->bias + column,
+           count);
+}
+
 static void convert_row(const ecg_operand *dst, const ecg_product_rows *src, bool with_gelu, int64_t row, int64_t n)
 {
     const float *from = src->data + row * n;

@@ -30,6 +30,9 @@ void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_
 /* The values of a row of a product; they lie in its data. */
 const float *ecg_finished_row(const ecg_product_rows *src, int64_t row, int64_t n);
 
+/* dst = the values of `count` columns of a row from `column` on; the product has N columns and scales. */
+void ecg_finish_piece(float *dst, const ecg_product_rows *src, int64_t row, int64_t column, int64_t N, int64_t count);
+
 /* dst = src, or its GELU. A float32 dst may be src->data or leaves it as it is. */
 void ecg_convert_rows(const ecg_operand *dst, const ecg_product_rows *src, bool gelu, int64_t M, int64_t N);
 

@@ -1,4 +1,6 @@
-#include "layers.h"
+#include "transformer.h"
+
+#include "../base/threads.h"
 
 ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_weights *weights,
                                 const ecg_transformer_shape *shape, bool backward)
@@ -16,8 +18,13 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
     ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, &out, backward, ECG_WRITE));
     ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, &fc1, backward, branch));
     ECG_TRY(ecg_linear_plan(&ops->fc2, &weights->fc2, &fc2, backward, ECG_MULTIPLY));
-    return ecg_attention_plan(&ops->attention, shape->B, shape->H, shape->T, C / shape->H, attention, context,
-                              backward);
+    ops->attention = (ecg_attention_shape){shape->B,  shape->H, shape->T,         C / shape->H,
+                                           attention, context,  linear == ECG_U8, ecg_threads()};
+    int64_t scratch = ecg_attention_scratch(&ops->attention, backward);
+    if (scratch < 0)
+        return ecg_fail(ECG_NO_MEMORY, "attention over %lld tokens does not fit in memory", (long long)shape->T);
+    ops->attention_scratch = (size_t)scratch;
+    return ECG_OK;
 }
 
 void ecg_transformer_ops_free(ecg_transformer_ops *ops)
@@ -26,7 +33,6 @@ void ecg_transformer_ops_free(ecg_transformer_ops *ops)
     ecg_linear_free(&ops->out);
     ecg_linear_free(&ops->fc1);
     ecg_linear_free(&ops->fc2);
-    ecg_attention_free(&ops->attention);
 }
 
 void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes)
@@ -35,7 +41,7 @@ void ecg_transformer_sizes(const ecg_transformer_ops *ops, ecg_work_sizes *sizes
     ecg_linear_sizes(&ops->out, sizes);
     ecg_linear_sizes(&ops->fc1, sizes);
     ecg_linear_sizes(&ops->fc2, sizes);
-    ecg_attention_sizes(&ops->attention, sizes);
+    ecg_enlarge(sizes, 0, ops->attention_scratch);
 }
 
 /* Rows of float32 as a linear layer takes them: they themselves, or `rows`, which hold the same. */
@@ -84,27 +90,28 @@ static ecg_status feed_forward(ecg_product_rows *dst, const float *src, const ec
 static ecg_status self_attention(ecg_product_rows *dst, const float *src, const int64_t *valid,
                                  const ecg_transformer_weights *weights, ecg_transformer_ops *ops,
                                  const ecg_transformer_kept *kept, const ecg_transformer_work *work,
-                                 const ecg_transformer_shape *shape, bool seen)
+                                 const ecg_transformer_shape *shape, const ecg_transformer_view *view)
 {
     int64_t M = shape->B * shape->T, C = shape->C;
-    const ecg_operand rows = operand_of(src, &work->x_rows), qkv = {.type = ops->attention.type, .data = kept->qkv};
+    const ecg_operand rows = operand_of(src, &work->x_rows);
+    const ecg_product_rows qkv = ecg_product_of(kept->qkv, &rows, &weights->qkv);
     ecg_operand context = {.type = ops->attention.dst, .data = kept->context};
-    ECG_TRY(ecg_linear_rows(&qkv, &rows, work->raw, false, &weights->qkv, &ops->qkv, &work->base));
-    ECG_TRY(ecg_attention_forward(kept->context, kept->weights, work->dropped, seen, kept->qkv, valid,
-                                  &kept->attention_mask, &ops->attention, &work->base));
+    ECG_TRY(ecg_linear_forward(kept->qkv, rows.data, &weights->qkv, &ops->qkv, &work->base));
+    ecg_attention_forward(kept->context, &view->maps, &qkv, valid, &kept->attention_mask, &ops->attention,
+                          work->base.scratch);
     if (shape->types.linear == ECG_U8) {
         context = ecg_operand_for(&weights->out, &work->context_rows);
         ecg_convert_rows(&context, &(const ecg_product_rows){.data = kept->context}, false, M, C);
     }
     ECG_TRY(ecg_linear_forward(work->branch, context.data, &weights->out, &ops->out, &work->base));
-    *dst = branch_of(&context, &weights->out, work, M, C, seen || shape->norm_first);
+    *dst = branch_of(&context, &weights->out, work, M, C, view->after_attention || shape->norm_first);
     return ECG_OK;
 }
 
 ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_transformer_weights *weights,
                                    const ecg_linear *next, ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
                                    const ecg_transformer_work *work, const ecg_transformer_shape *shape,
-                                   ecg_after_attention after_attention, void *context)
+                                   const ecg_transformer_view *view)
 {
     int64_t n = shape->B * shape->T * shape->C;
     float *branch = work->branch, *src = shape->norm_first ? branch : x;
@@ -113,9 +120,9 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
 
     if (shape->norm_first)
         norm_forward(branch, &kept->norm1, &stream, NULL, &weights->norm1, &weights->qkv, work, shape);
-    ECG_TRY(self_attention(&left, src, valid, weights, ops, kept, work, shape, after_attention != NULL));
-    if (after_attention)
-        ECG_TRY(after_attention(context, work, kept));
+    ECG_TRY(self_attention(&left, src, valid, weights, ops, kept, work, shape, view));
+    if (view->after_attention)
+        ECG_TRY(view->after_attention(view->context, work));
     ecg_dropout(branch, branch, &kept->out_mask, n);
 
     if (shape->norm_first) {
@@ -158,8 +165,8 @@ static ecg_status self_attention_backward(float *dst, const float *diff_dst, con
 {
     ECG_TRY(ecg_linear_backward(work->diff_context, &diff->out, diff_dst, kept->context, &weights->out, &ops->out,
                                 &work->base));
-    ECG_TRY(ecg_attention_backward(work->diff_qkv, kept->weights, work->dropped, work->diff_weights, work->diff_context,
-                                   kept->qkv, valid, &kept->attention_mask, &ops->attention, &work->base));
+    ecg_attention_backward(work->diff_qkv, work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
+                           work->base.scratch);
     return ecg_linear_backward(dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
 }
 

@@ -43,7 +43,7 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
         memcpy(b->keep->replay, src, (size_t)(ecg_rows(p) * p->config.C) * sizeof *src);
         ecg_layer_masks(p, layer);
         ECG_TRY(ecg_transformer_forward(b->keep->replay, p->valid, weights, NULL, &p->ops, kept, &p->work, &p->shape,
-                                        NULL, NULL));
+                                        &(const ecg_transformer_view){0}));
     } else if (!p->shape.norm_first) {
         restore_stream(b, layer - 1, b->keep->layer_rows);
     }

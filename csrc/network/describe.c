@@ -32,7 +32,6 @@ void ecg_describe_linear(ecg_text *dst, const char *name, const ecg_linear_ops *
 
 void ecg_plan_describe(const ecg_plan *p, ecg_text *dst)
 {
-    const ecg_attention_ops *attention = &p->ops.attention;
     char name[32];
     if (dst->room)
         *dst->end = 0;
@@ -43,12 +42,6 @@ void ecg_plan_describe(const ecg_plan *p, ecg_text *dst)
     ecg_describe_linear(dst, "post_extract_proj", &p->post);
     describe_conv(dst, "conv_pos", &p->pos);
     ecg_describe_linear(dst, "qkv", &p->ops.qkv);
-    describe(dst, "attention_scores", "", &attention->scores);
-    describe(dst, "attention_context", "", &attention->context);
-    describe(dst, "attention_diff_weights", "", &attention->diff_weights);
-    describe(dst, "attention_diff_value", "", &attention->diff_value);
-    describe(dst, "attention_diff_query", "", &attention->diff_query);
-    describe(dst, "attention_diff_key", "", &attention->diff_key);
     ecg_describe_linear(dst, "out_proj", &p->ops.out);
     ecg_describe_linear(dst, "fc1", &p->ops.fc1);
     ecg_describe_linear(dst, "fc2", &p->ops.fc2);

@@ -176,18 +176,13 @@ static ecg_status embed(const forward *f)
 
 /* ---- the encoder layers ---- */
 
-/* Called inside a transformer layer: gives what was asked for of its attention. */
-static ecg_status after_attention(void *context, const ecg_transformer_work *work, const ecg_transformer_kept *kept)
+/* Called inside a transformer layer: traces what its attention gives. */
+static ecg_status trace_attention(void *context, const ecg_transformer_work *work)
 {
     const forward *f = context;
-    const ecg_config *c = &f->p->config;
-    int64_t T = f->p->T;
     char name[48];
-    if (f->out->attention)
-        ecg_head_mean_forward(f->out->attention + f->layer * T * T, kept->weights, f->p->precision.rows.attention,
-                              c->layers * T * T, f->p->B, c->H, T);
     snprintf(name, sizeof name, "layer%lld_attn_out", (long long)f->layer);
-    return trace_rows(f, name, work->branch, c->C);
+    return trace_rows(f, name, work->branch, f->p->config.C);
 }
 
 /* Copies x with padded rows as 0 to the tokens and pools it, if this is what the caller asked for. */
@@ -202,7 +197,7 @@ static void give_tokens(const forward *f)
         ecg_pool_forward(f->out->embedding, tokens, p->B, p->T, C);
 }
 
-static ecg_status run_layer(forward *f, ecg_after_attention after)
+static ecg_status run_layer(forward *f)
 {
     ecg_plan *p = f->p;
     if (p->keep && !p->keep->runs[f->layer])
@@ -212,8 +207,15 @@ static ecg_status run_layer(forward *f, ecg_after_attention after)
     ecg_layer_masks(p, f->layer);
     const ecg_transformer_weights *weights = &f->network->layers[f->layer];
     const ecg_linear *next = f->layer + 1 < p->config.layers ? &weights[1].qkv : NULL;
+    int64_t map = p->T * p->T;
+    const ecg_transformer_view view = {
+        .maps.mean = f->out->attention ? f->out->attention + f->layer * map : NULL,
+        .maps.stride = p->config.layers * map,
+        .after_attention = f->out->trace ? trace_attention : NULL,
+        .context = f,
+    };
     return ecg_transformer_forward(p->x, p->valid, weights, next, &p->ops, ecg_kept(p, f->layer), &p->work, &p->shape,
-                                   after, f);
+                                   &view);
 }
 
 static ecg_status run_layers(forward *f)
@@ -221,13 +223,12 @@ static ecg_status run_layers(forward *f)
     ecg_plan *p = f->p;
     const ecg_config *c = &p->config;
     const ecg_norm *norm = &f->network->encoder_norm;
-    ecg_after_attention after = f->out->attention || f->out->trace ? after_attention : NULL;
     char name[32];
     if (p->keep)
         choose_layers(p);
     for (f->layer = 0; f->layer < c->layers; f->layer++) {
         ECG_TRY(ecg_poll_call(&f->out->poll));
-        ECG_TRY(run_layer(f, after));
+        ECG_TRY(run_layer(f));
         snprintf(name, sizeof name, "layer%lld", (long long)f->layer);
         ECG_TRY(trace_rows(f, name, p->x, c->C));
         if (f->layer == f->out->layer)

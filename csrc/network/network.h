@@ -2,7 +2,7 @@
 #ifndef ECG_NETWORK_NETWORK_H
 #define ECG_NETWORK_NETWORK_H
 
-#include "../layers/layers.h"
+#include "../layers/transformer.h"
 #include "parameters.h"
 #include "precision.h"
 

@@ -55,14 +55,9 @@ static void take_layer(ecg_plan *p)
     ecg_transformer_types types = p->precision.rows;
     size_t shared = p->arena.used;
     p->layer.qkv = ecg_arena_tensor(&p->arena, types.attention, M, 3 * c->C, 1);
-    size_t after_qkv = p->arena.used;
-    if (types.linear == ECG_U8)
-        p->work.raw = take(p, M, 3 * c->C, 1);
-    p->arena.used = after_qkv;
     p->layer.context = take(p, M, c->C, 1);
     if (types.linear == ECG_U8)
         p->work.context_rows = take_operand(p, ECG_U8, M, c->C);
-    p->work.dropped = p->layer.weights = take(p, ecg_elements(p->B, c->H, 1), p->T, p->T);
     p->arena.used = shared;
     p->work.hidden_rows = take_operand(p, types.linear, M, c->F);
     if (types.linear != ECG_BF16)
@@ -73,17 +68,10 @@ static void take_layer(ecg_plan *p)
 static void take_layer_and_backward(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
-    ecg_keep *keep = p->keep;
-    int64_t M = ecg_elements(p->B, p->T, 1), at_once = p->ops.attention.B ? p->ops.attention.B : p->B;
-    int64_t heads = ecg_elements(at_once, c->H, 1);
+    int64_t M = ecg_elements(p->B, p->T, 1);
     size_t shared = p->arena.used;
     p->work.diff_qkv = take(p, M, 3 * c->C, 1);
     p->work.diff_context = take(p, M, c->C, 1);
-    p->work.diff_weights = take(p, heads, p->T, p->T);
-    float *weights = take(p, heads, p->T, p->T);
-    for (int64_t i = 0; i < ecg_keep_count(keep, c); i++)
-        keep->layers[i].weights = weights;
-    p->work.dropped = keep->training.rates.attention_dropout > 0 ? take(p, heads, p->T, p->T) : weights;
     p->arena.used = shared;
     p->work.activated = take(p, M, c->F, 1);
     p->work.diff_hidden = take(p, M, c->F, 1);

@@ -8,19 +8,14 @@
 static const ecg_precision table[ECG_PRECISIONS] = {
     [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}},
     [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}},
-    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_U8, .attention = ECG_BF16}},
+    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_U8, .attention = ECG_F32}},
 };
-
-static ecg_dtype supported(ecg_dtype type)
-{
-    return type == ECG_BF16 && !ecg_dtype_supported(type) ? ECG_F32 : type;
-}
 
 ecg_precision ecg_precision_of(ecg_precision_name name)
 {
     ecg_precision found = table[name];
-    found.positions = supported(found.positions);
-    found.rows.attention = supported(found.rows.attention);
+    if (found.needs != ECG_BF16 && found.positions == ECG_BF16 && !ecg_bfloat16_gains())
+        found.positions = ECG_F32;
     return found;
 }
 

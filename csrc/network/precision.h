@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "../base/dtype.h"
-#include "../layers/layers.h"
+#include "../layers/transformer.h"
 
 typedef enum { ECG_FLOAT32, ECG_BFLOAT16, ECG_INT8, ECG_PRECISIONS } ecg_precision_name;
 
@@ -16,7 +16,7 @@ typedef struct {
     ecg_transformer_types rows; /* of the encoder layers */
 } ecg_precision;
 
-/* The precision as this processor runs it: what it has no bfloat16 for is float32. */
+/* The precision as this processor runs it: in int8, what gains nothing by bfloat16 is float32. */
 ecg_precision ecg_precision_of(ecg_precision_name name);
 
 /* Finds a name; ECG_PRECISIONS if there is no such precision. */

@@ -50,7 +50,8 @@ void free_parts(op_parts *parts);
 /* A tensor of a type in a layout. */
 #define DIMS(...) ((const dnnl_dims_t){__VA_ARGS__})
 ecg_status make_desc(dnnl_memory_desc_t *dst, ecg_dtype type, int ndim, const dnnl_dims_t dims, dnnl_format_tag_t tag);
-ecg_status make_strided(dnnl_memory_desc_t *dst, const ecg_view *view, int ndim, const dnnl_dims_t dims);
+ecg_status make_strided(dnnl_memory_desc_t *dst, ecg_dtype type, int ndim, const dnnl_dims_t dims,
+                        const dnnl_dims_t strides);
 
 /* Attributes with the post-op that `after` says, for a result of this descriptor, and GELU. */
 ecg_status set_after(dnnl_primitive_attr_t attributes, ecg_after after, bool gelu, const_dnnl_memory_desc_t dst);

@@ -13,17 +13,36 @@ static bool is_matmul(void)
     return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
 }
 
-/* The parts of a linear op; weights NULL lets oneDNN choose their layout. */
-static ecg_status make_parts(op_parts *p, const_dnnl_memory_desc_t weights, const ecg_linear_spec *s)
+/* The terms of the first product of a linear layer: all K, or half of them (ECG_LONG_SUM). */
+static int64_t first_terms(const ecg_linear_spec *s)
+{
+    bool two = s->K >= ECG_LONG_SUM && s->weights == ECG_F32 && s->after == ECG_WRITE && !s->gelu && !s->transposed;
+    return two && is_matmul() ? s->K / 2 : s->K;
+}
+
+/* The spec of the second product, whose K is its own number of terms. */
+static ecg_linear_spec rest_of(const ecg_linear_spec *s)
+{
+    ecg_linear_spec rest = *s;
+    rest.K -= first_terms(s);
+    rest.bias = false;
+    rest.after = ECG_ADD;
+    return rest;
+}
+
+/* The parts of a product over K of the layer's `row` terms; weights NULL lets oneDNN choose their layout. */
+static ecg_status make_parts(op_parts *p, const_dnnl_memory_desc_t weights, const ecg_linear_spec *s, int64_t K,
+                             int64_t row)
 {
     ecg_status status = ECG_OK;
-    bool matmul = is_matmul();
-    const dnnl_dims_t shape = {matmul ? s->K : s->N, matmul ? s->N : s->K};
+    bool matmul = is_matmul(), by_rows = matmul == s->transposed; /* the first dimension of `shape` is the outer one */
+    const dnnl_dims_t shape = {matmul ? K : s->N, matmul ? s->N : K};
+    int64_t outer = s->transposed ? s->N : row;
     ECG_TRY(begin_parts(p));
-    ECG_TRY(make_desc(&p->src, s->src, 2, DIMS(s->M, s->K), dnnl_ab));
+    ECG_TRY(make_strided(&p->src, s->src, 2, DIMS(s->M, K), DIMS(row, 1)));
     ECG_TRY(make_desc(&p->weights, s->weights, 2, shape, dnnl_format_tag_any));
-    ECG_TRY(make_desc(&p->plain, s->weights == ECG_S8 ? ECG_S8 : ECG_F32, 2, shape,
-                      matmul == s->transposed ? dnnl_ab : dnnl_ba));
+    ECG_TRY(make_strided(&p->plain, s->weights == ECG_S8 ? ECG_S8 : ECG_F32, 2, shape,
+                         DIMS(by_rows ? outer : 1, by_rows ? 1 : outer)));
     ECG_TRY(make_desc(&p->dst, s->dst, 2, DIMS(s->M, s->N), dnnl_ab));
     ECG_TRY(set_after(p->attributes, s->after, s->gelu, p->dst));
     if (s->weights == ECG_S8)
@@ -42,14 +61,27 @@ fail:
     return status;
 }
 
-ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec)
+/* Packs the weights of a product over K of `row` terms. */
+static ecg_status pack_part(ecg_packed *dst, const void *src, const ecg_linear_spec *spec, int64_t K, int64_t row)
 {
     op_parts p = {0};
-    ecg_status status = make_parts(&p, NULL, spec);
+    ecg_status status = make_parts(&p, NULL, spec, K, row);
     if (status == ECG_OK)
         status = pack_weights(dst, src, p.plain, weights_of(p.forward));
+    dst->rows = spec->N, dst->columns = K;
     free_parts(&p);
     return status;
+}
+
+ecg_status ecg_pack_linear(ecg_packed *dst, const float *src, const ecg_linear_spec *spec)
+{
+    int64_t K = first_terms(spec);
+    ECG_TRY(pack_part(dst, src, spec, K, spec->K));
+    if (K == spec->K)
+        return ECG_OK;
+    const ecg_linear_spec rest = rest_of(spec);
+    ECG_TRY(ecg_alloc_zeros((void **)&dst->rest, 1, sizeof *dst->rest));
+    return pack_part(dst->rest, src + K, &rest, rest.K, spec->K);
 }
 
 /* *dst = a copy of n numbers. */
@@ -65,10 +97,7 @@ ecg_status ecg_pack_numbers(ecg_packed *dst, const int8_t *numbers, const float 
 {
     ecg_status status = ECG_OK;
     ecg_packed made = {0};
-    op_parts p = {0};
-    ECG_TRY_GOTO(make_parts(&p, NULL, spec));
-    ECG_TRY_GOTO(pack_weights(&made, numbers, p.plain, weights_of(p.forward)));
-    made.rows = spec->N, made.columns = spec->K;
+    ECG_TRY_GOTO(pack_part(&made, numbers, spec, spec->K, spec->K));
     ECG_TRY_GOTO(copy(&made.scales, scales, spec->N));
     ECG_TRY_GOTO(copy(&made.factors, factors, spec->K));
     ECG_TRY_GOTO(copy(&made.sums, scales, spec->N));
@@ -83,7 +112,6 @@ ecg_status ecg_pack_numbers(ecg_packed *dst, const int8_t *numbers, const float 
     made = (ecg_packed){0};
 fail:
     ecg_packed_free(&made);
-    free_parts(&p);
     return status;
 }
 
@@ -116,26 +144,58 @@ static op_operand operand_of(const ecg_linear_spec *s)
     return s->bias ? OP_BIAS : s->after == ECG_MULTIPLY ? OP_FACTOR : OP_NONE;
 }
 
-ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec)
+static ecg_status op_part(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec, int64_t K, int64_t row)
 {
     op_parts p = {0};
-    ecg_status status = make_parts(&p, weights->desc, spec);
+    ecg_status status = make_parts(&p, weights->desc, spec, K, row);
     if (status == ECG_OK)
         status = finish_forward(op, p.forward, operand_of(spec));
     free_parts(&p);
     return status;
 }
 
-ecg_status ecg_fresh_linear(ecg_fresh_op *op, const ecg_linear_spec *spec)
+ecg_status ecg_op_linear(ecg_op *op, const ecg_packed *weights, const ecg_linear_spec *spec)
+{
+    int64_t K = weights->columns;
+    ECG_TRY(op_part(op, weights, spec, K, spec->K));
+    if (!weights->rest)
+        return ECG_OK;
+    const ecg_linear_spec rest = rest_of(spec);
+    op->rest_at = K;
+    ECG_TRY(ecg_alloc_zeros((void **)&op->rest, 1, sizeof *op->rest));
+    ECG_TRY(op_part(op->rest, weights->rest, &rest, rest.K, spec->K));
+    if (op->rest->scratch_bytes > op->scratch_bytes)
+        op->scratch_bytes = op->rest->scratch_bytes;
+    return ECG_OK;
+}
+
+static ecg_status fresh_part(ecg_fresh_op *op, const ecg_linear_spec *spec, int64_t K, int64_t row)
 {
     op_parts p = {0};
-    ecg_status status = make_parts(&p, NULL, spec);
+    ecg_status status = make_parts(&p, NULL, spec, K, row);
     if (status == ECG_OK)
         status = finish_forward(&op->run, p.forward, operand_of(spec));
     if (status == ECG_OK)
         status = finish_fresh(op, p.plain, weights_of(p.forward));
     free_parts(&p);
     return status;
+}
+
+ecg_status ecg_fresh_linear(ecg_fresh_op *op, const ecg_linear_spec *spec)
+{
+    int64_t K = first_terms(spec);
+    ECG_TRY(fresh_part(op, spec, K, spec->K));
+    if (K == spec->K)
+        return ECG_OK;
+    const ecg_linear_spec rest = rest_of(spec);
+    op->run.rest_at = K;
+    ECG_TRY(ecg_alloc_zeros((void **)&op->rest, 1, sizeof *op->rest));
+    ECG_TRY(fresh_part(op->rest, &rest, rest.K, spec->K));
+    if (op->rest->scratch_bytes > op->scratch_bytes)
+        op->scratch_bytes = op->rest->scratch_bytes;
+    if (op->rest->packed_bytes > op->packed_bytes)
+        op->packed_bytes = op->rest->packed_bytes;
+    return ECG_OK;
 }
 
 ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, const ecg_linear_spec *spec, ecg_after after)

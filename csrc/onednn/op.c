@@ -10,12 +10,23 @@
 static const dnnl_data_type_t types[ECG_DTYPES] =
     {[ECG_F32] = dnnl_f32, [ECG_BF16] = dnnl_bf16, [ECG_S8] = dnnl_s8, [ECG_U8] = dnnl_u8};
 
+#define AMX ((unsigned)dnnl_cpu_isa_avx512_core_amx)
+
 bool ecg_dtype_supported(ecg_dtype type)
 {
     /* What oneDNN would use: the environment may bound it. Without these, bfloat16 runs in its reference code. */
     unsigned isa = dnnl_get_effective_cpu_isa(),
              needed[ECG_DTYPES] = {[ECG_BF16] = dnnl_cpu_isa_avx512_core_bf16, [ECG_S8] = dnnl_cpu_isa_avx2};
     return (isa & needed[type]) == needed[type] || (type == ECG_BF16 && isa == dnnl_cpu_isa_avx2_vnni_2);
+}
+
+bool ecg_bfloat16_gains(void)
+{
+    bool slow = false;
+#if defined(__x86_64__) && defined(__GNUC__)
+    slow = __builtin_cpu_is("intel") && (dnnl_get_effective_cpu_isa() & AMX) != AMX;
+#endif
+    return ecg_dtype_supported(ECG_BF16) && !slow;
 }
 
 ecg_status begin_parts(op_parts *parts)
@@ -47,12 +58,11 @@ fail:
     return status;
 }
 
-ecg_status make_strided(dnnl_memory_desc_t *dst, const ecg_view *view, int ndim, const dnnl_dims_t dims)
+ecg_status make_strided(dnnl_memory_desc_t *dst, ecg_dtype type, int ndim, const dnnl_dims_t dims,
+                        const dnnl_dims_t strides)
 {
     ecg_status status = ECG_OK;
-    dnnl_dims_t strides = {0};
-    memcpy(strides, view->stride, (size_t)ndim * sizeof *strides);
-    DNNL(dnnl_memory_desc_create_with_strides(dst, ndim, dims, types[view->type], strides));
+    DNNL(dnnl_memory_desc_create_with_strides(dst, ndim, dims, types[type], strides));
 fail:
     return status;
 }
@@ -99,6 +109,9 @@ void ecg_packed_free(ecg_packed *packed)
         dnnl_memory_desc_destroy(packed->desc);
     if (packed->plain)
         dnnl_memory_desc_destroy(packed->plain);
+    if (packed->rest)
+        ecg_packed_free(packed->rest);
+    ecg_free(packed->rest);
     memset(packed, 0, sizeof *packed);
 }
 
@@ -167,7 +180,8 @@ ecg_status ecg_unpack(float *dst, const ecg_packed *packed)
 {
     if (packed->scales)
         return unpack_s8(dst, packed);
-    return reorder(packed->plain, dst, packed->desc, packed->data);
+    ECG_TRY(reorder(packed->plain, dst, packed->desc, packed->data));
+    return packed->rest ? ecg_unpack(dst + packed->columns, packed->rest) : ECG_OK;
 }
 
 /* ---- ops ---- */
@@ -178,6 +192,9 @@ void ecg_op_free(ecg_op *op)
         dnnl_memory_destroy(op->memories[i]);
     dnnl_primitive_destroy(op->primitive);
     ecg_packed_free(&op->own);
+    if (op->rest)
+        ecg_op_free(op->rest);
+    ecg_free(op->rest);
     memset(op, 0, sizeof *op);
 }
 
@@ -262,7 +279,10 @@ ecg_status ecg_op_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src
 {
     void *packed = op->own.data ? op->own.data : weights->data;
     const void *operand = weights->scales ? weights->scales : bias;
-    return execute_op(op, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch);
+    ECG_TRY(execute_op(op, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch));
+    if (!op->rest)
+        return ECG_OK;
+    return ecg_op_run(op->rest, stream, dst, (const float *)src + op->rest_at, weights->rest, NULL, scratch);
 }
 
 ecg_status ecg_op_product_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src, const void *weights,
@@ -277,6 +297,9 @@ void ecg_fresh_free(ecg_fresh_op *op)
 {
     ecg_op_free(&op->pack);
     ecg_op_free(&op->run);
+    if (op->rest)
+        ecg_fresh_free(op->rest);
+    ecg_free(op->rest);
     memset(op, 0, sizeof *op);
 }
 
@@ -312,5 +335,9 @@ ecg_status ecg_fresh_run(ecg_fresh_op *op, ecg_stream *stream, void *dst, const 
                          const void *operand, void *packed, void *scratch)
 {
     ECG_TRY(execute_op(&op->pack, stream, (void *const[]){packed, (void *)weights}, scratch));
-    return execute_op(&op->run, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch);
+    ECG_TRY(execute_op(&op->run, stream, (void *const[]){dst, (void *)src, packed, (void *)operand}, scratch));
+    if (!op->rest)
+        return ECG_OK;
+    return ecg_fresh_run(op->rest, stream, dst, (const float *)src + op->run.rest_at, weights + op->run.rest_at, NULL,
+                         packed, scratch);
 }

@@ -28,6 +28,14 @@ typedef enum { ECG_WRITE, ECG_ADD, ECG_MULTIPLY } ecg_after;
 /* Whether the processor has instructions for products of this type. */
 bool ecg_dtype_supported(ecg_dtype type);
 
+/* Whether products of bfloat16 are faster than those of float32. With AVX-512 alone Intel's processors do half as many
+ * of them in the same time (measured), AMD's twice as many. */
+bool ecg_bfloat16_gains(void);
+
+/* Sums over at least so many terms in float32 are made in two products, the second added to the first, since the
+ * rounding of a sum grows with its length (relative, K = 3072: 5.8e-7 in one, 3.6e-7 in two, as MKL's; no slower). */
+#define ECG_LONG_SUM 2048
+
 /* dst (M, N) = [GELU of] (src (M, K) weights (N, K)^T [+ bias (N)]), a bias in float32. With int8 weights, which have
  * a scale for each of the N, src is uint8 and dst float32: the product of the numbers as they are times that scale. */
 typedef struct {
@@ -49,22 +57,10 @@ typedef struct {
 /* Steps of the result; at least 1 for a spec that an op can be made of. */
 int64_t ecg_conv_dst_steps(const ecg_conv_spec *spec);
 
-/* A batch of B x H matrix products on strided views: dst[b,h] (M, N) = src[b,h] (M, K) weights[b,h] (K, N).
- * Element (b, h, i, j) of each operand lies at base + b*s[0] + h*s[1] + i*s[2] + j*s[3]. */
-typedef struct {
-    int64_t stride[4]; /* in elements */
-    ecg_dtype type;
-} ecg_view;
-
-typedef struct {
-    int64_t B, H, M, K, N;
-    ecg_view src, weights, dst;
-} ecg_matmul_spec;
-
 /* ---- weights that stay ---- */
 
 /* Weights in the layout that oneDNN chose for them; owned. A zeroed struct is empty and may be freed. */
-typedef struct {
+typedef struct ecg_packed {
     void *data;
     size_t bytes;
     void *desc;  /* dnnl_memory_desc_t of the packed layout */
@@ -75,6 +71,7 @@ typedef struct {
     float *factors; /* (columns) */
     float *sums;    /* (rows): of the numbers of a row, times its scale */
     int64_t rows, columns;
+    struct ecg_packed *rest; /* of a linear layer in two products: the second half of the columns; else NULL */
 } ecg_packed;
 
 void ecg_packed_free(ecg_packed *packed);
@@ -103,7 +100,7 @@ ecg_status ecg_unpack(float *dst, const ecg_packed *packed);
  * threads at once. `scratch` of its run functions is `scratch_bytes` long. A convolution for whose spec oneDNN has no
  * good code with the packed layout holds a copy in another one, so such an op belongs to the weights that it was made
  * with; a linear op runs with any weights of its spec. */
-typedef struct {
+typedef struct ecg_op {
     void *primitive;
     ecg_packed own; /* empty in the usual case */
     void *memories[6];
@@ -111,6 +108,8 @@ typedef struct {
     int count;
     size_t scratch_bytes;
     char implementation[48];
+    struct ecg_op *rest; /* the second product of a linear layer, which is added to the first; else NULL */
+    int64_t rest_at;     /* its first term */
 } ecg_op;
 
 void ecg_op_free(ecg_op *op);
@@ -123,8 +122,6 @@ ecg_status ecg_op_conv(ecg_op *op, const ecg_packed *weights, const ecg_conv_spe
 ecg_status ecg_op_run(ecg_op *op, ecg_stream *stream, void *dst, const void *src, const ecg_packed *weights,
                       const void *bias, void *scratch);
 
-ecg_status ecg_op_matmul(ecg_op *op, const ecg_matmul_spec *spec);
-
 /* diff_weights (N, K) float32 = diff_dst (M, N)^T src (M, K), or += with `add`. The spec is that of the forward. */
 ecg_status ecg_op_linear_gradient(ecg_op *op, const ecg_linear_spec *spec, bool add);
 
@@ -136,10 +133,11 @@ ecg_status ecg_op_product_run(ecg_op *op, ecg_stream *stream, void *dst, const v
 
 /* An operation that packs its float32 weights on each run, into memory of the caller that is `packed_bytes` long.
  * A zeroed struct is empty and may be freed. */
-typedef struct {
+typedef struct ecg_fresh_op {
     ecg_op pack, run;
     size_t packed_bytes;
-    size_t scratch_bytes; /* of both */
+    size_t scratch_bytes;      /* of both */
+    struct ecg_fresh_op *rest; /* as that of an op; run.rest_at is its first term */
 } ecg_fresh_op;
 
 void ecg_fresh_free(ecg_fresh_op *op);

@@ -56,7 +56,7 @@ static float *numbers(int64_t n, float scale, float center)
     return x;
 }
 
-static float *copy(const float *x, int64_t n)
+static inline float *copy(const float *x, int64_t n)
 {
     return memcpy(floats(n), x, (size_t)n * sizeof *x);
 }

@@ -3,9 +3,12 @@
  * compared with plain loops in double. Prints the failed checks and returns how many there were (at most 99). */
 #include <math.h>
 
+#include "../../csrc/base/convert.h"
 #include "../../csrc/base/memory.h"
 #include "../../csrc/base/peak.h"
 #include "../../csrc/base/threads.h"
+#include "../../csrc/layers/attention.h"
+#include "../../csrc/layers/blocks.h"
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
 #include "../../csrc/engine/model.h"
@@ -281,57 +284,147 @@ static void test_conv(void)
     ecg_stream_destroy(stream);
 }
 
-static void test_attention(void)
+/* ---- products of blocks ---- */
+
+static void check_block(int64_t M, int64_t K, int64_t N, bool transposed, bool add)
 {
-    const int64_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 4}, {1, 4, 33, 8}, {2, 12, 20, 64}};
-    ecg_stream *stream;
-    CHECK(ecg_stream_create(&stream) == ECG_OK, "stream");
-    for (int i = 0; i < COUNT(shapes); i++) {
-        int64_t B = shapes[i][0], H = shapes[i][1], T = shapes[i][2], D = shapes[i][3], C = H * D;
-        float *qkv = numbers(B * T * 3 * C, 2, 0), *context = floats(B * T * C), *scores = floats(B * H * T * T);
-        float *mean = floats(B * T * T);
-        int64_t *valid = get((size_t)B * sizeof *valid);
-        double *p = get((size_t)T * sizeof *p);
-        ecg_attention_ops ops = {0};
-        for (int64_t b = 0; b < B; b++)
-            valid[b] = b ? (T + 1) / 2 : T;
-        CHECK(ecg_attention_plan(&ops, B, H, T, D, ECG_F32, ECG_F32, false) == ECG_OK, "%s", ecg_message());
-        ecg_work_sizes sizes = {0};
-        ecg_attention_sizes(&ops, &sizes);
-        void *scratch = get(sizes.scratch);
-        ecg_work work = {.stream = stream, .scratch = scratch};
-        ecg_dropout_mask none = {0};
-        CHECK(ecg_attention_forward(context, scores, scores, true, qkv, valid, &none, &ops, &work) == ECG_OK, "%s",
-              ecg_message());
-        ecg_head_mean_forward(mean, scores, ECG_F32, T * T, B, H, T);
-        for (int64_t row = 0; row < B * H * T; row++) {
-            int64_t b = row / (H * T), h = row / T % H, t = row % T;
-            const float *base = qkv + b * T * 3 * C + h * D;
-            double total = 0;
-            for (int64_t k = 0; k < T; k++) {
-                double dot = 0;
-                for (int64_t d = 0; d < D; d++)
-                    dot += (double)base[t * 3 * C + d] * base[k * 3 * C + C + d];
-                p[k] = k < valid[b] ? exp(dot / sqrt((double)D)) : 0;
-                total += p[k];
-            }
-            for (int64_t k = 0; k < T; k++)
-                CHECK(fabs(scores[row * T + k] - p[k] / total) < 4e-6, "weights of shape %d", i);
-            for (int64_t d = 0; d < D; d++) {
-                double sum = 0;
-                for (int64_t k = 0; k < T; k++)
-                    sum += p[k] / total * base[k * 3 * C + 2 * C + d];
-                CHECK(fabs(context[(b * T + t) * C + h * D + d] - sum) < 1e-5, "context of shape %d", i);
+    int64_t stride = N + 3, wide = ecg_whole_panels(N);
+    float *left = numbers(M * K, 1, 0), *right = numbers(K * N, 1, 0), *panels = floats(wide * K);
+    float *dst = numbers(M * stride, 1, 0), *before = copy(dst, M * stride), *swapped = floats(M * K);
+    for (int64_t i = 0; i < M * K; i++)
+        swapped[i % K * M + i / K] = left[i];
+    if (transposed) {
+        float *rows = floats(K * N);
+        for (int64_t i = 0; i < K * N; i++)
+            rows[i % N * K + i / N] = right[i];
+        ecg_pack_panels_transposed(panels, rows, K, K, N);
+        free(rows);
+    } else {
+        ecg_pack_panels(panels, right, N, K, N);
+    }
+    for (int64_t i = 0; i < wide * K; i++) {
+        int64_t n = i / (K * ECG_PANEL) * ECG_PANEL + i % ECG_PANEL, k = i / ECG_PANEL % K;
+        CHECK(panels[i] == (n < N ? right[k * N + n] : 0), "panel entry %d", (int)i);
+    }
+    for (int along = 0; along < 2; along++) { /* the left factor by rows, and by columns */
+        float *found = copy(before, M * stride);
+        ecg_left factor = along ? (ecg_left){swapped, 1, M} : (ecg_left){left, K, 1};
+        ecg_block_product(found, stride, factor, panels, M, K, N, add);
+        for (int64_t m = 0; m < M; m++) {
+            for (int64_t n = 0; n < stride; n++) {
+                double sum = n >= N || add ? before[m * stride + n] : 0;
+                for (int64_t k = 0; n < N && k < K; k++)
+                    sum += (double)left[m * K + k] * right[k * N + n];
+                CHECK(fabs(found[m * stride + n] - sum) <= (n < N ? 2e-7 * (double)(K + 1) : 0),
+                      "%d x %d x %d: (%d, %d)", (int)M, (int)K, (int)N, (int)m, (int)n);
             }
         }
-        double sum = 0;
-        for (int64_t k = 0; k < T; k++)
-            sum += mean[k];
-        CHECK(fabs(sum - 1) < 1e-5, "averaged weights sum to %g", sum);
-        ecg_attention_free(&ops);
-        free(scratch), free(p), free(valid), free(mean), free(scores), free(context), free(qkv);
+        free(found);
     }
-    ecg_stream_destroy(stream);
+    free(left), free(right), free(panels), free(dst), free(before), free(swapped);
+}
+
+static void test_blocks(void)
+{
+    const int64_t shapes[][3] = {{1, 1, 1},     {3, 5, 31},  {7, 4, 32}, {8, 3, 33},
+                                 {13, 64, 156}, {32, 2, 64}, {39, 9, 70}};
+    for (int i = 0; i < COUNT(shapes) * 4; i++)
+        check_block(shapes[i / 4][0], shapes[i / 4][1], shapes[i / 4][2], i % 2, i / 2 % 2);
+}
+
+/* ---- attention ---- */
+
+/* Context (B, T, C) and the mean of the weights over heads (B, T, T), in double. */
+static void expect_attention(double *context, double *mean, const float *qkv, const int64_t *valid,
+                             const ecg_attention_shape *s)
+{
+    int64_t T = s->T, D = s->D, C = s->H * D;
+    double *p = get((size_t)T * sizeof *p);
+    memset(mean, 0, (size_t)(s->B * T * T) * sizeof *mean);
+    for (int64_t row = 0; row < s->B * s->H * T; row++) {
+        int64_t b = row / (s->H * T), h = row / T % s->H, t = row % T;
+        const float *base = qkv + b * T * 3 * C + h * D;
+        double total = 0, largest = -1e300;
+        for (int64_t k = 0; k < T; k++) {
+            p[k] = 0;
+            for (int64_t d = 0; d < D; d++)
+                p[k] += (double)base[t * 3 * C + d] * base[k * 3 * C + C + d] / sqrt((double)D);
+            largest = k < valid[b] ? fmax(largest, p[k]) : largest;
+        }
+        for (int64_t k = 0; k < T; k++)
+            total += p[k] = k < valid[b] ? exp(p[k] - largest) : 0;
+        for (int64_t k = 0; k < T; k++)
+            mean[(b * T + t) * T + k] += p[k] / total / (double)s->H;
+        for (int64_t d = 0; d < D; d++) {
+            double sum = 0;
+            for (int64_t k = 0; k < T; k++)
+                sum += p[k] / total * base[k * 3 * C + 2 * C + d];
+            context[(b * T + t) * C + h * D + d] = sum;
+        }
+    }
+    free(p);
+}
+
+/* `size`: how large queries, keys and values are; scores grow with its square. */
+static void check_attention(ecg_attention_shape shape, float size)
+{
+    int64_t B = shape.B, T = shape.T, C = shape.H * shape.D, n = B * T * C, *valid = get((size_t)B * sizeof *valid);
+    bool rounded = shape.type == ECG_BF16;
+    float *qkv = numbers(3 * n, size, 0), *map = floats(B * T * T), *context = floats(n), *first = floats(n);
+    double *expected = get((size_t)n * sizeof *expected), *mean = get((size_t)(B * T * T) * sizeof *mean);
+    uint16_t *narrow = get((size_t)(3 * n) * sizeof *narrow);
+    ecg_to_bf16(narrow, qkv, 3 * n);
+    if (rounded)
+        ecg_from_bf16(qkv, narrow, 3 * n);
+    for (int64_t b = 0; b < B; b++)
+        valid[b] = b ? (T + 1) / 2 : T;
+    ecg_product_rows rows = {.data = rounded ? (float *)narrow : copy(qkv, 3 * n)};
+    if (shape.scaled) { /* what a product left, and the values of that */
+        rows.scale = numbers(B * T, 0.1f, 1), rows.shift = numbers(B * T, 1, 0);
+        rows.sums = numbers(3 * C, 1, 0), rows.bias = numbers(3 * C, 1, 0);
+        for (int64_t i = 0; i < 3 * n; i++) {
+            int64_t row = i / (3 * C), c = i % (3 * C);
+            qkv[i] = rows.data[i] * rows.scale[row] + (rows.shift[row] * rows.sums[c] + rows.bias[c]);
+        }
+    }
+    expect_attention(expected, mean, qkv, valid, &shape);
+    for (int run = 0; run < 6; run++) { /* with other threads, and with maps or without: the same bits */
+        const ecg_attention_maps maps = {.mean = run % 2 ? map : NULL, .stride = T * T};
+        const ecg_dropout_mask none = {0};
+        ecg_set_threads(shape.threads = 1 + run / 2);
+        void *scratch = get((size_t)ecg_attention_scratch(&shape, false));
+        ecg_attention_forward(context, &maps, &rows, valid, &none, &shape, scratch);
+        free(scratch);
+        size_t bytes = (size_t)n * ecg_dtypes[shape.dst].size;
+        CHECK(run == 0 || memcmp(context, first, bytes) == 0, "run %d differs", run);
+        memcpy(first, context, bytes);
+    }
+    if (shape.dst == ECG_BF16)
+        ecg_from_bf16(first, (const uint16_t *)context, n);
+    for (int64_t i = 0; i < n; i++)
+        CHECK(fabs(first[i] - expected[i]) < (shape.dst == ECG_BF16 ? size / 256 : 2e-6 * (1 + size * size)),
+              "context");
+    for (int64_t i = 0; i < B * T * T; i++)
+        CHECK(fabs(map[i] - mean[i]) < 1e-6 * (1 + size * size) && (mean[i] > 0 || map[i] == 0), "map");
+    free((void *)rows.scale), free((void *)rows.shift), free((void *)rows.sums), free((void *)rows.bias);
+    free(rounded ? NULL : rows.data), free(valid), free(qkv), free(map), free(context), free(first), free(expected);
+    free(mean), free(narrow);
+}
+
+static void test_attention(void)
+{
+    const int64_t shapes[][4] = {{1, 1, 1, 1},   {2, 3, 5, 4},    {1, 4, 33, 8},
+                                 {2, 2, 64, 33}, {3, 1, 131, 70}, {2, 12, 20, 64}};
+    for (int i = 0; i < COUNT(shapes) * 4; i++) {
+        const int64_t *n = shapes[i / 4], kind = i % 4;
+        ecg_attention_shape shape = {n[0], n[1], n[2], n[3], .scaled = kind == 3};
+        shape.type = kind == 1 || kind == 2 ? ECG_BF16 : ECG_F32;
+        shape.dst = kind == 2 ? ECG_BF16 : ECG_F32;
+        check_attention(shape, 2);
+        check_attention(shape, 9); /* one weight is nearly 1 */
+    }
+    const ecg_attention_shape huge = {1, 1, INT64_MAX / 8, 64, ECG_F32, ECG_F32, .threads = 2};
+    CHECK(ecg_attention_scratch(&huge, false) < 0, "more memory than there can be");
 }
 
 /* ---- sizes ---- */
@@ -587,6 +680,7 @@ int main(void)
     test_padding_and_pooling();
     test_linear();
     test_conv();
+    test_blocks();
     test_attention();
     test_sizes();
     test_model();

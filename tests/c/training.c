@@ -5,7 +5,7 @@
 
 #include "../../csrc/base/memory.h"
 #include "../../csrc/base/threads.h"
-#include "../../csrc/layers/layers.h"
+#include "../../csrc/layers/attention.h"
 #include "../../csrc/engine/trainer.h"
 #include "../../csrc/heads/classifier.h"
 #include "../../csrc/heads/contrastive.h"
@@ -309,16 +309,55 @@ static void gelu(double *dst, double *const src[3], const int64_t *dims)
         dst[i] = src[0][i] * 0.5 * erfc(-src[0][i] * sqrt(0.5));
 }
 
-/* dims: rows, T, valid. */
-static void softmax(double *dst, double *const src[3], const int64_t *dims)
+/* One segment of two heads. dims: T, D, valid; src: qkv (T, 6D), what the weights are multiplied by (2, T, T). */
+static void attention(double *dst, double *const src[3], const int64_t *dims)
 {
-    for (int64_t r = 0; r < dims[0]; r++) {
-        double sum = 0;
-        for (int64_t t = 0; t < dims[1]; t++)
-            sum += dst[r * dims[1] + t] = t < dims[2] ? exp(0.5 * src[0][r * dims[1] + t]) : 0;
-        for (int64_t t = 0; t < dims[1]; t++)
-            dst[r * dims[1] + t] /= sum;
+    int64_t T = dims[0], D = dims[1], C = 2 * D;
+    double *p = get((size_t)T * sizeof *p);
+    for (int64_t i = 0; i < 2 * T; i++) {
+        int64_t h = i / T, t = i % T;
+        const double *rows = src[0] + h * D;
+        double total = 0;
+        for (int64_t k = 0; k < dims[2]; k++) {
+            double score = 0;
+            for (int64_t d = 0; d < D; d++)
+                score += rows[t * 3 * C + d] * rows[k * 3 * C + C + d];
+            total += p[k] = exp(score / sqrt((double)D));
+        }
+        for (int64_t d = 0; d < D; d++) {
+            dst[t * C + h * D + d] = 0;
+            for (int64_t k = 0; k < dims[2]; k++)
+                dst[t * C + h * D + d] += p[k] / total * src[1][i * T + k] * rows[k * 3 * C + 2 * C + d];
+        }
     }
+    free(p);
+}
+
+static void check_attention(int64_t T, int64_t D, int64_t valid, bool dropped)
+{
+    int64_t C = 2 * D, n = T * C, maps = 2 * T * T;
+    ecg_attention_shape shape = {1, 2, T, D, ECG_F32, ECG_F32, .threads = ecg_threads()};
+    float *qkv = numbers(3 * n, 2, 0), *diff_dst = numbers(n, 1, 0), *diff = numbers(3 * n, 1, 0),
+          *factors = floats(maps);
+    uint8_t *keep = get((size_t)maps);
+    for (int64_t i = 0; i < maps; i++) {
+        keep[i] = i % 5 != 0;
+        factors[i] = !dropped ? 1 : keep[i] ? 1.25f : 0;
+    }
+    const ecg_dropout_mask mask = {.scale = 1.25f, .keep = dropped ? keep : NULL};
+    void *scratch = get((size_t)ecg_attention_scratch(&shape, true));
+    ecg_attention_backward(diff, diff_dst, qkv, &valid, &mask, &shape, scratch);
+    check_gradients("attention", attention, (const int64_t[]){T, D, valid}, (const float *const[]){qkv, factors, qkv},
+                    (const int64_t[]){3 * n, maps, 0}, diff_dst, n, (const float *const[]){diff, NULL, NULL},
+                    (const float[3]){0}, 5e-6);
+    free(scratch), free(qkv), free(diff_dst), free(diff), free(factors), free(keep);
+}
+
+static void test_attention(void)
+{
+    const int64_t shapes[][3] = {{1, 1, 1}, {5, 3, 5}, {33, 4, 33}, {34, 5, 20}, {7, 40, 4}, {65, 2, 33}};
+    for (int i = 0; i < COUNT(shapes) * 2; i++)
+        check_attention(shapes[i / 2][0], shapes[i / 2][1], shapes[i / 2][2], i % 2);
 }
 
 /* dims: B, T, C; no entry is 0. */
@@ -353,29 +392,23 @@ static void check_gelu_again(const float *src, const float *diff_dst, const floa
     free(keep), free(dst), free(expected);
 }
 
-static void test_gelu_softmax_pool(void)
+static void test_gelu_pool(void)
 {
     const float none[3] = {0};
     for (int64_t T = 1; T < 40; T += 6) {
-        int64_t C = 3, n = 2 * T * T, m = 2 * T * C, valid = T > 4 ? T - 3 : T;
-        float *src = numbers(n, 3, 0), *diff_dst = numbers(n, 1, 0), *diff = floats(n), *weights = copy(src, n);
+        int64_t C = 3, n = 2 * T * T, m = 2 * T * C;
+        float *src = numbers(n, 3, 0), *diff_dst = numbers(n, 1, 0), *diff = floats(n);
         const float *inputs[3] = {src, src, src}, *outputs[3] = {diff};
         ecg_gelu_backward(diff, diff_dst, src, n);
         check_gradients("gelu", gelu, &n, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);
         check_gelu_again(src, diff_dst, diff, n);
-
-        const int64_t lengths[2] = {valid, valid}, rows[3] = {2 * T, T, valid};
-        ecg_softmax_forward(weights, lengths, ECG_F32, 0.5f, 2, 1, T);
-        memcpy(diff, diff_dst, (size_t)n * sizeof *diff);
-        ecg_softmax_backward(diff, weights, 0.5f, 2, 1, T);
-        check_gradients("softmax", softmax, rows, inputs, (const int64_t[]){n, 0, 0}, diff_dst, n, outputs, none, 2e-6);
 
         float *x = numbers(m, 0.4f, 1), *diff_x = floats(m), *diff_pooled = numbers(2 * C, 1, 0);
         ecg_pool_backward(diff_x, diff_pooled, x, 2, T, C);
         check_gradients("pool", pool, (const int64_t[]){2, T, C}, (const float *const[]){x, x, x},
                         (const int64_t[]){m, 0, 0}, diff_pooled, 2 * C, (const float *const[]){diff_x, NULL, NULL},
                         none, 2e-6);
-        free(src), free(diff_dst), free(diff), free(weights), free(x), free(diff_x), free(diff_pooled);
+        free(src), free(diff_dst), free(diff), free(x), free(diff_x), free(diff_pooled);
     }
 }
 
@@ -811,7 +844,8 @@ int main(void)
     test_adam();
     test_ntxent();
     test_norms();
-    test_gelu_softmax_pool();
+    test_gelu_pool();
+    test_attention();
     test_weight_norm();
     test_linear();
     test_trainers();

@@ -93,6 +93,6 @@ def test_text(path):
     assert max(map(len, lines)) <= LONGEST_LINE
     longest = max((len(body.splitlines()) for body in re.findall(r"^\{\n.*?^\}", text, flags=re.S | re.M)), default=0)
     assert longest <= LONGEST_FUNCTION
-    if path.suffix == ".h":
+    if path.suffix == ".h" and not path.stem.endswith("_tile"):  # those are included once for each use
         guard = "ECG_" + re.sub(r"\W", "_", str(path.relative_to(CSRC))).upper()
         assert f"#ifndef {guard}" in text

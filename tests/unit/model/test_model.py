@@ -335,7 +335,7 @@ def test_no_operation_of_the_published_sizes_falls_back(size):
             ecgfm.set_num_threads(threads)
             for batch, samples in ((1, 2500), (2, 2500), (8, 2500), (5, 16)):
                 lines = made._core.describe(batch, samples).splitlines()
-                assert len(lines) == 13 and not [line for line in lines if "ref" in line.split()[1]], lines
+                assert len(lines) == 11 and not [line for line in lines if "ref" in line.split()[1]], lines
     finally:
         ecgfm.set_num_threads(before)
 
@@ -504,7 +504,7 @@ def test_every_failing_allocation_is_an_error(params, x):
 
 
 def test_a_batch_that_does_not_fit(model):
-    huge = np.broadcast_to(np.float32(0), (1, 12, 4_000_000))
+    huge = np.broadcast_to(np.float32(0), (1, 12, 2**42))  # more than there are addresses
     with pytest.raises(MemoryError):
         model(huge)
 
