@@ -38,8 +38,8 @@ ECG_INLINE float ecg_exp(float x)
 }
 
 /* Phi(-|x|), the normal distribution function's lower half: erfc(t) / 2 with t = |x| / sqrt 2, as
- * exp(-t^2) P(1 / (1 + 0.35 t)). P of degree 10 was fitted here to exp(t^2) erfc(t) on [0, 10] with the smallest largest
- * relative error (7e-9). t is at most 9.1, where the result is 3.5e-38, so that it is never denormal. */
+ * exp(-t^2) P(1 / (1 + 0.35 t)). P of degree 10 was fitted here to exp(t^2) erfc(t) on [0, 10] with the smallest
+ * largest relative error (7e-9). t is at most 9.1, where the result is 3.5e-38, so that it is never denormal. */
 ECG_INLINE float ecg_phi_argument(float x)
 {
     float t = (x < 0.f ? -x : x) * 0.70710678f;
