@@ -14,6 +14,8 @@ from .common import Given, leads_record, millivolts_per, optional, parsing, warn
 
 __all__ = ["read_with"]
 
+_ROUNDED = "is not an integer; rounded to"  # what the library says of its own field for the rate, which is not used
+
 
 def read_with(
     parser: str,
@@ -56,7 +58,7 @@ def read_with(
         given,
         rate=rate,
         units=units.pop() if len(units) == 1 else "",
-        notes=[*said, *notes],
+        notes=[*said, *(note for note in notes if _ROUNDED not in note)],
     )
 
 

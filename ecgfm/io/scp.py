@@ -136,6 +136,9 @@ def _sections(data: bytes, path: str) -> dict[int, bytes]:
                 f"{length:,} bytes; at most {_MAX_SECTION:,} are read", path=path, field=f"section {number}"
             )
         sections[number] = data[start - 1 : start - 1 + length] if start else b""
+        if _TABLES <= number <= _RHYTHM and len(sections[number]) < length:
+            what = f"truncated: {length:,} bytes from byte {start:,} on, the file has {len(data):,}"
+            raise FormatError(what, path=path, field=f"section {number}")
     return sections
 
 

@@ -46,7 +46,7 @@ def expected(folder):
 
 
 #: Text, HDF5 and MATLAB have tests of their own.
-OTHERS = ("text/", "sph/", "matlab/A1983")
+OTHERS = ("none",)
 
 
 def names(folder, refused=False):

@@ -1,5 +1,6 @@
 """Readers of the formats that the extra [io] brings: files made from known counts come back as millivolts."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -350,6 +351,7 @@ def test_aecg_rates(tmp_path, step, unit, rate):
 def test_aecg_rates_are_not_rounded(tmp_path):
     record = read(write_aecg(tmp_path / "a.xml", X, step="0.0039"))
     assert record.sampling_rate == pytest.approx(1 / 0.0039, rel=1e-12)
+    assert record.notes == ()  # the library rounds its own
 
 
 @pytest.mark.parametrize("unit, factor", [("uV", 1e-3), ("mV", 1.0), ("V", 1e3), ("nV", 1e-6)])
@@ -381,6 +383,37 @@ def test_scp_rates_units_and_derived_leads(tmp_path):
     assert record.sampling_rate == pytest.approx(1e6 / 3003)
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
     assert any("CRC" in note for note in read(path).notes)
+
+
+def scp_pointer(path, number, length=None, start=None):
+    """Change what section 0 says of a section."""
+    raw = bytearray(path.read_bytes())
+    at = 22 + 10 * number
+    assert struct.unpack_from("<H", raw, at)[0] == number
+    old = struct.unpack_from("<II", raw, at + 2)
+    struct.pack_into("<II", raw, at + 2, old[0] if length is None else length, old[1] if start is None else start)
+    path.write_bytes(raw)
+
+
+def test_scp_sections_that_the_rhythm_does_not_take(tmp_path):
+    """What a device wrote of the patient, or an anonymiser over it, does not keep the samples from being read."""
+    for number in (1, 7, 11):
+        path = write_scp(tmp_path / "a.scp", X)
+        scp_pointer(path, number, 17, 60)
+        check(read(path), X, 5e-3)
+        assert read(path).notes == ("the record's checksum (CRC) does not fit",)
+    for number, length, start in ((6, 2**31 - 1, None), (6, None, 2**31), (3, 200, 10**9)):
+        path = write_scp(tmp_path / "a.scp", X)
+        scp_pointer(path, number, length, start)
+        with pytest.raises(FormatError, match=f"section {number}: truncated"):
+            read(path)
+
+
+def test_scp_that_counts_from_zero(tmp_path):
+    path = write_scp(tmp_path / "a.scp", X, ranges=[(0, 3000)] * 12)
+    record = read(path)
+    check(record, X, 5e-3)
+    assert record.notes == ()
 
 
 def test_scp_leads_of_different_times(tmp_path):
