@@ -146,6 +146,23 @@ def write_cardiosoft(path, x, leads=LEADS, rate=500, *, step="5", unit="uVperLsb
     return path
 
 
+def write_mortara(path, x, leads=LEADS, rate=1000, *, per_mv=200, offset=0, duration=None, encoding="BASE64", head=""):
+    about = f'OFFSET="{offset}" BITS="16" FORMAT="SIGNED" UNITS_PER_MV="{per_mv}" SAMPLE_FREQ="{rate}"'
+
+    def channel(kind, name, row):
+        data = base64.b64encode(row.astype("<i2").tobytes()).decode()
+        count = len(row) if duration is None else duration
+        return f'<{kind} {about} DURATION="{count}" NAME="{name}" ENCODING="{encoding}" DATA="{data}" />'
+
+    channels = "".join(channel("CHANNEL", name, row) for name, row in zip(leads, x))
+    cycles = "".join(channel("TYPICAL_CYCLE_CHANNEL", name, row[:40]) for name, row in zip(leads, x))
+    path.write_text(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<ECG ACQUISITION_TIME="20200101120000" AGE="50">'
+        f"<SUBJECT ID='1'/><TYPICAL_CYCLE {about}>{cycles}</TYPICAL_CYCLE>{channels}</ECG>\n"
+    )
+    return path
+
+
 # ---- ISHNE ----------------------------------------------------------------------------------------------------------
 
 

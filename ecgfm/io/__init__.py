@@ -28,6 +28,7 @@ from . import (
     ishne,
     mat,
     mfer,
+    mortara,
     muse,
     named,
     npy,
@@ -69,6 +70,7 @@ FORMATS = (
     philips.FORMAT,
     cardiosoft.FORMAT,
     schiller.FORMAT,
+    mortara.FORMAT,
     OTHER_XML,
     ishne.FORMAT,
     atc.FORMAT,
@@ -108,8 +110,8 @@ def read(
       (seconds, or date and time) or a line such as ``sampling rate: 500 Hz``;
     - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
     - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
-    - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips and Schiller, ISHNE, MFER,
-      AliveCor ATC, FHIR Observations with SampledData;
+    - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips, Schiller and
+      Mortara, ISHNE, MFER, AliveCor ATC, FHIR Observations with SampledData;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
 
     WFDB in part, MUSE XML, HL7 aECG, SCP-ECG and HDF5 need the extra ``[io]``. Values come in millivolts; of files

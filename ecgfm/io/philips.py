@@ -5,8 +5,6 @@ The recording ends with a pulse of 1 mV in all leads, which is no ECG: it is cut
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -19,7 +17,7 @@ from ..errors import FormatError, LeadError
 from ..signal.leads import LEADS
 from .common import Format, Given, leads_record
 from .xli import unpacked
-from .xml import first_element, number, numbers, tree
+from .xml import first_element, from_base64, number, numbers, tree
 
 __all__ = ["FORMAT", "MAX_XML"]
 
@@ -71,18 +69,21 @@ class _About:
     def leads(self) -> tuple[list[str], list[str]]:
         """The names of the leads, and what was assumed of them."""
         names = self.wave.get("leadlabels", "").replace(",", " ").split()
-        text = self.text("numberofleads", "numberchannelsallocated", "numberchannelsvalid")
-        count = number(text or str(len(names)), self.path, "numberofleads", at_least=1)
+        if names:
+            text = self.wave.get("numberofleads", "").strip() or str(len(names))
+        else:
+            text = self.text("numberofleads", "numberchannelsvalid", "numberchannelsallocated")
+        count = number(text, self.path, "numberofleads", at_least=1)
         if count > _MAX_LEADS or count % 1 or (names and count > len(names)):
             what = f"{shown(text)} leads, of which {len(names)} are named"
             raise FormatError(what, path=self.path, field="numberofleads")
         if names:
             return names[: int(count)], []
-        if count != len(LEADS):
-            raise LeadError(f"{int(count)} leads that are not named", path=self.path, field="leadlabels")
         stated = self.text("leadset", "leadset"), self.text("acquisitiontype", "acquisitiontype")
-        known = any(name.upper() in _STANDARD for name in stated)
-        return list(LEADS), [] if known else ["leads assumed in the order I II III aVR aVL aVF V1-V6"]
+        is_standard = any(name.upper() in _STANDARD for name in stated)
+        if count != len(LEADS) and not (is_standard and count > len(LEADS)):
+            raise LeadError(f"{int(count)} leads that are not named", path=self.path, field="leadlabels")
+        return list(LEADS), [] if is_standard else ["leads assumed in the order I II III aVR aVL aVF V1-V6"]
 
 
 def _samples(about: _About, names: list[str], rate: float, path: str) -> list[NDArray[Any]]:
@@ -105,20 +106,13 @@ def _samples(about: _About, names: list[str], rate: float, path: str) -> list[ND
         return list(numbers(text, count * len(names), path, _DATA).reshape(len(names), count))
     if bits != "16" or (packing and not signed):
         raise FormatError(f"samples of {shown(bits)} bits are not read", path=path, field=_DATA)
-    raw = _base64(text, path)
+    raw = from_base64(text, path, _DATA)
     if packing:
         return _restored(unpacked(raw, len(names), count, path, _DATA), names, path)
     if len(raw) != 2 * count * len(names):
         what = f"{count:,} samples of {len(names)} leads take {2 * count * len(names):,} bytes, {len(raw):,} are there"
         raise FormatError(what, path=path, field=_DATA)
     return list(np.frombuffer(raw, "<i2" if signed else "<u2").reshape(len(names), count).astype(np.float64))
-
-
-def _base64(text: str, path: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise FormatError(f"damaged: {short(str(error))}", path=path, field=_DATA) from None
 
 
 def _restored(counts: list[NDArray[np.int64]], names: list[str], path: str) -> list[NDArray[np.int64]]:

@@ -6,6 +6,8 @@ keeps none of them. Declared entities and attributes are refused.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import tempfile
 from codecs import BOM_UTF8
@@ -30,14 +32,15 @@ __all__ = [
     "checked_file",
     "checked_xml",
     "first_element",
+    "from_base64",
     "number",
     "numbers",
     "stated_count",
     "tree",
 ]
 
-#: Byte order marks.
-UTF16 = b"\xff\xfe", b"\xfe\xff"
+#: How texts of two bytes a character begin: with a byte order mark, or with "<".
+UTF16 = b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<"
 
 _MAX_NODES, _MAX_VALUES, _MAX_DEPTH = 150_000, 2_000_000, 200  # elements and attributes; words of text
 _MAX_TAG, _MAX_NAMESPACE = 1 << 20, 1000  # bytes of a tag (or comment), characters of a namespace's name
@@ -58,11 +61,16 @@ OTHERS = {
 def first_element(head: bytes) -> str | None:
     """The name of the first element in the first bytes of an XML text, without its prefix; None if they are no XML."""
     is_wide = head.startswith(UTF16)
-    text = head.decode("utf-16", errors="ignore") if is_wide else head.removeprefix(BOM_UTF8).decode("latin-1")
+    text = head.decode(_wide(head), errors="ignore") if is_wide else head.removeprefix(BOM_UTF8).decode("latin-1")
     if not text.lstrip().startswith("<"):
         return None
     first = re.search(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
     return first[1] if first else None
+
+
+def _wide(content: bytes) -> str:
+    """The encoding of a text of two bytes a character."""
+    return {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(content[:2], "utf-16")
 
 
 def _foreign(root: str | None, path: str) -> FormatError:
@@ -77,7 +85,7 @@ def _foreign(root: str | None, path: str) -> FormatError:
         f"an XML file whose first element is {root!r}: no recording in a format that is known",
         path=path,
         remedy="Known are RestingECG (GE MUSE), AnnotatedECG (HL7 aECG), restingecgdata (Philips), CardiologyXML (GE"
-        " CardioSoft) and SchillerEDI",
+        " CardioSoft), SchillerEDI and ECG (Mortara)",
     )
 
 
@@ -211,6 +219,20 @@ def numbers(text: str | None, count: int, path: str, field: str) -> NDArray[np.f
         raise FormatError("samples that are no numbers", path=path, field=field) from None
 
 
+def from_base64(text: str, path: str, field: str) -> bytes:
+    """The bytes behind a text in Base64, which blanks may part.
+
+    Raises
+    ------
+    FormatError
+        If it is none.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FormatError(f"damaged: {short(str(error), 200)}", path=path, field=field) from None
+
+
 def _counted(content: bytes, path: str) -> tuple[str | None, str | None]:
     """The first element's name, and what expat finds wrong with the text, or None."""
     try:
@@ -224,7 +246,7 @@ def _counted(content: bytes, path: str) -> tuple[str | None, str | None]:
 def _decoded(content: bytes) -> str:
     """The text of XML that is damaged or isn't in the encoding that it claims, without its declaration."""
     is_wide = content.startswith(UTF16)
-    text = content.decode("utf-16", errors="replace") if is_wide else decoded(content.removeprefix(BOM_UTF8))
+    text = content.decode(_wide(content), errors="replace") if is_wide else decoded(content.removeprefix(BOM_UTF8))
     return _DECLARATION.sub("", text, count=1)
 
 

@@ -16,6 +16,7 @@ from device_files import (
     write_fhir,
     write_ishne,
     write_mfer,
+    write_mortara,
     write_philips,
     write_schiller,
     xli,
@@ -39,6 +40,7 @@ MAKERS = {
     "Philips XML": (".xml", lambda path: write_philips(path, with_pulse(X)), 5e-3),
     "Schiller XML": (".xml", lambda path: write_schiller(path, X), 1e-3),
     "GE CardioSoft XML": (".xml", lambda path: write_cardiosoft(path, X), 5e-3),
+    "Mortara XML": (".xml", lambda path: write_mortara(path, X, rate=500), 5e-3),
     "ISHNE": (".ecg", lambda path: write_ishne(path, X), 5e-3),
     "MFER": (".mwf", lambda path: write_mfer(path, X), 5e-3),
     "FHIR Observation": (".json", lambda path: write_fhir(path, X), 5e-3),
@@ -75,7 +77,7 @@ def test_what_is_cut_names_its_format(tmp_path, name):
 # ---- Philips --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("version, kind", [("1.03", "SierraECG"), ("1.04", "PhilipsECG"), ("1.04.01", "PhilipsECG")])
 def test_philips_versions_and_encodings(tmp_path, version, kind, encoding):
     path = write_philips(tmp_path / "a.xml", with_pulse(X), version=version, kind=kind, encoding=encoding)
@@ -97,6 +99,19 @@ def test_philips_without_a_pulse(tmp_path):
     assert read(write_philips(tmp_path / "a.xml", flat)).samples == 2500
     record = read(write_philips(tmp_path / "a.xml", with_pulse(flat)))
     assert record.samples == 2500 and not record.signal.any()
+
+
+def test_philips_leads_without_names(tmp_path):
+    """Some files allocate more channels than they have leads."""
+    path = write_philips(tmp_path / "a.xml", X, version="1.03", kind="SierraECG")
+    whole = path.read_text()
+    path.write_text(whole.replace("allocated>12<", "allocated>16<"))
+    check(read(path), X, 5e-3)
+    path.write_text(whole.replace("STD-12", "ELSE"))
+    assert read(path).notes == ("leads assumed in the order I II III aVR aVL aVF V1-V6",)
+    path.write_text(whole.replace("STD-12", "ELSE").replace("allocated>12<", "allocated>16<"))
+    with pytest.raises(LeadError, match="16 leads that are not named"):
+        read(path)
 
 
 def test_philips_of_another_maker(tmp_path):
@@ -182,6 +197,35 @@ def test_xml_that_lies(tmp_path, write, old, new, words):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises((FormatError, SignalError), match=words):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"per_mv": 0}, "UNITS_PER_MV"),
+        ({"offset": 5}, "OFFSET other than 0"),
+        ({"rate": "x"}, "SAMPLE_FREQ"),
+        ({"encoding": "HEX"}, "'HEX' is not read"),
+        ({"duration": 1501}, "truncated: 1501 samples are stated, 1,500"),
+        ({"duration": 10**30}, "truncated"),
+        ({"leads": ["I"] * 12}, "named more than once"),
+    ],
+)
+def test_mortara_that_lies(tmp_path, options, words):
+    with pytest.raises((FormatError, SignalError), match=words):
+        read(write_mortara(tmp_path / "a.xml", X, **options))
+
+
+def test_mortara_as_another_reader_has_it(tmp_path):
+    pytest.importorskip("ecgdatakit", reason="needs the extra [io]")
+    from ecgdatakit.parsing.parsers.mortara_el250 import MortaraEL250Parser
+
+    path = write_mortara(tmp_path / "a.xml", X, per_mv=400, duration=1500)
+    found = MortaraEL250Parser().parse(path)
+    record = read(path)
+    assert [lead.label for lead in found.leads] == list(record.leads) and found.leads[0].sampling_rate == 1000
+    for lead, row in zip(found.leads, record.signal):
+        np.testing.assert_allclose(row, lead.samples * lead.resolution / 1000, rtol=1e-6)
 
 
 def test_samples_that_are_no_numbers(tmp_path):
