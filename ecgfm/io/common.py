@@ -19,7 +19,7 @@ from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
 from ..signal.checks import UNIT_ASSUMED, checked_rate, checked_signal, millivolts_per
 from ..signal.columns import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, UNIT_KEYS
-from ..signal.leads import LEADS, agreed_leads, canonical_leads, complete, listed
+from ..signal.leads import LEADS, agreed_leads, canonical_leads, complete, is_lead, listed
 from ..storage.npy import MAX_BYTES, check_size
 
 __all__ = [
@@ -259,7 +259,7 @@ def make_record(
 
 
 def leads_record(
-    rows: Sequence[NDArray[Any]],
+    rows: Sequence[NDArray[Any]] | NDArray[Any],
     names: Sequence[str],
     path: str,
     given: Given,
@@ -274,7 +274,7 @@ def leads_record(
 
     Parameters
     ----------
-    rows : sequence of ndarray
+    rows : sequence of ndarray, or ndarray
         (samples,) of each lead, millivolt.
     names : sequence of str
         As the file has them, in any usual spelling.
@@ -284,20 +284,25 @@ def leads_record(
     Raises
     ------
     LeadError
-        If there are none, none is one of the 12, or one of these is there twice.
+        If there are none, none is one of the 12 or of Frank's, or one of the 12 is there twice.
     FormatError
         If they have not the same length.
     """
-    if not rows:
+    if not len(rows):
         raise LeadError("the file holds no leads", path=path, field="leads")
     names = canonical_leads(names, path=path)
-    if not set(names) & set(LEADS) and given.leads is None:
-        raise LeadError(f"none of the 12 leads is there: {listed(names)}", path=path, field="leads")
+    if not any(map(is_lead, names)) and given.leads is None:
+        raise LeadError(
+            f"none of the 12 leads is there: {listed(names)}",
+            path=path,
+            field="leads",
+            remedy="If you know what they are, name them: leads='I,II,...' (--leads)",
+        )
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         what = f"leads of different times or lengths: {listed(lengths)} samples"
         raise FormatError(what, path=path, field="leads")
-    signal, names, derived = complete(np.stack(rows), names)
+    signal, names, derived = complete(rows if isinstance(rows, np.ndarray) else np.stack(rows), names)
     notes = list(notes)
     if missing := [lead for lead in LEADS if lead not in names] if given.leads is None else []:
         notes.append(f"leads that the file lacks: {listed(missing)}")

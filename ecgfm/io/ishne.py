@@ -50,7 +50,7 @@ def _read(path: str, given: Given) -> Record:
         rows = _millivolts(file, samples, np.array(steps) * 1e-6, path)
     names = [_NAMES.get(code, f"lead {number}") for number, code in enumerate(codes, start=1)]
     rate = struct.unpack_from("<h", head, 272)[0]
-    return leads_record(list(rows), names, path, given, rate=rate, units="nV", notes=notes)
+    return leads_record(rows, names, path, given, rate=rate, units="nV", notes=notes)
 
 
 def _checksum(head: bytes) -> int:

@@ -186,7 +186,9 @@ def _ecg(wave: _Wave, notes: list[str]) -> tuple[list[int], float]:
     named = [channel for channel in volts if wave.name(channel) in _CODES.values()] or volts
     kinds = Counter((wave.rate(channel), wave.number(channel, _BLOCK, 1)) for channel in named)
     if not kinds:
-        what = "no channel is a voltage: there are " + listed(wave.name(channel) for channel in others)
+        unknown = any(wave.decimal(channel, _STEP, "sensitivity") is None for channel in others)
+        what = "no channel is a voltage" if not unknown else "nothing states what a sample is worth"
+        what += ": there are " + listed(wave.name(channel) for channel in others)
         raise LeadError(what, path=wave.path, field="leads")
     kind = kinds.most_common(1)[0][0]
     chosen = [channel for channel in named if (wave.rate(channel), wave.number(channel, _BLOCK, 1)) == kind]

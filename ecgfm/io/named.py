@@ -43,6 +43,11 @@ _KNOWN = [
     _Known(rb"GDF [12]\.", "a GDF file, which is not read", "Save it as EDF"),
     _Known(rb"Brain Vision", "a BrainVision header, which is not read", "Save the recording as EDF"),
     _Known(rb"CFWB\x01\0\0\0", "a LabChart file (binary), which is not read", "Save the recording as EDF or CSV"),
+    _Known(
+        rb"MSH\|\^~",
+        "an HL7 version 2 message, whose attachments are not read",
+        "Save what is attached to it as a file",
+    ),
     _Known(rb"%PDF-", "a PDF", _PICTURE),
     _Known(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|BM(?s:.{4})\0{4}", "a picture", _PICTURE),
     _Known(rb"\x1f\x8b\x08|BZh\d1AY&SY|\xfd7zXZ\0|7z\xbc\xaf\x27\x1c|\x28\xb5\x2f\xfd", "a compressed file", _INFLATE),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import shown
+from .._text import short, shown
 from ..ecg.record import Record
 from ..errors import FormatError
 from ..signal.leads import listed
@@ -20,7 +20,8 @@ from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key,
 
 __all__ = ["FORMAT"]
 
-_MAX_MEMBERS, _MAX_NAMES, _NAME = 1024, 4096, 64
+_MAX_MEMBERS, _MAX_NAMES, _NAME, _LISTED = 1024, 4096, 64, 5
+_AS_CSV = "Save the table as CSV"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as NumPy writes; others inflate without bounds in one step
 
 
@@ -38,6 +39,8 @@ def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray
     found = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(found) > _MAX_MEMBERS:
         raise FormatError(f"{len(found)} arrays; a recording has a few", path=path)
+    if not found:
+        raise _no_arrays([info.filename for info in archive.infolist()[:_LISTED]], path)
     members = {info.filename[:-4]: info for info in found}
     if len(members) < len(found):
         raise FormatError("two arrays of one name", path=path)
@@ -54,6 +57,14 @@ def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray
     rate = None if rate_key is None else _scalar(arrays[rate_key], path, rate_key)
     leads = None if leads_key is None else _names(arrays[leads_key], path, leads_key)
     return key, arrays[key], rate, leads
+
+
+def _no_arrays(names: list[str], path: str) -> FormatError:
+    """The error on another kind of zip archive, by the names of what is in it."""
+    if "[Content_Types].xml" in names:
+        return FormatError("a spreadsheet or another office document and no NumPy .npz", path=path, remedy=_AS_CSV)
+    there = listed(short(name, 60) for name in names) or "nothing"
+    return FormatError(f"a zip archive and no NumPy .npz: it holds {there}", path=path, remedy="Unpack it first")
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, path: str, key: str) -> NDArray[Any]:

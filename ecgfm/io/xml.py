@@ -55,6 +55,10 @@ _DECLARATION = re.compile(r"\s{0,100}<\?xml[^>]{0,1000}\?>")
 OTHERS = {
     "examdescript": "Schiller XML of another kind than SEMA EDI",
     "sapphire": "GE Sapphire XML",
+    "Observation": "FHIR as XML (as JSON it is)",
+    "Bundle": "FHIR as XML (as JSON it is)",
+    "ClinicalDocument": "an HL7 CDA document",
+    "svg": "a picture (SVG)",
 }
 
 

@@ -252,6 +252,17 @@ def test_ishne_leads_and_lengths(tmp_path):
     assert "checksum" in read(path).notes[0]
 
 
+def test_ishne_leads_that_are_not_named(tmp_path):
+    path = write_ishne(tmp_path / "a.ecg", X[:3], [2, 3, 4])
+    assert read(path).leads == ("X", "Y", "Z")
+    path = write_ishne(tmp_path / "a.ecg", X[:3], [1, 1, 0])
+    with pytest.raises(LeadError, match="lead 1, lead 2, lead 3. If you know what they are, name them"):
+        read(path)
+    record = read(path, leads=["II", "V1", "V5"])
+    assert record.leads == ("II", "V1", "V5") and "lead 1" in record.notes[0]
+    np.testing.assert_allclose(record.signal, X[:3] * 5e-3, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -367,7 +378,7 @@ def test_mfer_several_waveforms(tmp_path):
         (mfer(0x04, b"\0\0") + mfer(0x05, b"\1") + mfer(0x1E, bytes(8)), "without samples"),
         (
             mfer(0x0B, b"\1\0\0") + mfer(0x04, b"\1") + mfer(0x05, b"\1") + mfer(0x1E, bytes(8)),
-            "no channel is a voltage",
+            "nothing states what a sample is worth",
         ),
         (b"\x3f\xff\xff\xff\xff\xff", "no end"),
         (b"\x67\x80" * 50, "levels"),

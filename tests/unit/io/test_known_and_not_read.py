@@ -11,6 +11,7 @@ from ecgfm.io import is_recording
 
 XML = {
     "Schiller": "<examdescript><patdata/></examdescript>",
+    "FHIR as": '<Observation xmlns="http://hl7.org/fhir"><status value="final"/></Observation>',
     "Sapphire": '<sapphire:sapphire xmlns:sapphire="urn:ge:sapphire"><a/></sapphire:sapphire>',
 }
 WITHOUT_A_RHYTHM = {
@@ -81,6 +82,19 @@ def test_real_files(shared, names, words):
             read(path)
 
 
+def test_zip_archives_of_something_else(tmp_path):
+    import zipfile
+
+    for member, words in (
+        ("[Content_Types].xml", "office document.*Save the table as CSV"),
+        ("a.dcm", "it holds a.dcm. Unpack it"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(member, "x")
+        with pytest.raises(FormatError, match=words):
+            read(tmp_path / "a.zip")
+
+
 HEALFORCE = bytes(8) + b"\0\0\x4c\0\0\0" + bytes(8) + b"\0\0\x4c\0\0\0\x06\0\0\0" + bytes(400)
 
 
@@ -94,6 +108,7 @@ HEALFORCE = bytes(8) + b"\0\0\x4c\0\0\0" + bytes(8) + b"\0\0\x4c\0\0\0\x06\0\0\0
         (HEALFORCE, "of Healforce that looks like SCP-ECG.*Export the recording as"),
         (b"ANN  1.0" + bytes(400), "ISHNE annotations.*Give the recording"),
         (b"GDF 2.20" + bytes(400), "a GDF file"),
+        (b"MSH|^~\\&|CART|" + b"x" * 40, "an HL7 version 2 message"),
         (b"%PDF-1.7\n", "a PDF. A picture holds no samples"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "a picture. A picture holds no samples"),
         (b"\xff\xd8\xff\xe0" + bytes(40), "a picture"),

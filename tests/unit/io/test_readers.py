@@ -170,7 +170,7 @@ def test_what_is_given_must_not_contradict(tmp_path):
         ({"signal": X[0], "fs": 500}, SignalError, "signal", "1 dimensions"),
         ({"signal": X[:0], "fs": 500}, SignalError, "signal", "empty"),
         ({"signal": X.astype("U4"), "fs": 500}, SignalError, "signal", "not real numbers"),
-        ({}, FormatError, "signal", "there are none|known|damaged"),
+        ({}, FormatError, "signal", "it holds nothing"),
     ],
 )
 def test_wrong_npz(tmp_path, values, error, field, words):
@@ -212,7 +212,7 @@ def test_other_zips(tmp_path):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<xml/>")
-    with pytest.raises(FormatError, match="no array is named"):
+    with pytest.raises(FormatError, match="it holds word/document.xml"):
         read(path, 500)
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(1100):
