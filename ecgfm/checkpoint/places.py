@@ -20,7 +20,7 @@ DEMO = "demo"
 #: Names the folder of files that were fetched by hand.
 FOLDER = "ECGFM_MODELS"
 _FILES = (".pt", ".pth", ".safetensors")
-_FAMILIES = {name.split("/")[0] for name in KNOWN}
+_FAMILIES = {name.split("/")[0] for name in KNOWN if "/" in name}
 
 
 @contextmanager
@@ -110,10 +110,11 @@ def _refuse_misspelled(source: str, name: HubName | None) -> None:
         return
     near = nearest(source) if family or os.sep not in source else []
     if near or family:
+        hub = f"; hf://{source} asks the Hub for it" if name is not None else ""
         raise CheckpointError(
             "neither a file or directory here nor a known model",
             path=source,
-            remedy=(f"Did you mean {' or '.join(near)}? " if near else "") + "ecgfm models lists all names",
+            remedy=(f"Did you mean {' or '.join(near)}? " if near else "") + "ecgfm models lists all names" + hub,
         )
 
 

@@ -113,6 +113,30 @@ def test_misspelled(folder, text, near):
         ecgfm.predict(text, np.zeros((1, 12, 2500), np.float32))
 
 
+def test_a_name_of_the_hub_that_begins_as_a_known_one(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("ecgfm.checkpoint.places.fetch", lambda name: asked.append(name.repo) or "none")
+    for text in ("hf://deepecg/78", "melp/other", "demo/one", "wanglab/ecg-fm"):
+        with pytest.raises(CheckpointError, match="none: no such file"):
+            ecgfm.load(text)
+    assert asked == ["deepecg/78", "melp/other", "demo/one", "wanglab/ecg-fm"]
+    with pytest.raises(CheckpointError, match="hf://deepecg/78 asks the Hub for it"):
+        ecgfm.load("deepecg/78")
+
+
+def test_a_recording_through_a_model_of_another_rate_by_its_name(folder):
+    """10 s at 500 Hz become one segment of 2500 samples at 250 Hz, every second of the millivolts as they are."""
+    put("deepecg/77", "wcr_77_classes.pt", num_labels=77, cfg={"model": {"model_path": "weights/base_ssl.pt"}})
+    model = ecgfm.load("deepecg/77")
+    signal = np.random.default_rng(0).standard_normal((12, 5000)).astype(np.float32)
+    record = ecgfm.Record(signal, 500, ecgfm.LEADS)
+    x = ecgfm.prepare(record, model)
+    assert np.array_equal(np.asarray(x), signal[None, :, ::2])
+    found = ecgfm.predict("deepecg/77", record)
+    assert len(found.segments) == 1 and "labels_assumed" not in found.records.columns
+    assert np.array_equal(np.asarray(found.segments.probabilities), np.asarray(model(x).probabilities))
+
+
 @pytest.mark.parametrize("name", [name for name, one in KNOWN.items() if one.refused])
 def test_a_model_that_does_not_run_is_refused_by_name(folder, name):
     with pytest.raises(CheckpointError, match="knows this model and can't run it: it"):
