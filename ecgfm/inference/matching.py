@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 from .._text import shown
 from ..errors import LabelError
+from ..io.names import parts_of, without_ending
 
 __all__ = ["Names"]
-
-_ENDINGS = "hea dat mat npy npz csv tsv txt xml dcm dicom scp edf bdf h5 hdf5 json ecg parquet feather zip atr qrs"
-_ENDING = re.compile(rf"(\.({'|'.join(_ENDINGS.split())}))?(\.gz)?$", re.IGNORECASE)
 
 
 class Names:
@@ -29,7 +26,7 @@ class Names:
 
     def __init__(self, rows: Mapping[str, int], path: str | None = None) -> None:
         self._path, self._keys, self._row = path, list(rows), list(rows.values())
-        self._parts = [_parts(name) for name in rows]
+        self._parts = [parts_of(name) for name in rows]
         self._ending_with: dict[
             tuple[str, ...], list[int]
         ] = {}  # a tail, its last part with or without the ending -> numbers of the keys
@@ -52,7 +49,7 @@ class Names:
     def find(self, file: str) -> tuple[int, int] | None:
         """(row, how many parts of the path agree) of a recording, or None. Raises as `row` does."""
         # Relative names of files that are there count from the working directory.
-        wanted = _parts(os.path.abspath(file) if os.path.exists(file) else file)
+        wanted = parts_of(os.path.abspath(file) if os.path.exists(file) else file)
         if not wanted:
             return None
         tail: tuple[str, ...] = (_stem(wanted[-1]),)
@@ -91,14 +88,8 @@ class Names:
                 self._ending_with.setdefault((parts[-len(tail) - 1], *tail), []).append(number)
 
 
-def _parts(name: str) -> list[str]:
-    """The parts of a path, without those that only say where it begins."""
-    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-
-
 def _stem(base: str) -> str:
-    found = _ENDING.search(base)
-    return (base[: found.start()] if found else base) or base
+    return without_ending(base)[0]
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:

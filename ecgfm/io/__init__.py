@@ -45,6 +45,7 @@ from .streams import as_file, is_stream, stream_name
 from .xml import OTHER_XML
 
 __all__ = [
+    "ENDINGS",
     "FORMATS",
     "PART",
     "find_format",
@@ -80,6 +81,10 @@ FORMATS = (
     wfdb.FORMAT,
     table.FORMAT,
 )
+# Beside those of formats: files that go with a recording, and lists of recordings by other endings than they have here.
+_MORE = (".dat", ".mat", ".atr", ".qrs", ".txt", ".tsv", ".ecg", ".json", ".parquet", ".feather", ".zip")
+#: How the names of recordings may end; a name in a table may lack its ending.
+ENDINGS = tuple(dict.fromkeys([*(suffix for form in FORMATS for suffix in form.suffixes), *_MORE]))
 
 #: What `left_out` says of a file that belongs to a recording beside it.
 PART = "a part of a recording"

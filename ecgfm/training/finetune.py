@@ -82,7 +82,7 @@ def finetune(
     Parameters
     ----------
     model : Model or path-like
-        A classifier or a pretrained model; not changed.
+        A classifier or a pretrained model, not changed; or what `ecgfm.load` takes.
     x : array_like, Segments, list of Segments, path-like or ecgfm.data.Dataset
         (n, 12, N) segments as `ecgfm.prepare` gives them, also those of several recordings in a list; a manifest
         (``manifests/train.tsv``) or packed split; or a data set with labels, which says for itself whether segments are

@@ -44,10 +44,11 @@ class Trainer:
     Parameters
     ----------
     model : Model, path-like or dict
-        Where the weights come from; they are copied, the model is not changed. Given a path, the weights are read once
-        and no model is made. For finetuning a classifier, or a model that was pretrained, which gets a new output
-        layer. For pretraining any model or checkpoint, whose encoder is taken; what is not there starts anew; or a dict
-        of the original's keys of the architecture: a new model, ECG-FM's base where nothing is said.
+        Where the weights come from; they are copied, the model is not changed. Given a path, or a name that
+        `ecgfm.load` takes, the weights are read once and no model is made. For finetuning a classifier, or a model that
+        was pretrained, which gets a new output layer. For pretraining any model or checkpoint, whose encoder is taken;
+        what is not there starts anew; or a dict of the original's keys of the architecture: a new model, ECG-FM's base
+        where nothing is said.
     loss : str
         ``binary_cross_entropy_with_logits`` finetunes a classifier: summed over all cells; gradients are divided by the
         number of cells of all batches of an update. ``wav2vec2_with_cmsc`` (W2V, CMSC and masked leads), ``wav2vec2``,

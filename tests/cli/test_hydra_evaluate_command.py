@@ -89,6 +89,17 @@ def test_stores_of_validate(made, command, tmp_path):
     assert not os.path.exists("out/padding_mask_test.npy") and len(os.listdir("out")) == 8
 
 
+def test_a_known_model_by_its_name(made, command, tmp_path):
+    (tmp_path / "out").mkdir()
+    path = ["common_eval.path=demo", "common_eval.extract=[output]", "common_eval.results_path=out"]
+    found = command("inference", *path)
+    assert found.status == 0, found.err
+    np.testing.assert_allclose(
+        open_store("out/outputs_test.npy"), ecgfm.load("demo")(made[1]).logits, rtol=1e-5, atol=1e-5
+    )
+    assert command("inference", "common_eval.path=dem").err.startswith("ecgfm: error: dem: neither a file or directory")
+
+
 def test_metrics_of_validate(made, command, tmp_path):
     folder, x, y = made
     (tmp_path / "out").mkdir()

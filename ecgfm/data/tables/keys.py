@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..._text import shown
 from ..._types import StrPath
 from ...errors import FormatError
+from ...io.names import parts_of, without_ending
 from ...storage.columns import is_missing, whole_number
 from ...storage.rows import read_rows
 
@@ -20,7 +20,6 @@ KEYS: Final = ("idx", "save_file", "path", "file", "record")
 # where a recording, or a segment, lies; the last two are PTB-XL's
 _PATHS = ("path", "file", "record", "filename", "file_name", "filename_hr", "filename_lr")
 _WFDB = frozenset([".hea", ".dat", ".mat"])  # of one recording
-_ENDING = re.compile(r"\.(hea|dat|mat|npy|npz|csv|txt|tsv|xml|dcm|dicom|edf|bdf|scp|ecg|h5|hdf5)$", re.IGNORECASE)
 
 
 def key_columns(header: Collection[str], path: StrPath) -> list[str]:
@@ -94,10 +93,10 @@ class Names:
 
 def _parts(name: str) -> tuple[list[str], str]:
     """The folders and the file of a path, without ending; and the ending."""
-    file, mark, member = name.strip().replace("\\", "/").partition("::")
-    ending = _ENDING.search(file)
-    parts = [part for part in (file[: ending.start()] if ending else file).split("/") if part not in ("", ".")]
-    return parts + ([member] if mark else []), ending.group().lower() if ending else ""
+    path, mark, member = name.strip().partition("::")
+    parts = parts_of(path)
+    stem, ending = without_ending(parts[-1]) if parts else ("", "")
+    return [*parts[:-1], *([stem] if parts else []), *([member] if mark else [])], ending
 
 
 class Records:
