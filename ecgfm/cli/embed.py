@@ -1,4 +1,4 @@
-"""Embeddings of recordings as an array: per 5 s segment or per recording, pooled or per token, of any layer.
+"""Embeddings of recordings as an array: per segment or per recording, pooled or per token, of any layer.
 
 EMB.npy gets the array, EMB.csv says what each of its rows is, EMB.status.csv what was skipped. The array grows as the
 recordings are done; a command that was broken off goes on with --resume. A recording that can't be read is reported and

@@ -1,4 +1,4 @@
-"""Probabilities of each label for recordings: per 5 s segment and per recording.
+"""Probabilities of each label for recordings: per segment and per recording.
 
 Recordings are files (.npy, .npz, CSV, WFDB, DICOM, EDF, the .mat stages of ECG-FM's preprocessing, formats of devices
 such as Philips XML, and with the extra [io] MUSE XML, HL7 aECG, SCP-ECG and HDF5), directories of them, or manifests. A

@@ -1,6 +1,6 @@
-"""Saliency along recordings as an array: how strongly the network attends, at each sample of each 5 s segment.
+"""Saliency along recordings as an array: how strongly the network attends, at each sample of each segment.
 
-SAL.npy gets the values (segments, 2500) from 0 to 1, SAL.csv says what each row is, SAL.status.csv what was skipped;
+SAL.npy gets the values (segments, samples) from 0 to 1, SAL.csv says what each row is, SAL.status.csv what was skipped;
 with --plot each recording is drawn. By default the last layer's largest attention weight per token is taken, as in
 ECG-FM's tutorial. A recording that can't be read is reported and skipped; the exit status is then 1.
 """

@@ -100,7 +100,7 @@ def embed(
     on_error: str | OnError = "skip",
     progress: Progress | Literal[False] | None = None,
 ) -> Embeddings:
-    """Embeddings of each 5 s segment of recordings.
+    """Embeddings of each segment of recordings, which for ECG-FM is 5 s.
 
     Nothing is random in them: a segment's embedding depends on the segment and the weights alone, and on what else is
     in its batch by no more than rounding.

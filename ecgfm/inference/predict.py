@@ -37,7 +37,7 @@ def predict(
     on_error: str | OnError = "skip",
     progress: Progress | Literal[False] | None = None,
 ) -> Result:
-    """Probabilities of each label, for each 5 s segment and each recording.
+    """Probabilities of each label, for each segment (5 s for ECG-FM) and each recording.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def predict(
     leads : sequence of str, optional
         Names of the rows of arrays and of files that don't state them.
     missing_leads, short, only_leads, overlap_s
-        What happens to recordings that lack leads or are shorter than 5 s, which leads the model may see, and how much
-        of a segment the next one repeats; see `ecgfm.prepare`.
+        What happens to recordings that lack leads or are shorter than a segment, which leads the model may see, and how
+        much of a segment the next one repeats; see `ecgfm.prepare`.
     unit : {"mV", "uV", "V"}, optional
         Of the values of arrays and of files that don't state it.
     readers : int

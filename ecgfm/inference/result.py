@@ -77,7 +77,7 @@ class Result:
     Attributes
     ----------
     segments : Predictions
-        A row per 5 s segment: ``file``, ``segment`` (from 0 within the recording), ``start_s``, ``end_s``, labels.
+        A row per segment: ``file``, ``segment`` (from 0 within the recording), ``start_s``, ``end_s``, labels.
     records : Predictions
         A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,

@@ -114,7 +114,7 @@ def saliency(
     on_error: str | OnError = "skip",
     progress: Progress | Literal[False] | None = None,
 ) -> Saliency:
-    """Saliency along each 5 s segment of recordings, from the attention weights.
+    """Saliency along each segment of recordings, which for ECG-FM is 5 s, from the attention weights.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from ..data.feed.order import batches, epoch_order
 from ..data.stores.segments import SegmentArrays
 from ..ecg import Segments
 from ..ecg.expected import refuse_difference
-from ..errors import ConfigError, Error, SignalError
+from ..errors import ConfigError, Error
 from ..signal.profile import PIPELINE
 from ..specs.inputs import InputSpec
 
@@ -26,11 +26,11 @@ __all__ = [
     "InMemory",
     "Some",
     "Streamed",
-    "check_rate",
     "input_of",
     "is_source",
     "open_source",
     "profile_of",
+    "rate_of",
     "streamed",
 ]
 
@@ -110,29 +110,19 @@ def input_of(*parts: object) -> InputSpec | None:
     return found
 
 
-def check_rate(feed: object, spec: InputSpec) -> None:
-    """Refuse a data set whose first readable segment says that it has another rate than the network takes.
-
-    Raises
-    ------
-    SignalError
-    """
-    if not isinstance(feed, Streamed):
-        return
-    segments = feed.loader.dataset.segments
+def rate_of(feed: object) -> tuple[float, str] | None:
+    """The rate that the first readable segment of a data set says it has, and its name; None if it says none."""
+    data = feed.loader.dataset if isinstance(feed, Streamed) else feed
+    if not isinstance(data, Dataset):
+        return None
+    segments = data.segments
     for i in range(min(len(segments), _LOOKED_AT)):
         try:
             rate = segments.read(i).sample_rate
         except Error:  # damaged: the training says so
             continue
-        if rate is not None and rate != spec.sampling_rate:
-            raise SignalError(
-                f"{rate:g} Hz, and the model takes {spec.sampling_rate:g} Hz",
-                path=segments.name(i),
-                field="curr_sample_rate",
-                remedy="Prepare the data for it: ecgfm preprocess --for MODEL; or say what it takes: input=...",
-            )
-        return
+        return None if rate is None or rate != rate else (float(rate), segments.name(i))
+    return None
 
 
 class Some:

@@ -14,7 +14,7 @@ from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..table import Table
 from .arguments import checked_seed
-from .feed import check_rate, input_of, profile_of
+from .feed import input_of, profile_of, rate_of
 from .finetune_data import Wanted
 from .head import listed
 from .history import check_loop, checked_monitor, run_epochs
@@ -151,7 +151,7 @@ def finetune(
     given.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, labels=names, **given)
     trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
-    check_rate(train, trainer.input)
+    trainer.follow_rate(rate_of(train))
     if names is None:
         _say_nameless(trainer)
     history = run_epochs(

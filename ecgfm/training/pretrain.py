@@ -17,7 +17,7 @@ from ..model.segments import zeros_under_mask
 from ..table import Table
 from ..validation import bool_array, real_array
 from .arguments import checked_seed
-from .feed import InMemory, check_rate, input_of, is_source, open_source, profile_of, streamed
+from .feed import InMemory, input_of, is_source, open_source, profile_of, rate_of, streamed
 from .grouping import group_numbers, held_out
 from .history import check_loop, checked_monitor, run_epochs
 from .objectives.contrastive import Contrastive
@@ -137,7 +137,7 @@ def pretrain(
     train, held = _parts(pairs, ids, padding_mask, valid, batch_size, seed, max_bad_segments)
     trainer = PretrainingTrainer({} if config is None else config, seed=seed, **settings)
     trainer.follow(input_of(pairs))
-    check_rate(train, trainer.input)
+    trainer.follow_rate(rate_of(train))
     known = trainer.objective.columns
     monitor = checked_monitor(monitor, patience, known, validates=held is not None, give="valid=(pairs, ids)")
     history = run_epochs(

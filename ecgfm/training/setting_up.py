@@ -16,6 +16,7 @@ from ..metrics.challenge import ChallengeScore
 from ..model.model import caveat_of
 from ..ranks import Alone, Ranks
 from ..specs.blocks import conv_feature_layers
+from .feed import rate_of
 from .objectives import OBJECTIVES
 from .settings import Feeding, RunSettings, Start, Work
 from .trainer import Trainer
@@ -115,7 +116,10 @@ def make_trainer(settings: RunSettings, dataset: Dataset, ranks: Alone | Ranks, 
         trainer = _classifier(settings, dataset, common, say)
     else:
         trainer = pretraining_trainer(settings, cmsc_all_ranks=settings.cmsc_all_ranks, **common)
-    trainer.objective.expected = None  # the configuration says what segments are like
+    took = trainer.input.sampling_rate
+    if trainer.follow_rate(rate_of(dataset), refuse=False):
+        say(f"the segments are at {trainer.input.sampling_rate:g} Hz, and so is the model now; before: {took:g} Hz")
+    trainer.objective.looked = True  # the configuration says what segments are like
     return trainer
 
 

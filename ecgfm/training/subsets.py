@@ -105,7 +105,7 @@ class _Pretraining(_Evaluation):
         super().__init__(settings, ranks, loading=ranks)
         self.trainer = pretraining_trainer(settings, seed=settings.seed)
         restore(settings.checkpoint, self.trainer, self.objective.criterion, optimizer=False)
-        self.trainer.num_updates, self.trainer.objective.expected = settings.updates, None
+        self.trainer.num_updates, self.trainer.objective.looked = settings.updates, True
 
     def subset(self, name: str, log: Log) -> dict[str, Any]:
         limit = self.settings.feeding.max_valid_steps

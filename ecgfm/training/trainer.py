@@ -15,7 +15,7 @@ from .. import checkpoint
 from .._text import shown
 from ..checkpoint.inputs import assumed_input, given_input
 from ..ecg.expected import refuse_difference
-from ..errors import ConfigError, Error
+from ..errors import ConfigError, Error, SignalError
 from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
@@ -177,6 +177,25 @@ class Trainer:
             refuse_difference(declared, self.input, "x")
         self._take_input(declared, None)
         self.input_source = "the training data"
+
+    def follow_rate(self, found: tuple[float, str] | None, *, refuse: bool = True) -> bool:
+        """Take the rate that a data set says it has, and which of its segments says it; None changes nothing.
+
+        With `refuse`, a `SignalError` says that the model takes another. Returns whether it takes another from now on.
+        """
+        if found is None or found[0] == self.input.sampling_rate:
+            return False
+        if not refuse or (self._new and self.input_source.startswith("assumed")):
+            rest = "assumed" if "assumed" in self.input_source else f"from: {self.input_source}"
+            self._take_input(self.input.replaced(sampling_rate=found[0]), None)
+            self.input_source = f"the training data (sampling_rate), the rest {rest}"
+            return True
+        raise SignalError(
+            f"{found[0]:g} Hz, and the model takes {self.input.sampling_rate:g} Hz",
+            path=found[1],
+            field="curr_sample_rate",
+            remedy="Prepare the data for it: ecgfm preprocess --for MODEL; or say what it takes: input=...",
+        )
 
     @property
     def labels_assumed(self) -> bool:
