@@ -108,11 +108,10 @@ def given_input(given: object, found: Found, architecture: Architecture) -> Foun
     ConfigError
         If it is no specification, or doesn't fit the network.
     """
-    spec, source = parsed(given, found[0]), CALLER
-    if not isinstance(given, InputSpec) and spec != found[0]:
-        changed = [name for name in InputSpec.rules() if getattr(spec, name) != getattr(found[0], name)]
+    (spec, named), source = parsed(given, found[0]), CALLER
+    if named is not None:
         rest = "assumed" if found[1].startswith("assumed") else f"from: {found[1]}"
-        source += f" ({', '.join(changed)}), the rest {rest}"
+        source = f"{CALLER} ({', '.join(named)}), the rest {rest}" if named else found[1]
     check_fits(spec, architecture, None)
     return spec, source
 

@@ -224,6 +224,8 @@ class _Waiting:
             self.segments = segments_of(one, reading)
             refuse_other_input(self.segments, reading.input)
             self._spec = self.segments.input or reading.input
+            if isinstance(one, Segments):
+                self.segments = _noted_length(one, reading.input)
             _check_not_flat(self.segments, one, self._spec)
         except Error as error:
             self.error, self.segments = kept(error), None
@@ -266,6 +268,15 @@ class _Waiting:
             checksum=self.segments.checksum,
             input=self._spec,
         )
+
+
+def _noted_length(segments: Segments, spec: InputSpec) -> Segments:
+    """The same segments; that they have another length than the model takes is noted."""
+    if segments.x.shape[2] == spec.samples:
+        return segments
+    note = f"segments of {segments.x.shape[2]} samples; the model takes {spec.samples}"
+    notes = [*segments.provenance.get("notes", ()), note]
+    return replace(segments, provenance=segments.provenance | {"notes": notes})
 
 
 def _check_not_flat(segments: Segments, one: Any, spec: InputSpec) -> None:

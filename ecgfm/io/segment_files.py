@@ -101,6 +101,7 @@ class SegmentFiles(str):
             _merged(parts, self),
             hashlib.blake2b("".join(str(part.checksum) for part in parts).encode(), digest_size=8).hexdigest(),
             parts[0].profile if len({part.profile for part in parts}) == 1 else None,
+            choices.input,
         )
 
 

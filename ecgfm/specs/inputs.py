@@ -186,8 +186,8 @@ SAMPLES: Final = ECG_FM.samples
 SAMPLING_RATE: Final = int(ECG_FM.sampling_rate)
 
 
-def parsed(given: object, found: InputSpec = ECG_FM) -> InputSpec:
-    """The specification that a user gives: whole, or as some fields that replace those of `found`.
+def parsed(given: object, found: InputSpec = ECG_FM) -> tuple[InputSpec, list[str] | None]:
+    """The specification that a user gives, and which fields: some, that replace those of `found`; None: all.
 
     Parameters
     ----------
@@ -201,13 +201,14 @@ def parsed(given: object, found: InputSpec = ECG_FM) -> InputSpec:
         If it is none of these, or a field is unknown or not allowed; ``field`` begins with ``input``.
     """
     if isinstance(given, InputSpec):
-        return given
+        return given, None
     if isinstance(given, str):
         given = _fields_of(given)
     if not isinstance(given, Mapping):
         raise ConfigError(f"{shown(given)} is no specification", field="input", remedy=_REMEDY)
     names = [one.name for one in fields(InputSpec)]
-    return InputSpec.of({name: getattr(found, name) for name in names} | dict(given), prefix="input.")
+    spec = InputSpec.of({name: getattr(found, name) for name in names} | dict(given), prefix="input.")
+    return spec, None if len(given) == len(names) else [name for name in names if name in given]
 
 
 _REMEDY = "Give an ecgfm.InputSpec, a dict of its fields, or text such as sampling_rate=250,normalisation=none"

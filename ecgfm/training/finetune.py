@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from .._text import printable
+from ..ecg.prepare import spec_of
 from ..errors import ConfigError
 from ..metrics.ranking import scikit_learn
 from ..model.model import Model
+from ..specs.inputs import ECG_FM
 from ..table import Table
 from .arguments import checked_seed
 from .feed import input_of, profile_of, rate_of
@@ -146,7 +148,7 @@ def finetune(
     seed = checked_seed(seed)
     groups = _one_of(groups, ids)
     given: dict[str, Any] = dict(settings)
-    wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments)
+    wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments, spec_of(model) or ECG_FM)
     train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid)
     given.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, labels=names, **given)

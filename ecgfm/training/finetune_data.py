@@ -13,6 +13,7 @@ from ..ecg.expected import refuse_other_order
 from ..errors import ConfigError, LabelError, SignalError
 from ..inference.truth_table import label_file_beside
 from ..model.segments import zeros_under_mask
+from ..specs.inputs import ECG_FM, InputSpec
 from ..validation import bool_array, real_array
 from .feed import InMemory, Some, Streamed, is_source, open_source, streamed
 from .grouping import group_numbers, held_out, recordings_of
@@ -35,9 +36,14 @@ class Wanted:
         Names of the outputs, as of `finetune`.
     batch_size, seed, max_bad_segments
         As of `finetune`.
+    spec : InputSpec
+        What the model takes, as far as that is known before it is opened.
     """
 
-    def __init__(self, labels: Any, batch_size: int, seed: int, max_bad_segments: float) -> None:
+    def __init__(
+        self, labels: Any, batch_size: int, seed: int, max_bad_segments: float, spec: InputSpec = ECG_FM
+    ) -> None:
+        self.spec = spec
         self.labels, self.batch_size, self.seed, self.max_bad = labels, batch_size, seed, max_bad_segments
 
     def parts(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
@@ -54,7 +60,7 @@ class Wanted:
     def _in_memory(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
         if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
             raise ConfigError("is no array, the training data are", field="valid")
-        x, found, padding_mask, own, counts = _arrays(x, y, padding_mask, "x")
+        x, found, padding_mask, own, counts = _arrays(x, y, padding_mask, "x", self.spec)
         names, y = self._chosen(found)
         if groups is None:
             groups = own
@@ -67,7 +73,7 @@ class Wanted:
         if isinstance(valid, (tuple, list)):
             if len(valid) not in (2, 3):
                 raise ConfigError("give (x, y) or (x, y, padding_mask)", field="valid")
-            vx, vy, mask, *_ = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid")
+            vx, vy, mask, *_ = _arrays(valid[0], valid[1], valid[2] if len(valid) == 3 else None, "valid", self.spec)
             held = vx, self._fitting(vy, y.shape[1]), mask
         elif valid is not None:
             what = "segments" if groups is None else "groups"
@@ -143,7 +149,9 @@ def _say_ungrouped(share: object) -> None:
 # ---- segments in memory -------------------------------------------------------------------------------
 
 
-def _arrays(x: Any, y: Any, padding_mask: Any, name: str) -> tuple[NDArray[Any], Labels, Any, Any, Any]:
+def _arrays(
+    x: Any, y: Any, padding_mask: Any, name: str, spec: InputSpec
+) -> tuple[NDArray[Any], Labels, Any, Any, Any]:
     """(x (n, L, N), Labels, padding mask or None, groups or None, segments of each part or None) of what is given."""
     parts = [x] if isinstance(x, Segments) else x
     groups = counts = None
@@ -152,7 +160,7 @@ def _arrays(x: Any, y: Any, padding_mask: Any, name: str) -> tuple[NDArray[Any],
         padding_mask = own if padding_mask is None else padding_mask
     elif padding_mask is None:
         padding_mask = getattr(x, "padding_mask", None)
-    refuse_other_order(x, name)
+    refuse_other_order(x, name, spec)
     x = real_array(x, name)
     if x.ndim != 3 or len(x) == 0:
         raise SignalError(f"the shape {x.shape} is not (segments, leads, samples) with a segment", field=name)

@@ -85,6 +85,34 @@ def test_from_file_to_answer(deepecg, recording, tmp_path, capsys):
     assert [row[2:4] for row in rows] == [["0.0", "10.0"], ["10.0", "20.0"]] and header[2:4] == ["start_s", "end_s"]
 
 
+def test_pictures_and_tables_go_by_its_rate(deepecg, recording, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra [plot]")
+    path, _ = recording
+    model, record = ecgfm.load(deepecg), ecgfm.read(path)
+    segments, shown = ecgfm.prepare(record, model), ecgfm.saliency(model, record)
+    axis = ecgfm.plot(segments, saliency=shown, leads=["II"], start_s=10, duration_s=10).axes[0]
+    assert 19.9 < max(line[-1][0] for one in axis.collections for line in one.get_segments()) <= 20
+    lines = ecgfm.plot(record, saliency=shown, leads=["II"], duration_s=25).axes[0].collections[0]
+    grey = [line for line, no in zip(lines.get_segments(), np.ma.getmaskarray(lines.get_array())) if no]
+    assert len(grey) == 1 and grey[0][0][0] == pytest.approx(20, abs=0.01)  # behind the last segment
+    more = ["--out", str(tmp_path / "s.npy"), "--plot", str(tmp_path / "p")]
+    assert main(["saliency", str(deepecg), str(path), *more]) == 0
+    assert len(os.listdir(tmp_path / "p")) == 1 and np.load(tmp_path / "s.npy").shape == (2, 2500)
+
+
+def test_evaluation(deepecg, recording):
+    pytest.importorskip("sklearn", reason="needs the extra [train]")
+    path, counts = recording
+    model = ecgfm.load(deepecg)
+    y = np.random.default_rng(0).integers(0, 2, (2, 77))
+    found = ecgfm.evaluate(model, by_hand(counts), y, bootstrap=0)
+    wanted = 1 / (1 + np.exp(-model(by_hand(counts)).logits.astype(float)))
+    told = np.stack([found.predictions[name] for name in model.labels], axis=1)
+    np.testing.assert_allclose(told, wanted, rtol=0, atol=1e-5)
+    with pytest.warns(ecgfm.InputWarning, match="in mV, not standardised"):
+        ecgfm.evaluate(ecgfm.load(deepecg), by_hand(counts) * 1000, y, bootstrap=0)
+
+
 def test_the_same_segments_standardised_give_another_answer(deepecg, recording):
     """What a user gets who doesn't know the rule is far from right: the specification matters."""
     path, counts = recording

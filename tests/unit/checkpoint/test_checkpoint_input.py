@@ -45,6 +45,9 @@ def test_the_user_wins_over_the_file_and_the_file_over_what_is_recognised(tmp_pa
     assert found(path, input=ECG_FM) == (ECG_FM, "the caller")
     spec, source = found(path, input={"samples": 999})
     assert spec == OTHER.replaced(samples=999) and source == "the caller (samples), the rest from: file"
+    assert found(path, input={}) == (OTHER, "file")
+    same = found(path, input="sampling_rate=250")
+    assert same == (OTHER, "the caller (sampling_rate), the rest from: file")
     model = ecgfm.load(path, input="unit=V")
     assert model.input == OTHER.replaced(unit="V") and not model.input_assumed
 

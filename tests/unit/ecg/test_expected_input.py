@@ -56,6 +56,8 @@ def test_standardised_leads_are_noticed_where_millivolts_are_wanted():
         ecgfm.prepare(ecgfm.ecg.SimulatedPatient(1).record(10, 250), DEEPECG.replaced(normalisation="recording"))
     )
     assert unprepared(x, DEEPECG) == "leads that are standardised"
+    noise = np.random.default_rng(0).normal(0, 1, (5, 12, 2500)).astype(np.float32)
+    assert unprepared(noise, DEEPECG) is None  # by chance not far from it, and in millivolts not impossible
     assert unprepared(x, DEEPECG.replaced(normalisation="recording")) is None
 
 

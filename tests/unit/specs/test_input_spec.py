@@ -62,10 +62,12 @@ def test_what_is_not_allowed_is_refused_by_name(given, message, field):
 
 def test_a_text_of_fields():
     found = parsed(" sampling_rate=250, leads=I, II,v1,normalisation=none")
-    assert found == ecgfm.InputSpec(sampling_rate=250, leads=("I", "II", "V1"), normalisation="none")
+    spec = ecgfm.InputSpec(sampling_rate=250, leads=("I", "II", "V1"), normalisation="none")
+    assert found == (spec, ["sampling_rate", "leads", "normalisation"])
     base = ecgfm.InputSpec(unit="V")
-    assert parsed("samples=10", base) == ecgfm.InputSpec(unit="V", samples=10)
-    assert parsed({"samples": 10}, base).unit == "V" and parsed(ECG_FM, base) == ECG_FM
+    assert parsed("samples=10", base) == (ecgfm.InputSpec(unit="V", samples=10), ["samples"])
+    assert parsed({}, base) == (base, []) and parsed(ECG_FM, base) == (ECG_FM, None)
+    assert parsed(base.to_dict()) == (base, None)
 
 
 @pytest.mark.parametrize("given", ["", "x", ",samples=1", "samples=1,samples=2", "samples=1.5", "a=1", 3, None, ["x"]])
