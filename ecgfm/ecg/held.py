@@ -7,7 +7,7 @@ Nothing is imported for it: what an object can do tells what it is. Nothing that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from .named import columns_of, named_rows
 from .objects import Held, is_mne, is_wfdb, of_mne, of_wfdb
 from .record import Record
 
-__all__ = ["About", "as_record", "described", "is_one", "is_table_of_leads", "names_file"]
+__all__ = ["About", "as_record", "described", "is_one", "is_table_of_leads", "names_file", "names_lead_or_unit"]
 
+_MAX_LEADS = 4096  # rows of a table whose names are looked at
 _NEAR = 1e-6  # rates that differ by less, relatively, are one
 
 
@@ -110,7 +111,12 @@ def is_one(values: Any) -> bool:
 
 def is_table_of_leads(values: Any) -> bool:
     """Whether the columns or rows of a table are named as leads."""
-    return named_rows(values, _names_lead)[1] is not None
+    return named_rows(values, names_lead_or_unit)[1] is not None
+
+
+def names_lead_or_unit(name: str) -> bool:
+    """Whether the name of a column, which may hold its unit, is that of a lead."""
+    return column_of(name).kind == "lead" or names_lead(name)
 
 
 def names_file(values: Any) -> bool:
@@ -123,11 +129,6 @@ def names_file(values: Any) -> bool:
 # ---- what it states itself ------------------------------------------------------------------------------------------
 
 
-def _names_lead(name: str) -> bool:
-    """Whether the name of a column, which may hold its unit, is that of a lead."""
-    return column_of(name).kind == "lead" or names_lead(name)
-
-
 def _held(values: Any, given: float | None) -> Held:
     if is_wfdb(values):
         return of_wfdb(values)
@@ -136,7 +137,7 @@ def _held(values: Any, given: float | None) -> Held:
     if _signal_key(values) is not None:
         return _of_signal(values)
     _check_not_huge(values)
-    rows, names, left = named_rows(values, _names_lead)
+    rows, names, left = named_rows(values, _which(values))
     if names is None:
         return Held(rows, where="the array")
     columns = [column_of(name) for name in names]
@@ -145,6 +146,16 @@ def _held(values: Any, given: float | None) -> Held:
     rate, used = _rate_of_times(values, given)
     left = tuple(name for name in left if name not in used and column_of(name).kind != "index")
     return Held(rows, leads, left, rate, "the times", units)
+
+
+def _which(values: Any) -> Callable[[str], bool]:
+    """What tells a lead's name; of columns none of which is named so, all that are neither times nor row numbers."""
+    fields = getattr(getattr(values, "dtype", None), "names", None) or columns_of(values) or ()
+    index = getattr(values, "index", ())
+    keys = [*fields, *(() if callable(index) or len(index) > _MAX_LEADS else index)]
+    texts = [key for key in keys if isinstance(key, str)]
+    named = any(map(names_lead_or_unit, texts)) or not any(isinstance(key, str) for key in fields)
+    return names_lead_or_unit if named else (lambda name: column_of(name).kind == "other")
 
 
 def _check_not_huge(values: Any) -> None:

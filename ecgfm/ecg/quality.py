@@ -21,7 +21,8 @@ def quality(record: Record) -> dict[str, Any]:
         Only what was found, so that an empty one means nothing was:
 
         - ``flat``: list of leads that hold one value for 1 s or longer;
-        - ``clipped``: list of leads whose largest or smallest value is held for 20 ms or longer at least twice;
+        - ``clipped``: list of leads whose largest or smallest value is held for 20 ms or longer at least twice, and
+          left in between;
         - ``nan``: lead -> number of samples that are NaN or infinite;
         - ``amplitude``: lead -> peak-to-peak value in mV, where it is not between 0.05 and 20 mV (often a wrong unit);
         - ``sampling_rate``: the rate in Hz, where it is not between 100 and 10,000 Hz;

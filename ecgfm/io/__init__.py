@@ -33,6 +33,7 @@ from . import (
     named,
     npy,
     npz,
+    parquet,
     philips,
     schiller,
     scp,
@@ -65,6 +66,7 @@ FORMATS = (
     dicom.FORMAT,
     edf.FORMAT,
     hdf5.FORMAT,
+    parquet.FORMAT,
     scp.FORMAT,
     muse.FORMAT,
     aecg.FORMAT,
@@ -91,8 +93,7 @@ PART = "a part of a recording"
 
 _UNREAD = {
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zip"), "a compressed file: inflate it first"),
-    ".parquet": "Parquet is not read: ecgfm.prepare takes its DataFrame",
-    ".feather": "Feather is not read: ecgfm.prepare takes its DataFrame",
+    ".feather": "Feather is not read: give its DataFrame, or save it as Parquet",
     ".xlsx": "spreadsheets are not read: save it as CSV",
     ".ods": "spreadsheets are not read: save it as CSV",
 }
@@ -113,15 +114,19 @@ def read(
       ``curr_sample_rate``, ``sample_rate``, ``fs``) and ``leads`` (or ``lead_names``);
     - CSV and other tables of text: one column per lead, named in a line above the values, and either a column ``time``
       (seconds, or date and time) or a line such as ``sampling rate: 500 Hz``;
-    - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``;
+    - ``.mat``: the three stages of ECG-FM's preprocessing, ``org``, ``preprocessed`` and ``segmented``; others with a
+      ``signal`` (see above), also within structs, with ``fs``, ``leads`` and ``unit`` beside it;
     - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
     - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips, Schiller and
       Mortara, ISHNE, MFER, AliveCor ATC, FHIR Observations with SampledData;
-    - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam.
+    - Parquet with a column per lead, as a DataFrame is saved;
+    - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam; in others, SPH's among them, the data set
+      of 12 rows or columns, or the one that is named: ``file.h5::group/ecg``.
 
-    WFDB in part, MUSE XML, HL7 aECG, SCP-ECG and HDF5 need the extra ``[io]``. Values come in millivolts; of files
-    that state no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts unless `unit` says
-    otherwise, which is noted. Where devices store I, II and V1-V6 alone, the other four are calculated from I and II.
+    WFDB in part, MUSE XML, HL7 aECG, SCP-ECG and HDF5 need the extra ``[io]``, Parquet ``[tables]``. Values come in
+    millivolts; of files that state no unit (NumPy, ``.mat``, HDF5, CSV without one) they are taken to be in millivolts
+    unless `unit` says otherwise, which is noted. Where devices store I, II and V1-V6 alone, the other four are
+    calculated from I and II.
 
     Parameters
     ----------
@@ -316,7 +321,7 @@ def left_out(path: StrPath) -> str | None:
     if found is None:
         return reason
     if found.matches(head):
-        return None
+        return found.left_out(path)
     if _instead(path):
         return PART
     return (found.unlike or f"its content is not {found.name}") if found.side_files else None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import short
+from .._text import short, shown
 from .._types import StrPath
 from ..ecg.record import Record
 from ..errors import Error, FormatError, LeadError, MissingExtraError, SignalError, is_defect
@@ -33,6 +33,7 @@ __all__ = [
     "check_size",
     "decoded",
     "first_key",
+    "in_millivolts",
     "leads_record",
     "make_record",
     "millivolts_per",
@@ -100,6 +101,8 @@ class Format:
     instead : callable
         Takes the path of a file that is of no format by its content; gives an error that names the file of this format
         to read instead, or None.
+    left_out : callable
+        Takes the path of a file in a directory whose first bytes are of this format; why it is no recording, or None.
     is_read : bool
         False of what is only known, and refused by its name.
     """
@@ -113,6 +116,7 @@ class Format:
     members: Callable[[str], list[str]] | None = None
     is_part: Callable[[str], bool | None] = _never
     instead: Callable[[str], FormatError | None] = _never
+    left_out: Callable[[str], str | None] = _never
     is_read: bool = True
 
 
@@ -190,6 +194,24 @@ def decoded(raw: bytes) -> str:
 def first_key(keys: Iterable[str], present: Collection[str]) -> str | None:
     """The first of the keys that is present, or None."""
     return next((key for key in keys if key in present), None)
+
+
+def in_millivolts(array: NDArray[Any], unit: str | None, path: str, field: str) -> NDArray[Any]:
+    """An array in the unit that a file states for all of it, in millivolts; as it is if none is stated.
+
+    Raises
+    ------
+    SignalError
+        If the unit is no voltage.
+    """
+    factor = 1.0 if unit is None else millivolts_per(unit)
+    if factor is None:
+        raise SignalError(f"the unit {shown(unit)} is no voltage", path=path, field=field)
+    if factor == 1 or array.dtype.kind not in "iuf":
+        return array
+    with np.errstate(over="ignore"):  # what is too large becomes inf, which prepare() names
+        scaled: NDArray[Any] = array * np.float64(factor)
+        return scaled.astype(np.float32)
 
 
 def make_record(

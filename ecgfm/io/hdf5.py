@@ -1,4 +1,4 @@
-"""CODE-15%'s HDF5 files: ``tracings`` (exams, samples, 12) and ``exam_id`` (exams,). h5py parses.
+"""HDF5 files; here CODE-15%'s: ``tracings`` (exams, samples, 12) and ``exam_id`` (exams,). h5py parses.
 
 Such a file holds thousands of recordings; one is named ``exams_part0.hdf5::<exam_id>``.
 """
@@ -21,28 +21,35 @@ from ..errors import FormatError, SignalError
 from ..signal.leads import LEADS
 from ..storage.inputs import input_size
 from .common import Format, Given, check_size, make_record, optional, parsing
-from .hdf5_values import Values, contents
+from .hdf5_named import read_named
+from .hdf5_values import Values
 
 __all__ = ["FORMAT", "kept_open", "opened", "without_padding"]
 
 _RATE = 400  # of all recordings of CODE-15%; the file doesn't say so
 _MAX_EXAMS = 2_000_000
-_OTHERS = (
-    "Only HDF5 files as CODE-15% has them are read; of others save the signal, (leads, samples) in millivolts, with"
-    " numpy.save('a.npy', h5py.File(path)[name][()]) and read that file with its sampling rate"
-)
+
+
+class _NoTracings(FormatError):
+    """It is no file of CODE-15%'s."""
 
 
 def _members(path: str) -> list[str]:
     """The exams of a file, as text. A row of padding at the end has the number 0 and is none."""
-    with opened(path) as (tracings, ids):
-        tracings.check_written()
-        return [str(number) for number in ids.tolist() if number]
+    try:
+        with opened(path) as (tracings, ids):
+            tracings.check_written()
+            return [str(number) for number in ids.tolist() if number]
+    except _NoTracings:
+        return []
 
 
 def _read(path: str, given: Given) -> Record:
-    with _exams(path) as exams:
-        signal = exams.tracings[_row(exams, given.member, path)].T
+    try:
+        with _exams(path) as exams:
+            signal = exams.tracings[_row(exams, given.member, path)].T
+    except _NoTracings:
+        return read_named(path, given)
     signal, cut = without_padding(signal)
     assumed = [f"sampling rate assumed: {_RATE} Hz, as CODE-15% has"] if given.sampling_rate is None else []
     return make_record(
@@ -89,12 +96,7 @@ class _Exams:
         self._file = file = library.File(path, "r")
         try:
             if file.get("tracings", getlink=True) is None:
-                raise FormatError(
-                    f"the file holds no tracings; there are {contents(library, file)}",
-                    path=path,
-                    field="tracings",
-                    remedy=_OTHERS,
-                )
+                raise _NoTracings("the file holds no tracings", path=path, field="tracings")
             self.tracings = Values(library, file, "tracings", path)
             shape = self.tracings.shape
             if len(shape) != 3 or shape[2] != len(LEADS):

@@ -16,7 +16,18 @@ from ..errors import FormatError
 from ..signal.leads import listed
 from ..storage.inputs import FREE_BYTES, check_inflation, open_input
 from ..storage.npy import read_array, read_header
-from .common import LEAD_KEYS, RATE_KEYS, SIGNAL_KEYS, Format, Given, first_key, make_record, parsing
+from .common import (
+    LEAD_KEYS,
+    RATE_KEYS,
+    SIGNAL_KEYS,
+    UNIT_KEYS,
+    Format,
+    Given,
+    first_key,
+    in_millivolts,
+    make_record,
+    parsing,
+)
 
 __all__ = ["FORMAT"]
 
@@ -30,12 +41,15 @@ def _read(path: str, given: Given) -> Record:
         with parsing(path, "zip"):
             archive = zipfile.ZipFile(file)
         with archive:
-            key, signal, rate, names = _parts(archive, os.fstat(file.fileno()).st_size, path)
-    return make_record(signal, path, given, field=key, rate=rate, leads=names, units=None)
+            key, signal, rate, names, unit = _parts(archive, os.fstat(file.fileno()).st_size, path)
+    signal = in_millivolts(signal, unit, path, "unit")
+    return make_record(signal, path, given, field=key, rate=rate, leads=names, units=unit)
 
 
-def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray[Any], float | None, list[str] | None]:
-    """Name of the signal, the signal, its rate or None, its leads' names or None."""
+def _parts(
+    archive: zipfile.ZipFile, size: int, path: str
+) -> tuple[str, NDArray[Any], float | None, list[str] | None, str | None]:
+    """Name of the signal, the signal, its rate or None, its leads' names or None, its unit or None."""
     found = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(found) > _MAX_MEMBERS:
         raise FormatError(f"{len(found)} arrays; a recording has a few", path=path)
@@ -52,11 +66,15 @@ def _parts(archive: zipfile.ZipFile, size: int, path: str) -> tuple[str, NDArray
             field="signal",
         )
     rate_key, leads_key = first_key(RATE_KEYS, members), first_key(LEAD_KEYS, members)
-    wanted = [name for name in (rate_key, leads_key, key) if name is not None]
+    unit_key = first_key(UNIT_KEYS, members)
+    wanted = [name for name in (rate_key, leads_key, unit_key, key) if name is not None]
     arrays = {name: _array(archive, members[name], size, path, name) for name in wanted}
     rate = None if rate_key is None else _scalar(arrays[rate_key], path, rate_key)
     leads = None if leads_key is None else _names(arrays[leads_key], path, leads_key)
-    return key, arrays[key], rate, leads
+    unit = None if unit_key is None else _names(arrays[unit_key].reshape(-1), path, unit_key)
+    if unit is not None and len(unit) != 1:
+        raise FormatError(f"{len(unit)} units; one for all leads is read", path=path, field=unit_key)
+    return key, arrays[key], rate, leads, None if unit is None else unit[0]
 
 
 def _no_arrays(names: list[str], path: str) -> FormatError:

@@ -127,6 +127,11 @@ def _opened(path: str) -> tuple[WfdbRecord, Blocks]:
         return about, about.blocks()
     library = optional("wfdb", path, "WFDB records")
     header, samples, files = _check_claims(library, path)
+    if not samples and not hasattr(header, "seg_name"):
+        what = "the record holds no samples"
+        if "~" in (header.file_name or ()):
+            what = "a layout: it describes the signals of a record's segments and holds none"
+        raise FormatError(what, path=path, remedy="Name the record's header, or a segment's")
     stated = _states_rate(path)
     if files and samples and _is_usual(header):
         about = _about(header, stated, samples, files, header.adc_gain, header.baseline)

@@ -14,6 +14,7 @@ __all__ = ["describe", "findings"]
 
 _FLAT_S = 1.0  # a lead that holds one value for this time is off, or padded
 _CLIPPED_S, _CLIPPED_RUNS = 0.02, 2  # the extreme value is held for this time, this often
+_LEFT = 0.05  # and between two such times the signal goes this far away, as a share of the whole range
 _RAIL = 0.25  # and lies this far from the median, as a share of the whole range: a baseline may be held for long
 _AMPLITUDES = 0.05, 20.0  # plausible peak-to-peak values of a lead, mV
 _BLOCK = 1 << 20  # samples that are looked at together
@@ -53,24 +54,32 @@ def _look_at(name: str, row: NDArray[Any], rate: float, found: dict[str, Any]) -
             return
     low, high = float(row.min()), float(row.max())
     shortest = max(3, _CLIPPED_S * rate)
-    lengths, values = _runs(row, min(shortest, _FLAT_S * rate, len(row)))
+    lengths, values, starts = _runs(row, min(shortest, _FLAT_S * rate, len(row)))
     if len(lengths) and lengths.max() >= min(_FLAT_S * rate, len(row)):
         found["flat"].append(name)
         if low == high:
             return
     held = (lengths >= shortest) & (lengths < _FLAT_S * rate)
     if np.count_nonzero(held) >= _CLIPPED_RUNS:
-        middle, values = float(np.median(row)), values[held]
+        middle, values, starts = float(np.median(row)), values[held], starts[held]
         far = [rail for rail in (low, high) if abs(rail - middle) >= _RAIL * (high - low)]
-        if any(np.count_nonzero(values == rail) >= _CLIPPED_RUNS for rail in far):
+        if any(_times_held(row, rail, starts[values == rail], _LEFT * (high - low)) >= _CLIPPED_RUNS for rail in far):
             found["clipped"].append(name)
     if not _AMPLITUDES[0] <= high - low <= _AMPLITUDES[1]:
         found["amplitude"][name] = round(high - low, 6)
 
 
-def _runs(row: NDArray[Any], shortest: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lengths and values of the runs of one value that are at least this long."""
-    lengths, values, start = [], [], 0
+def _times_held(row: NDArray[Any], rail: float, starts: NDArray[Any], far: float) -> int:
+    """How often a value is held: runs of it between which the signal doesn't go that far from it are one."""
+    if len(starts) < _CLIPPED_RUNS:
+        return len(starts)
+    between = [row[first:last] for first, last in zip(starts, starts[1:])]
+    return 1 + sum(max(rail - float(part.min()), float(part.max()) - rail) >= far for part in between)
+
+
+def _runs(row: NDArray[Any], shortest: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Lengths, values and starts of the runs of one value that are at least this long."""
+    lengths, values, starts, start = [], [], [], 0
     for first in range(0, len(row), _BLOCK):
         last = min(first + _BLOCK, len(row))
         begins = np.flatnonzero(row[first + 1 : last + 1] != row[first:last][: len(row) - first - 1]) + first + 1
@@ -79,10 +88,11 @@ def _runs(row: NDArray[Any], shortest: float) -> tuple[NDArray[Any], NDArray[Any
         begins = np.concatenate([[start], begins])
         found = np.diff(begins)
         kept = found >= shortest
+        starts.append(begins[:-1][kept])
         lengths.append(found[kept])
         values.append(row[begins[:-1][kept]])
         start = begins[-1]
-    return np.concatenate(lengths), np.concatenate(values)
+    return np.concatenate(lengths), np.concatenate(values), np.concatenate(starts)
 
 
 @functools.cache

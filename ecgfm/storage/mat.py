@@ -4,7 +4,7 @@ What is written is not compressed, and its bytes after the first 128 are those o
 no time, so that the same recording gives the same file.
 
 Every length is a claim until it was held against the file; no library sees the bytes. Text, cells, structs, sparse and
-complex arrays are listed and not read.
+complex arrays are listed and not read as numbers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ import numpy as np
 from .._types import StrPath
 from ..errors import FormatError
 from .inputs import check_inflation, open_input, unreadable
+from .mat_struct import parsed
 from .npy import MAX_BYTES, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
+
+    from .mat_struct import Node
 
     _Buffer: TypeAlias = "bytes | memoryview"
 
@@ -76,6 +79,7 @@ class Variable:
     what: str
     shape: tuple[int, ...]
     _place: _Place | None = None  # of numbers
+    _span: tuple[int, int, bool] | None = None  # of what else is named: position, length, whether it is compressed
 
 
 class MatFile:
@@ -156,6 +160,34 @@ class MatFile:
                 raise unreadable(self._path, reason, field=name) from None
         return arrays
 
+    def parts(self, name: str) -> Node:
+        """What a struct, a cell array or a text holds, see `ecgfm.storage.mat_struct`.
+
+        Raises
+        ------
+        FormatError
+            If it is in the file twice, inflates too far, or is damaged.
+        """
+        span = self.variables[name]._span
+        if name in self._twice or span is None:
+            raise self._wrong("the variable stands in the file twice, or holds numbers", field=name)
+        position, length, compressed = span
+        if not compressed:
+            return parsed(memoryview(self._bytes(position, length)), self._order, self._path, name)
+        self._file.seek(position)
+        try:
+            head = zlib.decompressobj().decompress(self._bytes(position, min(length, _HEAD_BYTES)), 8)
+            _, size = self._words(head)
+            check_inflation(length, size, path=self._path, field=name, held=True)
+            raw = np.empty(size, np.uint8)
+            self._file.seek(position)
+            filled = _fill(raw, _inflated(self._file, length, 8))
+        except zlib.error as error:
+            raise self._wrong(f"damaged compressed data: {error}", field=name) from None
+        if filled != size:
+            raise self._wrong(f"truncated: {size:,} bytes of values, {filled:,} are there", field=name)
+        return parsed(memoryview(raw), self._order, self._path, name)
+
     def _list(self) -> tuple[dict[str, Variable], set[str]]:
         """Name -> `Variable`, and the names that the file has more than once."""
         self._order = self._byte_order(self._bytes(0, 128))
@@ -230,7 +262,7 @@ class MatFile:
         if flags & _COMPLEX and what == "numbers":
             what = "complex numbers"
         if what != "numbers":
-            return Variable(name, what, shape)
+            return Variable(name, what, shape, None, (position, length, compressed))
         values, claimed, start = head.tag()
         if values not in _TYPES:
             raise self._wrong(f"values of the unknown type {values}", field=name)

@@ -452,13 +452,13 @@ def test_hdf5_of_other_files(tmp_path):
         (virtual, "lie in another file"),
         (external, "lie in another file"),
         (group, "not a data set of this file"),
-        (nothing, "the file holds no tracings; there are other"),
+        (nothing, "no data set has 12 rows or columns; there are other"),
     ):
         with h5py.File(path, "w") as file:
             write(file)
         with pytest.raises(FormatError, match=words) as caught:
             read(path)
-        assert caught.value.path == str(path) and caught.value.field == "tracings"
+        assert caught.value.path == str(path) and caught.value.field == ("signal" if write is nothing else "tracings")
 
 
 def test_hdf5_that_lies(tmp_path):

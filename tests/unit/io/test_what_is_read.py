@@ -39,7 +39,8 @@ def test_what_a_folder_leaves_out_is_told(tmp_path):
     write_wfdb(tmp_path / "b.hea", counts())
     (tmp_path / "b.atr").write_bytes(b"annotations")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"I,II\n1,2\n"))
-    (tmp_path / "d.parquet").write_bytes(b"PAR1")
+    (tmp_path / "d.parquet").write_bytes(b"no Parquet")
+    (tmp_path / "d.feather").write_bytes(b"ARROW1")
     (tmp_path / "labels.csv").write_text("file,AF\na.npz,1\n")
     (tmp_path / "e.csv").write_text("lead_1,lead_2\n1,2\n")
     (tmp_path / "f.xyz").write_bytes(b"?")
@@ -51,7 +52,8 @@ def test_what_a_folder_leaves_out_is_told(tmp_path):
     assert [os.path.basename(name) for name in found] == ["a.npz", "b.hea"]
     assert {os.path.basename(path): reason for path, reason in ignored.items()} == {
         "c.csv.gz": "a compressed file: inflate it first",
-        "d.parquet": "Parquet is not read: ecgfm.prepare takes its DataFrame",
+        "d.parquet": "its content is not Parquet",
+        "d.feather": "Feather is not read: give its DataFrame, or save it as Parquet",
         "labels.csv": "its first line names no leads",
         "e.csv": "its first line names no leads",
         "f.xyz": "not the name of a recording",
@@ -62,8 +64,8 @@ def test_what_a_folder_leaves_out_is_told(tmp_path):
 
 
 def test_files_that_are_not_read_say_why(tmp_path):
-    for name, words in (("a.parquet", "Parquet is not read"), ("a.npz.gz", "inflate it first"), ("a.xlsx", "as CSV")):
-        (tmp_path / name).write_bytes(b"PAR1 or whatever")
+    for name, words in (("a.feather", "Feather is not read"), ("a.npz.gz", "inflate it first"), ("a.xlsx", "as CSV")):
+        (tmp_path / name).write_bytes(b"whatever")
         with pytest.raises(FormatError, match=words):
             ecgfm.read(tmp_path / name)
 

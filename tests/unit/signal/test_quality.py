@@ -53,6 +53,13 @@ def test_a_baseline_held_for_long_is_not_clipped():
     assert quality(Record(x, 500, ["I"])) == {}
 
 
+def test_a_plateau_is_not_clipped():
+    """A slow wave whose top is a value that comes again and again, one step away in between."""
+    x = np.concatenate([np.linspace(-100, 100, 500), np.full(100, 100.0), np.linspace(99, 50, 400)]).round()
+    x[507:600:8] -= 1
+    assert quality(Record([x / 1000], 100, ["I"])) == {}
+
+
 def test_not_finite(record):
     record.signal[2, 5:9] = np.nan
     record.signal[7] = np.nan

@@ -77,6 +77,8 @@ ALLOWED = {
     "cli/main.py: _silence_stdout": "/dev/null",
     "data/build/listing.py: list_records": "the table that was just written",
     "io/hdf5.py: __init__": "HDF5's own library, after `_size` has opened the file",
+    "io/hdf5_named.py: read_named": "the same",
+    "io/parquet.py: _opened": "a stream that `open_input` opened",
     "io/wfdb.py: _header": "WFDB's own library, after `_check_lines` has read the header",
     "io/wfdb.py: _opened": "WFDB's own library, after `_check_claims` has opened the files",
     "io/wfdb.py: _blocks": "the same",
