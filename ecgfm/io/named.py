@@ -29,7 +29,7 @@ class _Known:
 
 _KNOWN = [
     _Known(
-        rb"\d{7}\0{3}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\0",
+        rb"[!-~][ -~\0]{9}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\0",
         "a recording in Contec's own format (ECG90A and others), which is not public",
         _EXPORT,
     ),

@@ -103,6 +103,7 @@ HEALFORCE = bytes(8) + b"\0\0\x4c\0\0\0" + bytes(8) + b"\0\0\x4c\0\0\0\x06\0\0\0
             b"0000053\0\0\x002020-11-24 07:19:13\0" + bytes(400),
             "Contec's own format.*not public. Export the recording as",
         ),
+        (b"AB 12\0\0\0\0\x002020-11-24 07:19:13\0" + bytes(400), "Contec's own format"),
         (HEALFORCE, "of Healforce that looks like SCP-ECG.*Export the recording as"),
         (b"ANN  1.0" + bytes(400), "ISHNE annotations.*Give the recording"),
         (b"GDF 2.20" + bytes(400), "a GDF file"),
