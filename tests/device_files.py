@@ -197,6 +197,20 @@ def write_atc(path, x, *, rate=300, step=500, kind=1, extra=b""):
     return path
 
 
+def kardia(x, names=("leadI", "leadII", "leadIII", "AVR", "AVL", "AVF"), *, rate=300, step=500, **more):
+    """What AliveCor's API gives of a recording; the enhanced samples are others than the raw ones."""
+    samples = {name: row.tolist() for name, row in zip(names, x)}
+    raw = {"frequency": rate, "mainsFrequency": 60, "amplitudeResolution": step, "samples": samples}
+    enhanced = raw | {"samples": {name: [0] * len(row) for name, row in samples.items()}}
+    data = {"enhanced": enhanced, "raw": raw | more}
+    return {"id": "a", "recordedAt": "2020-01-01T12:00:00Z", "algorithmDetermination": "normal", "data": data}
+
+
+def write_kardia(path, x, **options):
+    path.write_text(json.dumps(kardia(x, **options)))
+    return path
+
+
 # ---- MFER -----------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from . import (
     fhir,
     hdf5,
     ishne,
+    kardia,
     mat,
     mfer,
     mortara,
@@ -79,6 +80,7 @@ FORMATS = (
     atc.FORMAT,
     mfer.FORMAT,
     fhir.FORMAT,
+    kardia.FORMAT,
     named.FORMAT,
     wfdb.FORMAT,
     table.FORMAT,
@@ -118,7 +120,7 @@ def read(
       ``signal`` (see above), also within structs, with ``fs``, ``leads`` and ``unit`` beside it;
     - WFDB: the header ``.hea``, beside which its signal files lie; the ending may be left out;
     - DICOM waveforms, SCP-ECG, EDF and BDF, HL7 aECG, XML of GE MUSE, GE CardioSoft, Philips, Schiller and
-      Mortara, ISHNE, MFER, AliveCor ATC, FHIR Observations with SampledData;
+      Mortara, ISHNE, MFER, AliveCor ATC and Kardia JSON, FHIR Observations with SampledData;
     - Parquet with a column per lead, as a DataFrame is saved;
     - HDF5 as CODE-15% has it, of which ``exams.hdf5::1169160`` is one exam; in others, SPH's among them, the data set
       of 12 rows or columns, or the one that is named: ``file.h5::group/ecg``.

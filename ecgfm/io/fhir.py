@@ -19,11 +19,12 @@ from ..errors import FormatError, LeadError, SignalError
 from ..signal.leads import LEADS, canonical_lead, is_lead
 from ..storage.inputs import read_input
 from ..storage.json import parse_json
+from . import kardia
 from .common import Format, Given, leads_record, millivolts_per
 
 __all__ = ["FORMAT"]
 
-_MAX_FILE, _MAX_SAMPLES, _MAX_LEADS = 1 << 23, 2_000_000, 64
+_MAX_SAMPLES, _MAX_LEADS = 2_000_000, 64
 _RESOURCE = re.compile(rb'"resourceType"\s*:\s*"[A-Za-z]{1,64}"')
 _MDC = {str(131328 + number): name for number, name in zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS)}
 _PREFIX = re.compile(r"^MDC_ECG_(ELEC_POTL_)?", re.IGNORECASE)
@@ -34,7 +35,10 @@ _EXPORT = "Export the recording as DICOM, HL7 aECG or WFDB"
 
 
 def _read(path: str, given: Given) -> Record:
-    content = parse_json(read_input(path, most=_MAX_FILE).removeprefix(BOM_UTF8), path=path)
+    raw = read_input(path, most=kardia.MAX_JSON).removeprefix(BOM_UTF8)
+    content = parse_json(raw, path=path, most=kardia.MAX_VALUES)
+    if kardia.is_recording(content):  # whose keys stand after what is looked at
+        return kardia.record_of(content, path, given)
     observation = _observation(content, path)
     parts = observation.get("component") if "valueSampledData" not in observation else [observation]
     parts = [part for part in _objects(parts) if isinstance(part.get("valueSampledData"), dict)]

@@ -9,12 +9,14 @@ import pytest
 from device_files import (
     atc_block,
     fhir_observation,
+    kardia,
     mfer,
     with_pulse,
     write_atc,
     write_cardiosoft,
     write_fhir,
     write_ishne,
+    write_kardia,
     write_mfer,
     write_mortara,
     write_philips,
@@ -330,6 +332,50 @@ def test_atc_without_an_ecg(tmp_path):
         (tmp_path / "a.atc").write_bytes((tmp_path / "a.atc").read_bytes()[:cut])
         with pytest.raises(FormatError, match="truncated.*AliveCor ATC"):
             read(tmp_path / "a.atc")
+
+
+# ---- Kardia's JSON --------------------------------------------------------------------------------------------------
+
+
+def test_kardia_as_another_reader_has_it(tmp_path):
+    path = write_kardia(tmp_path / "a.json", X[:6], step=250)
+    record = read(path)
+    check(record, X[:6], 2.5e-4, 300, LEADS[:6])
+    assert find_format(path).name == "AliveCor Kardia JSON" and is_recording(str(path))
+    late = {"data": kardia(X[:6], step=250)["data"] | {"more": "x" * 9000}}  # keys beyond what is looked at
+    path.write_text(json.dumps({"note": "x" * 9000} | late))
+    check(read(path), X[:6], 2.5e-4, 300, LEADS[:6])
+    pytest.importorskip("ecgdatakit", reason="needs the extra [io]")
+    from ecgdatakit.parsing.parsers.alivecor_kardia import AliveCorKardiaParser
+
+    for lead, row in zip(AliveCorKardiaParser().parse(write_kardia(path, X[:6], step=250)).leads, record.signal):
+        np.testing.assert_allclose(row, lead.samples * lead.resolution / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"step": None}, "amplitudeResolution: None is not a number above 0"),
+        ({"step": -1}, "-1 is not a number above 0"),
+        ({"rate": "300"}, "frequency: '300' is not"),
+        ({"samples": [1, 2]}, "no samples of leads"),
+        ({"samples": {}}, "holds no leads"),
+        ({"samples": {"leadI": "AAAA"}}, "no list of numbers"),
+        ({"samples": {"leadI": [1, None]}}, "no list of numbers"),
+        ({"samples": {"leadI": [10**299] * 3000}}, "lead I.*inf"),
+        ({"samples": {"leadI": [1, 2], "leadII": [1]}}, "different times or lengths"),
+        ({"samples": {"leadI": [1, 2], "LEAD I": [1, 2]}}, "named more than once: I"),
+    ],
+)
+def test_kardia_that_lies(tmp_path, options, words):
+    with pytest.raises((FormatError, SignalError), match=words):
+        prepare(read(write_kardia(tmp_path / "a.json", X[:6], **options)), missing_leads="zero")
+
+
+def test_kardia_of_twelve_leads(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(kardia(ONE) | {"data12L": {}}))
+    with pytest.raises(FormatError, match="data12L: 12 leads of Kardia"):
+        read(tmp_path / "a.json")
 
 
 # ---- MFER -----------------------------------------------------------------------------------------------------------

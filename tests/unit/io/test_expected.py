@@ -45,14 +45,9 @@ def expected(folder):
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-#: HDF5 of others and structs of MATLAB have tests of their own.
-OTHERS = ("sph/", "matlab/A1983")
-
-
 def names(folder, refused=False):
     """The files of a table, or one that stands for all where there is no table."""
-    there = [name for name in expected(folder) if not name.startswith(OTHERS)]
-    return [name for name in there if (name in REFUSED) == refused] or [None]
+    return [name for name in expected(folder) if (name in REFUSED) == refused] or [None]
 
 
 def the(folder, name):
