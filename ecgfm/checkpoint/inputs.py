@@ -189,7 +189,7 @@ def _groups(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _paths(groups: list[Mapping[str, Any]]) -> tuple[str, ...]:
     found = (one.get(key) for one in groups for key in _PATHS)
-    return tuple(dict.fromkeys(short(printable(value), _MOST_SOURCE) for value in found if isinstance(value, str)))
+    return tuple(dict.fromkeys(printable(value[-_MOST_SOURCE:]) for value in found if isinstance(value, str)))
 
 
 def _of_keys(groups: list[Mapping[str, Any]], architecture: Architecture) -> Found | None:

@@ -55,6 +55,7 @@ def test_the_user_wins_over_the_file_and_the_file_over_what_is_recognised(tmp_pa
 @pytest.mark.parametrize("task, model", [
     ({"data": "/data/mhi-mimic-code15/manifest"}, {}),
     ({}, {"model_path": "C:\\weights\\base_ssl.pt"}),
+    ({}, {"model_path": "/x" * 5000 + "/base_ssl.pt"}),
     ({}, {"w2v_args": {"task": {"data": "mhi-mimic-code15"}, "model": {}}}),
 ])  # fmt: skip
 def test_deepecg_is_recognised_by_what_its_configuration_names(tmp_path, task, model):
