@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+import numpy as np
+
 from .._text import shown
 from ..errors import ConfigError
 from ..validation import REFUSED, Choice, Number, Rule, Settings, Whole, number, one_of, whole
@@ -46,6 +48,7 @@ class Leads(Rule):
 
     def take(self, value: object) -> Any:
         names = value.split(",") if isinstance(value, str) and len(value) < _MAX_TEXT else value
+        names = names.tolist() if isinstance(names, np.ndarray) else names
         if not isinstance(names, (list, tuple)) or not 1 <= len(names) <= len(LEADS):
             return REFUSED
         known = {name.lower(): name for name in LEADS}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 import ecgfm
@@ -34,6 +35,7 @@ def test_there_and_back(spec):
 
 def test_leads_are_spelt_as_usual_and_keep_their_order():
     assert ecgfm.InputSpec(leads=["v1", "AVR", " i "]).leads == ("V1", "aVR", "I")
+    assert ecgfm.InputSpec(leads=np.array(["II", "V6"])).leads == ("II", "V6")
 
 
 @pytest.mark.parametrize(
