@@ -16,7 +16,7 @@ __all__ = ["FORMAT", "MAX_XML"]
 MAX_XML = 1 << 25
 
 _ROOT, _RHYTHM = "CardiologyXML", "StripData"
-_UNITS = {"uvperlsb": 1e-3, "mvperlsb": 1.0, "nvperlsb": 1e-6}
+_UNITS, _RATES = {"uvperlsb": 1e-3, "mvperlsb": 1.0, "nvperlsb": 1e-6}, {"hz": 1.0, "": 1.0}
 
 
 def _read(path: str, given: Given) -> Record:
@@ -27,8 +27,8 @@ def _read(path: str, given: Given) -> Record:
         what = f"the file holds no rhythm strip{', but ' + ' and '.join(others) if others else ''}"
         raise FormatError(what, path=path, field=_RHYTHM, remedy="Export the resting ECG")
     strip = strips[0]
-    rate = _stated(strip, "SampleRate", {"hz": 1.0, "": 1.0}, path)
-    step = _stated(strip, "Resolution", _UNITS, path)
+    rate, _ = _stated(strip, "SampleRate", _RATES, path)
+    step, per = _stated(strip, "Resolution", _UNITS, path)
     waves = strip.findall("WaveformData")
     count = stated_count(strip.findtext("ChannelSampleCountTotal"), len(waves), path, "ChannelSampleCountTotal")
     leads = strip.findtext("NumberOfLeads")
@@ -37,17 +37,17 @@ def _read(path: str, given: Given) -> Record:
     names = [wave.get("lead") or wave.get("Lead") or "" for wave in waves]
     rows = [numbers(wave.text, count, path, f"lead {short(name, 40)}") * step for wave, name in zip(waves, names)]
     notes = [f"read: strip 1 of {len(strips)}"] if len(strips) > 1 else []
-    return leads_record(rows, names, path, given, rate=rate, units="uV", notes=notes)
+    return leads_record(rows, names, path, given, rate=rate, units=f"{per[0]}V", notes=notes)
 
 
-def _stated(strip: Element, name: str, units: dict[str, float], path: str) -> float:
-    """A number above 0 with its unit, in Hz or millivolts."""
+def _stated(strip: Element, name: str, units: dict[str, float], path: str) -> tuple[float, str]:
+    """A number above 0, in Hz or millivolts, and the unit that it has in the file, in small letters."""
     value = number(strip.findtext(name), path, name, at_least=1e-9)
     element = strip.find(name)
     unit = (element.get("units") or "") if element is not None else ""
     if unit.strip().lower() not in units:
         raise SignalError(f"the unit {shown(unit)} is not known", path=path, field=name)
-    return value * units[unit.strip().lower()]
+    return value * units[unit.strip().lower()], unit.strip().lower()
 
 
 FORMAT = Format("GE CardioSoft XML", (".xml",), lambda head: first_element(head) == _ROOT, _read, side_files=True)

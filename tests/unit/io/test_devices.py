@@ -173,6 +173,9 @@ def test_units_and_derived_leads(tmp_path):
     record = read(write_cardiosoft(tmp_path / "a.xml", eight, EIGHT, 1000, step="4.88"))
     np.testing.assert_allclose(record.signal[-1], eight[-1] * 4.88e-3, rtol=1e-6)
     assert record.leads == LEADS and record.sampling_rate == 1000
+    record = read(write_cardiosoft(tmp_path / "a.xml", eight, EIGHT, step="2", unit="nVperLsb"))
+    np.testing.assert_allclose(record.signal[-1], eight[-1] * 2e-6, rtol=1e-6)
+    assert set(record.units) == {"nV"}
 
 
 @pytest.mark.parametrize(
