@@ -282,6 +282,8 @@ def _agreed_rate(held: Held, given: float | None) -> float:
         what = f"{held.where} has no sampling rate of its own".replace("the array", "an array")
         if held.where == "the times":
             what = "the table has neither a column nor an index of times"
+            odd = [name for name in held.left if column_of(name).kind in ("time", "clock")]
+            what += f"; {odd[0]} holds neither numbers nor dates and times" if odd else ""
         raise SignalError(what, path=held.source, field="sampling_rate", remedy="Give it in Hz: sampling_rate=500")
     if abs(rates[0] - rates[-1]) > _NEAR * rates[-1]:
         raise SignalError(

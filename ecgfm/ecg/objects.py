@@ -142,14 +142,19 @@ def _physical(record: Any, stored: NDArray[Any], source: str | None) -> NDArray[
     check_size(stored.shape, 8, path=source or "the wfdb record", field="d_signal")
     signal = stored.astype(np.float64)
     for row, numbers, gain, baseline, form in zip(signal, stored, gains, baselines, forms):
-        if not gain:
-            raise SignalError(f"a gain of {shown(gain)}", path=source, field="adc_gain")
+        if not _is_real(gain) or not gain or not _is_real(baseline):
+            what = f"a gain of {shown(gain)} and a baseline of {shown(baseline)}"
+            raise SignalError(what, path=source, field="d_signal")
         lowest = FORMS[form].missing if form in FORMS else -(1 << int(BITS.get(form, 64)) - 1)
         row -= baseline
         row /= gain
         if lowest is not None:
             row[numbers == lowest] = np.nan
     return signal
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
 
 
 def _of_frames(record: Any, signals: Sequence[Any], source: str | None) -> Held:
@@ -166,7 +171,10 @@ def _of_frames(record: Any, signals: Sequence[Any], source: str | None) -> Held:
         )
     units = list(record.units or [None] * len(names))
     rate = None if record.fs is None else record.fs * counts.pop()
-    signal = np.stack([np.asarray(signals[i]) for i in leads])
+    rows = [np.asarray(signals[i]) for i in leads]
+    if len({row.shape for row in rows}) != 1:
+        raise SignalError("signals of one rate have different lengths", path=source, field="e_p_signal")
+    signal = np.stack(rows)
     return _of_signals(signal, [names[i] for i in leads], [units[i] for i in leads], rate, source)
 
 
@@ -181,7 +189,7 @@ def is_mne(values: Any) -> bool:
 def of_mne(values: Any) -> Held:
     """What a recording of MNE holds: channels in volts, those that are named as leads or else all."""
     info = _info(values)
-    names = [str(name) for name in (getattr(values, "ch_names", None) or info["ch_names"])]
+    names = [str(name) for name in (getattr(values, "ch_names", None) or info.get("ch_names") or ())]
     kinds = _kinds(values, info, names)
     leads = [i for i, name in enumerate(names) if names_lead(name)]
     chosen = leads or [i for i in range(len(names)) if kinds[i] in _VOLTAGES]

@@ -109,7 +109,7 @@ def embed(
     ----------
     model : Model, or path-like
         A classifier or an encoder, from `ecgfm.load`; or what that takes.
-    inputs : path, Record, Segments, array_like, or an iterable of them
+    inputs : path, file-like, Record, Segments, array_like or object, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
         Of this transformer layer (0 = first) instead of the encoder's output.

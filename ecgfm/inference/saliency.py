@@ -120,7 +120,7 @@ def saliency(
     ----------
     model : Model, or path-like
         A classifier or an encoder, from `ecgfm.load`; or what that takes.
-    inputs : path, Record, Segments, array_like, or an iterable of them
+    inputs : path, file-like, Record, Segments, array_like or object, or an iterable of them
         As for `ecgfm.predict`.
     layer : int, optional
         The transformer layer whose attention is taken (0 = first); by default the last, as in the original.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,7 +87,7 @@ def _copy(stream: Any, path: str, name: str, check: Callable[[str], object]) -> 
 def _piece(stream: Any, name: str) -> bytes:
     try:
         piece = stream.read(_PIECE)
-    except (OSError, ValueError) as reason:  # ValueError: it is closed
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as reason:
         raise FormatError(f"the stream can't be read: {short(str(reason), 200)}", path=name) from None
     if isinstance(piece, str):
         raise FormatError("a stream of text", path=name, remedy="Open it for bytes: open(path, 'rb')")

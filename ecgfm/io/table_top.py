@@ -201,9 +201,9 @@ def _ends(said: Sequence[str]) -> bool:
     if _leads(columns) and not _is_units(line, delimiter, len(columns)):
         cells = fields_of(line, delimiter)
         of_leads = [cells[i] for i, column in enumerate(columns) if column.kind == "lead" and i < len(cells)]
-        if _leads(columns) > 1:
-            return _leads(_header(line)[0]) < _leads(columns)
-        return any(map(is_number, of_leads))
+        if 2 * sum(map(is_number, of_leads)) > _leads(columns):
+            return True
+        return len(said) == 2 and _leads(columns) > max(1, _leads(_header(line)[0]))
     return len(said) > 2 and _is_units(before, None, 0) and _leads(_header(said[-3])[0]) > 0
 
 

@@ -154,6 +154,11 @@ def test_times_that_contradict_each_other(frame, record):
         read(table)
 
 
+def test_times_that_are_no_times(frame):
+    with pytest.raises(SignalError, match="; time holds neither numbers nor dates and times. Give it in Hz"):
+        read(frame.assign(time="soon"))
+
+
 def test_a_unit_of_time_that_is_none(frame, record):
     with pytest.raises(SignalError, match="'furlong' is no unit of time"):
         read(frame.assign(**{"time [furlong]": seconds(record)}))
@@ -350,6 +355,23 @@ def test_signals_in_frames(record):
     held.samps_per_frame[2] = 2
     with pytest.raises(SignalError, match="signals of 2 rates.*brings them to one rate"):
         read(held)
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (dict(sig_name=None, units=None), "0 names and 0 units for signals"),
+        (dict(sig_name=["I"], units=["mV"]), "1 names and 1 units for signals"),
+        (dict(fs="fast"), "sampling rate 'fast' is not"),
+        (dict(p_signal=None), "a wfdb.Record without signals"),
+        (dict(p_signal=None, e_p_signal=[[0.0, 1.0], [0.0]], samps_per_frame=[1, 1], sig_name=["I", "II"]), "lengths"),
+        (dict(p_signal=None, d_signal=np.ones((9, 1)), adc_gain=[0], baseline=[0], sig_name=["I"]), "a gain of 0 and"),
+        (dict(p_signal=None, d_signal=np.ones((9, 1)), adc_gain=[1], baseline=[None], sig_name=["I"]), "of None"),
+    ],
+)
+def test_records_of_wfdb_that_are_wrong(record, more, words):
+    with pytest.raises(SignalError, match=words):
+        read(wfdb_record(record, **more))
 
 
 def test_segments_that_are_apart():

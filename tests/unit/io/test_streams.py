@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,8 @@ def test_streams_through_predict():
         (Bare(None), "the stream gives NoneType, not bytes"),
         (Bare(7), "the stream gives int, not bytes"),
         (Bare(b"PK", OSError("gone")), "the stream can't be read: gone"),
+        (Bare(RuntimeError("not open")), "the stream can't be read: not open"),
+        (Bare(zipfile.BadZipFile("Bad CRC-32")), "the stream can't be read: Bad CRC-32"),
         (io.BytesIO(b"no recording"), "<stream>: not a recording in a format that is known"),
         (io.BytesIO(npz()[:500]), "<stream>: .*zip"),
     ],

@@ -154,6 +154,14 @@ def test_encodings(tmp_path, encoding):
 def test_tables_of_anything_else(tmp_path):
     for lines in (
         ["file,label", "a,1"],
+        [
+            "A database of 12 leads",
+            "",
+            "Leads i, ii, iii, avr, avl, avf, v1, v2 were recorded.",
+            "Ages 20, 30, 40",
+            "1, 2",
+        ],
+        ["A database", "There are leads, i, ii, iii", "and, others, too, here"],
         ["notes", "lead I and lead II were off", "12"],
     ):
         assert not is_recording(str(written(tmp_path / "a.csv", *lines)))
