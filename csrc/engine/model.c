@@ -402,7 +402,8 @@ static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t
 ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request)
 {
     int64_t rows = ECG_INFERENCE_ROWS_A_THREAD * (int64_t)ecg_threads();
-    int64_t pass = ecg_pass_segments(&model->config, request->N, rows > ECG_INFERENCE_ROWS ? rows : ECG_INFERENCE_ROWS);
+    int64_t least = model->network.precision.pass;
+    int64_t pass = ecg_pass_segments(&model->config, request->N, rows > least ? rows : least);
     pass = request->outputs.trace ? request->B : pass;
     for (int64_t first = 0; first < request->B; first += pass)
         ECG_TRY(run_pass(model, request, first, request->B - first < pass ? request->B - first : pass));

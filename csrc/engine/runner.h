@@ -4,11 +4,9 @@
 
 #include "../heads/head.h"
 
-/* Rows (tokens of all segments together) of one pass: enough for the matrix products to reach their full speed, few
- * enough for the activations to stay small, in the cache at best; in training for what is kept of a pass to stay small
- * beside the four blocks. */
-#define ECG_INFERENCE_ROWS 640
-#define ECG_INFERENCE_ROWS_A_THREAD 160 /* with more than four threads */
+/* Rows (tokens of all segments together) of one pass. In inference that of the precision, or 160 a thread, if that is
+ * more; in training few enough for what is kept of a pass to stay small beside the four blocks. */
+#define ECG_INFERENCE_ROWS_A_THREAD 160
 #define ECG_TRAINING_ROWS 1000
 
 /* How many segments of N samples one pass of so many rows takes. */

@@ -29,16 +29,12 @@ static ecg_status trace_rows(const forward *f, const char *name, const float *da
     return trace(f, name, data, 3, (int64_t[]){f->p->B, f->p->T, channels});
 }
 
-/* Traces the output of a conv layer, (B, steps, channels) here and (B, channels, steps) in the trace. */
+/* Traces the output of a conv layer, (B, steps, channels). */
 static ecg_status trace_conv(const forward *f, int64_t layer, const char *suffix, const float *data)
 {
     char name[32];
-    int64_t steps = f->p->steps[layer + 1], channels = f->p->config.convs[layer].channels;
-    if (!f->out->trace)
-        return ECG_OK;
     snprintf(name, sizeof name, "conv%lld%s", (long long)layer, suffix);
-    ecg_transpose(f->p->conv_rows, data, f->p->B, steps, channels);
-    return trace(f, name, f->p->conv_rows, 3, (int64_t[]){f->p->B, channels, steps});
+    return trace(f, name, data, 3, (int64_t[]){f->p->B, f->p->steps[layer + 1], f->p->config.convs[layer].channels});
 }
 
 /* ---- dropout ---- */

@@ -40,7 +40,8 @@ static void take_front(ecg_plan *p)
         *(parity ? &p->pong : &p->ping) = take(p, size, 1, 1);
         largest = size > largest ? size : largest;
     }
-    p->conv_rows = take(p, largest, 1, 1);
+    if (p->keep)
+        p->conv_rows = take(p, largest, 1, 1);
     if (p->fresh)
         p->pos_weights = take(p, c->C, group, c->conv_pos);
     if (p->keep)

@@ -35,7 +35,7 @@ typedef struct {
     ecg_operand position_rows;  /* (B T, C): as the positional convolution takes them, where that is no float32 */
     float *ping, *pong;         /* outputs of even and odd conv blocks; their gradients */
     float *features;            /* (B, T, K): in ping or pong */
-    float *conv_rows;           /* room for a conv feature: a backward's, a trace's */
+    float *conv_rows;           /* room for a conv feature of a backward */
     float *pos_weights;         /* (C, C/groups, conv_pos): g v / |v|, where it changes */
     ecg_transformer_kept layer; /* what an encoder layer leaves behind, where nothing is kept */
     ecg_keep *keep;             /* what is kept for a backward; NULL where none runs */

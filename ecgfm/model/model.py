@@ -22,9 +22,10 @@ from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
 from ..specs.inputs import InputSpec
 from ..specs.label_sets import groups_of
-from ..specs.precision import FLOAT32, UNROUNDED, Stated
+from ..specs.precision import FLOAT32, INT8, UNROUNDED, Stated
 from ..validation import Whole, checked
-from .output import Output
+from .calibration import Calibrated
+from .output import Output, channels_first
 from .precision import choose, exact, report_of
 from .report import QuantizationReport
 from .segments import checked_segments
@@ -162,23 +163,29 @@ class Model:
         made = filled(config, kind, state_dict, chosen[0])
         return cls(made, config, kind, labels=labels, labels_source="the caller", precision=chosen, input=taken)
 
-    def with_precision(self, precision: str) -> Model:
+    def with_precision(self, precision: str, calibration: Segments | ArrayLike | None = None) -> Model:
         """The same model in another precision; itself if it has that one. What rounding has taken doesn't come back.
 
         Parameters
         ----------
         precision : {"float32", "bfloat16", "int8"}
+        calibration : Segments or array_like, optional
+            Of int8: (n, 12, N) a few segments, as for calling the model. They help models with outliers.
 
         Raises
         ------
         ConfigError
-            If the precision is not known, or the processor lacks the instructions.
+            If the precision is not known, or the processor lacks the instructions; or there are segments but no float32
+            weights that become int8.
         """
         stated = self._saved(None)
         chosen = choose(precision, stated)
+        if calibration is not None and (precision != INT8 or self.precision != FLOAT32 or not exact(self._stated)):
+            raise ConfigError("only float32 weights that become int8 are calibrated", field="calibration")
         if chosen[0] == self.precision:
             return self
-        made = filled(self._config, self.kind, Unpacked(self._core), chosen[0])
+        tensors = Unpacked(self._core) if calibration is None else Calibrated(self, calibration)
+        made = filled(self._config, self.kind, tensors, chosen[0])
         model = Model(made, self._config, self.kind, labels=self.labels, labels_source=self.labels_source,
                       info=self.info, source=self.source, precision=chosen, stated=stated,
                       input=(self.input, self.input_source))  # fmt: skip
@@ -385,7 +392,7 @@ class Model:
         segments, valid = checked_segments(x, padding_mask, self._architecture)
         found = self._core.forward(segments, valid, attention=True, trace=True)
         out = Output(found["logits"], found["embedding"], found["tokens"])
-        trace: dict[str, NDArray[Any]] = found["trace"] | {"saliency": found["attention"], "pooled": out.embedding}
+        trace = channels_first(found["trace"]) | {"saliency": found["attention"], "pooled": out.embedding}
         if valid is not None:
             counts = np.array([self.tokens(n) for n in valid])
             trace["padding_mask_out"] = np.arange(self.tokens(segments.shape[2])) >= counts[:, None]

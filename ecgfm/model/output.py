@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Output"]
+__all__ = ["Output", "channels_first"]
 
 
 @dataclass(eq=False)
@@ -54,3 +57,11 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         found: NDArray[np.float32] = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
     return found
+
+
+def channels_first(trace: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A trace of the kernels with its conv features as (B, channels, steps), as the original has them."""
+    return {
+        name: np.ascontiguousarray(values.swapaxes(1, 2)) if re.fullmatch(r"conv\d+(_raw)?", name) else values
+        for name, values in trace.items()
+    }

@@ -416,3 +416,74 @@ def test_rank_correlation():
         a, b = rng.integers(0, 6, 40).astype(float), rng.integers(0, 6, 40).astype(float)
         assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
     assert spearman(a, a) == 1 and np.isnan(spearman(a, np.ones(40)))
+
+
+# ---- calibration --------------------------------------------------------------------------------
+
+
+def with_outliers(params, seed):
+    """The weights with gains times 12 in three channels of each layer's norms, as real transformers have them."""
+    channels = np.random.default_rng(seed).choice(weights.SMALL["encoder_embed_dim"], 3, replace=False)
+    found = dict(params)
+    for name, values in params.items():
+        if ".layers." in name and name.endswith("layer_norm.weight"):
+            found[name] = values.copy()
+            found[name][channels] *= 12
+    return found
+
+
+@pytest.mark.skipif("int8" not in HAS, reason="this processor has no int8")
+def test_calibration_helps_models_with_outliers(params, x):
+    changes = {False: [], True: []}
+    for seed in range(6):
+        model = ecgfm.Model.from_state_dict(weights.SMALL, with_outliers(params, seed))
+        exact = model(x).probabilities
+        for calibrated, found in changes.items():
+            rounded = model.with_precision("int8", calibration=x[:4] if calibrated else None)
+            found.append(np.abs(rounded(x).probabilities - exact).mean())
+    assert np.mean(changes[True]) < np.mean(changes[False]) < 0.01
+
+
+@pytest.mark.skipif("int8" not in HAS, reason="this processor has no int8")
+@pytest.mark.parametrize("before", [False, True])
+def test_calibrated_factors_follow_the_formula(params, x, before):
+    """fc1 of the first layer: what enters it computed here in float64, from the trace."""
+    config = weights.SMALL | {"layer_norm_first": before}
+    params = weights.weights(weights.parameters(config))
+    model = ecgfm.Model.from_state_dict(config, params)
+    trace = model.forward_trace(x[:6])
+    stream = np.float64(trace["encoder_layer_norm"])
+    if before:
+        stream = np.float64(trace["post_extract_proj"]) + trace["conv_pos"]
+    rows = stream + trace["layer0_attn_out"]
+    layer = "encoder.encoder.layers.0."
+    norm = f"{layer}{'final_layer_norm' if before else 'self_attn_layer_norm'}"
+    rows = (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + 1e-5)
+    rows = rows * params[f"{norm}.weight"] + params[f"{norm}.bias"]
+    expected = np.sqrt(np.abs(params[f"{layer}fc1.weight"]).max(0) / np.abs(rows).max((0, 1)))
+    expected /= np.exp(np.log(expected).mean())
+    numbers, scales, factors = model.with_precision("int8", calibration=x[:6])._core.stored(f"{layer}fc1.weight")
+    np.testing.assert_allclose(factors, expected, rtol=1e-4)
+    assert (
+        np.abs(numbers * scales[:, None] * factors - params[f"{layer}fc1.weight"]).max() < scales.max() * factors.max()
+    )
+
+
+@pytest.mark.skipif("int8" not in HAS, reason="this processor has no int8")
+def test_a_calibrated_model_is_saved_and_read_to_the_bit(exact, x, tmp_path):
+    made = exact.with_precision("int8", calibration=x[:4])
+    made.save(tmp_path / "model")
+    np.testing.assert_array_equal(ecgfm.load(tmp_path / "model")(x).logits, made(x).logits)
+    assert not np.array_equal(made(x).logits, exact.with_precision("int8")(x).logits)
+
+
+def test_what_is_not_calibrated(exact, x):
+    with pytest.raises(ecgfm.ConfigError, match="calibration: only float32 weights that become int8"):
+        exact.with_precision("float32", calibration=x)
+    if "int8" in HAS:
+        with pytest.raises(ecgfm.ConfigError, match="only float32 weights"):
+            exact.with_precision("int8").with_precision("int8", calibration=x)
+        with pytest.raises(ecgfm.SignalError, match="there are no segments"):
+            exact.with_precision("int8", calibration=x[:0])
+        with pytest.raises(ecgfm.Error):
+            exact.with_precision("int8", calibration=x[:, :5])
