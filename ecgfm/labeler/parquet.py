@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from .._types import StrPath
@@ -64,7 +64,7 @@ def parquet_batches(
             texts = [name for name, i in zip(names, wanted) if _is_text(types, schema.field(i).type)]
             size = stream.seek(0, 2)
             check_inflation(size, BYTES_OF_ROW * file.metadata.num_rows, path=path)
-            _check_sizes(file.metadata, names, path)
+            _check_sizes(file.metadata, size, path)
         stream.seek(0)
         with parquet.ParquetFile(stream, read_dictionary=texts) as file:
             for batch in file.iter_batches(BATCH, columns=names):
@@ -80,17 +80,10 @@ def _is_text(types: Any, kind: Any) -> bool:
     return any(each(kind) for each in kinds)
 
 
-def _check_sizes(metadata: Any, names: Iterable[str], path: StrPath) -> None:
-    """What the wanted columns are said to inflate to, a group of rows at a time."""
-    names = set(names)
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group)
-        for i in range(rows.num_columns):
-            column = rows.column(i)
-            if column.path_in_schema in names:
-                check_inflation(
-                    column.total_compressed_size, column.total_uncompressed_size, path=path, field=column.path_in_schema
-                )
+def _check_sizes(metadata: Any, size: int, path: StrPath) -> None:
+    """What the groups of rows are said to inflate to; asked of each column, pyarrow may end the process."""
+    made = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    check_inflation(size, made, path=path, field="groups of rows")
 
 
 def _values(column: Any, path: StrPath, name: str, most: int) -> list[Any]:

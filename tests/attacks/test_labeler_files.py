@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from bounded import attack
@@ -317,3 +319,33 @@ def test_what_is_written_is_safe(tmp_path):
             if form in ("long", "wide"):
                 cells = {cell for line in text.splitlines() for cell in line.split(",")}
                 assert {"'=cmd()", "'+1+1", "'@x", "-2", "7", "'=r.csv"} <= cells
+
+
+_CHANGED_FOOTERS = """
+import io, sys
+import pyarrow, pyarrow.parquet
+from ecgfm import Error
+from ecgfm.labeler.parquet import parquet_batches
+
+made = io.BytesIO()
+table = pyarrow.table({"a": [f"sinus rhythm {i % 50}" for i in range(3000)], "b": range(3000)})
+pyarrow.parquet.write_table(table, made, row_group_size=700)
+data = made.getvalue()
+begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+for value in (26, 71, 255):
+    for at in range(begin, len(data) - 8):
+        changed = data[:at] + bytes([value]) + data[at + 1:]
+        try:
+            for rows in parquet_batches(io.BytesIO(changed), "x.parquet", lambda names: [0], 1 << 20):
+                break
+        except (Error, OSError):
+            pass
+print("survived")
+"""
+
+
+def test_no_footer_of_parquet_ends_the_process():
+    """Asked for some columns' sizes, pyarrow ends the process: an exception that it doesn't catch."""
+    pytest.importorskip("pyarrow")
+    run = subprocess.run([sys.executable, "-c", _CHANGED_FOOTERS], capture_output=True, text=True)
+    assert run.stdout == "survived\n", run.stderr[-2000:]
