@@ -89,7 +89,7 @@ class Calibrated(Unpacked):
         magnitudes = self._magnitudes[group]
         counts = (largest > 0) & (magnitudes > 0)  # a column of zeros has no say
         factors = np.sqrt(np.where(counts, largest, 1) / np.where(counts, magnitudes, 1))
-        found: NDArray[np.float32] = np.float32(factors / np.exp(np.log(factors).mean()))
+        found: NDArray[np.float32] = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
         return found
 
     def __getitem__(self, name: str) -> Any:
