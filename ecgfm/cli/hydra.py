@@ -70,7 +70,7 @@ def _evaluate(run: Run, ranks: Alone | Ranks, *, labelled: bool) -> int:
         from ..inference.shared import serve
         from ..model.loading import load
 
-        serve(load(settings.checkpoint), ranks)
+        serve(load(settings.checkpoint, precision=settings.precision), ranks)
     else:
         (subsets.validate if labelled else subsets.infer)(settings, ranks)
     return 0

@@ -421,6 +421,8 @@ class EvaluationSettings(Work):
         What is stored: ``output``, ``encoder_out``, ``saliency``.
     results_path : str or None
         The directory of the stores.
+    precision : str or None
+        In which a classifier runs; None: that of the checkpoint.
     """
 
     checkpoint: str
@@ -428,3 +430,4 @@ class EvaluationSettings(Work):
     updates: int = 0
     extract: tuple[str, ...] = ()
     results_path: str | None = None
+    precision: str | None = None

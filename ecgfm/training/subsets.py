@@ -121,7 +121,9 @@ class _Classifier(_Evaluation):
     """The metrics of a classifier, and what the network gives."""
 
     def __init__(self, settings: EvaluationSettings, ranks: Alone | Ranks) -> None:
-        self.model = load(settings.checkpoint)
+        self.model = load(settings.checkpoint, precision=settings.precision)
+        if self.model.precision_reason is not None:
+            print(f"ecgfm: {self.model.precision_reason}.", file=sys.stderr)
         if self.model.caveat is not None:
             print(f"ecgfm: {self.model.caveat}.", file=sys.stderr)
         if ranks.size > 1:

@@ -89,6 +89,27 @@ def test_stores_of_validate(made, command, tmp_path):
     assert not os.path.exists("out/padding_mask_test.npy") and len(os.listdir("out")) == 8
 
 
+@pytest.mark.skipif("int8" not in ecgfm._core.precisions(), reason="this processor has no int8")
+def test_another_precision(made, command, tmp_path):
+    folder, x, _ = made
+    (tmp_path / "out").mkdir()
+    stores = ["common_eval.extract=[output]", "common_eval.results_path=out"]
+    found = command("inference", "ecgfm.precision=int8", *stores)
+    assert (found.status, beside_the_length(found.err)) == (0, [])
+    expected = ecgfm.load(folder / "model.pt", precision="int8")(x).logits
+    np.testing.assert_array_equal(open_store("out/outputs_test.npy"), expected)
+    found = command(
+        "inference", "ecgfm.precision=auto", "common_eval.extract=[saliency]", "common_eval.results_path=out"
+    )
+    assert found.status == 0 and "float32 is taken: no report says how exact others are" in found.err
+
+
+def test_precisions_that_are_refused(command):
+    assert command("validate", "ecgfm.precision=int4").status == 2
+    found = command("train", "ecgfm.precision=int8")
+    assert found.status == 2 and "ecgfm.precision: training computes in float32" in found.err
+
+
 def test_a_known_model_by_its_name(made, command, tmp_path):
     (tmp_path / "out").mkdir()
     path = ["common_eval.path=demo", "common_eval.extract=[output]", "common_eval.results_path=out"]

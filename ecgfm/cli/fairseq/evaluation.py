@@ -12,6 +12,7 @@ from typing import Any
 from ..._text import shown
 from ...checkpoint import Checkpoint
 from ...errors import CheckpointError, ConfigError, Error
+from ...specs.precision import FLOAT32
 from ...training.objectives import OBJECTIVES
 from ...training.settings import EvaluationSettings, Scoring, Start
 from ...training.subsets import EXTRACT
@@ -79,6 +80,7 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         method=translate.method(run),
         seed=run["common"]["seed"],
         threads=run["ecgfm"]["threads"],
+        precision=_precision(run, classifies),
         notices=tuple(run.notices),
         checkpoint=str(found.path),
         labelled=labelled,
@@ -86,6 +88,14 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         extract=extract,
         results_path=results,
     )
+
+
+def _precision(run: Run, classifies: bool) -> str | None:
+    """That of a classifier; what a pretrained model gives comes from the kernels of training, in float32."""
+    asked: str | None = run["ecgfm"]["precision"]
+    if not classifies and asked not in (None, FLOAT32):
+        raise ConfigError("a pretrained model runs in float32 here", field="ecgfm.precision", remedy="Leave it out")
+    return asked
 
 
 def _updates(found: Checkpoint) -> int:

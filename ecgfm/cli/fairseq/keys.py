@@ -21,6 +21,7 @@ _OURS: dict[str, dict[str, Any]] = {
         "cmsc_all_ranks": False,
         "max_bad_segments": 0.01,
         "threads": None,
+        "precision": None,
     },
 }
 

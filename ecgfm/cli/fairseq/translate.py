@@ -10,6 +10,7 @@ from ..._text import shown
 from ...ecg.augment import PERTURBATIONS
 from ...errors import ConfigError
 from ...specs.architecture import architecture_keys
+from ...specs.precision import FLOAT32
 from ...storage.json import plain_json
 from ...training.objectives import OBJECTIVES
 from ...training.objectives.reports import LOG_KEYS
@@ -53,6 +54,8 @@ def settings_of(run: Run) -> RunSettings:
         If a key that training needs is not given, or keys don't fit each other.
     """
     loss, ecgfm, keep, loop = objective(run), run["ecgfm"], _keep(run), _loop(run)
+    if ecgfm["precision"] not in (None, FLOAT32):
+        raise ConfigError("training computes in float32", field="ecgfm.precision", remedy="Leave it out")
     kind = OBJECTIVES[loss].kind
     classifies = kind == "classifier"
     found = RunSettings(

@@ -12,6 +12,7 @@ from typing import Any
 from ..._text import shown
 from ...errors import ConfigError
 from ...specs.blocks import conv_feature_layers
+from ...specs.precision import AUTO, PRECISIONS
 from ...validation import Choice, Number, Rule, Share, Whole
 from .keys import MISSING
 
@@ -177,6 +178,7 @@ _KINDS: dict[str, Kind] = {
     "lr_scheduler.force_anneal": _whole(),
     "ecgfm.max_bad_segments": _SHARE,
     "ecgfm.threads": _whole(1, 4096),
+    "ecgfm.precision": _held(Choice((*PRECISIONS, AUTO))),
 }
 _KINDS |= {
     f"model.{name}": _SHARE
