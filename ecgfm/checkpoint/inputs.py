@@ -94,6 +94,8 @@ def find_input(
     if seems is not None:
         found = found or (seems.input, seems.source)
     found = found or assumed_input(architecture.in_d, architecture.min_samples)
+    if found[1] != FILE and not isinstance(known, Known) and any(one.get("filter") is True for one in _groups(content)):
+        found = found[0], f"{found[1]}; its training signals were filtered (filter: true), which is not done here"
     if given is not None:
         return given_input(given, found, architecture)
     check_fits(found[0], architecture, path)

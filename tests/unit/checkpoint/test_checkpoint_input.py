@@ -75,6 +75,16 @@ def test_77_outputs_alone_are_no_more_than_an_assumption(tmp_path):
     assert spec == DEEPECG and source == "assumed: DeepECG-SSL's, as the model has 77 outputs"
 
 
+def test_training_signals_that_were_filtered_are_mentioned(tmp_path):
+    spec, source = found(save(tmp_path / "a.pt", task={"filter": True, "sample_rate": 250}))
+    assert spec == ECG_FM.replaced(sampling_rate=250) and source.endswith(
+        "filtered (filter: true), which is not done here"
+    )
+    spec, source = found(save(tmp_path / "a.pt", task={"filter": True}))
+    assert spec == ECG_FM and source.startswith("assumed") and "filter: true" in source
+    assert "filter" not in found(save(tmp_path / "a.pt", task={"filter": False, "sample_rate": 250}))[1]
+
+
 def test_other_words_are_not_taken_for_deepecg(tmp_path):
     spec, source = found(save(tmp_path / "a.pt", task={"data": "/home/emhi/data/mhir"}))
     assert spec == ECG_FM and source.startswith("assumed")
