@@ -72,7 +72,16 @@ def test_the_command_writes_the_tables(shared, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "10 recordings, 14 segments" in text and "Not for clinical use" in text
     provenance = {"segments", "aggregate", "sampling_rate", "duration_s", "derived_leads", "zero_leads"}
-    provenance |= {"constant_leads", "padded_s", "overlap_s", "unused_s", "quality", "notes", "precision"}
+    provenance |= {
+        "constant_leads",
+        "padded_s",
+        "overlap_s",
+        "unused_s",
+        "quality",
+        "notes",
+        "precision",
+        "labels_assumed",
+    }
     assert_tables(rows_of(out), rows_of(shared / "golden/cli/quickstart_aggregated.csv"), provenance)
     segments = rows_of(tmp_path / "p.segments.csv")
     assert_tables(segments, rows_of(shared / "golden/cli/quickstart_segments.csv"), {"segment", "start_s", "end_s"})
