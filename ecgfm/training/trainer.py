@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import checkpoint
 from .._text import shown
-from ..checkpoint.inputs import assumed_input, given_input
-from ..ecg.expected import refuse_difference
-from ..errors import ConfigError, Error, SignalError
+from ..errors import ConfigError, Error
 from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
@@ -27,6 +25,7 @@ from .objectives import OBJECTIVES, Objective
 from .objectives.classification import BinaryCrossEntropy
 from .schedules import learning_rate, make_schedule
 from .start import opened
+from .taking import TakesInput
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +37,7 @@ __all__ = ["Trainer"]
 COUNTS = ("num_updates", "skipped", "epoch", "seed")
 
 
-class Trainer:
+class Trainer(TakesInput):
     """Trains a network, a batch at a time: forward, backward and Adam in one call. Calls of several threads queue.
 
     Parameters
@@ -159,43 +158,6 @@ class Trainer:
         self.labels_source = self.objective.labels_source
         self._drop()
         self.engine.check_same(self.communicator)
-
-    def _take_input(self, given: object, found: tuple[InputSpec, str] | None) -> None:
-        network = self.objective.architecture
-        found = found or assumed_input(network.in_d, network.min_samples)
-        self.input, self.input_source = found if given is None else given_input(given, found, network)
-        self.objective.input = self.input
-
-    def follow(self, declared: InputSpec | None) -> None:
-        """Take what `Segments` say they were prepared for, before they are trained on; None changes nothing.
-
-        A `SignalError` says that a model that was trained already takes something else.
-        """
-        if declared is None:
-            return
-        if not self._new:
-            refuse_difference(declared, self.input, "x")
-        self._take_input(declared, None)
-        self.input_source = "the training data"
-
-    def follow_rate(self, found: tuple[float, str] | None, *, refuse: bool = True) -> bool:
-        """Take the rate that a data set says it has, and which of its segments says it; None changes nothing.
-
-        With `refuse`, a `SignalError` says that the model takes another. Returns whether it takes another from now on.
-        """
-        if found is None or found[0] == self.input.sampling_rate:
-            return False
-        if not refuse or (self._new and self.input_source.startswith("assumed")):
-            rest = "assumed" if "assumed" in self.input_source else f"from: {self.input_source}"
-            self._take_input(self.input.replaced(sampling_rate=found[0]), None)
-            self.input_source = f"the training data (sampling_rate), the rest {rest}"
-            return True
-        raise SignalError(
-            f"{found[0]:g} Hz, and the model takes {self.input.sampling_rate:g} Hz",
-            path=found[1],
-            field="curr_sample_rate",
-            remedy="Prepare the data for it: ecgfm preprocess --for MODEL; or say what it takes: input=...",
-        )
 
     @property
     def labels_assumed(self) -> bool:
