@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import conv_layers, model_config
+from many_files import make_model
 
 import ecgfm
 
@@ -23,14 +23,7 @@ SAMPLES = 2500  # 5 s
 
 def models(size, precisions):
     """A classifier of random weights in each precision."""
-    config = model_config(size)
-    config["conv_feature_layers"] = conv_layers(config)
-    rng = np.random.default_rng(0)
-    tensors = {
-        name: (0.02 * rng.standard_normal(shape)).astype(np.float32)
-        for name, shape in ecgfm._core.parameters(config, "classifier")
-    }
-    model = ecgfm.Model.from_state_dict(config, tensors)
+    model = make_model(size)
     return {precision: model.with_precision(precision) for precision in precisions}
 
 

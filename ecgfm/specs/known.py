@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .inputs import ECG_FM, InputSpec
-from .label_sets import CHALLENGE_2021, DEEPECG_77, DEEPECG_ROWS, MIMIC_IV_ECG_17, LabelSet, label_set_of_count
+from .label_sets import (
+    CHALLENGE_2021,
+    DEEPECG_77,
+    DEEPECG_ROWS,
+    MIMIC_IV_ECG_17,
+    SIMULATED,
+    LabelSet,
+    label_set_of_count,
+)
 
 __all__ = ["DEEPECG", "KNOWN", "MIMIC_IV_ECG", "Known", "Recognised", "Thresholds", "Traits", "nearest", "recognised"]
 
@@ -246,18 +254,7 @@ KNOWN: Final = _table(
         "a small model of simulated patients, shipped with ecgfm: ten of ECG-FM's labels",
         "trying things out without a download",
         "MIT",
-        labels=(
-            "Poor data quality",
-            "Sinus rhythm",
-            "Premature ventricular contraction",
-            "Tachycardia",
-            "Atrial fibrillation",
-            "Bradycardia",
-            "1st degree atrioventricular block",
-            "Right bundle branch block",
-            "Left bundle branch block",
-            "Electronic pacemaker",
-        ),
+        labels=SIMULATED,
         input=ECG_FM,
         size="1 MB",
         caveat="This model knows simulated patients only: what it says of real recordings means nothing",

@@ -14,6 +14,7 @@ __all__ = [
     "DEEPECG_77",
     "LABEL_SETS",
     "MIMIC_IV_ECG_17",
+    "SIMULATED",
     "Label",
     "LabelSet",
     "alike",
@@ -24,6 +25,20 @@ __all__ = [
     "other_names",
     "renamed_text",
 ]
+
+#: What is simulated, and what the shipped model says: named and ordered as the outputs of ECG-FM's published model.
+SIMULATED: Final = (
+    "Poor data quality",
+    "Sinus rhythm",
+    "Premature ventricular contraction",
+    "Tachycardia",
+    "Atrial fibrillation",
+    "Bradycardia",
+    "1st degree atrioventricular block",
+    "Right bundle branch block",
+    "Left bundle branch block",
+    "Electronic pacemaker",
+)
 
 OTHER: Final = "other"
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...errors import LabelError
 from ...signal.checks import MAX_RATE, MIN_RATE
 from ...signal.leads import LEADS
+from ...specs.label_sets import SIMULATED
 from ...validation import Number, Seed, checked
 from ..record import Record
 from .disturbance import disturb, faults
@@ -20,18 +21,7 @@ from .rhythm import MARGIN_S, Beats, atrial_fibrillation, fibrillation_waves, pa
 __all__ = ["LABELS", "SimulatedPatient", "SimulatedRecord", "checked_labels"]
 
 #: What can be simulated, named and ordered as the outputs of the published model.
-LABELS = (
-    "Poor data quality",
-    "Sinus rhythm",
-    "Premature ventricular contraction",
-    "Tachycardia",
-    "Atrial fibrillation",
-    "Bradycardia",
-    "1st degree atrioventricular block",
-    "Right bundle branch block",
-    "Left bundle branch block",
-    "Electronic pacemaker",
-)
+LABELS = SIMULATED
 POOR, SINUS, EARLY, FAST, FIBRILLATION, SLOW, LONG_PR, RIGHT, LEFT, PACEMAKER = LABELS
 FAST_RATE, SLOW_RATE = 100.0, 60.0  # beats a minute
 SEED = Seed(bits=63)
