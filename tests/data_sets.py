@@ -148,3 +148,43 @@ def mimic_iv_ecg(folder, studies=(40689238, 44458630, 49036311), seconds=10):
     write_table(inside / "record_list.csv", rows)
     write_table(inside / "machine_measurements.csv", reports[::-1])
     return stored
+
+
+PTB_XL_STATEMENTS = """,description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass
+NORM,normal ECG,1.0,,,NORM,NORM
+IMI,inferior myocardial infarction,1.0,,,MI,IMI
+ASMI,anteroseptal myocardial infarction,1.0,,,MI,AMI
+NDT,non-diagnostic T abnormalities,1.0,1.0,,STTC,STTC
+CLBBB,left bundle branch block,1.0,,,CD,CLBBB
+LVH,left ventricular hypertrophy,1.0,,,HYP,LVH
+PVC,ventricular premature complex,,1.0,,,
+SR,sinus rhythm,,,1.0,,
+AFIB,atrial fibrillation,,,1.0,,
+"""
+PTB_XL_CODES = (
+    "{'NORM': 100.0, 'SR': 0.0}",
+    "{'IMI': 35.0, 'ASMI': 0.0, 'SR': 0.0}",
+    "{'NDT': 100.0, 'PVC': 100.0, 'AFIB': 0.0}",
+    "{'CLBBB': 100.0, 'LVH': 50.0, 'SR': 0.0}",
+    "{'PVC': 100.0, 'AFIB': 0.0}",
+    "{}",
+)
+
+
+def ptb_xl(folder, count=72, *, high=(), folds=range(1, 10), seconds=0):
+    """A folder as PTB-XL's: both tables; with `seconds` recordings at 100 Hz, and at 500 Hz those of rows `high`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scp_statements.csv").write_text(PTB_XL_STATEMENTS)
+    rows = []
+    for i in range(count):
+        patient = i // 2  # of two recordings each
+        row = {"ecg_id": i + 1, "patient_id": f"{1000 + patient}.0", "age": "300.0" if i % 9 == 8 else f"{30 + i}.0"}
+        row |= {"sex": patient % 2, "site": "2.0" if i % 3 else "", "device": "CS-12   E", "report": "sinus, =1+1"}
+        row |= {"scp_codes": PTB_XL_CODES[(i + i // 6) % len(PTB_XL_CODES)], "strat_fold": folds[patient % len(folds)]}
+        for rate, name in ((100, "lr"), (500, "hr")):
+            row[f"filename_{name}"] = f"records{rate}/00000/{i + 1:05d}_{name}"
+            if seconds and (rate == 100 or i in high):
+                wfdb_record(folder / f"records{rate}/00000", f"{i + 1:05d}_{name}", signal(seconds, rate, seed=i), rate)
+        rows.append(row)
+    write_table(folder / "ptbxl_database.csv", rows)
+    return folder

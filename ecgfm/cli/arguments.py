@@ -7,7 +7,7 @@ from typing import Any
 
 from ..specs.precision import AUTO, PRECISIONS
 
-__all__ = ["INPUT", "MODEL", "PRECISION", "READING", "RESUMING", "Arguments", "add", "reading"]
+__all__ = ["INPUT", "MODEL", "PRECISION", "READING", "RESUMING", "Arguments", "add", "reading", "spellings"]
 
 #: Name of an argument -> what `ArgumentParser.add_argument` takes of it.
 Arguments = dict[str, dict[str, Any]]
@@ -95,6 +95,11 @@ def add(parser: ArgumentParser, arguments: Arguments) -> None:
     """Add arguments to the parser of a command, in their order."""
     for name, options in arguments.items():
         parser.add_argument(name, **options)
+
+
+def spellings(name: str) -> list[str]:
+    """Other spellings of a data set's name on the command line: ``ptb-xl`` of ``ptb_xl``."""
+    return [name.replace("_", "-")] if "_" in name else []
 
 
 def reading(args: Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@
     ecgfm labels code_15 --processed_root data/code_15 --meta_splits data/code_15/meta_split.csv
     ecgfm labels physionet2021 --processed_root data/physionet2021 --weights_path weights.csv \\
         --weight_abbrev_path weights_abbreviations.csv --meta_splits data/physionet2021/meta_split.csv
+    ecgfm labels ptb-xl --raw_root ptb-xl/ --task superdiagnostic --output_dir labels
     ecgfm labels csv --labels labels.csv --meta_splits meta_split.csv --output_dir labels
 
 writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records
@@ -18,7 +19,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from .arguments import Arguments, add
+from .._text import printable
+from ..data.tables.ptb_xl import PTB_XL_TASKS
+from ..errors import ConfigError
+from .arguments import Arguments, add, spellings
 from .common import counted, saying_warnings
 
 if TYPE_CHECKING:
@@ -95,6 +99,23 @@ PHYSIONET2021: Arguments = {
     "--uncombined": {"action": "store_true", "help": "a label for each of the codes that count as the same"},
     **LABELS_PATH,
 }
+PTB_XL: Arguments = {
+    "--raw_root": {
+        "metavar": "DIR",
+        "required": True,
+        "help": "the data set, with ptbxl_database.csv and scp_statements.csv",
+    },
+    "--task": {
+        "required": True,
+        "choices": PTB_XL_TASKS,
+        "help": "all statements, diagnostic ones, subclasses or superclasses of these, form, or rhythm",
+    },
+    "--processed_root": {
+        "metavar": "DIR",
+        "help": "folder of ecgfm preprocess: records get its numbers (idx in meta.csv); without it, their ecg_id",
+    },
+    **LABELS_PATH,
+}
 CSV: Arguments = {
     "--labels": {
         "metavar": "CSV",
@@ -114,7 +135,7 @@ CSV: Arguments = {
 def add_arguments(parser: ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, (text, arguments, make) in SOURCES.items():
-        source = sources.add_parser(name, help=text.replace("%", "%%"), description=text)
+        source = sources.add_parser(name, aliases=spellings(name), help=text.replace("%", "%%"), description=text)
         add(source, arguments)
         source.set_defaults(make=make)
 
@@ -159,6 +180,24 @@ def physionet2021(args: Namespace) -> int:
 
     found = physionet2021_labels(meta(args), args.weights_path, args.weight_abbrev_path, combined=not args.uncombined)
     return write(args, found)
+
+
+def ptb_xl(args: Namespace) -> int:
+    from ..data.tables.ptb_xl import write_ptb_xl_labels
+
+    root = args.processed_root or args.output_dir
+    if root is None and args.labels_path is None:
+        raise ConfigError("nothing says where to write", field="--output_dir", remedy="Give it, or --processed_root")
+    path = args.labels_path or os.path.join(root, *["labels"] * (args.output_dir is None), "labels.csv")
+    folder = args.output_dir or os.path.dirname(os.path.abspath(path))
+    splits = None if args.meta_splits else os.path.join(folder, "meta_split.csv")
+    with saying_warnings():
+        labels, about = write_ptb_xl_labels(
+            args.raw_root, args.task, path, splits, meta(args) if args.processed_root is not None else None
+        )
+    print("\n".join(map(printable, about)))
+    args.meta_splits = args.meta_splits or splits
+    return finish(args, labels, folder)
 
 
 def csv(args: Namespace) -> int:
@@ -219,5 +258,6 @@ SOURCES = {
         PHYSIONET2021,
         physionet2021,
     ),
+    "ptb_xl": ("PTB-XL, the six tasks of its benchmark, with its folds as splits", PTB_XL, ptb_xl),
     "csv": ("any table of labels", CSV, csv),
 }

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from .._text import printable, short, shown
 from ..data.recording import MISSING, STRATEGIES, Options
-from ..data.sources import SOURCES
+from ..data.sources import SOURCES, find_source
 from ..errors import ConfigError
 from ..signal.leads import LEADS
-from .arguments import INPUT, Arguments, add
+from .arguments import INPUT, Arguments, add, spellings
 from .common import Bar, counted, saying_warnings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for name, source in SOURCES.items():
         what = (source.__doc__ or "").strip().splitlines()[0]
-        command = commands.add_parser(name, help=what.replace("%", "%%"), description=what)
+        command = commands.add_parser(name, aliases=spellings(name), help=what.replace("%", "%%"), description=what)
         add(command, SHARED)
         source().arguments(command)
 
@@ -125,7 +125,7 @@ def run(args: Namespace) -> int:
     if ranks.rank > 0:
         serve_work(ranks)
         return 0
-    source = SOURCES[args.source]().configured(args)
+    source = find_source(args.source).configured(args)
     options = _options(args)
     report = _Report()
     with saying_warnings():

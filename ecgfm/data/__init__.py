@@ -13,10 +13,12 @@ from .stores.packed import Packed, open_packed, write_packed
 from .tables.labels import Labels, code_15_labels, physionet2021_labels, read_labels
 from .tables.manifests import cmsc_manifests, make_manifests
 from .tables.prepared_labels import prepare_labels
+from .tables.ptb_xl import PTB_XL_TASKS, ptb_xl_labels, read_ptb_xl
 from .tables.splits import Splits, assign_splits, make_splits, split_fractions
 from .tables.subset import subset_manifest
 
 __all__ = [
+    "PTB_XL_TASKS",
     "SOURCES",
     "Batch",
     "Dataset",
@@ -47,9 +49,11 @@ __all__ = [
     "prepare_labels",
     "prepare_recording",
     "preprocess",
+    "ptb_xl_labels",
     "read_labels",
     "read_manifest",
     "read_mat",
+    "read_ptb_xl",
     "reorder_leads",
     "split_fractions",
     "subset_manifest",

@@ -22,6 +22,7 @@ import ecgfm
 from ecgfm import validation
 from ecgfm.data import Dataset, Loader, assign_splits, batches
 from ecgfm.data.sources import find_source
+from ecgfm.data.tables.ptb_xl import task_classes
 from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
 from ecgfm.signal.augment import augmentation
@@ -166,6 +167,7 @@ def cases(folder):
             (), {"batch_size": 2},
         ),
         "find_source": (lambda source: find_source(source), (), {"source": "files"}),
+        "task_classes": (lambda task: task_classes({}, task, set()), (), {"task": "form"}),
         "held_out": (lambda valid: held_out(np.arange(4), valid, 1), (), {"valid": 0.5}),
         "negatives": (
             draws.negatives, (draws.Source(1), [0], 9), {"num_negatives": 2, "cross_sample_negatives": 0},
@@ -182,7 +184,15 @@ def cases(folder):
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
-CASES += ("augmentation", "quantization_report", "held_out", "simulate", "simulate_cohort", "subset_manifest")
+CASES += (
+    "augmentation",
+    "quantization_report",
+    "held_out",
+    "simulate",
+    "simulate_cohort",
+    "subset_manifest",
+    "task_classes",
+)
 
 
 def default_of(function, name):

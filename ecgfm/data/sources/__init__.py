@@ -9,17 +9,18 @@ from .files import Files
 from .mimic_iv_ecg import MimicIvEcg
 from .muse import Muse
 from .physionet2021 import Physionet2021
+from .ptb_xl import PtbXl
 
 __all__ = ["SOURCES", "Files", "Recording", "Source", "find_source"]
 
 #: Name -> class. A new source is added here and nowhere else.
 SOURCES: Final[dict[str, type[Source]]] = {
-    source.name: source for source in (Physionet2021, MimicIvEcg, Code15, Muse, Files)
+    source.name: source for source in (Physionet2021, MimicIvEcg, Code15, PtbXl, Muse, Files)
 }
 
 
 def find_source(source: str | Source) -> Source:
-    """A `Source` by its name, or as it is given.
+    """A `Source` by its name, spelt with ``_`` or ``-``, or as it is given.
 
     Raises
     ------
@@ -28,4 +29,5 @@ def find_source(source: str | Source) -> Source:
     """
     if isinstance(source, Source):
         return source
-    return SOURCES[checked(source, Choice(tuple(SOURCES)), "source")]()
+    name = source.replace("-", "_") if isinstance(source, str) else source
+    return SOURCES[checked(name, Choice(tuple(SOURCES)), "source")]()
