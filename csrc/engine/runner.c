@@ -10,7 +10,8 @@ ecg_status ecg_runner_create(ecg_runner *runner, const ecg_config *config, const
                              const ecg_head_type *head, int64_t B, int64_t N, int threads, const ecg_training *training)
 {
     *runner = (ecg_runner){.B = B, .N = N, .threads = threads, .trains = training != NULL};
-    ECG_TRY(ecg_plan_create(&runner->plan, config, network, B, N, threads, training));
+    bool encoder = training && training->first < ecg_stages(config); /* something of it is trained */
+    ECG_TRY(ecg_plan_create(&runner->plan, config, network, B, N, threads, encoder ? training : NULL));
     return ecg_head_create(&runner->head, head);
 }
 

@@ -7,23 +7,12 @@
 
 #define PIECE ((int64_t)1 << 16)
 
-/* Gives the tensors their places: those that are trained, then those that are not. */
-static void place(ecg_trainer *t)
-{
-    for (int64_t i = 0; i < t->table.count; i++)
-        t->trained[i] = !(t->table.parameters[i].flags & t->training.frozen);
-    int64_t trained = ecg_table_place(&t->table, t->offsets, t->trained, true, 0);
-    for (int block = 0; block < ECG_BLOCKS; block++)
-        t->sizes[block] = trained;
-    t->sizes[ECG_PARAMETERS] = ecg_table_place(&t->table, t->offsets, t->trained, false, trained);
-}
-
 static ecg_status cut_into_pieces(ecg_trainer *t)
 {
     for (int pass = 0; pass < 2; pass++) {
         t->piece_count = 0;
         for (int64_t i = 0; i < t->table.count; i++) {
-            int64_t count = t->trained[i] ? t->table.parameters[i].count : 0;
+            int64_t count = t->chosen.gradients[i] ? t->table.parameters[i].count : 0;
             for (int64_t begin = 0; begin < count; begin += PIECE) {
                 if (t->pieces)
                     t->pieces[t->piece_count] = (ecg_piece){i, begin, count - begin < PIECE ? count - begin : PIECE, 0};
@@ -37,7 +26,7 @@ static ecg_status cut_into_pieces(ecg_trainer *t)
 }
 
 ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ecg_head_type *head,
-                              const ecg_training *training, double feature_grad_mult)
+                              const ecg_training *training, double feature_grad_mult, const ecg_choice *choice)
 {
     ecg_status status = ECG_OK;
     memset(t, 0, sizeof *t);
@@ -48,10 +37,10 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     t->feature_grad_mult = feature_grad_mult;
     t->training.frozen |= feature_grad_mult != 0 ? 0 : ECG_P_EXTRACTOR;
     int64_t count = t->table.count;
-    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->offsets, count, sizeof *t->offsets));
-    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->trained, count, sizeof *t->trained));
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->steps, count, sizeof *t->steps));
-    place(t);
+    ECG_TRY_GOTO(ecg_choose(&t->chosen, &t->training, &t->table, config, head, choice ? choice : &(ecg_choice){0}));
+    for (int block = 0; block < ECG_BLOCKS; block++)
+        t->sizes[block] = block == ECG_PARAMETERS ? t->chosen.all : t->chosen.elements;
     for (int block = 0; block < ECG_BLOCKS; block++)
         ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
     ECG_TRY_GOTO(ecg_network_create(&t->parameters, config, ecg_rows_of(head)));
@@ -59,7 +48,8 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     for (int64_t i = 0; i < count; i++) {
         const ecg_parameter *p = &t->table.parameters[i];
         ecg_network_connect(&t->parameters, p, ecg_trainer_tensor(t, ECG_PARAMETERS, i));
-        ecg_network_connect(&t->gradients, p, ecg_trainer_tensor(t, ECG_GRADIENTS, i));
+        if (t->chosen.gradients[i])
+            ecg_network_connect(&t->gradients, p, t->blocks[ECG_GRADIENTS] + t->chosen.offsets[i]);
     }
     ECG_TRY_GOTO(cut_into_pieces(t));
     return ECG_OK;
@@ -76,8 +66,7 @@ void ecg_trainer_free(ecg_trainer *t)
         ecg_free(t->blocks[block]);
     ecg_network_free(&t->parameters);
     ecg_network_free(&t->gradients);
-    ecg_free(t->offsets);
-    ecg_free(t->trained);
+    ecg_chosen_free(&t->chosen);
     ecg_free(t->steps);
     ecg_free(t->pieces);
     ecg_free(t->memory);
@@ -87,7 +76,7 @@ void ecg_trainer_free(ecg_trainer *t)
 
 float *ecg_trainer_tensor(const ecg_trainer *t, ecg_block block, int64_t index)
 {
-    return block == ECG_PARAMETERS || t->trained[index] ? t->blocks[block] + t->offsets[index] : NULL;
+    return block == ECG_PARAMETERS || t->chosen.trained[index] ? t->blocks[block] + t->chosen.offsets[index] : NULL;
 }
 
 /* ---- runners and their memory ---- */
@@ -151,7 +140,8 @@ static void begin(ecg_trainer *t, bool all)
     for (int64_t i = 0; i < t->piece_count; i++) {
         const ecg_piece *p = &t->pieces[i];
         if (all || !is_layer_matrix(&t->table.parameters[p->tensor]))
-            memset(t->blocks[ECG_GRADIENTS] + t->offsets[p->tensor] + p->begin, 0, (size_t)p->count * sizeof(float));
+            memset(t->blocks[ECG_GRADIENTS] + t->chosen.offsets[p->tensor] + p->begin, 0,
+                   (size_t)p->count * sizeof(float));
     }
 }
 
@@ -196,7 +186,7 @@ static ecg_status pass_backward(ecg_trainer *t, const ecg_company *all)
     if (!p->step.backward)
         return ECG_OK;
     ECG_TRY(t->head->backward(head->state, &p->encoded, &t->gradients));
-    if (p->step.head_only)
+    if (p->step.head_only || !p->runner->plan->keep)
         return ECG_OK;
     p->runner->plan->keep->overwrite = p->overwrite;
     return ecg_encode_backward(&t->gradients, &t->parameters, p->runner->plan, ecg_head_seams(head),
@@ -278,6 +268,12 @@ void ecg_trainer_drop(ecg_trainer *t)
     t->accumulating = false;
 }
 
+/* Whether an update changes a tensor. */
+static bool changes(const ecg_trainer *t, int64_t tensor, bool head_only)
+{
+    return t->chosen.trained[tensor] && (!head_only || t->table.parameters[tensor].flags & ECG_P_HEAD);
+}
+
 /* The sum of squares of all gradients: each piece on one thread, the pieces added in their order. */
 static double all_squares(ecg_trainer *t, bool head_only)
 {
@@ -285,9 +281,8 @@ static double all_squares(ecg_trainer *t, bool head_only)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->piece_count; i++) {
         ecg_piece *p = &t->pieces[i];
-        bool counts = !head_only || t->table.parameters[p->tensor].flags & ECG_P_HEAD;
-        const float *gradients = t->blocks[ECG_GRADIENTS] + t->offsets[p->tensor] + p->begin;
-        p->squares = counts ? ecg_square_sum(gradients, p->count) : 0;
+        const float *gradients = t->blocks[ECG_GRADIENTS] + t->chosen.offsets[p->tensor] + p->begin;
+        p->squares = changes(t, p->tensor, head_only) ? ecg_square_sum(gradients, p->count) : 0;
     }
     for (int64_t i = 0; i < t->piece_count; i++)
         sum += t->pieces[i].squares;
@@ -308,12 +303,12 @@ ecg_status ecg_trainer_update(ecg_trainer *t, const ecg_adam *adam, double denom
     if (clip_norm > 0 && clip_norm < norm + 1e-6)
         factor *= clip_norm / (norm + 1e-6);
     for (int64_t i = 0; i < t->table.count; i++)
-        t->steps[i] += t->trained[i] && (!head_only || t->table.parameters[i].flags & ECG_P_HEAD);
+        t->steps[i] += changes(t, i, head_only);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->piece_count; i++) {
         const ecg_piece *p = &t->pieces[i];
-        int64_t at = t->offsets[p->tensor] + p->begin;
-        if (!head_only || t->table.parameters[p->tensor].flags & ECG_P_HEAD)
+        int64_t at = t->chosen.offsets[p->tensor] + p->begin;
+        if (changes(t, p->tensor, head_only))
             ecg_adam_step(t->blocks[ECG_PARAMETERS] + at, t->blocks[ECG_EXP_AVG] + at, t->blocks[ECG_EXP_AVG_SQ] + at,
                           t->blocks[ECG_GRADIENTS] + at, p->count, t->steps[p->tensor], factor, adam);
     }

@@ -4,6 +4,7 @@
 #define ECG_ENGINE_TRAINER_H
 
 #include "adam.h"
+#include "choose.h"
 #include "runner.h"
 
 typedef enum { ECG_PARAMETERS, ECG_GRADIENTS, ECG_EXP_AVG, ECG_EXP_AVG_SQ, ECG_BLOCKS } ecg_block;
@@ -46,8 +47,7 @@ typedef struct {
     ecg_table table;
     ecg_training training;
     double feature_grad_mult; /* 0: the conv blocks are frozen */
-    int64_t *offsets;         /* (table.count): in elements; tensors without a gradient lie at the end */
-    bool *trained;            /* (table.count): has a gradient and moments */
+    ecg_chosen chosen;        /* what is trained, and where it lies */
     int64_t *steps;           /* (table.count): Adam steps that the tensor has seen */
     int64_t sizes[ECG_BLOCKS];
     float *blocks[ECG_BLOCKS];
@@ -63,8 +63,9 @@ typedef struct {
     ecg_pass pass; /* the one at hand */
 } ecg_trainer;
 
+/* The choice is of what feature_grad_mult and training->frozen leave; NULL for all of it. */
 ecg_status ecg_trainer_create(ecg_trainer *trainer, const ecg_config *config, const ecg_head_type *head,
-                              const ecg_training *training, double feature_grad_mult);
+                              const ecg_training *training, double feature_grad_mult, const ecg_choice *choice);
 void ecg_trainer_free(ecg_trainer *trainer);
 
 /* Where tensor i is in a block; NULL where it has no place in it. */

@@ -44,11 +44,12 @@ ECG_KERNEL static void weight_norm_backward_piece(float *diff_v, float *diff_g, 
         }
     }
     for (int64_t k = 0; k < n; k++) {
-        diff_g[k] += (float)(products[k] / sqrt(squares[k]));
+        if (diff_g)
+            diff_g[k] += (float)(products[k] / sqrt(squares[k]));
         factor[k] = (float)(g[k] / sqrt(squares[k]));
         share[k] = (float)(products[k] / squares[k]);
     }
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; diff_v && r < rows; r++) {
 #pragma omp simd
         for (int64_t k = 0; k < n; k++)
             diff_v[r * K + k] += factor[k] * (diff_dst[r * K + k] - v[r * K + k] * share[k]);
@@ -60,6 +61,6 @@ void ecg_weight_norm_backward(float *diff_v, float *diff_g, const float *diff_ds
 {
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < K; k += ECG_COLUMNS)
-        weight_norm_backward_piece(diff_v + k, diff_g + k, diff_dst + k, v + k, g + k, O * S, K,
-                                   K - k < ECG_COLUMNS ? K - k : ECG_COLUMNS);
+        weight_norm_backward_piece(diff_v ? diff_v + k : NULL, diff_g ? diff_g + k : NULL, diff_dst + k, v + k, g + k,
+                                   O * S, K, K - k < ECG_COLUMNS ? K - k : ECG_COLUMNS);
 }

@@ -123,8 +123,8 @@ void ecg_layer_norm_rows(float *dst,                  /* (M, C) */
 
 /* diff_src is that of src and of residual; NULL where it is not needed; it may be diff_dst. */
 void ecg_layer_norm_backward(float *diff_src,           /* (M, C) or NULL */
-                             float *diff_weight,        /* (C) */
-                             float *diff_bias,          /* (C) */
+                             float *diff_weight,        /* (C) or NULL */
+                             float *diff_bias,          /* (C) or NULL */
                              const float *diff_dst,     /* (M, C) */
                              const ecg_norm_kept *kept, /* (M, C), (M) */
                              const float *weight,       /* (C) */
@@ -141,8 +141,8 @@ void ecg_group_norm_forward(float *dst,                /* (B, T, C) */
 
 /* diff_src may be diff_dst. */
 void ecg_group_norm_backward(float *diff_src,           /* (B, T, C) */
-                             float *diff_weight,        /* (C) */
-                             float *diff_bias,          /* (C) */
+                             float *diff_weight,        /* (C) or NULL */
+                             float *diff_bias,          /* (C) or NULL */
                              const float *diff_dst,     /* (B, T, C) */
                              const ecg_norm_kept *kept, /* (B, T, C), (B, C) */
                              const float *weight,       /* (C) */
@@ -192,7 +192,7 @@ ecg_status ecg_linear_rows(const ecg_operand *dst, /* (M, N) */
 /* What ecg_linear_forward left in `raw` of this src. */
 ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights);
 
-/* diff_src is written, or what the ops were planned for. */
+/* diff_src is written, or what the ops were planned for. Of diff, what is NULL is not computed. */
 ecg_status ecg_linear_backward(float *diff_src,        /* (M, K), or NULL where it is not needed */
                                const ecg_linear *diff, /* (N, K), (N) */
                                const float *diff_dst,  /* (M, N) */
@@ -207,8 +207,8 @@ ecg_status ecg_linear_backward_times(float *diff_src,        /* (M, K) */
                                      const float *src,       /* (M, K) */
                                      const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
-/* diff_bias += sum of the rows of diff_dst. */
-void ecg_bias_backward(float *diff_bias,      /* (N) */
+/* diff_bias += sum of the rows of diff_dst; nothing where that is NULL. */
+void ecg_bias_backward(float *diff_bias,      /* (N) or NULL */
                        const float *diff_dst, /* (M, N) */
                        int64_t M, int64_t N);
 
@@ -251,8 +251,8 @@ void ecg_weight_norm_forward(float *dst,     /* (O, S, K) */
                              int64_t O, int64_t S, int64_t K);
 
 /* diff_v and diff_g get what diff_dst, the gradient of dst, adds to them. */
-void ecg_weight_norm_backward(float *diff_v,         /* (O, S, K) */
-                              float *diff_g,         /* (K) */
+void ecg_weight_norm_backward(float *diff_v,         /* (O, S, K) or NULL */
+                              float *diff_g,         /* (K) or NULL */
                               const float *diff_dst, /* (O, S, K) */
                               const float *v,        /* (O, S, K) */
                               const float *g,        /* (K) */

@@ -90,6 +90,8 @@ ECG_KERNEL static void column_sums(float *dst, const float *src, int64_t M, int6
 
 void ecg_bias_backward(float *diff_bias, const float *diff_dst, int64_t M, int64_t N)
 {
+    if (!diff_bias)
+        return;
 #pragma omp parallel for schedule(static) if (M * N > ECG_SERIAL_ELEMENTS)
     for (int64_t c = 0; c < N; c += ECG_COLUMNS)
         column_sums(diff_bias + c, diff_dst + c, M, N, N - c < ECG_COLUMNS ? N - c : ECG_COLUMNS);
@@ -107,7 +109,8 @@ ecg_status ecg_linear_backward_times(float *diff_src, const float *factor, const
 {
     ecg_op *gradient = work->overwrite ? &ops->first : &ops->gradient;
     ecg_bias_backward(diff->bias, diff_dst, ops->spec.M, ops->spec.N);
-    ECG_TRY(ecg_op_product_run(gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
+    if (diff->weight)
+        ECG_TRY(ecg_op_product_run(gradient, work->stream, diff->weight, diff_dst, src, work->scratch));
     if (!diff_src)
         return ECG_OK;
     return ecg_fresh_run(&ops->backward, work->stream, diff_src, diff_dst, weights->weight, factor, work->packed,

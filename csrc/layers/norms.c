@@ -94,19 +94,21 @@ ECG_KERNEL static void norm_parameters_piece(float *diff_weight, float *diff_bia
             sums[c] += diff_dst[m * C + c];
         }
     }
-    for (int64_t c = 0; c < n; c++) {
+    for (int64_t c = 0; diff_weight && c < n; c++)
         diff_weight[c] += (float)products[c];
+    for (int64_t c = 0; diff_bias && c < n; c++)
         diff_bias[c] += (float)sums[c];
-    }
 }
 
 static void norm_parameters_backward(float *diff_weight, float *diff_bias, const float *diff_dst,
                                      const float *normalized, int64_t M, int64_t C)
 {
+    if (!diff_weight && !diff_bias)
+        return;
 #pragma omp parallel for schedule(static) if (M * C > ECG_SERIAL_ELEMENTS)
     for (int64_t c = 0; c < C; c += ECG_COLUMNS)
-        norm_parameters_piece(diff_weight + c, diff_bias + c, diff_dst + c, normalized + c, M, C,
-                              C - c < ECG_COLUMNS ? C - c : ECG_COLUMNS);
+        norm_parameters_piece(diff_weight ? diff_weight + c : NULL, diff_bias ? diff_bias + c : NULL, diff_dst + c,
+                              normalized + c, M, C, C - c < ECG_COLUMNS ? C - c : ECG_COLUMNS);
 }
 
 void ecg_layer_norm_backward(float *diff_src, float *diff_weight, float *diff_bias, const float *diff_dst,

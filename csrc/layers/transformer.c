@@ -167,7 +167,8 @@ static ecg_status self_attention_backward(float *dst, const float *diff_dst, con
                                 &work->base));
     ecg_attention_backward(work->diff_qkv, work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
                            work->base.scratch);
-    return ecg_linear_backward(dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv, &work->base);
+    return ecg_linear_backward(work->ends ? NULL : dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv,
+                               &work->base);
 }
 
 /* Where the gradient that enters a branch is: diff itself, or what dropout leaves of it, in branch. */

@@ -53,6 +53,7 @@ typedef struct {
     float *diff_hidden;       /* (M, F) */
     float *diff_qkv;          /* (M, 3C); may share memory with activated and diff_hidden */
     float *diff_context;      /* (M, C); the same */
+    bool ends;                /* nobody wants the gradient of x: the backward ends with this layer */
 } ecg_transformer_work;
 
 ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_weights *weights,

@@ -21,9 +21,13 @@ static void at_seam(const backward *b, ecg_seam seam, float *diff, float *data)
 static void restore_stream(const backward *b, int64_t layer, float *dst)
 {
     const ecg_keep *keep = b->keep;
-    int64_t M = ecg_rows(b->p), C = b->p->config.C;
-    while (layer >= 0 && !keep->runs[layer])
+    int64_t M = ecg_rows(b->p), C = b->p->config.C, first = ecg_first_layer(keep, &b->p->config);
+    while (layer >= first && !keep->runs[layer])
         layer--;
+    if (layer < first && keep->training.first > 0) { /* what comes before it kept nothing */
+        memcpy(dst, keep->layer_src[first], (size_t)(M * C) * sizeof *dst);
+        return;
+    }
     const ecg_norm *norm = layer >= 0 ? &b->network->layers[layer].norm2 : &b->network->encoder_norm;
     const ecg_norm_kept *kept = layer >= 0 ? &ecg_kept(b->p, layer)->norm2 : &keep->encoder_norm;
     ecg_norm_restore(dst, kept->normalized, norm->weight, norm->bias, M, C);
@@ -48,6 +52,7 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
         restore_stream(b, layer - 1, b->keep->layer_rows);
     }
     p->work.base.overwrite = b->keep->overwrite;
+    p->work.ends = b->keep->training.first == layer + 1;
     ecg_status status = ecg_transformer_backward(p->x, src, p->valid, &b->diff->layers[layer], weights, &p->ops, kept,
                                                  &p->work, &p->shape);
     p->work.base.overwrite = false;
@@ -59,12 +64,19 @@ static void no_layer_backward(const backward *b, int64_t layer)
 {
     const ecg_transformer_weights *diff = &b->diff->layers[layer];
     size_t square = (size_t)(b->p->config.C * b->p->config.C), wide = (size_t)(b->p->config.C * b->p->config.F);
-    if (!b->keep->overwrite)
-        return;
-    memset(diff->qkv.weight, 0, 3 * square * sizeof(float));
-    memset(diff->out.weight, 0, square * sizeof(float));
-    memset(diff->fc1.weight, 0, wide * sizeof(float));
-    memset(diff->fc2.weight, 0, wide * sizeof(float));
+    const struct {
+        float *data;
+        size_t count;
+    } matrices[] = {
+        {diff->qkv.weight, 3 * square},
+        {diff->out.weight, square},
+        {diff->fc1.weight, wide},
+        {diff->fc2.weight, wide},
+    };
+    for (size_t i = 0; b->keep->overwrite && i < sizeof matrices / sizeof *matrices; i++) {
+        if (matrices[i].data)
+            memset(matrices[i].data, 0, matrices[i].count * sizeof(float));
+    }
 }
 
 static void encoder_norm_backward(const backward *b)
@@ -156,8 +168,9 @@ static ecg_status extractor_backward(const backward *b)
             ecg_gelu_forward(p->conv_rows, p->conv_rows, p->B * p->steps[i] * c->convs[i - 1].channels);
             src = p->conv_rows;
         }
-        ECG_TRY(ecg_fresh_conv_gradient_run(&p->convs[i].gradient, work->stream, b->diff->convs[i].weight, diff, src,
-                                            work->packed, work->scratch));
+        if (b->diff->convs[i].weight)
+            ECG_TRY(ecg_fresh_conv_gradient_run(&p->convs[i].gradient, work->stream, b->diff->convs[i].weight, diff,
+                                                src, work->packed, work->scratch));
         if (i > 0) {
             ECG_TRY(ecg_fresh_run(&p->convs[i].backward, work->stream, other, diff, b->network->convs[i].weight, NULL,
                                   work->packed, work->scratch));
@@ -181,13 +194,15 @@ ecg_status ecg_encode_backward(const ecg_network *diff, const ecg_network *netwo
     ecg_zero_padding(p->x, p->valid, p->B, p->T, c->C);
     if (c->norm_first)
         encoder_norm_backward(&b);
-    for (int64_t i = c->layers - 1; i >= 0; i--) {
+    for (int64_t i = c->layers - 1; i >= ecg_first_layer(keep, c); i--) {
         ECG_TRY(ecg_poll_call(poll));
         if (keep->runs[i])
             ECG_TRY(layer_backward(&b, i));
         else
             no_layer_backward(&b, i);
     }
+    if (keep->training.first > 0)
+        return ECG_OK;
     ecg_dropout(p->x, p->x, &keep->encoder_mask, n);
     if (!c->norm_first)
         encoder_norm_backward(&b);

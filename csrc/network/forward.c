@@ -60,12 +60,13 @@ static void drop(const ecg_plan *p, const ecg_dropout_mask *mask, ecg_draw draw)
 /* Which layers run: those whose draw is above encoder_layerdrop. */
 static void choose_layers(const ecg_plan *p)
 {
+    const bool *still = p->keep->training.still;
     double rate = p->keep->training.rates.encoder_layerdrop;
     const ecg_noise *noise = p->keep->noise;
     const uint8_t *given = rate > 0 && noise->given ? noise->given(noise->context, ECG_DRAW_LAYER, 0) : NULL;
     for (int64_t i = 0; i < p->config.layers; i++) {
         bool drawn = given ? given[i] != 0 : rate <= 0 || ecg_uniform(&noise->key, ECG_DRAW_LAYER, i) > rate;
-        p->keep->runs[i] = drawn;
+        p->keep->runs[i] = drawn || (still && still[i]);
     }
 }
 
@@ -115,13 +116,14 @@ static ecg_status embed_positions(const forward *f)
     ecg_plan *p = f->p;
     const ecg_config *c = &p->config;
     int64_t n = ecg_rows(p) * c->C;
-    float *hidden = p->keep ? p->keep->pos_hidden : p->work.branch;
+    ecg_keep *keep = ecg_front_kept(p);
+    float *hidden = keep ? keep->pos_hidden : p->work.branch;
     const char *src = (const char *)(p->precision.positions == ECG_F32 ? p->x : p->position_rows.data);
     size_t width = (size_t)c->C * ecg_dtypes[p->precision.positions].size;
     if (p->precision.positions != ECG_F32)
         ecg_convert_rows(&p->position_rows, &(const ecg_product_rows){.data = p->x}, false, ecg_rows(p), c->C);
-    if (p->keep)
-        memcpy(p->keep->pos_src, p->x, (size_t)n * sizeof *p->x);
+    if (keep)
+        memcpy(keep->pos_src, p->x, (size_t)n * sizeof *p->x);
     if (p->fresh)
         ecg_weight_norm_forward(p->pos_weights, network->pos_v, network->pos_g, c->C, c->C / c->conv_pos_groups,
                                 c->conv_pos);
@@ -140,33 +142,34 @@ static ecg_status embed(const forward *f)
 {
     const ecg_network *network = f->network;
     ecg_plan *p = f->p;
+    ecg_keep *keep = ecg_front_kept(p);
     const ecg_config *c = &p->config;
     int64_t M = ecg_rows(p), K = ecg_config_features(c), C = c->C;
     bool project = K != C;
     float *normed = project ? p->features : p->x;
     at_seam(f, ECG_AT_FEATURES, p->features);
-    ecg_layer_norm_forward(normed, p->keep ? &p->keep->feature_norm : NULL, p->features, NULL,
-                           network->feature_norm.weight, network->feature_norm.bias, M, K);
+    ecg_layer_norm_forward(normed, keep ? &keep->feature_norm : NULL, p->features, NULL, network->feature_norm.weight,
+                           network->feature_norm.bias, M, K);
     ECG_TRY(trace_rows(f, "layer_norm", normed, K));
     at_seam(f, ECG_AT_NORMED, normed);
     if (project) {
         ECG_TRY(ecg_linear_forward(p->x, normed, &network->post, &p->post, &p->work.base));
         ECG_TRY(trace_rows(f, "post_extract_proj", p->x, C));
     }
-    if (p->keep)
-        drop(p, &p->keep->input_mask, ECG_DRAW_INPUT);
+    if (keep)
+        drop(p, &keep->input_mask, ECG_DRAW_INPUT);
     at_seam(f, ECG_AT_STREAM, p->x);
     ECG_TRY(embed_positions(f));
     ecg_add_forward(p->x, p->work.branch, M * C);
     ecg_zero_padding(p->x, p->valid, p->B, p->T, C);
     if (!c->norm_first) {
         const ecg_operand next = ecg_operand_for(&network->layers[0].qkv, &p->work.x_rows);
-        ecg_layer_norm_rows(p->x, &next, p->keep ? &p->keep->encoder_norm : NULL,
-                            &(const ecg_product_rows){.data = p->x}, NULL, &network->encoder_norm, M, C);
+        ecg_layer_norm_rows(p->x, &next, keep ? &keep->encoder_norm : NULL, &(const ecg_product_rows){.data = p->x},
+                            NULL, &network->encoder_norm, M, C);
         ECG_TRY(trace_rows(f, "encoder_layer_norm", p->x, C));
     }
-    if (p->keep)
-        drop(p, &p->keep->encoder_mask, ECG_DRAW_ENCODER);
+    if (keep)
+        drop(p, &keep->encoder_mask, ECG_DRAW_ENCODER);
     return ECG_OK;
 }
 
@@ -196,10 +199,10 @@ static void give_tokens(const forward *f)
 static ecg_status run_layer(forward *f)
 {
     ecg_plan *p = f->p;
+    if (p->keep && p->keep->layer_src[f->layer])
+        memcpy(p->keep->layer_src[f->layer], p->x, (size_t)(ecg_rows(p) * p->config.C) * sizeof *p->x);
     if (p->keep && !p->keep->runs[f->layer])
         return ECG_OK;
-    if (p->keep && p->keep->replay)
-        memcpy(p->keep->layer_src[f->layer], p->x, (size_t)(ecg_rows(p) * p->config.C) * sizeof *p->x);
     ecg_layer_masks(p, f->layer);
     const ecg_transformer_weights *weights = &f->network->layers[f->layer];
     const ecg_linear *next = f->layer + 1 < p->config.layers ? &weights[1].qkv : NULL;

@@ -15,7 +15,20 @@ typedef struct {
     ecg_dropout_rates rates;
     unsigned frozen; /* tensors with any of these flags (ECG_P_...) are not trained: the head's, the extractor's */
     bool recompute;  /* keep the inputs of the encoder layers only and compute their inside again */
+    /* Stages of the encoder before this one run as in inference: nothing of them is trained or dropped, they keep
+     * nothing, and the backward ends behind them. */
+    int64_t first;
+    const bool *still; /* (layers): nothing of the layer is trained, so nothing is dropped in it; NULL for none */
 } ecg_training;
+
+/* The encoder in stages: 0 is what comes before its layers, 1 + i layer i; in pre-norm order its norm is the last. */
+static inline int64_t ecg_stages(const ecg_config *config)
+{
+    return 1 + config->layers + config->norm_first;
+}
+
+/* Which one a tensor of the encoder belongs to. */
+int64_t ecg_stage_of(const ecg_config *config, const ecg_parameter *parameter);
 
 /* Dropout of one forward: drawn for (key, row first_row + b), or the masks that are given (1 = kept, row-major;
  * NULL where it is drawn), from their row given_row on; for ECG_DRAW_LAYER an entry a layer, 1 = it runs. */
@@ -44,8 +57,9 @@ typedef struct {
     float *pos_src, *pos_hidden;               /* (M, C): input of the positional branch; before its GELU */
     float *diff_pos_weights;                   /* (C, C/groups, conv_pos) */
     ecg_dropout_mask input_mask, encoder_mask; /* (M, C) */
-    ecg_transformer_kept *layers;              /* (layers), or (1) with `recompute` */
-    float **layer_src;                         /* (layers) of (M, C), with `recompute` */
+    ecg_transformer_kept *layers;              /* (layers): all the same memory with `recompute` */
+    float **layer_src;                         /* (layers) of (M, C): with `recompute`; else of the first one that is
+                                                  trained, where what comes before it is not */
     float *layer_rows;                         /* (M, C): a layer's input, restored */
     float *replay;                             /* (M, C): a layer's stream while it is computed again */
     bool *runs;                                /* (layers): false for a layer that was dropped */
@@ -56,10 +70,11 @@ typedef struct {
 ecg_status ecg_keep_create(ecg_keep **dst, const ecg_config *config, const ecg_training *training);
 void ecg_keep_free(ecg_keep *keep);
 
-/* How many encoder layers keep what is inside of them. */
-static inline int64_t ecg_keep_count(const ecg_keep *keep, const ecg_config *config)
+/* The first encoder layer that the backward comes to; `layers` where that is none. */
+static inline int64_t ecg_first_layer(const ecg_keep *keep, const ecg_config *config)
 {
-    return keep->training.recompute ? 1 : config->layers;
+    int64_t first = keep->training.first > 0 ? keep->training.first - 1 : 0;
+    return first < config->layers ? first : config->layers;
 }
 
 /* Sizes of what is kept: B segments, steps[i] steps before conv block i. */

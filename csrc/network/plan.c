@@ -25,6 +25,7 @@ static ecg_operand take_operand(ecg_plan *p, ecg_dtype type, int64_t rows, int64
 static void take_front(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
+    ecg_keep *keep = ecg_front_kept(p);
     int64_t largest = 0, group = c->C / c->conv_pos_groups, M = ecg_elements(p->B, p->T, 1);
     if (!p->keep || !p->keep->extractor)
         p->source = take(p, p->B, p->N, c->leads);
@@ -34,18 +35,18 @@ static void take_front(ecg_plan *p)
         for (int64_t i = 0; i < c->conv_count; i++) {
             int64_t n = ecg_elements(p->B, p->steps[i + 1], c->convs[i].channels);
             p->arena.overflow |= n < 0;
-            if ((p->keep || i % 2 == parity) && n > size)
+            if ((keep || i % 2 == parity) && n > size)
                 size = n;
         }
         *(parity ? &p->pong : &p->ping) = take(p, size, 1, 1);
         largest = size > largest ? size : largest;
     }
-    if (p->keep)
+    if (keep)
         p->conv_rows = take(p, largest, 1, 1);
     if (p->fresh)
         p->pos_weights = take(p, c->C, group, c->conv_pos);
-    if (p->keep)
-        p->keep->diff_pos_weights = take(p, c->C, group, c->conv_pos);
+    if (keep)
+        keep->diff_pos_weights = take(p, c->C, group, c->conv_pos);
 }
 
 /* Room for an encoder layer without a backward; what is not needed at the same time shares memory. */
@@ -168,18 +169,18 @@ static ecg_status plan_ops(ecg_plan *p, const ecg_network *network)
 {
     ecg_work_sizes *sizes = &p->sizes;
     const ecg_config *c = &p->config;
-    bool backward = p->keep != NULL, extractor = backward && p->keep->extractor;
+    bool backward = p->keep != NULL, front = ecg_front_kept(p) != NULL, extractor = backward && p->keep->extractor;
     for (int64_t i = 0; i < c->conv_count; i++) {
         p->convs[i].spec = ecg_block_spec(c, i, p->B, p->steps[i]);
         ECG_TRY(plan_conv(&p->convs[i], network->convs[i].packed, extractor, extractor && i > 0, true, sizes));
     }
     int64_t K = ecg_config_features(c);
     if (K != c->C) {
-        ECG_TRY(ecg_linear_plan(&p->post, &network->post, ECG_LINEAR(ecg_rows(p), K, c->C), backward, ECG_WRITE));
+        ECG_TRY(ecg_linear_plan(&p->post, &network->post, ECG_LINEAR(ecg_rows(p), K, c->C), front, ECG_WRITE));
         ecg_linear_sizes(&p->post, sizes);
     }
     p->pos.spec = ecg_positions_spec(c, p->precision.positions, p->fresh ? p->B : ecg_positions_batch(c, p->B), p->T);
-    ECG_TRY(plan_conv(&p->pos, network->pos_packed, backward, backward, false, sizes));
+    ECG_TRY(plan_conv(&p->pos, network->pos_packed, front, front, false, sizes));
     ECG_TRY(ecg_transformer_plan(&p->ops, &network->layers[0], &p->shape, backward));
     ecg_transformer_sizes(&p->ops, sizes);
     return ECG_OK;

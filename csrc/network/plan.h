@@ -72,7 +72,13 @@ static inline const ecg_transformer_kept *ecg_kept(const ecg_plan *plan, int64_t
 {
     if (!plan->keep)
         return &plan->layer;
-    return &plan->keep->layers[plan->keep->training.recompute ? 0 : layer];
+    return &plan->keep->layers[layer];
+}
+
+/* What is kept of what comes before the encoder layers; NULL for nothing. */
+static inline ecg_keep *ecg_front_kept(const ecg_plan *plan)
+{
+    return plan->keep && plan->keep->training.first == 0 ? plan->keep : NULL;
 }
 
 /* ---- describe.c ---- */

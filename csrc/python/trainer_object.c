@@ -80,9 +80,11 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     const char *kind = "classifier";
     ecg_config config;
     ecg_training training = {0};
+    ecg_choice choice;
     double feature_grad_mult;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!|s", names, &dict, &PyDict_Type, &settings, &kind) ||
-        parse_config(&config, dict, kind) || parse_training(&training, &feature_grad_mult, settings))
+        parse_config(&config, dict, kind) || parse_training(&training, &feature_grad_mult, settings) ||
+        trainer_choice(&choice, settings))
         return NULL;
     if (config.kind == ECG_ENCODER) {
         PyErr_SetString(PyExc_ValueError, "a classifier or a pretraining model is trained, not an encoder");
@@ -94,13 +96,12 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     TrainerObject *self = (TrainerObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    ecg_status status = ecg_trainer_create(&self->trainer, &config, head, &training, feature_grad_mult);
-    if (status != ECG_OK) {
-        Py_DECREF(self);
-        return raise_status(status);
-    }
-    self->created = true;
-    return (PyObject *)self;
+    ecg_status status = ecg_trainer_create(&self->trainer, &config, head, &training, feature_grad_mult, &choice);
+    self->created = status == ECG_OK;
+    if (status == ECG_OK && !PyErr_Occurred()) /* by the choice */
+        return (PyObject *)self;
+    Py_DECREF(self);
+    return status == ECG_OK ? NULL : raise_status(status);
 }
 
 static void trainer_dealloc(PyObject *object)
@@ -195,8 +196,8 @@ static PyObject *trainer_steps(PyObject *object, PyObject *ignored)
     const ecg_trainer *t = &((TrainerObject *)object)->trainer;
     PyObject *dict = PyDict_New();
     for (int64_t i = 0; dict && i < t->table.count; i++) {
-        PyObject *value = t->trained[i] ? PyLong_FromLongLong(t->steps[i]) : NULL;
-        if (t->trained[i] && (!value || PyDict_SetItemString(dict, t->table.parameters[i].name, value) < 0))
+        PyObject *value = t->chosen.trained[i] ? PyLong_FromLongLong(t->steps[i]) : NULL;
+        if (t->chosen.trained[i] && (!value || PyDict_SetItemString(dict, t->table.parameters[i].name, value) < 0))
             Py_CLEAR(dict);
         Py_XDECREF(value);
     }

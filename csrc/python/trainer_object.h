@@ -61,4 +61,10 @@ PyObject *trainer_finish(PyObject *object, PyObject *args, PyObject *kwargs);
 /* Gives back a first half that waits; nothing for NULL. */
 void pretrain_call_free(pretrain_call *call);
 
+/* ---- trainer_choice.c ---- */
+
+/* Trained are the names under `trained` of the settings; without them everything. -1 with an exception; asking for a
+ * name may leave one, too. */
+int trainer_choice(ecg_choice *dst, PyObject *settings);
+
 #endif

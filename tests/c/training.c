@@ -552,7 +552,7 @@ static void fill_trainer(ecg_trainer *t)
 
 static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
 {
-    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor));
+    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor, NULL));
     fill_trainer(t);
     return ECG_OK;
 }
@@ -598,10 +598,10 @@ static void check_slopes(ecg_trainer *t, const batch *b, int variant)
     int checked = 0;
     for (int64_t i = 0; i < t->table.count; i++) {
         const ecg_parameter *p = &t->table.parameters[i];
-        if (!t->trained[i])
+        if (!t->chosen.trained[i])
             continue;
         float *values = ecg_trainer_tensor(t, ECG_PARAMETERS, i), *old = copy(values, p->count);
-        const float *g = gradients + t->offsets[i];
+        const float *g = gradients + t->chosen.offsets[i];
         double norm = sqrt(ecg_square_sum(g, p->count)), side[2], h = 0.005 / norm;
         if (norm > 0.5) { /* below, the loss's own rounding is too large a part */
             for (int s = 0; s < 2; s++) {
@@ -735,7 +735,7 @@ static void check_pairs(const ecg_head_type *head)
     ecg_status status = ECG_NO_MEMORY;
     const float *rows;
     int k = 0;
-    CHECK(ecg_trainer_create(&t, &config, head, &training, 1) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_trainer_create(&t, &config, head, &training, 1, NULL) == ECG_OK, "%s", ecg_message());
     fill_trainer(&t);
     while (status != ECG_OK && k < 1000) {
         sums = (ecg_pretrain_sums){0};
