@@ -38,6 +38,9 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     t->training.frozen |= feature_grad_mult != 0 ? 0 : ECG_P_EXTRACTOR;
     int64_t count = t->table.count;
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->steps, count, sizeof *t->steps));
+    ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->rates, count, sizeof *t->rates));
+    for (int64_t i = 0; i < count; i++)
+        t->rates[i] = 1;
     ECG_TRY_GOTO(ecg_choose(&t->chosen, &t->training, &t->table, config, head, choice ? choice : &(ecg_choice){0}));
     for (int block = 0; block < ECG_BLOCKS; block++)
         t->sizes[block] = block == ECG_PARAMETERS ? t->chosen.all : t->chosen.elements;
@@ -68,6 +71,7 @@ void ecg_trainer_free(ecg_trainer *t)
     ecg_network_free(&t->gradients);
     ecg_chosen_free(&t->chosen);
     ecg_free(t->steps);
+    ecg_free(t->rates);
     ecg_free(t->pieces);
     ecg_free(t->memory);
     ecg_table_free(&t->table);
@@ -308,9 +312,11 @@ ecg_status ecg_trainer_update(ecg_trainer *t, const ecg_adam *adam, double denom
     for (int64_t i = 0; i < t->piece_count; i++) {
         const ecg_piece *p = &t->pieces[i];
         int64_t at = t->chosen.offsets[p->tensor] + p->begin;
+        ecg_adam own = *adam;
+        own.lr *= t->rates[p->tensor];
         if (changes(t, p->tensor, head_only))
             ecg_adam_step(t->blocks[ECG_PARAMETERS] + at, t->blocks[ECG_EXP_AVG] + at, t->blocks[ECG_EXP_AVG_SQ] + at,
-                          t->blocks[ECG_GRADIENTS] + at, p->count, t->steps[p->tensor], factor, adam);
+                          t->blocks[ECG_GRADIENTS] + at, p->count, t->steps[p->tensor], factor, &own);
     }
     return ECG_OK;
 }

@@ -49,6 +49,7 @@ typedef struct {
     double feature_grad_mult; /* 0: the conv blocks are frozen */
     ecg_chosen chosen;        /* what is trained, and where it lies */
     int64_t *steps;           /* (table.count): Adam steps that the tensor has seen */
+    double *rates;            /* (table.count): what the learning rate is multiplied by */
     int64_t sizes[ECG_BLOCKS];
     float *blocks[ECG_BLOCKS];
     ecg_network parameters, gradients;

@@ -52,7 +52,7 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
         restore_stream(b, layer - 1, b->keep->layer_rows);
     }
     p->work.base.overwrite = b->keep->overwrite;
-    p->work.ends = b->keep->training.first == layer + 1;
+    p->work.ends = !p->shape.norm_first && b->keep->training.first == layer + 1; /* before it stands a norm else */
     ecg_status status = ecg_transformer_backward(p->x, src, p->valid, &b->diff->layers[layer], weights, &p->ops, kept,
                                                  &p->work, &p->shape);
     p->work.base.overwrite = false;

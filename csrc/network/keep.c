@@ -143,8 +143,9 @@ void ecg_keep_lay_out_layers(ecg_keep *keep, ecg_arena *arena, const ecg_keep_sh
 {
     const ecg_config *c = shape->config;
     int64_t M = ecg_elements(shape->B, shape->T, 1), first = ecg_first_layer(keep, c);
-    bool entered = first > 0 && first < c->layers && !c->norm_first; /* its input can't be restored from what is kept */
-    ecg_transformer_kept inside = {0};                               /* of the layers in front, which share it */
+    /* The input of the first one can't be restored from what the one before it keeps. */
+    bool entered = keep->training.first > 0 && first < c->layers && !c->norm_first;
+    ecg_transformer_kept inside = {0}; /* of the layers in front, which share it */
     take_layers(keep, arena, first, shape);
     if (first == c->layers) {
         take_inside(arena, &inside, shape);

@@ -20,3 +20,19 @@ int trainer_choice(ecg_choice *dst, PyObject *settings)
     *dst = names && names != Py_None ? (ecg_choice){is_among, names} : (ecg_choice){0};
     return 0;
 }
+
+int trainer_rates(ecg_trainer *t, PyObject *settings)
+{
+    PyObject *rates = PyDict_GetItemString(settings, "rates");
+    if (!rates || rates == Py_None)
+        return 0;
+    if (!PyDict_Check(rates)) {
+        PyErr_SetString(PyExc_TypeError, "rates must be a dict");
+        return -1;
+    }
+    for (int64_t i = 0; i < t->table.count; i++) {
+        if (trainer_number(&t->rates[i], rates, t->table.parameters[i].name, 1))
+            return -1;
+    }
+    return 0;
+}

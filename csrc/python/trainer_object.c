@@ -98,7 +98,7 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     ecg_status status = ecg_trainer_create(&self->trainer, &config, head, &training, feature_grad_mult, &choice);
     self->created = status == ECG_OK;
-    if (status == ECG_OK && !PyErr_Occurred()) /* by the choice */
+    if (status == ECG_OK && !PyErr_Occurred() && !trainer_rates(&self->trainer, settings)) /* an error of the choice */
         return (PyObject *)self;
     Py_DECREF(self);
     return status == ECG_OK ? NULL : raise_status(status);

@@ -67,4 +67,7 @@ void pretrain_call_free(pretrain_call *call);
  * name may leave one, too. */
 int trainer_choice(ecg_choice *dst, PyObject *settings);
 
+/* Under `rates` the settings may have a dict: what the learning rate of a tensor is multiplied by. */
+int trainer_rates(ecg_trainer *trainer, PyObject *settings);
+
 #endif

@@ -40,6 +40,8 @@ class FinetuningKeywords(TypedDict, total=False):
     pos_weight: ArrayLike | None
     final_dropout: float
     freeze_finetune_updates: int
+    trainable: str | int | Sequence[str]
+    lr_decay: float
 
 
 class PretrainingKeywords(TypedDict, total=False):

@@ -14,6 +14,7 @@ from .._text import shown
 from ..ecg.augment import augmentation
 from ..errors import ConfigError
 from ..validation import Settings, flag, number, numbers, one_of, seed, share, whole
+from .trainable import Trainable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +74,10 @@ class Dropout(Settings):
 
 @dataclass(frozen=True)
 class Finetuning(Dropout):
-    """Of a classifier. ``freeze_finetune_updates``: as many updates train the output layer alone."""
+    """Of a classifier. ``freeze_finetune_updates``: as many updates train the output layer alone.
+
+    ``trainable``, ``lr_decay``: what is trained, as of `ecgfm.training.trainable`.
+    """
 
     dropout: float = number(0.0, at_least=0, below=1)
     attention_dropout: float = number(0.0, at_least=0, below=1)
@@ -82,6 +86,8 @@ class Finetuning(Dropout):
     final_dropout: float = number(0.0, at_least=0, below=1)
     feature_grad_mult: float = number(0.0, at_least=0)
     freeze_finetune_updates: int = whole(0, floats=True)
+    trainable: str | int | tuple[str, ...] = field(default="all", metadata={"rule": Trainable()})
+    lr_decay: float = number(1.0, above=0, at_most=1)
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,11 @@ class Trainer(TakesInput):
         the model's names if their number fits. ``pos_weight``: (Y,) weights of the positive cells. ``dropout``,
         ``attention_dropout``, ``activation_dropout``, ``dropout_input``, ``final_dropout``, ``encoder_layerdrop``:
         probabilities. ``feature_grad_mult``: what the gradient of the conv blocks is multiplied by; 0 freezes them.
-        ``freeze_finetune_updates``: as many updates train the output layer alone. The defaults are those of ECG-FM's
-        finetuning (``activation_dropout`` 0.1, all else 0).
+        ``freeze_finetune_updates``: as many updates train the output layer alone. ``trainable``: what is trained,
+        ``"all"``, ``"head"`` (the output layer), an integer (so many last layers of the encoder, and the output layer),
+        or a list of patterns of checkpoint names; what is frozen runs as in inference, without dropout. ``lr_decay``:
+        the learning rate of a layer of the encoder is so many times that of the next one. The defaults are those of
+        ECG-FM's finetuning (``activation_dropout`` 0.1, all else 0).
 
         Of pretraining, with ECG-FM's defaults: ``dropout``, ``attention_dropout``, ``activation_dropout``,
         ``dropout_input``, ``dropout_features``, ``encoder_layerdrop``, ``feature_grad_mult``; ``mask_prob``,

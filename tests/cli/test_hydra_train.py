@@ -15,7 +15,7 @@ import weights
 from bounded import PATIENCE_S
 
 import ecgfm
-from ecgfm import checkpoint
+from ecgfm import ConfigError, checkpoint
 from ecgfm.cli.fairseq.compose import compose
 from ecgfm.cli.fairseq.translate import settings_of
 from ecgfm.cli.hydra import train
@@ -255,6 +255,19 @@ def same_run(one, other):
         ours, theirs = rows(one / f"{name}.csv"), rows(other / f"{name}.csv")
         for a, b in zip(ours, theirs, strict=True):
             assert {k: v for k, v in a.items() if k not in CLOCKS} == {k: v for k, v in b.items() if k not in CLOCKS}
+
+
+def test_a_run_that_trains_the_last_layer(data):
+    few = ["optimization.max_update=2", "ecgfm.trainable=1", "ecgfm.lr_decay=0.5"]
+    assert train(finetuning(*few, folder="last")) == 0
+    with checkpoint.read("last/checkpoint_last.pt") as found:
+        moments = found.content["last_optimizer_state"]["state"]
+        names = [name for place, name in enumerate(found.tensors) if place in moments]
+        layers = int(found.config["encoder_layers"])
+    assert {name.split(".layers.")[-1].split(".")[0] for name in names} == {str(layers - 1), "proj"}
+    assert train(finetuning(*few[1:], "optimization.max_epoch=1", "ecgfm.trainable=head", folder="head")) == 0
+    with pytest.raises(ConfigError, match=r"ecgfm.trainable: it is of finetuning"):
+        settings_of(compose("w2v_cmsc_rlm", pretraining("ecgfm.trainable=1")[2:]))
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -22,6 +22,8 @@ _OURS: dict[str, dict[str, Any]] = {
         "max_bad_segments": 0.01,
         "threads": None,
         "precision": None,
+        "trainable": "all",
+        "lr_decay": 1.0,
     },
 }
 
@@ -47,7 +49,8 @@ def named(group: str) -> dict[str, dict[str, Any]]:
 def _keys_of(objective: type[Objective]) -> dict[str, Any]:
     """Settings that are not the model's."""
     model = NAMED_GROUPS["model"]["wav2vec2_cmsc"]
-    return {one.name: one.default for one in fields(objective.settings_type) if one.name not in model}
+    ours = _OURS["ecgfm"]
+    return {one.name: one.default for one in fields(objective.settings_type) if one.name not in model | ours}
 
 
 _FLOAT32 = "numbers are float32"

@@ -108,13 +108,15 @@ def objective(run: Run) -> str:
 def method(run: Run) -> Settings:
     """What the objective takes."""
     model, criterion, kind = run["model"], run["criterion"], OBJECTIVES[objective(run)].settings_type
+    known = kind.__dataclass_fields__
     given: dict[str, Any] = {}
     if issubclass(kind, Pretraining):
         given = {name: model[name] for name in UNABLE if name in model and (name != "apply_mask" or not model[name])}
-    given |= {
-        name: values[name] for values in (model, criterion) for name in kind.__dataclass_fields__ if name in values
-    }
+    given |= {name: values[name] for values in (model, criterion, run["ecgfm"]) for name in known if name in values}
     given |= {name: numbers(given[name], name) for name in ("latent_temp", "loss_weights") if name in given}
+    for name in ("trainable", "lr_decay"):
+        if name not in known and f"ecgfm.{name}" in run.given:
+            raise ConfigError("it is of finetuning", field=f"ecgfm.{name}", remedy="Leave it out")
     return kind.of(given)
 
 

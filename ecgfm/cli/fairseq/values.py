@@ -13,6 +13,7 @@ from ..._text import shown
 from ...errors import ConfigError
 from ...specs.blocks import conv_feature_layers
 from ...specs.precision import AUTO, PRECISIONS
+from ...training.trainable import Trainable
 from ...validation import Choice, Number, Rule, Share, Whole
 from .keys import MISSING
 
@@ -178,6 +179,8 @@ _KINDS: dict[str, Kind] = {
     "lr_scheduler.force_anneal": _whole(),
     "ecgfm.max_bad_segments": _SHARE,
     "ecgfm.threads": _whole(1, 4096),
+    "ecgfm.trainable": _held(Trainable()),
+    "ecgfm.lr_decay": _held(Number(above=0, at_most=1)),
     "ecgfm.precision": _held(Choice((*PRECISIONS, AUTO))),
 }
 _KINDS |= {

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...checkpoint.labels import check_labels, read_label_file
 from ...errors import ConfigError, LabelError
+from ...kernels import core
 from ...metrics.challenge import ChallengeScore
 from ...metrics.counts import bce_sums, loss_and_shares
 from ...metrics.ranking import ranking
@@ -25,6 +26,7 @@ from ..labelling import read_labels
 from ..noise.batch import dropout_masks, taken_apart
 from ..settings import Finetuning
 from ..start import Start
+from ..trainable import learning_rates, trained_tensors
 from ..warned import warn
 from .base import Objective, Rows, Sums, Weights
 from .reports import Classification
@@ -67,7 +69,8 @@ class BinaryCrossEntropy(Objective):
         self.architecture = Architecture.of_config(config)
         if self._given_weight is not None:
             self.pos_weight = self._checked_pos_weight(self._given_weight)
-        return dict(start.config) | {"num_labels": self.num_labels}
+        self._config = dict(start.config) | {"num_labels": self.num_labels}
+        return self._config
 
     def _name_outputs(self, start: Start, num_labels: Any, labels: Any) -> None:
         """Names and number of the outputs, and which rows of the output layer are kept."""
@@ -88,6 +91,13 @@ class BinaryCrossEntropy(Objective):
         self.num_labels = count
         self.kept_rows = kept_rows(start.labels, self.labels, count, found, labels is not None)
         self._found = found
+
+    def options(self) -> dict[str, Any]:
+        config, settings = self._config, self.settings
+        names = [name for name, _ in core().parameters(config, self.kind)]
+        how: dict[str, Any] = {"extractor": settings.feature_grad_mult > 0, "new": None in self.kept_rows}
+        trained = trained_tensors(settings.trainable, names, config, **how)
+        return super().options() | {"trained": trained, "rates": learning_rates(settings.lr_decay, names, config)}
 
     def fill(self, values: Weights, start: Start) -> None:
         if self._found is not None and None in self.kept_rows and self.ranks.rank == 0:
