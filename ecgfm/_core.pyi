@@ -60,7 +60,7 @@ class Trainer:
     def set_steps(self, steps: dict[str, int], /) -> None: ...
     def accumulate(
         self,
-        x: NDArray[np.float32],
+        x: NDArray[Any],
         y: NDArray[np.float32],
         valid: NDArray[np.int64] | None = None,
         pos_weight: NDArray[np.float32] | None = None,
@@ -71,6 +71,7 @@ class Trainer:
         first_row: int = 0,
         head_only: bool = False,
         noise: dict[str, NDArray[np.bool_]] | None = None,
+        samples: int = 0,
     ) -> dict[str, Any]: ...
     def pretrain(
         self,
@@ -114,4 +115,13 @@ class Trainer:
         head_only: bool = False,
     ) -> tuple[float, bool]: ...
     def forget(self) -> None: ...
-    def forward(self, x: NDArray[np.float32], valid: NDArray[np.int64] | None = None) -> NDArray[np.float32]: ...
+    def below(
+        self,
+        x: NDArray[np.float32],
+        valid: NDArray[np.int64] | None = None,
+        dtype: str = "float32",
+        pooled: bool = False,
+    ) -> NDArray[Any]: ...
+    def forward(
+        self, x: NDArray[Any], valid: NDArray[np.int64] | None = None, samples: int = 0
+    ) -> NDArray[np.float32]: ...

@@ -155,12 +155,24 @@ void ecg_trainer_begin(ecg_trainer *t)
         begin(t, true);
 }
 
+/* Where rows of a batch from `first` on enter. */
+static ecg_entry entry_at(const ecg_trainer *t, const ecg_step *step, int64_t first)
+{
+    size_t width = (size_t)(ecg_config_tokens(&t->config, step->N) * t->config.C) * ecg_dtypes[step->rows_type].size;
+    return (ecg_entry){.stage = t->training.first,
+                       .type = step->rows_type,
+                       .from = (const char *)step->rows + (size_t)first * width};
+}
+
 /* Rows `first` to first + B of a batch. */
 static ecg_status pass_forward(ecg_trainer *t, const ecg_step *step, int64_t first, int64_t B)
 {
     ecg_pass *p = &t->pass;
     ecg_outputs outputs = {.layer = -1, .poll = step->poll};
     ecg_runner *runner;
+    const float *src = step->src ? step->src + first * t->config.leads * step->N : NULL;
+    if (!src)
+        outputs.entry = entry_at(t, step, first);
     p->step = *step;
     p->step.noise.first_row += first, p->step.noise.given_row = first;
     p->task = (ecg_head_task){.config = &t->config,
@@ -174,8 +186,8 @@ static ecg_status pass_forward(ecg_trainer *t, const ecg_step *step, int64_t fir
         p->task.training = &t->training, p->task.noise = &p->step.noise;
     ECG_TRY(runner_for(t, &runner, B, step->N, step->threads, step->backward));
     ECG_TRY(prepare(t, runner, &p->task));
-    ECG_TRY(ecg_runner_forward(runner, &p->encoded, &t->parameters, step->src + first * t->config.leads * step->N,
-                               step->valid ? step->valid + first : NULL, p->task.noise, &outputs));
+    ECG_TRY(ecg_runner_forward(runner, &p->encoded, &t->parameters, src, step->valid ? step->valid + first : NULL,
+                               p->task.noise, &outputs));
     p->runner = runner;
     return ECG_OK;
 }
@@ -207,6 +219,8 @@ static ecg_status begin_step(ecg_trainer *t, const ecg_step *step)
                                 .T = ecg_config_tokens(&t->config, step->N),
                                 .batch = step->batch};
     t->pass = (ecg_pass){0};
+    if (!step->src && t->training.first == 0)
+        return ecg_fail(ECG_BAD_ARGUMENT, "all of the encoder is trained: no rows can be kept");
     if (t->head->check)
         ECG_TRY(t->head->check(&task));
     t->pass.overwrite = step->backward && !t->accumulating && !step->head_only;
@@ -241,6 +255,30 @@ ecg_status ecg_trainer_run(ecg_trainer *t, const ecg_step *step)
         done += rows;
     }
     return end_step(t, step, status);
+}
+
+ecg_status ecg_trainer_below(ecg_trainer *t, const ecg_step *step, void *dst, ecg_dtype type, bool pooled)
+{
+    const ecg_config *c = &t->config;
+    int64_t largest = ecg_pass_segments(c, step->N, ECG_TRAINING_ROWS), T = ecg_config_tokens(c, step->N);
+    size_t width = (size_t)((pooled ? 1 : T) * c->C) * ecg_dtypes[type].size;
+    ecg_outputs outputs = {.layer = -1, .poll = step->poll};
+    if (t->training.first == 0 || (pooled && t->training.first < ecg_stages(c)))
+        return ecg_fail(ECG_BAD_ARGUMENT, "of what lies below %s is trained",
+                        pooled ? "the head, something" : "it, all");
+    t->pass = (ecg_pass){0};
+    for (int64_t done = 0, B; done < step->B; done += B) {
+        B = step->B - done < largest ? step->B - done : largest;
+        const ecg_head_task task = {.config = c, .network = &t->parameters, .B = B, .T = T};
+        ecg_runner *runner;
+        ecg_encoded encoded;
+        outputs.entry = (ecg_entry){t->training.first, type, NULL, (char *)dst + (size_t)done * width, pooled};
+        ECG_TRY(runner_for(t, &runner, B, step->N, step->threads, false));
+        ECG_TRY(prepare(t, runner, &task));
+        ECG_TRY(ecg_encode(&encoded, &t->parameters, runner->plan, step->src + done * c->leads * step->N,
+                           step->valid ? step->valid + done : NULL, NULL, &outputs));
+    }
+    return ECG_OK;
 }
 
 ecg_status ecg_trainer_run_forward(ecg_trainer *t, const ecg_step *step, const float **rows)

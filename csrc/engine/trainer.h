@@ -21,7 +21,9 @@ typedef struct {
 /* One batch. */
 typedef struct {
     int64_t B, N;
-    const float *src;     /* (B, L, N) */
+    const float *src; /* (B, L, N), or NULL: then the rows that enter the first stage that is trained */
+    const void *rows; /* (B, T, C), as ecg_trainer_below gives them */
+    ecg_dtype rows_type;
     const int64_t *valid; /* (B) or NULL */
     const void *batch;    /* what the head takes besides */
     void *sums;           /* what the head adds to */
@@ -76,8 +78,13 @@ float *ecg_trainer_tensor(const ecg_trainer *trainer, ecg_block block, int64_t i
  * the head refuses changes nothing; on any other failure the gradients count as none. */
 ecg_status ecg_trainer_run(ecg_trainer *trainer, const ecg_step *step);
 
-/* The same in two halves, for a head whose rows are compared with those of other ranks: *rows (B, C) are this rank's,
- * NULL where the batch has none. Any call between them, but for reading arrays, drops the first half. */
+/* What lies below all that is trained, without dropout: the rows of the step's signals that enter the first stage of
+ * which something is trained; pooled over time, (B, C), where that is the encoder's output and `pooled`. Those enter a
+ * step as segments of one token. Refused where nothing lies below. */
+ecg_status ecg_trainer_below(ecg_trainer *trainer, const ecg_step *step, void *dst, ecg_dtype type, bool pooled);
+
+/* ecg_trainer_run in two halves, for a head whose rows are compared with those of other ranks: *rows (B, C) are this
+ * rank's, NULL where the batch has none. Any call between them, but for reading arrays, drops the first half. */
 ecg_status ecg_trainer_run_forward(ecg_trainer *trainer, const ecg_step *step, const float **rows);
 ecg_status ecg_trainer_run_backward(ecg_trainer *trainer, const ecg_company *all, const ecg_poll *poll);
 

@@ -222,10 +222,13 @@ static ecg_status run_layers(forward *f)
     ecg_plan *p = f->p;
     const ecg_config *c = &p->config;
     const ecg_norm *norm = &f->network->encoder_norm;
+    const ecg_entry *entry = &f->out->entry;
+    int64_t end = ecg_entry_end(entry, c), stages = ecg_stages(c);
+    bool from_output = entry->from && entry->stage == stages, to_output = !entry->to || entry->stage == stages;
     char name[32];
     if (p->keep)
         choose_layers(p);
-    for (f->layer = 0; f->layer < c->layers; f->layer++) {
+    for (f->layer = ecg_entry_first(entry); f->layer < end; f->layer++) {
         ECG_TRY(ecg_poll_call(&f->out->poll));
         ECG_TRY(run_layer(f));
         snprintf(name, sizeof name, "layer%lld", (long long)f->layer);
@@ -233,7 +236,9 @@ static ecg_status run_layers(forward *f)
         if (f->layer == f->out->layer)
             give_tokens(f);
     }
-    if (c->norm_first) {
+    if (!to_output)
+        return ECG_OK;
+    if (c->norm_first && !from_output) {
         ecg_layer_norm_forward(p->x, p->keep ? &p->keep->encoder_norm : NULL, p->x, NULL, norm->weight, norm->bias,
                                ecg_rows(p), c->C);
         ECG_TRY(trace_rows(f, "encoder_layer_norm", p->x, c->C));
@@ -273,9 +278,15 @@ ecg_status ecg_encode(ecg_encoded *dst, const ecg_network *network, ecg_plan *p,
     if (p->keep)
         p->keep->noise = noise;
     ECG_TRY(count_tokens(p, valid));
-    ECG_TRY(extract(&f, src));
-    ECG_TRY(embed(&f));
+    if (outputs->entry.from) {
+        ecg_rows_enter(p, network, &outputs->entry);
+    } else {
+        ECG_TRY(extract(&f, src));
+        ECG_TRY(embed(&f));
+    }
     ECG_TRY(run_layers(&f));
+    if (outputs->entry.to)
+        ecg_rows_leave(p, &outputs->entry);
     if (outputs->layer < 0 && (outputs->tokens || outputs->embedding))
         give_tokens(&f);
     *dst = (ecg_encoded){.output = p->x, .B = p->B, .T = p->T, .C = c->C, .stream = p->work.base.stream};

@@ -2,7 +2,7 @@
 #ifndef ECG_NETWORK_FORWARD_H
 #define ECG_NETWORK_FORWARD_H
 
-#include "plan.h"
+#include "entry.h"
 
 /* Called between layers; anything but ECG_OK ends the computation. */
 typedef struct {
@@ -32,6 +32,7 @@ typedef struct {
     float *attention; /* (B, layers, T, T): attention weights averaged over heads */
     int64_t layer;
     const ecg_seams *seams;
+    ecg_entry entry; /* where the forward begins or ends, where that is not the signal or the encoder's output */
     ecg_poll poll;
     /* For tests: called with each intermediate result, named as the reference data name it. */
     ecg_status (*trace)(void *context, const char *name, const float *data, int ndim, const int64_t *shape);

@@ -223,62 +223,6 @@ static PyObject *trainer_set_steps(PyObject *object, PyObject *dict)
 
 /* ---- a call that computes ---- */
 
-const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer)
-{
-    const trainer_call *c = context;
-    if (draw >= ECG_DRAW_ATTENTION && draw <= ECG_DRAW_RESIDUAL)
-        return layer < MAX_MASK_LAYERS ? c->by_layer[draw - ECG_DRAW_ATTENTION][layer] : NULL;
-    return c->whole[draw];
-}
-
-/* *dst = the data of noise[name], which must hold n bools; NULL where there is none. */
-int trainer_mask(const uint8_t **dst, const trainer_call *c, const char *name, int64_t n)
-{
-    PyObject *value = c->noise ? PyDict_GetItemString(c->noise, name) : NULL;
-    *dst = NULL;
-    if (!value)
-        return 0;
-    PyArrayObject *array = (PyArrayObject *)value;
-    if (!PyArray_Check(value) || PyArray_TYPE(array) != NPY_BOOL || !PyArray_ISCARRAY_RO(array) ||
-        PyArray_SIZE(array) != n) {
-        PyErr_Format(PyExc_ValueError, "the mask %s must be a contiguous array of %lld bools", name, (long long)n);
-        return -1;
-    }
-    *dst = PyArray_DATA(array);
-    return 0;
-}
-
-int trainer_masks(trainer_call *c, PyObject *noise)
-{
-    const ecg_config *config = &c->self->trainer.config;
-    int64_t B = PyArray_DIM(c->x, 0), T = ecg_config_tokens(config, PyArray_DIM(c->x, 2)), stream = B * T * config->C;
-    char name[48];
-    if (noise == Py_None)
-        return 0;
-    if (!PyDict_Check(noise)) {
-        PyErr_SetString(PyExc_TypeError, "noise must be a dict or None");
-        return -1;
-    }
-    c->noise = PyDict_Copy(noise);
-    if (!c->noise)
-        return -1;
-    if (trainer_mask(&c->whole[ECG_DRAW_INPUT], c, "input", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_ENCODER], c, "encoder", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_FINAL], c, "final", stream) ||
-        trainer_mask(&c->whole[ECG_DRAW_LAYER], c, "layers", config->layers))
-        return -1;
-    static const char *const places[4] = {"attention", "residual1", "activation", "residual2"};
-    const int64_t sizes[4] = {B * config->H * T * T, stream, B * T * config->F, stream};
-    for (int64_t layer = 0; layer < config->layers && layer < MAX_MASK_LAYERS; layer++) {
-        for (int place = 0; place < 4; place++) {
-            PyOS_snprintf(name, sizeof name, "layer%d.%s", (int)layer, places[place]);
-            if (trainer_mask(&c->by_layer[place][layer], c, name, sizes[place]))
-                return -1;
-        }
-    }
-    return 0;
-}
-
 void trainer_end(trainer_call *c)
 {
     Py_CLEAR(c->noise);
@@ -299,13 +243,18 @@ int trainer_signals(trainer_call *c, PyObject *valid)
         PyErr_SetString(PyExc_ValueError, "x must be a contiguous float32 array (B, leads, N)");
         return -1;
     }
+    return trainer_valid_samples(c, valid) ? -1 : check_finite(c->x);
+}
+
+int trainer_valid_samples(trainer_call *c, PyObject *valid)
+{
     c->valid = valid == Py_None ? NULL : (PyArrayObject *)valid;
     if (c->valid && (!PyArray_Check(valid) || PyArray_TYPE(c->valid) != NPY_INT64 || PyArray_NDIM(c->valid) != 1 ||
                      !PyArray_ISCARRAY_RO(c->valid) || PyArray_DIM(c->valid, 0) != PyArray_DIM(c->x, 0))) {
         PyErr_SetString(PyExc_ValueError, "valid must be a contiguous int64 array (B,)");
         return -1;
     }
-    return check_finite(c->x);
+    return 0;
 }
 
 static int check_classifier(const trainer_call *c)
@@ -336,8 +285,10 @@ const int64_t *trainer_valid(const trainer_call *c)
 ecg_step trainer_step(trainer_call *c, const void *batch, void *sums, ecg_stream_key key, int64_t first_row)
 {
     return (ecg_step){.B = PyArray_DIM(c->x, 0),
-                      .N = PyArray_DIM(c->x, 2),
-                      .src = PyArray_DATA(c->x),
+                      .N = trainer_samples(c),
+                      .src = c->samples ? NULL : PyArray_DATA(c->x),
+                      .rows = PyArray_DATA(c->x),
+                      .rows_type = PyArray_TYPE(c->x) == NPY_UINT16 ? ECG_BF16 : ECG_F32,
                       .valid = trainer_valid(c),
                       .batch = batch,
                       .sums = sums,
@@ -347,22 +298,24 @@ ecg_step trainer_step(trainer_call *c, const void *batch, void *sums, ecg_stream
 
 PyDoc_STRVAR(accumulate_doc,
              "accumulate($self, x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
-             "           head_only=False, noise=None)\n--\n\n"
-             "Forward and backward of a batch; adds to the gradients. Returns logits and the sums of the loss.");
+             "           head_only=False, noise=None, samples=0)\n--\n\n"
+             "Forward and backward of a batch; adds to the gradients. Returns logits and the sums of the loss.\n"
+             "With samples x are rows as below() gives them, of segments so long.");
 
 static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x",      "y",         "valid",     "pos_weight", "seed", "rank",
-                            "update", "first_row", "head_only", "noise",      NULL};
+    static char *names[] = {"x",      "y",         "valid",     "pos_weight", "seed",    "rank",
+                            "update", "first_row", "head_only", "noise",      "samples", NULL};
     PyObject *valid = Py_None, *pos_weight = Py_None, *masks = Py_None;
     unsigned int seed = 0, rank = 0, update = 0;
-    long long first_row = 0;
+    long long first_row = 0, samples = 0;
     int head_only = 0;
     trainer_call c = {.self = (TrainerObject *)object};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpO", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
-                                     &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpOL", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
+                                     &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks,
+                                     &samples))
         return NULL;
-    if (check_classifier(&c) || trainer_signals(&c, valid) || check_labels(&c, pos_weight))
+    if (check_classifier(&c) || trainer_input(&c, valid, samples) || check_labels(&c, pos_weight))
         return NULL;
     npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
@@ -433,16 +386,17 @@ static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(trainer_forward_doc, "forward($self, x, valid=None)\n--\n\n"
+PyDoc_STRVAR(trainer_forward_doc, "forward($self, x, valid=None, samples=0)\n--\n\n"
                                   "The logits (B, Y) of the network as it is, without dropout.");
 
 static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "valid", NULL};
+    static char *names[] = {"x", "valid", "samples", NULL};
     PyObject *valid = Py_None;
+    long long samples = 0;
     trainer_call c = {.self = (TrainerObject *)object};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O", names, &PyArray_Type, &c.x, &valid) ||
-        check_classifier(&c) || trainer_signals(&c, valid))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OL", names, &PyArray_Type, &c.x, &valid, &samples) ||
+        check_classifier(&c) || trainer_input(&c, valid, samples))
         return NULL;
     npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
     PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
@@ -474,6 +428,7 @@ static PyMethodDef trainer_methods[] = {
     {"finish", (PyCFunction)(void (*)(void))trainer_finish, METH_VARARGS | METH_KEYWORDS, trainer_finish_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
     {"forget", trainer_forget, METH_NOARGS, forget_doc},
+    {"below", (PyCFunction)(void (*)(void))trainer_below, METH_VARARGS | METH_KEYWORDS, trainer_below_doc},
     {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -22,6 +22,7 @@ typedef struct {
     TrainerObject *self;
     poll_state poll;
     PyArrayObject *x, *valid, *y, *pos_weight;
+    int64_t samples; /* of each segment, where x holds rows that were kept; else 0 */
     PyObject *noise; /* owned: a copy of the given dict, which keeps its arrays whatever becomes of the dict */
     /* given masks, by draw and layer */
     const uint8_t *whole[ECG_DRAW_FEATURES + 1];
@@ -37,7 +38,14 @@ int trainer_begin(TrainerObject *self);
 
 /* Checks x (B, L, N), which is in the call, and valid (B,) or None; trainer_valid is what valid holds or NULL. */
 int trainer_signals(trainer_call *call, PyObject *valid);
+int trainer_valid_samples(trainer_call *call, PyObject *valid);
 const int64_t *trainer_valid(const trainer_call *call);
+
+/* The samples of each segment. */
+static inline int64_t trainer_samples(const trainer_call *call)
+{
+    return call->samples ? call->samples : PyArray_DIM(call->x, 2);
+}
 
 /* Takes the given dropout masks, a dict or None: those of all places, or (after that) one of n bools. */
 int trainer_masks(trainer_call *call, PyObject *noise);
@@ -61,7 +69,7 @@ PyObject *trainer_finish(PyObject *object, PyObject *args, PyObject *kwargs);
 /* Gives back a first half that waits; nothing for NULL. */
 void pretrain_call_free(pretrain_call *call);
 
-/* ---- trainer_choice.c ---- */
+/* ---- trainer_frozen.c ---- */
 
 /* Trained are the names under `trained` of the settings; without them everything. -1 with an exception; asking for a
  * name may leave one, too. */
@@ -69,5 +77,11 @@ int trainer_choice(ecg_choice *dst, PyObject *settings);
 
 /* Under `rates` the settings may have a dict: what the learning rate of a tensor is multiplied by. */
 int trainer_rates(ecg_trainer *trainer, PyObject *settings);
+
+/* Checks x and valid as trainer_signals does, or, of so many samples, rows (B, T, C) in the place of x. */
+int trainer_input(trainer_call *call, PyObject *valid, long long samples);
+
+extern const char trainer_below_doc[];
+PyObject *trainer_below(PyObject *object, PyObject *args, PyObject *kwargs);
 
 #endif
