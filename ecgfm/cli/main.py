@@ -27,6 +27,7 @@ COMMANDS = {
     "embed": "ecgfm.cli.embed",
     "saliency": "ecgfm.cli.saliency",
     "evaluate": "ecgfm.cli.evaluate",
+    "compare": "ecgfm.cli.compare",
     "models": "ecgfm.cli.models",
     "inspect": "ecgfm.cli.inspect",
     "convert": "ecgfm.cli.convert",

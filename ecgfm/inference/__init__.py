@@ -1,6 +1,7 @@
 """From recordings to predictions."""
 
 from .aggregate import METHODS, TUTORIAL_MAX, aggregate
+from .compare import Comparison, compare
 from .embed import Embeddings, embed
 from .evaluate import Evaluation, evaluate
 from .predict import Outcome, outcomes, predict
@@ -12,6 +13,7 @@ from .write import Written, embed_to, predict_to, saliency_to
 __all__ = [
     "METHODS",
     "TUTORIAL_MAX",
+    "Comparison",
     "Embeddings",
     "Evaluation",
     "Outcome",
@@ -20,6 +22,7 @@ __all__ = [
     "Saliency",
     "Written",
     "aggregate",
+    "compare",
     "embed",
     "embed_to",
     "evaluate",

@@ -28,7 +28,7 @@ class Plan:
 
     Parameters
     ----------
-    inputs, groups, sampling_rate
+    inputs, recordings, sampling_rate
         As of `ecgfm.evaluate`.
     truth : Truth
     spec : InputSpec
@@ -38,8 +38,11 @@ class Plan:
     ----------
     inputs
         What is to be read.
-    taken : deque of (int, object, str)
-        Of each recording that `select` has let through: its row, what it is of, and that recording's name.
+    taken : deque of (int, object, str, int)
+        Of each input that `select` has let through: its row, what it is of, that recording's name, and its place among
+        all inputs.
+    known, count : int
+        How many inputs there are, None if that is not known yet; and how many came.
     unlabelled : list of str
         Recordings without a row.
     """
@@ -48,13 +51,14 @@ class Plan:
         self,
         inputs: Any,
         truth: Truth,
-        groups: Sequence[Any] | None,
+        recordings: Sequence[Any] | None,
         sampling_rate: float | None,
         spec: InputSpec = ECG_FM,
     ) -> None:
-        self.truth, self.groups = truth, groups
+        self.truth, self.recordings = truth, recordings
         self.unlabelled: list[str] = []
-        self.taken: deque[tuple[Any, Any, str]] = deque()
+        self.taken: deque[tuple[Any, Any, str, int]] = deque()
+        self.count, self.known = 0, None
         self._whole = None  # of a manifest's files: the recordings that they are of
         if isinstance(inputs, (str, os.PathLike)) and os.fsdecode(inputs).lower().endswith(".tsv"):
             manifest, inputs = os.fsdecode(inputs), manifest_files(inputs)
@@ -67,6 +71,7 @@ class Plan:
         self._rows: list[tuple[int | None, str]] | None = None
         if isinstance(inputs, (str, os.PathLike, Record, Segments)) or hasattr(inputs, "__len__"):
             files = [file for file, _ in expand(inputs, nothing_said)]
+            self.known = len(files)
             self._check_count(len(files))
             self._match_all(files)
 
@@ -81,8 +86,9 @@ class Plan:
                 self.unlabelled.append(file)
                 continue
             labelled += 1
-            self.taken.append((row, self._group_of(count - 1, row, whole), whole))
+            self.taken.append((row, self._group_of(count - 1, row, whole), whole, count - 1))
             yield file, one
+        self.count = count
         self._check_count(count)
         if count and not labelled:
             by_idx = self.truth.by_idx
@@ -151,7 +157,7 @@ class Plan:
         """
         if row is None:
             return False
-        who = whole if self.groups is None else self.groups[position]
+        who = whole if self.recordings is None else self.recordings[position]
         before = self._claims.setdefault(row, (common, who, whole))
         if before[1] == who:
             return True
@@ -161,12 +167,12 @@ class Plan:
             f"it and {before[2]} fit the same row of the labels",
             path=whole,
             field="y",
-            remedy="Name recordings with as much of their path as tells them apart, or give groups",
+            remedy="Name recordings with as much of their path as tells them apart, or give recordings",
         )
 
     def _group_of(self, position: int, row: int | None, whole: str) -> Any:
-        if self.groups is not None:
-            return self.groups[position]
+        if self.recordings is not None:
+            return self.recordings[position]
         if self.truth.by_idx:
             return row
         if self._whole is not None:
@@ -178,8 +184,8 @@ class Plan:
     def _check_count(self, count: int) -> None:
         if self.truth.in_order and count != len(self.truth):
             raise LabelError(f"{len(self.truth)} rows of labels for {count} recordings", field="y")
-        if self.groups is not None and count != len(self.groups):
-            raise LabelError(f"{len(self.groups)} groups for {count} recordings", field="groups")
+        if self.recordings is not None and count != len(self.recordings):
+            raise LabelError(f"{len(self.recordings)} values for {count} inputs", field="recordings")
 
     def _check_rows(self, files: int, recordings: int) -> None:
         """Refuse a label file that evidently has a row per segment: it would be read by the recordings' numbers."""
@@ -201,5 +207,5 @@ def _is_batch(inputs: Any) -> bool:
 def _prepared(x: Any, spec: InputSpec) -> list[Segments]:
     """The rows of prepared segments (n, 12, N), each a recording."""
     x = real_array(x, "x")
-    warn_unprepared(x, spec, what="evaluate", stacklevel=5)
+    warn_unprepared(x, spec, what="evaluate", stacklevel=6)
     return [Segments(np.asarray(x[i : i + 1], dtype=np.float32), np.zeros(1)) for i in range(len(x))]

@@ -18,7 +18,7 @@ from ..validation import refuse_masked
 from .matching import Names
 from .truth_table import KEYS, csv_columns, either, label_file_beside, load_npy, mapping_columns
 
-__all__ = ["Truth", "read_truth"]
+__all__ = ["Truth", "key_text", "read_truth"]
 
 _MOST_CELLS = 1 << 29  # of labels, which are 8 bytes each in memory
 _TRUE, _FALSE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
@@ -45,6 +45,8 @@ class Truth:
         Whether it is an array that has a row for each number ``idx`` from 0 on.
     renamed : dict of str to tuple of str
         Labels whose column has another name -> that, or the parts of a pair, one of which must be true.
+    also : dict of str to sequence
+        Other columns that were asked for: their values, a row per recording.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Truth:
         lacking: Collection[str] = (),
         whole: bool = False,
         renamed: Mapping[str, tuple[str, ...]] | None = None,
+        also: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
+        self.also = dict(also or {})
         self.values, self.names, self.source, self.whole = values, names, source, whole
         self.unused, self.lacking, self.renamed = tuple(unused), tuple(lacking), dict(renamed or {})
 
@@ -98,7 +102,7 @@ class Truth:
         return None if found is None or self.names is None else self.names.get(found)
 
 
-def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
+def read_truth(y: Any, labels: Sequence[str], *, named: bool = True, also: Sequence[str] = ()) -> Truth:
     """The `Truth` in what a user gives.
 
     Parameters
@@ -115,12 +119,14 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
         The model's.
     named : bool
         Whether these are names, and not numbers that stand for names that are not known.
+    also : sequence of str
+        Other columns of the table to keep.
 
     Raises
     ------
     LabelError
-        If no label of the model is in the table, two columns are one label, a value is neither 0, 1 nor empty, or the
-        shape doesn't fit.
+        If a column of `also` or every label of the model is missing, two columns are one label, a value is neither 0, 1
+        nor empty, or the shape doesn't fit.
 
     Warns
     -----
@@ -131,12 +137,14 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
     if isinstance(y, (str, os.PathLike)):
         path = os.fsdecode(y)
         if path.lower().endswith(".npy"):
+            _refuse_also(also, path)
             return _of_npy(path, tuple(labels), named)
-        wanted = {*labels, *(one for each in other_names(labels).values() for one in each)}
-        truth = _of_columns(*csv_columns(path, wanted), labels, path)
+        wanted = {*labels, *also, *(one for each in other_names(labels).values() for one in each)}
+        truth = _of_columns(*csv_columns(path, wanted), labels, path, also=also)
     elif hasattr(y, "keys") or hasattr(y, "columns"):
-        truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"))
+        truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"), also=also)
     else:
+        _refuse_also(also, None)
         refuse_masked(y, "y", LabelError)
         try:
             array = np.asarray(y)
@@ -145,6 +153,12 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True) -> Truth:
         return Truth(_checked_values(array, labels, None))
     _say_columns(truth)
     return truth
+
+
+def _refuse_also(also: Sequence[str], path: str | None) -> None:
+    if also:
+        what = f"it has no columns with names, such as {shown(also[0])}"
+        raise LabelError(what, path=path, field=also[0], remedy="Give a table of labels, or a value for each recording")
 
 
 def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
@@ -158,7 +172,7 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
                 f"the model's labels have no names; the columns of {printable(os.path.basename(path))} are taken to be "
                 "its outputs in their order",
                 InputWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         names, values = labels, _checked_values(array, labels, path)
     else:
@@ -200,7 +214,12 @@ def _of_columns(
     labels: Sequence[str],
     path: str | None = None,
     in_order: bool = False,
+    also: Sequence[str] = (),
 ) -> Truth:
+    for name in also:
+        if name not in columns:
+            what = f"there is no column {shown(name)}; there are {', '.join(shown(one) for one in names[:20])}"
+            raise LabelError(what, path=path, field=name)
     key = next((key for key in KEYS if key in columns), None)
     if key is None and not in_order:
         raise LabelError(
@@ -220,14 +239,15 @@ def _of_columns(
             own = renamed.get(name, (name,))
             parts = [[_value(value, row, one, path) for row, value in enumerate(columns[one])] for one in own]
             values[:, i] = either(np.array(parts, dtype=np.float64).T)
-    known = {*KEYS, *labels, *(one for each in renamed.values() for one in each)}
+    known = {*KEYS, *labels, *also, *(one for each in renamed.values() for one in each)}
     unused = [name for name in names if name not in known]
+    kept = {name: columns[name] for name in also}
     if key is None:
-        return Truth(values, None, path, unused, lacking, renamed=renamed)
-    keys = [_key(value) for value in columns[key]]
+        return Truth(values, None, path, unused, lacking, renamed=renamed, also=kept)
+    keys = [key_text(value) for value in columns[key]]
     rows = _rows(keys, values, path)
     by = rows if key == "idx" else Names(rows, path)
-    return Truth(values, by, path, unused, lacking, renamed=renamed)
+    return Truth(values, by, path, unused, lacking, renamed=renamed, also=kept)
 
 
 def _say_columns(truth: Truth) -> None:
@@ -239,7 +259,7 @@ def _say_columns(truth: Truth) -> None:
     said += [f"labels whose column has another name: {renamed_text(truth.renamed)}"] if truth.renamed else []
     if said:
         where = f"{printable(os.path.basename(truth.source))}: " if truth.source else ""
-        warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=4)
+        warnings.warn(f"{where}{'; '.join(said)}", InputWarning, stacklevel=5)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
@@ -258,7 +278,8 @@ def _rows(keys: Sequence[str], values: NDArray[np.float64], path: str | None) ->
     return places
 
 
-def _key(value: Any) -> str:
+def key_text(value: Any) -> str:
+    """What names a recording or a patient as text: 12.0 is 12."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
     if isinstance(value, os.PathLike):

@@ -111,7 +111,11 @@ def stream(
 
 
 def collect(
-    outcomes: Iterable[Any], on_error: str | OnError = "skip", progress: Progress | Literal[False] | None = None
+    outcomes: Iterable[Any],
+    on_error: str | OnError = "skip",
+    progress: Progress | Literal[False] | None = None,
+    *,
+    stacklevel: int = 3,
 ) -> tuple[list[Any], list[Any]]:
     """Run through `outcomes`; return two lists, those that were done and those that were skipped.
 
@@ -122,6 +126,8 @@ def collect(
         See `ecgfm.predict`.
     progress : callable or False, optional
         Called as ``progress(done, file)`` after each.
+    stacklevel : int
+        Whose line a warning names: 3 is that of who called the caller.
 
     Raises
     ------
@@ -154,7 +160,7 @@ def collect(
         warnings.warn(
             f"{len(failed)} of {len(done) + len(failed)} recordings were skipped, see errors; the first: "
             f"{failed[0].error}",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return done, failed
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..specs.label_sets import labels_of
 from ..storage.inputs import open_text
 from ..storage.rows import csv_rows
+from ..table import Table
 from .counts import share
+from .resampling import percentiles, resamples
 
-__all__ = ["ChallengeScore"]
+__all__ = ["ChallengeScore", "challenge_table"]
 
 _SINUS_RHYTHM = "426783006"
 _MOST_WEIGHTS = 1 << 20  # bytes of a table
@@ -69,20 +73,98 @@ class ChallengeScore:
     def _refuse(self, message: str) -> NoReturn:
         raise ConfigError(message, path=self.path, field=_FIELD) from None
 
-    def sums(self, predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, float]:
-        """Observed, best and inactive rewards of rows (n, Y)."""
+    def rewards(self, predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Observed, best and inactive rewards of each row: (3, n) of (n, Y)."""
         if truth.shape[1] != len(self.classes):
             self._refuse(f"it has {len(self.classes)} classes, the labels are {truth.shape[1]}")
         inactive = np.zeros_like(truth)
         inactive[:, self._sinus] = True
 
-        def reward(predicted: NDArray[Any]) -> float:
+        def reward(predicted: NDArray[Any]) -> NDArray[np.float64]:
             union = np.maximum((predicted | truth).sum(axis=1), 1)
-            return float((((truth @ self.weights) * predicted).sum(axis=1) / union).sum())
+            found: NDArray[np.float64] = ((truth @ self.weights) * predicted).sum(axis=1) / union
+            return found
 
-        return {"o_score": reward(predicted), "c_score": reward(truth), "i_score": reward(inactive)}
+        return np.stack([reward(predicted), reward(truth), reward(inactive)])
+
+    def sums(self, predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, float]:
+        """Observed, best and inactive rewards of rows (n, Y)."""
+        return dict(zip(self.COUNTS, self.rewards(predicted, truth).sum(axis=1).tolist()))
+
+    def columns(self, labels: Sequence[str]) -> list[list[int]]:
+        """The labels that are of each class: by a code, an abbreviation of the challenge, or a name that means it."""
+        known = [{name, *name.split("|"), *(() if one is None else one.snomed_ct)}
+                 for name, one in zip(labels, labels_of(labels))]  # fmt: skip
+        return [[i for i, codes in enumerate(known) if codes & each] for each in self.classes]
 
     @staticmethod
     def score(sums: Mapping[str, float]) -> float:
         """The score of `sums` over all batches; NaN where there is nothing to win."""
         return share(sums["o_score"] - sums["i_score"], sums["c_score"] - sums["i_score"])
+
+
+def challenge_table(
+    challenge: ChallengeScore,
+    predicted: NDArray[np.bool_],
+    truth: NDArray[Any],
+    groups: NDArray[Any],
+    labels: Sequence[str],
+    *,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Table:
+    """The score of decisions, with its interval.
+
+    Parameters
+    ----------
+    challenge : ChallengeScore
+    predicted, truth : ndarray
+        (n, Y): decisions; and 0, 1, or NaN where the truth is not known. Rows with an unknown label of a class are left
+        out.
+    groups : ndarray of int
+        (n,) what is drawn as one: the patient of each row, 0 to their number - 1.
+    labels : sequence of str
+        (Y,) Those that are of no class do not count; of several of one class, one is enough.
+    bootstrap, confidence, seed
+        As of `ecgfm.metrics.intervals.ranking_table`.
+
+    Returns
+    -------
+    Table
+        One row: ``score``, ``score_low``, ``score_high``, ``n`` (rows), ``classes`` (of the challenge) and
+        ``classes_without_label``, which are never true nor predicted.
+
+    Raises
+    ------
+    ConfigError
+        If no label is of a class.
+    """
+    columns = challenge.columns(labels)
+    used = [i for each in columns for i in each]
+    if not used:
+        raise ConfigError("none of the model's labels is a class of it", path=challenge.path, field="challenge")
+    kept = ~np.isnan(truth[:, used]).any(axis=1)
+
+    def of_classes(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.stack([values[:, each].any(axis=1) for each in columns], axis=1)
+
+    rewards = challenge.rewards(of_classes(predicted[kept]), of_classes(truth[kept] == 1))
+    total = int(groups.max()) + 1 if len(groups) else 0
+    of_group = np.stack([np.bincount(groups[kept], weights=one, minlength=total) for one in rewards])
+    drawn = np.full((bootstrap, 1), math.nan)
+    for where, weights in resamples(total, bootstrap, seed):
+        drawn[where, 0] = _score(weights @ of_group.T)
+    point = _score(rewards.sum(axis=1)[None])
+    low, high = percentiles(point, drawn, confidence)
+    missing = sum(not each for each in columns)
+    counts = {"n": int(kept.sum()), "classes": len(columns), "classes_without_label": missing}
+    about = {name: np.array([count]) for name, count in counts.items()}
+    return Table({"score": point, "score_low": low, "score_high": high, **about})
+
+
+def _score(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The score of each row of observed, best and inactive rewards (r, 3)."""
+    observed, best, inactive = sums.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(best != inactive, (observed - inactive) / (best - inactive), math.nan)

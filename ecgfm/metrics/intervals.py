@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..table import Table
 from .ranking import METRICS, mean_of_known, ranking
+from .resampling import percentiles, resamples
 
-__all__ = ["ranking_table", "weighted_ranking"]
+__all__ = ["ranking_replicates", "ranking_table", "weighted_ranking"]
 
 _CELLS = 1 << 22  # of weights at a time in the bootstrap
 
@@ -36,7 +37,7 @@ def ranking_table(
     truth : ndarray
         (n, Y): 0, 1, or NaN where it is not known.
     records : ndarray of int
-        (n,) the recording of each row, 0 to the number of recordings - 1.
+        (n,) what is drawn as one: the patient, or the recording, of each row, 0 to their number - 1.
     labels : sequence of str
         (Y,)
     bootstrap : int
@@ -54,42 +55,49 @@ def ranking_table(
 
     Notes
     -----
-    Whole recordings are drawn with replacement, and the interval is that of the percentiles. A label that is left with
-    one class in a resample has no value in it, and the others' mean is that resample's macro average.
+    Whole patients, or recordings, are drawn with replacement, and the interval is that of the percentiles. A label that
+    is left with one class in a resample has no value in it, and the others' mean is that resample's macro average.
     """
     rows: dict[str, Any] = {"label": [*labels, "macro", "micro"]}
     known = ~np.isnan(truth)
     rows["n"] = [*known.sum(axis=0), np.count_nonzero(known.any(axis=1)), known.sum()]
     positive = (truth == 1).sum(axis=0)
     rows["positives"] = [*positive, positive.sum(), positive.sum()]
-    values = ranking(truth, scores)
-    drawn = _resampled(scores, truth, known, records, bootstrap, seed)
-    tail = 50 * (1 - confidence)
-    for metric, point, replicates in zip(METRICS, values, drawn):
-        low, high = np.full(len(point), math.nan), np.full(len(point), math.nan)
-        for i in np.flatnonzero(~np.isnan(replicates).all(axis=0) & ~np.isnan(point)):
-            low[i], high[i] = np.nanpercentile(replicates[:, i], [tail, 100 - tail])
+    drawn = ranking_replicates(scores, truth, records, bootstrap, seed)
+    for metric, point, replicates in zip(METRICS, ranking(truth, scores), drawn):
+        low, high = percentiles(point, replicates, confidence)
         rows |= {metric: point, f"{metric}_low": low, f"{metric}_high": high}
     return Table({name: np.array(column) for name, column in rows.items()})
 
 
-def _resampled(
-    scores: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_], records: NDArray[Any], count: int, seed: int
+def ranking_replicates(
+    scores: NDArray[Any], truth: NDArray[Any], records: NDArray[Any], count: int, seed: int
 ) -> NDArray[np.float64]:
-    """(2, count, Y + 2) of resamples. A resample is a weight per recording: how often it was drawn."""
+    """AUROC and average precision of resamples.
+
+    Parameters
+    ----------
+    scores, truth, records, seed
+        As of `ranking_table`.
+    count : int
+        Of resamples.
+
+    Returns
+    -------
+    ndarray
+        (2, count, Y + 2): of each label, ``macro`` and ``micro``. The same `records`, `count` and `seed` give the same
+        resamples.
+    """
+    known = ~np.isnan(truth)
     out = np.full((2, count, truth.shape[1] + 2), math.nan)
     total = int(records.max()) + 1 if len(records) else 0
-    rng = np.random.default_rng(seed)
     problems = [_Ranking(scores[rows, i], truth[rows, i] == 1, records[rows]) for i, rows in enumerate(known.T)]
     cell_records = np.broadcast_to(records[:, None], truth.shape)[known]
     problems.append(_Ranking(scores[known], truth[known] == 1, cell_records))
-    at_once = max(1, _CELLS // max(total, len(cell_records), 1))
-    for start in range(0, count, at_once):
-        stop = min(start + at_once, count)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=stop - start).astype(np.float64)
+    for where, weights in resamples(total, count, seed, _CELLS // max(total, len(cell_records), 1)):
         for i, problem in enumerate(problems):
-            out[:, start:stop, i if i < truth.shape[1] else -1] = problem.weighted(weights)
-        out[:, start:stop, -2] = mean_of_known(out[:, start:stop, :-2])
+            out[:, where, i if i < truth.shape[1] else -1] = problem.weighted(weights)
+        out[:, where, -2] = mean_of_known(out[:, where, :-2])
     return out
 
 

@@ -121,6 +121,10 @@ def cases(folder):
         ),
         "evaluate": (
             ecgfm.evaluate, (fake, [record], np.ones((1, 5))),
+            {"bootstrap": 2, "confidence": 0.9, "seed": 1, "aggregate": "mean", "readers": 0, "beta": 1},
+        ),
+        "compare": (
+            ecgfm.compare, (fake, fake, [record], np.ones((1, 5))),
             {"bootstrap": 2, "confidence": 0.9, "seed": 1, "aggregate": "mean", "readers": 0},
         ),
         "saliency": (ecgfm.saliency, (model, [record]), {"layer": 1, "reduction": "received", "batch_size": 1}),
@@ -183,7 +187,17 @@ def cases(folder):
 
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
-CASES += ("model", "negatives", "plot", "powerline_noise", "predict", "predict_to", "random_leads_masking", "saliency")
+CASES += (
+    "compare",
+    "model",
+    "negatives",
+    "plot",
+    "powerline_noise",
+    "predict",
+    "predict_to",
+    "random_leads_masking",
+    "saliency",
+)
 CASES += (
     "augmentation",
     "quantization_report",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...ecg.augment import PERTURBATIONS
 from ...kernels import core
 from ...metrics.challenge import ChallengeScore
+from ...model.untrained import initial_tensor
 from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
 from ..engine import Compare, Engine, Key
@@ -82,22 +82,8 @@ class Contrastive(Objective):
             if start.has(name):
                 start.copy(values[name], name)
             else:
-                values[name][...] = self._new(name, values, *initial[name])
-
-    def _new(self, name: str, values: Weights, distribution: str, scale: float) -> NDArray[Any]:
-        """The values of a tensor that starts anew; they depend on the seed and its name."""
-        shape = values[name].shape
-        if distribution == "tap_norm":
-            direction = values[name.replace("original0", "original1")].astype(np.float64)
-            norm: NDArray[np.float64] = np.sqrt((direction**2).sum(axis=(0, 1)))
-            return norm.reshape(shape)
-        if distribution in ("zeros", "ones"):
-            return np.full(shape, distribution == "ones", dtype=np.float32)
-        rng = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
-        if distribution == "normal":
-            return scale * rng.standard_normal(shape, dtype=np.float32)
-        drawn: NDArray[np.float32] = rng.random(shape, dtype=np.float32)
-        return drawn if distribution == "unit" else scale * (2 * drawn - 1)
+                distribution, scale = initial[name]
+                values[name][...] = initial_tensor(name, values[name].shape, distribution, scale, self.seed, values)
 
     def temperature(self, updates: int) -> float:
         """Of the quantizer in the next update, ``max(start * decay**updates, end)``."""

@@ -205,18 +205,18 @@ def test_bad_recordings_take_their_labels_along(records, y):
 # ---- recordings of several inputs -----------------------------------------------------------------------------------
 
 
-def test_groups(records, y):
+def test_recordings_of_several_inputs(records, y):
     groups = [i // 2 for i in range(COUNT)]
     truth = y[::2][groups]
-    found = evaluate(FakeModel(), records, truth, groups=groups, aggregate="max", bootstrap=0)
+    found = evaluate(FakeModel(), records, truth, recordings=groups, aggregate="max", bootstrap=0)
     result = predict(FakeModel(), records, aggregate="max")
     together = np.maximum(result.records.probabilities[::2], result.records.probabilities[1::2])
     np.testing.assert_allclose(found.records["auroc"], expected(together, y[::2])[:, 0], atol=1e-12)
     assert len(found.predictions) == 7 and found.predictions["segments"].tolist() == [3] * 7
-    with pytest.raises(LabelError, match="13 groups for 14"):
-        evaluate(FakeModel(), records, truth, groups=groups[1:])
+    with pytest.raises(LabelError, match="13 values for 14"):
+        evaluate(FakeModel(), records, truth, recordings=groups[1:])
     with pytest.raises(LabelError, match="differ from those of another file"):
-        evaluate(FakeModel(), records, y, groups=groups)
+        evaluate(FakeModel(), records, y, recordings=groups)
 
 
 def test_prepared_segments(records, y):
@@ -238,7 +238,7 @@ def test_a_manifest(records, y, tmp_path):
     found = evaluate(FakeModel(), tmp_path / "test.tsv", table, sampling_rate=500, bootstrap=0)
     assert len(found.predictions) == 7
     groups = [name.split("_")[0] for name in names]
-    by_group = evaluate(FakeModel(), records, y[:7][[i // 2 for i in range(14)]], groups=groups, bootstrap=0)
+    by_group = evaluate(FakeModel(), records, y[:7][[i // 2 for i in range(14)]], recordings=groups, bootstrap=0)
     np.testing.assert_allclose(found.records["auroc"], by_group.records["auroc"], atol=1e-12)
 
 
@@ -260,7 +260,7 @@ def test_files(records, y, tmp_path):
     found.to_json(tmp_path / "e.json")
     data = json.loads((tmp_path / "e.json").read_text())
     assert list(data) == ["model", "settings", "records", "segments", "one_class", "unlabelled", "errors",
-                          "not_in_model", "not_in_truth", "renamed"]  # fmt: skip
+                          "not_in_model", "not_in_truth", "renamed", "decisions", "subgroups", "challenge"]  # fmt: skip
     assert data["records"][3]["auroc"] is None and data["settings"]["bootstrap"] == 20
     found.to_csv(tmp_path / "e.csv")
     lines = (tmp_path / "e.csv").read_text().splitlines()

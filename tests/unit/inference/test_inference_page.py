@@ -29,8 +29,10 @@ def here(tmp_path, monkeypatch):
         record = simulate(seconds, 500, seed=i)
         np.savez(tmp_path / "recordings" / f"{name}.npz", signal=record.signal, sampling_rate=500, leads=record.leads)
     labels = ecgfm.load(DEMO).labels
-    rows = [",".join([f"{name}.npz", *(["1", "0"][i % 2] for _ in labels)]) for i, name in enumerate("abc")]
-    (tmp_path / "labels.csv").write_text("\n".join([",".join(["file", *labels]), *rows]) + "\n")
+    about = [["a.npz", "7", "male", "50"], ["b.npz", "7", "male", "51"], ["c.npz", "8", "female", ""]]
+    rows = [",".join([*one, *(["1", "0"][i % 2] for _ in labels)]) for i, one in enumerate(about)]
+    header = ",".join(["file", "patient_id", "sex", "age", *labels])
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     return tmp_path
 
 
@@ -44,7 +46,7 @@ def test_the_page_says_what_happens(here):
 
 def test_the_commands_run(here, capsys):
     commands = re.findall(r"^    (ecgfm .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(commands) == 12
+    assert len(commands) == 15
     for command in commands:
         if "int8" in command and "int8" not in core().precisions():
             continue
@@ -52,4 +54,13 @@ def test_the_commands_run(here, capsys):
         assert main(argv) == 0, (command, capsys.readouterr().err)
     made = set(os.listdir(here))
     assert made >= {"predictions.csv", "predictions.segments.csv", "predictions.status.csv", "predictions.run.json"}
-    assert made >= {"emb.npy", "emb.csv", "records.npy", "tokens.npy", "saliency.npy", "evaluation.csv", "scores.csv"}
+    assert made >= {
+        "emb.npy",
+        "emb.csv",
+        "records.npy",
+        "tokens.npy",
+        "saliency.npy",
+        "evaluation.csv",
+        "scores.csv",
+        "compared.json",
+    }
