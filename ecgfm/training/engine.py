@@ -128,9 +128,15 @@ class Engine:
         """Drop the gradients."""
         self.core.forget()
 
-    def logits(self, x: NDArray[np.float32], valid: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Of a classifier, without dropout."""
-        return self.core.forward(x, valid)
+    def logits(self, x: NDArray[Any], valid: NDArray[np.int64] | None, samples: int = 0) -> NDArray[np.float32]:
+        """Of a classifier, without dropout; of rows as `below` gives them, with the samples of their segments."""
+        return self.core.forward(x, valid, samples)
+
+    def below(
+        self, x: NDArray[np.float32], valid: NDArray[np.int64] | None, dtype: str, *, pooled: bool
+    ) -> NDArray[Any]:
+        """The rows that enter the first part that is trained, or the means over time of the encoder's output."""
+        return self.core.below(x, valid, dtype, pooled)
 
     def check_same(self, ranks: Alone | Ranks) -> None:
         """Raise ConfigError if ranks have other weights: each applies the same updates to its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -160,11 +160,13 @@ class Some:
 class InMemory:
     """Arrays of one length, of which the first is the segments and others may be None; a batch is their rows."""
 
+    varies: str | None = None  # why a segment is not the same in each epoch
+
     def __init__(self, arrays: tuple[NDArray[Any] | None, ...], batch_size: int, seed: int) -> None:
         self.arrays, self._size, self._seed = arrays, batch_size, seed
         x = arrays[0]
         assert x is not None
-        self.count = len(x)
+        self.count, self.samples = len(x), int(x.shape[-1])
         self._plan = batches(np.full(self.count, x.shape[-1]), batch_size=batch_size, seed=seed)
 
     def __len__(self) -> int:
@@ -176,6 +178,14 @@ class InMemory:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         return map(self.rows, epoch_order(self._plan, seed=self._seed, epoch=number)[start:])
+
+    def order(self, number: int) -> list[int]:
+        """The places of the batches of an epoch among those that `made` gives."""
+        return _places(epoch_order(self._plan, seed=self._seed, epoch=number), self._plan)
+
+    def made(self) -> Iterator[Batch]:
+        """The batches, of which each epoch has its own order."""
+        return map(self.rows, self._plan)
 
     def in_order(self, size: int | None = None) -> Iterator[Batch]:
         """All rows in the order of the arrays, `size` of them at a time, by default as many as a batch has."""
@@ -194,6 +204,30 @@ class Streamed:
     loader: Loader
     take: Callable[[Any], Batch]
 
+    @property
+    def count(self) -> int:
+        """int: segments, also damaged ones."""
+        return sum(map(len, self.loader.batches))
+
+    @property
+    def samples(self) -> int:
+        """int: of a segment."""
+        sizes = self.loader.dataset.sizes
+        return int(sizes[0]) if len(sizes) else 0
+
+    @property
+    def varies(self) -> str | None:
+        """str or None: why a segment is not the same in each epoch."""
+        return self.loader.dataset.varies
+
+    def order(self, number: int) -> list[int]:
+        """The places of the batches of an epoch among those that `made` gives."""
+        return _places(self.loader.order(number), self.loader.batches)
+
+    def made(self) -> Iterator[Batch | None]:
+        """The batches, of which each epoch has its own order."""
+        return (self.take(batch) if len(batch) else None for batch in self.loader.made())
+
     def __len__(self) -> int:
         return len(self.loader)
 
@@ -210,6 +244,11 @@ class Streamed:
         data.check()
         batch = data.batch(self.loader.order(1)[0])
         return iter([self.take(batch)] if len(batch) else [])
+
+
+def _places(found: Sequence[Any], batches: Sequence[Any]) -> list[int]:
+    places = {id(batch): place for place, batch in enumerate(batches)}
+    return [places[id(batch)] for batch in found]
 
 
 def streamed(data: Dataset, batch_size: int, take: Callable[[Any], Batch], max_bad_segments: float = 0.0) -> Streamed:

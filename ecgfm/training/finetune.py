@@ -15,7 +15,9 @@ from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..specs.inputs import ECG_FM
 from ..table import Table
+from ..validation import Choice, checked
 from .arguments import checked_seed
+from .below import TYPES, CachePlace
 from .feed import input_of, profile_of, rate_of
 from .finetune_data import Wanted
 from .head import listed
@@ -77,6 +79,8 @@ def finetune(
     max_bad_segments: float = 0.01,
     progress: bool | None = None,
     callback: Callable[[dict[str, Any]], object] | None = None,
+    cache: StrPath = "auto",
+    cache_dtype: str = "float32",
     **settings: Unpack[LoopKeywords],
 ) -> Finetuned:
     """Finetune a model on arrays, on manifests or on packed splits.
@@ -123,6 +127,13 @@ def finetune(
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
         Called after each epoch with the row of the history, a dict; a true result ends the training.
+    cache : {"auto", "memory", "off"} or path-like
+        Where a part of the network is frozen (`trainable`), and segments are the same in each epoch: whether the rows
+        that enter what is trained are computed once and kept over epochs, of training and validation. ``"auto"``: in
+        memory where they take at most half of what is free. A path: files in this folder, which later calls use again
+        where the weights below, the segments and what the model takes are the same.
+    cache_dtype : {"float32", "bfloat16"}
+        In which they are kept. bfloat16 takes half of the room; the frozen part is then rounded to 8 bits.
     **settings
         As for `Trainer`: ``schedule``, ``optimizer``, ``pos_weight``, dropouts, ``feature_grad_mult``, ...; and
         ``labels``, the names of the outputs, or the columns of `y` to take, in this order. By default the names of `y`,
@@ -143,6 +154,7 @@ def finetune(
     monitor = checked_monitor(
         monitor, patience, BinaryCrossEntropy.columns + RANKING, validates=valid is not None, give="valid=(x, y)"
     )
+    place = checked(cache, CachePlace(), "cache"), checked(cache_dtype, Choice(tuple(TYPES)), "cache_dtype")
     if monitor in RANKING:
         scikit_learn("monitor")
     seed = checked_seed(seed)
@@ -166,6 +178,7 @@ def finetune(
         patience=patience,
         progress=progress,
         callback=callback,
+        cache=place,
     )
     trainer.note(profile=profile_of(x))
     tuned = trainer.model_of(history.weights(trainer))

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import is_terminal, shown
+from .._text import is_terminal, printable, shown
 from ..errors import ConfigError, SignalError
 from ..table import Table
 from ..validation import Whole, checked, is_one_of
+from .below import Cache
 from .callbacks import Callback, Course, Scores
 from .feed import InMemory, Streamed
 from .loop import Loop, fit
@@ -175,6 +176,7 @@ def run_epochs(
     patience: int | None,
     progress: bool | None,
     callback: Callable[[dict[str, Any]], object] | None,
+    cache: tuple[str, str] | None = None,
 ) -> History:
     """Train for some epochs.
 
@@ -186,6 +188,8 @@ def run_epochs(
         For a validation after each epoch.
     epochs, update_freq, monitor, patience, progress, callback
         As of `ecgfm.finetune`, checked.
+    cache : (str, str), optional
+        Where the rows that enter what is trained are kept, and in which type.
 
     Returns
     -------
@@ -198,15 +202,21 @@ def run_epochs(
     objective = trainer.objective
     history = History((*objective.columns, *objective.averaged), monitor, epochs)
     callbacks: list[Callback] = [history]
-    if is_terminal(sys.stderr) if progress is None else progress:
+    shows = is_terminal(sys.stderr) if progress is None else progress
+    if shows:
         callbacks.append(_Progress(history, epochs, math.ceil(len(train) / update_freq)))
     if callback is not None:
         callbacks.append(_Told(history, callback))
     if patience is not None:
         callbacks.append(_Patience(history, patience))
+    feeds: list[Any] = [train, held]
     try:
-        valid = {} if held is None else {"valid": lambda: _scores(trainer, held, monitor)}
-        fit(trainer, train, valid, Loop(epochs, (update_freq,)), callbacks)
+        if cache is not None and epochs > 1:
+            kept = Cache(trainer, *cache, _shown if shows else _unsaid)
+            feeds = [kept.keep(train, "training", training=True)]
+            feeds.append(None if held is None else kept.keep(held, "validation", training=False))
+        valid = {} if held is None else {"valid": lambda: _scores(trainer, feeds[1], monitor)}
+        fit(trainer, feeds[0], valid, Loop(epochs, (update_freq,)), callbacks)
     except KeyboardInterrupt:
         history.interrupted = True
         trainer.forget()
@@ -220,7 +230,15 @@ def run_epochs(
     return history
 
 
-def _scores(trainer: Any, held: InMemory | Streamed, monitor: str | None) -> Scores:
+def _shown(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def _unsaid(text: str) -> None:
+    pass
+
+
+def _scores(trainer: Any, held: Any, monitor: str | None) -> Scores:
     """The columns of a validation."""
     columns = trainer.objective.columns
     found = trainer.evaluate_all(held.in_order(), ranking=monitor in RANKING)

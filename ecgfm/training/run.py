@@ -10,6 +10,7 @@ from typing import Any
 
 from ..kernels import set_num_threads
 from ..ranks import Alone, Ranks
+from .below import Cache
 from .callbacks import Callback
 from .feed import Streamed
 from .keeping import Keeping
@@ -123,7 +124,7 @@ class Prepared:
         reporting = Reporting(settings, self.objective, self.standing, self.log, self.ranks)
         fit(
             trainer,
-            Streamed(self.loader, OBJECTIVES[settings.objective].take),
+            self._fed(),
             {name: partial(self._score, name, reporting) for name in self.valid},
             settings.loop,
             self._callbacks(reporting, signals),
@@ -131,6 +132,17 @@ class Prepared:
         )
         say(f"{'done' if signals.caught is None else 'stopped'} after {time.perf_counter() - begun:.1f} seconds")
         return STATUS[signals.caught]
+
+    def _fed(self) -> Any:
+        """The batches of the training; where a part of the network is frozen, it is computed once."""
+        settings, take = self.settings, OBJECTIVES[self.settings.objective].take
+        feed = Streamed(self.loader, take)
+        if settings.loop.epochs == 1 or self.trainer.trains_all:
+            return feed
+        cache = Cache(self.trainer, settings.cache, settings.cache_dtype, self.log.say, self.log.say)
+        if settings.feeding.max_valid_steps is None:
+            self.valid = {name: cache.keep_loader(loader, take, name) for name, loader in self.valid.items()}
+        return cache.keep(feed, settings.feeding.train_subset, training=True)
 
     def _callbacks(self, reporting: Reporting, signals: Signals) -> list[Callback]:
         """Who is asked after each update, in this order."""

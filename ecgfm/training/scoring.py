@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
 from ..data import Loader
 from ..errors import ConfigError
 from ..ranks import Alone, Ranks
+from .below import KeptLoader
 from .meters import Meters
 from .objectives import Report
 
@@ -17,7 +19,7 @@ __all__ = ["validate"]
 def validate(
     trainer: Any,
     objective: Report,
-    loader: Loader,
+    loader: Loader | KeptLoader,
     ranks: Alone | Ranks,
     *,
     limit: int | None = None,
@@ -34,7 +36,7 @@ def validate(
     rows : list of (str, int, float, float)
         Per label, of a classifier.
     """
-    batches = islice(loader.epoch(1), limit)
+    batches: Iterator[Any] = islice(loader.epoch(1), limit)
     mine = [objective.evaluated(trainer, batch) if len(batch) else None for batch in batches]
     parts = ranks.gather(mine)
     steps = (part[step] for step in range(max(map(len, parts))) for part in parts)

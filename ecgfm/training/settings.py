@@ -396,6 +396,8 @@ class RunSettings(Work):
     ----------
     schedule : Mapping
         Of the learning rate, as `ecgfm.Trainer` takes it.
+    cache, cache_dtype : str
+        Where and in which type the rows that enter what is trained are kept, as of `ecgfm.finetune`.
     cargo : Mapping
         The original's configuration, which is written into checkpoints as it is; nothing here reads it.
     """
@@ -408,6 +410,8 @@ class RunSettings(Work):
     keep: Keep
     on_nonfinite: str = "error"
     recompute: bool = False
+    cache: str = "auto"
+    cache_dtype: str = "float32"
     cmsc_all_ranks: bool = False
     cargo: Mapping[str, Any] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from .._text import shown
 from ..errors import ConfigError
 from ..validation import REFUSED, Rule, Whole
 
-__all__ = ["ALL", "HEAD", "Trainable", "learning_rates", "trained_tensors"]
+__all__ = ["ALL", "HEAD", "Trainable", "learning_rates", "tensors_below", "trained_tensors"]
 
 ALL, HEAD = "all", "head"
 
@@ -115,6 +115,28 @@ def _matching(pattern: str, able: Sequence[str], names: Sequence[str]) -> set[st
             remedy=f"Names are those of checkpoints, such as {names[0]}; * stands for any text",
         )
     return found
+
+
+def tensors_below(trained: frozenset[str] | None, names: Sequence[str], config: Mapping[str, Any]) -> list[str] | None:
+    """The tensors of the encoder that lie below all that is trained; None where none do.
+
+    Returned are those of whole stages: what comes before the layers, each layer, and a norm that follows them.
+    """
+    if trained is None:
+        return None
+    layers, last_norm = int(config["encoder_layers"]), bool(config["layer_norm_first"])
+    stages = {name: _stage(name, layers, last_norm) for name in names}
+    first = min((stages[name] for name in trained), default=layers + 2)
+    return [name for name in names if stages[name] < first] if first > 0 else None
+
+
+def _stage(name: str, layers: int, last_norm: bool) -> int:
+    layer = _LAYER.match(name)
+    if name.startswith(_OUTPUT):
+        return layers + 2
+    if layer is not None:
+        return 1 + int(layer[1])
+    return layers + 1 if last_norm and name.startswith(_LAST_NORM) else 0
 
 
 def learning_rates(decay: float, names: Sequence[str], config: Mapping[str, Any]) -> dict[str, float] | None:

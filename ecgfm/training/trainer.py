@@ -20,8 +20,11 @@ from ..ranks import Alone, Ranks
 from ..specs.inputs import InputSpec
 from ..validation import Seed, Whole, checked, is_one_of, real_array
 from .arguments import checked_optimizer, checked_seed
+from .below import Below
 from .engine import Engine, Key
+from .giving import GivesBelow
 from .objectives import OBJECTIVES, Objective
+from .objectives.base import Rows
 from .objectives.classification import BinaryCrossEntropy
 from .schedules import learning_rate, make_schedule
 from .start import opened
@@ -37,7 +40,7 @@ __all__ = ["Trainer"]
 COUNTS = ("num_updates", "skipped", "epoch", "seed")
 
 
-class Trainer(TakesInput):
+class Trainer(TakesInput, GivesBelow):
     """Trains a network, a batch at a time: forward, backward and Adam in one call. Calls of several threads queue.
 
     Parameters
@@ -153,7 +156,7 @@ class Trainer(TakesInput):
         with opened(model) as start:
             self.config = dict(self.objective.begin(start))
             options = self.objective.options() | {"recompute": bool(recompute)}
-            self.engine = Engine(self.config, self.objective.kind, options)
+            self.engine, self.below_token = Engine(self.config, self.objective.kind, options), object()
             self.objective.fill(self.engine.arrays("parameters"), start)
             self._info, self._new = start.info, start.kind is None
             self._take_input(input, start.input)
@@ -194,9 +197,9 @@ class Trainer(TakesInput):
         Parameters
         ----------
         x, pairs : Segments or array_like
-            Two names for one thing: (B, L, N) segments, as for calling a model. In pretraining (P, 2, L, N), two
-            segments of each of P patients; or (B, L, N) segments, whose ids say which belong together: the first of an
-            id with its second, the third with its fourth and so on.
+            Two names for one thing: (B, L, N) segments, as for calling a model, or what `below` made of them. In
+            pretraining (P, 2, L, N), two segments of each of P patients; or (B, L, N) segments, whose ids say which
+            belong together: the first of an id with its second, the third with its fourth and so on.
         y, ids : array_like
             Two names for one thing. In finetuning the labels, (B, Y) in [0, 1]. In pretraining, (P,) or (B,) integers
             or text: whose segments they are. Pairs of the same id belong together. By default each pair is a patient's
@@ -209,6 +212,7 @@ class Trainer(TakesInput):
         What doesn't fit is refused before anything changes.
         """
         batch = x if pairs is None else pairs, y if ids is None else ids, padding_mask
+        self._check_below(x)
         rows = self.objective.rows(*batch, together=True)
         with self._lock:
             try:
@@ -302,6 +306,7 @@ class Trainer(TakesInput):
 
         There is no dropout; what pretraining masks and tells apart depends on the seed and the row of the batch alone.
         """
+        self._check_below(x)
         rows = self.objective.rows(x if pairs is None else pairs, y if ids is None else ids, padding_mask)
         with self._lock:
             found = self.objective.sums(self.engine, rows, self._key(0, validation=True), noise)
@@ -313,10 +318,14 @@ class Trainer(TakesInput):
         With `ranking` also ``auroc`` and ``auprc`` over all cells, and the means over labels, ``auroc_macro`` and
         ``auprc_macro``.
         """
-        batches = (self.objective.rows(*part) for part in parts)
+        batches = (self._rows_of(*part) for part in parts)
         with self._lock:
             sums = self.objective.summed(self.engine, batches, partial(self._key, validation=True))
             return self.objective.report(sums) | (self.objective.ranking(sums) if ranking else {})
+
+    def _rows_of(self, x: Any, *rest: Any) -> Rows:
+        self._check_below(x)
+        return self.objective.rows(x, *rest)
 
     def _outputs(self) -> BinaryCrossEntropy:
         """The objective, if it has outputs."""
@@ -327,9 +336,13 @@ class Trainer(TakesInput):
     def logits(self, x: Any, padding_mask: ArrayLike | None = None) -> NDArray[np.float32]:
         """The logits (B, Y) float32 of the weights as they are, without dropout."""
         self._outputs()
-        x, valid = self.objective.checked_input(x, padding_mask)
+        self._check_below(x)
+        if isinstance(x, Below):
+            kept, valid, samples = x.rows, x.valid, x.samples
+        else:
+            (kept, valid), samples = self.objective.checked_input(x, padding_mask), 0
         with self._lock:
-            return self.engine.logits(x, valid)
+            return self.engine.logits(kept, valid, samples)
 
     def losses(self, logits: ArrayLike, y: Any) -> dict[str, float]:
         """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
@@ -370,6 +383,7 @@ class Trainer(TakesInput):
         counts = {name: checked(state[name], Seed() if name == "seed" else Whole(), name) for name in COUNTS}
         with self._lock:
             self.engine.load_state(state)
+            self.below_token = object()
             for name, value in counts.items():
                 setattr(self, name, value)
             self._drop()

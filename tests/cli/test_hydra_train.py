@@ -342,6 +342,24 @@ def all_of(folder):
     return found
 
 
+@pytest.mark.parametrize("trainable", ["1", "head"])
+def test_a_run_with_kept_rows_that_is_killed(data, monkeypatch, trainable):
+    """To the bit as one that was not, whether the rows are computed anew or there already."""
+    signalled = Signalled(monkeypatch)
+    more = [f"ecgfm.trainable={trainable}", "model.dropout=0.1"]
+    assert train(finetuning(*more, "ecgfm.cache=kept", folder="whole")) == 0
+    assert len(list(Path("kept").glob("*.npy"))) == 2  # of training and of validation
+    for folder, cache in (("in_file", "kept"), ("in_memory", "memory")):
+        signalled.at = 3
+        assert train(finetuning(*more, f"ecgfm.cache={cache}", folder=folder)) == 143
+        assert train(finetuning(*more, f"ecgfm.cache={cache}", folder=folder)) == 0
+        same_run(data / "whole", data / folder)
+    assert len(list(Path("kept").glob("*.npy"))) == 2
+    if trainable == "1":
+        assert train(finetuning(*more, "ecgfm.cache=off", folder="anew")) == 0
+        same_run(data / "whole", data / "anew")
+
+
 DUE = {
     "each epoch": [],
     "within an epoch": ["dataset.validate_interval_updates=2", "optimization.update_freq=[1]"],

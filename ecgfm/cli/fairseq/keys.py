@@ -24,6 +24,8 @@ _OURS: dict[str, dict[str, Any]] = {
         "precision": None,
         "trainable": "all",
         "lr_decay": 1.0,
+        "cache": "auto",
+        "cache_dtype": "float32",
     },
 }
 

@@ -18,6 +18,7 @@ from ...training.settings import (
     UNABLE,
     Every,
     Feeding,
+    Finetuning,
     Keep,
     Limits,
     Loop,
@@ -77,6 +78,8 @@ def settings_of(run: Run) -> RunSettings:
         keep=keep,
         on_nonfinite=ecgfm["on_nonfinite"],
         recompute=ecgfm["recompute"],
+        cache=ecgfm["cache"],
+        cache_dtype=ecgfm["cache_dtype"],
         cmsc_all_ranks=ecgfm["cmsc_all_ranks"],
         cargo={"_name": None} | {group: plain_json(values) for group, values in run.of_fairseq_signals().items()},
     )
@@ -114,8 +117,8 @@ def method(run: Run) -> Settings:
         given = {name: model[name] for name in UNABLE if name in model and (name != "apply_mask" or not model[name])}
     given |= {name: values[name] for values in (model, criterion, run["ecgfm"]) for name in known if name in values}
     given |= {name: numbers(given[name], name) for name in ("latent_temp", "loss_weights") if name in given}
-    for name in ("trainable", "lr_decay"):
-        if name not in known and f"ecgfm.{name}" in run.given:
+    for name in ("trainable", "lr_decay", "cache", "cache_dtype"):
+        if not issubclass(kind, Finetuning) and f"ecgfm.{name}" in run.given:
             raise ConfigError("it is of finetuning", field=f"ecgfm.{name}", remedy="Leave it out")
     return kind.of(given)
 

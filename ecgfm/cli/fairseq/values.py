@@ -13,6 +13,7 @@ from ..._text import shown
 from ...errors import ConfigError
 from ...specs.blocks import conv_feature_layers
 from ...specs.precision import AUTO, PRECISIONS
+from ...training.below import TYPES, CachePlace
 from ...training.trainable import Trainable
 from ...validation import Choice, Number, Rule, Share, Whole
 from .keys import MISSING
@@ -180,6 +181,8 @@ _KINDS: dict[str, Kind] = {
     "ecgfm.max_bad_segments": _SHARE,
     "ecgfm.threads": _whole(1, 4096),
     "ecgfm.trainable": _held(Trainable()),
+    "ecgfm.cache": _held(CachePlace()),
+    "ecgfm.cache_dtype": _held(Choice(tuple(TYPES))),
     "ecgfm.lr_decay": _held(Number(above=0, at_most=1)),
     "ecgfm.precision": _held(Choice((*PRECISIONS, AUTO))),
 }

@@ -241,6 +241,19 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @property
+    def varies(self) -> str | None:
+        """str or None: why an item is not the same in each epoch and each batch."""
+        sizes = self.segments.sizes
+        if self._augment is not None:
+            return "segments are augmented"
+        if self._bucket is not None and self.training:
+            return "a lead is drawn anew"
+        if len(sizes) and (sizes != sizes[0]).any():
+            return "segments differ in length"
+        cropped = self.max_sample_size is not None and len(sizes) and sizes[0] > self.max_sample_size
+        return "segments are cropped anew" if cropped and self.training else None
+
     def name(self, item: int) -> str:
         """str: what to call an item, in messages: its first segment."""
         return self.segments.name(int(self.segments.starts[item]))

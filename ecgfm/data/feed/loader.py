@@ -115,9 +115,9 @@ class Loader:
         start : int
             So many steps are left out: those done before a run was resumed.
 
-        Yields
-        ------
-        Batch
+        Returns
+        -------
+        iterator of Batch
             `len(self) - start` of them. One is empty (``len(batch) == 0``) where this rank has no batch for the step,
             or all its segments are damaged.
 
@@ -128,7 +128,14 @@ class Loader:
         LabelError
             If a record has no labels.
         """
-        for batch in self._read(self.order(epoch)[start:], epoch):
+        return self._counted(self.order(epoch)[start:], epoch)
+
+    def made(self) -> Iterator[Batch]:
+        """All `batches`, in the order that they were made in, as of epoch 1."""
+        return self._counted(self.batches, 1)
+
+    def _counted(self, plan: Sequence[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
+        for batch in self._read(plan, epoch):
             for name, error in batch.skipped:
                 self._count(name, error)
             yield batch

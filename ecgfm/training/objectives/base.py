@@ -87,6 +87,8 @@ class Objective(ABC):
         What the network takes.
     looked : bool
         Whether a batch was compared with that; only the first is.
+    below : list of str or None
+        The tensors that lie below all that is trained.
     """
 
     loss: ClassVar[str]
@@ -108,6 +110,7 @@ class Objective(ABC):
     frozen_updates = 0
     input: InputSpec = ECG_FM
     looked = False
+    below: list[str] | None = None
 
     def __init__(self, given: Mapping[str, Any], seed: int, ranks: Alone | Ranks) -> None:
         self.seed, self.ranks = seed, ranks

@@ -20,13 +20,14 @@ from ...ranks import Alone, Ranks
 from ...specs.architecture import Architecture, architecture_keys
 from ...specs.label_sets import alike, renamed_text
 from ...validation import Whole, checked, real_array
+from ..below import Below
 from ..engine import Engine, Key
 from ..head import about, fill, kept_rows
 from ..labelling import read_labels
 from ..noise.batch import dropout_masks, taken_apart
 from ..settings import Finetuning
 from ..start import Start
-from ..trainable import learning_rates, trained_tensors
+from ..trainable import learning_rates, tensors_below, trained_tensors
 from ..warned import warn
 from .base import Objective, Rows, Sums, Weights
 from .reports import Classification
@@ -97,6 +98,7 @@ class BinaryCrossEntropy(Objective):
         names = [name for name, _ in core().parameters(config, self.kind)]
         how: dict[str, Any] = {"extractor": settings.feature_grad_mult > 0, "new": None in self.kept_rows}
         trained = trained_tensors(settings.trainable, names, config, **how)
+        self.below = tensors_below(trained, names, config)
         return super().options() | {"trained": trained, "rates": learning_rates(settings.lr_decay, names, config)}
 
     def fill(self, values: Weights, start: Start) -> None:
@@ -130,8 +132,10 @@ class BinaryCrossEntropy(Objective):
     # ---- a batch ------------------------------------------------------------------------------------
 
     def rows(self, x: Any, y: Any = None, padding_mask: ArrayLike | None = None, *, together: bool = False) -> Rows:
+        if isinstance(x, Below):
+            return Rows(x.rows, x.valid, {"y": self.checked_labels(y, len(x)), "samples": x.samples})
         x, valid = self.checked_input(x, padding_mask)
-        return Rows(x, valid, {"y": self.checked_labels(y, len(x))})
+        return Rows(x, valid, {"y": self.checked_labels(y, len(x)), "samples": 0})
 
     def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
         """Labels (rows, Y) as contiguous float32.
@@ -170,7 +174,7 @@ class BinaryCrossEntropy(Objective):
                 raise ConfigError("there is no noise in a validation", field="noise")
             return self.summed(engine, [rows], lambda first: key)
         _, given = taken_apart(noise)
-        batch, _, samples = rows.x.shape
+        batch, samples = len(rows.x), rows.more["samples"] or rows.x.shape[2]
         return engine.forward_backward(
             self.head,
             {
@@ -179,6 +183,7 @@ class BinaryCrossEntropy(Objective):
                 "valid": rows.valid,
                 "pos_weight": self.pos_weight,
                 "head_only": key.applied < self.frozen_updates,
+                "samples": rows.more["samples"],
                 "noise": None if noise is None else dropout_masks(given, self.architecture, batch, samples, final=True),
             },
             key,
@@ -187,7 +192,7 @@ class BinaryCrossEntropy(Objective):
     def summed(self, engine: Engine, batches: Iterable[Rows], key: Callable[[int], Key]) -> Sums:
         logits, y = [], []
         for rows in batches:
-            logits.append(engine.logits(rows.x, rows.valid))
+            logits.append(engine.logits(rows.x, rows.valid, rows.more["samples"]))
             y.append(rows.more["y"])
         made = np.concatenate(logits), np.concatenate(y)
         return bce_sums(*made, self.pos_weight) | {"logits": made[0], "y": made[1]}

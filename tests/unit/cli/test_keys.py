@@ -37,7 +37,11 @@ def wrong_of(key, default):
         return REAL
     if isinstance(default, list) and all(isinstance(item, (int, float)) for item in default):
         return LISTS if default else []
-    if isinstance(default, str) and default != "???" and key not in ("conv_feature_layers", "adam_betas", "trainable"):
+    if (
+        isinstance(default, str)
+        and default != "???"
+        and key not in ("conv_feature_layers", "adam_betas", "trainable", "cache")
+    ):
         return TEXTS
     return []
 
@@ -81,6 +85,8 @@ def test_the_default_is_right(group, name, key, default):
         "optimizer.adam_betas": ["0.9", "[0.9]", "x"],
         "criterion.pos_weight": ["[1,x]", "x", "{a: 1}"],
         "ecgfm.trainable": ["x", "0", "true", "null", "[]", "[1]", "{a: 1}", "1.5"],
+        "ecgfm.cache": ["[a]", "7", "null", "true"],
+        "ecgfm.cache_dtype": ["int8", "x", "null"],
         "ecgfm.lr_decay": ["0", "x", "1.5", "null", "[1]"],
         "ecgfm.threads": ["0", "x", "5000", "[1]"],
     }.items(),
