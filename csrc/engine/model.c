@@ -156,7 +156,7 @@ static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *sr
         return ecg_pack_conv(packed, src, &conv);
     }
     ecg_linear_spec spec = linear_spec(model, p);
-    return spec.weights == ECG_S8 ? quantise(model, p, src, &spec) : ecg_pack_linear(packed, src, &spec);
+    return spec.weights == ECG_S8 ? quantise(model, p, src, &spec) : ecg_linear_pack(packed, src, &spec);
 }
 
 /* Whether all tensors of a group but this one are set. */
@@ -194,7 +194,7 @@ static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
     if (!*stack) {
         ECG_TRY(take_stack(model, stack, p->parts * p->count));
         if (packed->data)
-            ECG_TRY(ecg_unpack(*stack, packed));
+            ECG_TRY(ecg_linear_unpack(*stack, packed));
     }
     memcpy(*stack + p->part * p->count, src, (size_t)p->count * sizeof *src);
     if (!others_set(model, index))
@@ -227,7 +227,7 @@ static ecg_status get_part(const ecg_model *model, const ecg_parameter *p, float
 {
     float *stack = NULL;
     ECG_TRY(ecg_alloc((void **)&stack, (size_t)(p->parts * p->count) * sizeof *stack));
-    ecg_status status = ecg_unpack(stack, &model->packed[p->first]);
+    ecg_status status = ecg_linear_unpack(stack, &model->packed[p->first]);
     if (status == ECG_OK)
         memcpy(dst, stack + p->part * p->count, (size_t)p->count * sizeof *dst);
     ecg_free(stack);
@@ -240,7 +240,7 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
         return ecg_fail(ECG_BAD_STATE, "there is no parameter %lld or the model is not loaded", (long long)index);
     const ecg_parameter *p = &model->table.parameters[index];
     if (model->offsets[index] < 0)
-        return p->parts > 1 ? get_part(model, p, dst) : ecg_unpack(dst, &model->packed[p->first]);
+        return p->parts > 1 ? get_part(model, p, dst) : ecg_linear_unpack(dst, &model->packed[p->first]);
     memcpy(dst, model->plain + model->offsets[index], (size_t)p->count * sizeof *dst);
     return ECG_OK;
 }

@@ -48,6 +48,7 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
         ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
     ECG_TRY_GOTO(ecg_network_create(&t->parameters, config, ecg_rows_of(head)));
     ECG_TRY_GOTO(ecg_network_create(&t->gradients, config, ecg_rows_of(head)));
+    t->parameters.precision = ecg_precision_of_training(training->precision);
     for (int64_t i = 0; i < count; i++) {
         const ecg_parameter *p = &t->table.parameters[i];
         ecg_network_connect(&t->parameters, p, ecg_trainer_tensor(t, ECG_PARAMETERS, i));

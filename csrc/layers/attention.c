@@ -28,6 +28,7 @@ typedef struct {
     float *diff_weights;      /* (QUERIES, T whole panels) */
     float *diff_key;          /* (T, D) */
     float *diff_value;        /* (T, D) */
+    float *diff_query;        /* (QUERIES, D), where it has another type */
 } head_work;
 
 /* Whether query, key and value can be used where they lie. */
@@ -58,6 +59,8 @@ static head_work lay_out(ecg_arena *arena, const ecg_attention_shape *shape, boo
     work.diff_weights = ecg_arena_tensor(arena, ECG_F32, QUERIES, wide_T, 1);
     work.diff_key = ecg_arena_tensor(arena, ECG_F32, T, D, 1);
     work.diff_value = ecg_arena_tensor(arena, ECG_F32, T, D, 1);
+    if (!is_plain(shape))
+        work.diff_query = ecg_arena_tensor(arena, ECG_F32, QUERIES, D, 1);
     return work;
 }
 
@@ -268,14 +271,18 @@ void ecg_attention_forward(void *context, const ecg_attention_maps *maps, const 
     }
 }
 
-/* The backward of a block: the gradient of its queries, and its part of those of keys and values. */
-static void block_backward(float *diff_query, const head_work *work, const float *diff_context, const float *qkv,
-                           const ecg_dropout_mask *mask, const block *at, const ecg_attention_shape *shape)
+/* The backward of a block: the gradient of its queries, from element `first` on, and its part of those of keys and
+ * values. */
+static void block_backward(void *diff_qkv, int64_t first, const head_work *work, const float *diff_context,
+                           const ecg_product_rows *qkv, const ecg_dropout_mask *mask, const block *at,
+                           const ecg_attention_shape *shape)
 {
     int64_t D = shape->D, C = shape->H * D, stride = ecg_whole_panels(shape->T), n = at->n, count = at->count;
     const float *diff = diff_context + (at->b * shape->T + at->t) * C + at->h * D;
-    bool add = at->t > 0;
-    make_weights(work, &(const ecg_product_rows){.data = (float *)qkv}, at, shape);
+    bool add = at->t > 0, plain = is_plain(shape);
+    float *diff_query = plain ? (float *)diff_qkv + first : work->diff_query;
+    int64_t query_stride = plain ? 3 * C : D;
+    make_weights(work, qkv, at, shape);
     const float *weights = drop(work->dropped, work->weights, mask, at, shape);
     ecg_pack_panels(work->diff_rows, diff, C, count, D);
     ecg_block_product(work->diff_value, D, (ecg_left){weights, 1, stride}, work->diff_rows, n, count, D, add);
@@ -284,42 +291,52 @@ static void block_backward(float *diff_query, const head_work *work, const float
     drop(work->diff_weights, work->diff_weights, mask, at, shape);
     for (int64_t i = 0; i < count; i++)
         softmax_backward_row(work->diff_weights + i * stride, work->weights + i * stride, n);
-    ecg_block_product(diff_query, 3 * C, (ecg_left){work->diff_weights, stride, 1}, work->key_rows, count, n, D, false);
-    for (int64_t i = 0; i < count; i++)
-        scale_row(diff_query + i * 3 * C, diff_query + i * 3 * C, 1.f / sqrtf((float)D), D);
+    ecg_block_product(diff_query, query_stride, (ecg_left){work->diff_weights, stride, 1}, work->key_rows, count, n, D,
+                      false);
+    for (int64_t i = 0; i < count; i++) {
+        float *row = diff_query + i * query_stride;
+        scale_row(row, row, 1.f / sqrtf((float)D), D);
+        ecg_store_piece(shape->type, diff_qkv, first + i * 3 * C, row, D);
+    }
     ecg_pack_panels(work->query_rows, work->query, D, count, D);
     ecg_block_product(work->diff_key, D, (ecg_left){work->diff_weights, 1, stride}, work->query_rows, n, count, D, add);
 }
 
-void ecg_attention_backward(float *diff_qkv, const float *diff_context, const float *qkv, const int64_t *valid,
+/* Rows of a head's gradient of keys or values from element `first` on; 0 beyond the n that count. */
+static void store_rows(void *dst, int64_t first, const float *src, int64_t n, const ecg_attention_shape *shape)
+{
+    static const float zeros[ECG_PANEL];
+    int64_t D = shape->D, stride = 3 * shape->H * D;
+    for (int64_t t = 0; t < shape->T; t++, first += stride) {
+        if (t < n)
+            ecg_store_piece(shape->type, dst, first, src + t * D, D);
+        for (int64_t i = 0; t >= n && i < D; i += ECG_PANEL)
+            ecg_store_piece(shape->type, dst, first + i, zeros, D - i < ECG_PANEL ? D - i : ECG_PANEL);
+    }
+}
+
+void ecg_attention_backward(void *diff_qkv, const float *diff_context, const void *data, const int64_t *valid,
                             const ecg_dropout_mask *mask, const ecg_attention_shape *shape, void *scratch)
 {
+    const ecg_product_rows qkv = {.data = (float *)data};
     int64_t T = shape->T, D = shape->D, H = shape->H, C = H * D;
 #pragma omp parallel num_threads(threads_of(shape))
     {
         const head_work work = own_work(scratch, shape, true);
 #pragma omp for schedule(dynamic)
         for (int64_t head = 0; head < shape->B * H; head++) {
-            int64_t b = head / H, h = head % H, n = valid ? valid[b] : T, first = b * T * 3 * C + h * D;
-            const float *keys = qkv + first + C, *values = keys + C;
-            float *diff = diff_qkv + first;
-            ecg_pack_panels_transposed(work.keys, keys, 3 * C, D, n);
-            ecg_pack_panels_transposed(work.values_transposed, values, 3 * C, D, n);
-            ecg_pack_panels(work.key_rows, keys, 3 * C, n, D);
+            int64_t b = head / H, h = head % H, n = valid ? valid[b] : T, first = b * T * 3 * C + h * D, stride;
+            const float *values = rows_of(&qkv, shape, 2, b, h, n, work.rows, &stride);
+            ecg_pack_panels_transposed(work.values_transposed, values, stride, D, n);
+            const float *keys = rows_of(&qkv, shape, 1, b, h, n, work.rows, &stride);
+            ecg_pack_panels_transposed(work.keys, keys, stride, D, n);
+            ecg_pack_panels(work.key_rows, keys, stride, n, D);
             for (int64_t t = 0; t < T; t += QUERIES) {
                 const block at = {b, h, t, T - t < QUERIES ? T - t : QUERIES, n};
-                block_backward(diff + t * 3 * C, &work, diff_context, qkv, mask, &at, shape);
+                block_backward(diff_qkv, first + t * 3 * C, &work, diff_context, &qkv, mask, &at, shape);
             }
-            for (int64_t t = 0; t < T; t++) {
-                float *diff_key = diff + t * 3 * C + C, *diff_value = diff_key + C;
-                if (t < n) {
-                    memcpy(diff_key, work.diff_key + t * D, (size_t)D * sizeof *diff_key);
-                    memcpy(diff_value, work.diff_value + t * D, (size_t)D * sizeof *diff_value);
-                } else {
-                    memset(diff_key, 0, (size_t)D * sizeof *diff_key);
-                    memset(diff_value, 0, (size_t)D * sizeof *diff_value);
-                }
-            }
+            store_rows(diff_qkv, first + C, work.diff_key, n, shape);
+            store_rows(diff_qkv, first + 2 * C, work.diff_value, n, shape);
         }
     }
 }

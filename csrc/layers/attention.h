@@ -8,7 +8,7 @@
 
 typedef struct {
     int64_t B, H, T, D;
-    ecg_dtype type, dst; /* of query, key and value; of the context. float32 where there is a backward */
+    ecg_dtype type, dst; /* of query, key and value, and of their gradient; of the context */
     bool scaled;         /* query, key and value are float32 as a product of uint8 left them, with scales */
     int threads;         /* at most so many work on it */
 } ecg_attention_shape;
@@ -33,9 +33,9 @@ void ecg_attention_forward(void *context,                  /* (B, T, H*D) */
 
 /* The weights are computed again: keeping them would take a fifth of a layer's memory, and the time to write and
  * read them. */
-void ecg_attention_backward(float *diff_qkv,              /* (B, T, 3*H*D) */
+void ecg_attention_backward(void *diff_qkv,               /* (B, T, 3*H*D) */
                             const float *diff_context,    /* (B, T, H*D) */
-                            const float *qkv,             /* (B, T, 3*H*D) */
+                            const void *qkv,              /* (B, T, 3*H*D) */
                             const int64_t *valid,         /* (B) or NULL */
                             const ecg_dropout_mask *mask, /* (B, H, T, T) */
                             const ecg_attention_shape *shape, void *scratch);

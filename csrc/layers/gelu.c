@@ -39,16 +39,38 @@ ECG_KERNEL static void gelu_again(float *dst, float *slope, const float *src, in
     }
 }
 
-void ecg_gelu_again(float *dst, float *slope, const float *src, const ecg_dropout_mask *mask, int64_t n)
+/* Where a piece of a result is computed: where it will lie, or in `wide`, for another type. */
+static float *place_of(float *wide, ecg_dtype type, void *dst, int64_t at)
+{
+    return type == ECG_F32 ? (float *)dst + at : wide;
+}
+
+void ecg_gelu_dropout(void *dst, const void *src, ecg_dtype type, const ecg_dropout_mask *mask, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
     for (int64_t i = 0; i < n; i += ECG_PIECE) {
         int64_t count = n - i < ECG_PIECE ? n - i : ECG_PIECE;
-        gelu_again(dst + i, slope + i, src + i, count);
+        float wide[ECG_PIECE], *to = place_of(wide, type, dst, i);
+        ecg_gelu_piece(to, ecg_load_piece(wide, type, src, i, count), count);
+        if (mask->keep)
+            ecg_dropout_piece(to, to, mask->keep + i, mask->scale, count);
+        ecg_store_piece(type, dst, i, to, count);
+    }
+}
+
+void ecg_gelu_again(void *dst, void *slope, const void *src, ecg_dtype type, const ecg_dropout_mask *mask, int64_t n)
+{
+#pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)
+    for (int64_t i = 0; i < n; i += ECG_PIECE) {
+        int64_t count = n - i < ECG_PIECE ? n - i : ECG_PIECE;
+        float wide[2][ECG_PIECE], *to = place_of(wide[0], type, dst, i), *slopes = place_of(wide[1], type, slope, i);
+        gelu_again(to, slopes, ecg_load_piece(wide[1], type, src, i, count), count);
         if (mask->keep) {
-            ecg_dropout_piece(dst + i, dst + i, mask->keep + i, mask->scale, count);
-            ecg_dropout_piece(slope + i, slope + i, mask->keep + i, mask->scale, count);
+            ecg_dropout_piece(to, to, mask->keep + i, mask->scale, count);
+            ecg_dropout_piece(slopes, slopes, mask->keep + i, mask->scale, count);
         }
+        ecg_store_piece(type, dst, i, to, count);
+        ecg_store_piece(type, slope, i, slopes, count);
     }
 }
 

@@ -87,12 +87,17 @@ void ecg_gelu_forward(float *dst,       /* (n) */
 /* The same on one thread. */
 void ecg_gelu_piece(float *dst, const float *src, int64_t n);
 
+/* dst = dropout(gelu(src)), both of `type`. */
+void ecg_gelu_dropout(void *dst,       /* (n) */
+                      const void *src, /* (n) */
+                      ecg_dtype type, const ecg_dropout_mask *mask, int64_t n);
+
 /* Both at once, for a backward that computes GELU again: with m = mask (1 where there is none), dst = m gelu(src)
- * and slope = m dgelu/dsrc, which may be src. */
-void ecg_gelu_again(float *dst,       /* (n) */
-                    float *slope,     /* (n) */
-                    const float *src, /* (n) */
-                    const ecg_dropout_mask *mask, int64_t n);
+ * and slope = m dgelu/dsrc, which may be src. All are of `type`. */
+void ecg_gelu_again(void *dst,       /* (n) */
+                    void *slope,     /* (n) */
+                    const void *src, /* (n) */
+                    ecg_dtype type, const ecg_dropout_mask *mask, int64_t n);
 
 /* diff_src = diff_dst * gelu'(src). diff_src may be diff_dst. */
 void ecg_gelu_backward(float *diff_src,       /* (n) */
@@ -162,6 +167,10 @@ typedef struct {
     ecg_linear_spec spec;
     ecg_fresh_op forward, backward;
     ecg_op gradient, first; /* added to what is there, or in its place */
+    /* Where oneDNN makes none of them, but products.c: */
+    bool widened, fresh, trains;
+    ecg_after after; /* of the backward */
+    int threads;
 } ecg_linear_ops;
 
 /* (M, K) -> (M, N) with a bias, in float32; and of a type whose result is `dst_type`, or float32 where it is uint8,
@@ -173,6 +182,10 @@ ecg_linear_spec ecg_linear_spec_of(ecg_dtype type, ecg_dtype dst_type, int64_t M
 ecg_status ecg_linear_plan(ecg_linear_ops *ops, const ecg_linear *weights, const ecg_linear_spec *spec, bool backward,
                            ecg_after after);
 void ecg_linear_free(ecg_linear_ops *ops);
+
+/* dst = `src` (N, K) packed for layers of this spec, float32 or bfloat16; and back, to the bit or as rounded. */
+ecg_status ecg_linear_pack(ecg_packed *dst, const float *src, const ecg_linear_spec *spec);
+ecg_status ecg_linear_unpack(float *dst, const ecg_packed *packed);
 
 /* Enlarges `sizes` to what these ops need. */
 void ecg_linear_sizes(const ecg_linear_ops *ops, ecg_work_sizes *sizes);
@@ -192,25 +205,26 @@ ecg_status ecg_linear_rows(const ecg_operand *dst, /* (M, N) */
 /* What ecg_linear_forward left in `raw` of this src. */
 ecg_product_rows ecg_product_of(float *raw, const ecg_operand *src, const ecg_linear *weights);
 
-/* diff_src is written, or what the ops were planned for. Of diff, what is NULL is not computed. */
-ecg_status ecg_linear_backward(float *diff_src,        /* (M, K), or NULL where it is not needed */
+/* diff_src, in the type of its spec, is written, or what the ops were planned for. Of diff, what is NULL is not
+ * computed. */
+ecg_status ecg_linear_backward(void *diff_src,         /* (M, K), or NULL where it is not needed */
                                const ecg_linear *diff, /* (N, K), (N) */
-                               const float *diff_dst,  /* (M, N) */
-                               const float *src,       /* (M, K) */
+                               const void *diff_dst,   /* (M, N), of the type of the weights' product */
+                               const void *src,        /* (M, K), of the type of src */
                                const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
-/* The same for ops with ECG_MULTIPLY: diff_src is multiplied by `factor`. */
-ecg_status ecg_linear_backward_times(float *diff_src,        /* (M, K) */
-                                     const float *factor,    /* (M, K) */
+/* The same for ops with ECG_MULTIPLY: diff_src is multiplied by `factor`, of its type. */
+ecg_status ecg_linear_backward_times(void *diff_src,         /* (M, K) */
+                                     const void *factor,     /* (M, K) */
                                      const ecg_linear *diff, /* (N, K), (N) */
-                                     const float *diff_dst,  /* (M, N) */
-                                     const float *src,       /* (M, K) */
+                                     const void *diff_dst,   /* (M, N) */
+                                     const void *src,        /* (M, K) */
                                      const ecg_linear *weights, ecg_linear_ops *ops, const ecg_work *work);
 
-/* diff_bias += sum of the rows of diff_dst; nothing where that is NULL. */
-void ecg_bias_backward(float *diff_bias,      /* (N) or NULL */
-                       const float *diff_dst, /* (M, N) */
-                       int64_t M, int64_t N);
+/* diff_bias += sum of the rows of diff_dst, float32 or bfloat16; nothing where that is NULL. */
+void ecg_bias_backward(float *diff_bias,     /* (N) or NULL */
+                       const void *diff_dst, /* (M, N) */
+                       ecg_dtype type, int64_t M, int64_t N);
 
 /* ---- rows.c ---- */
 
@@ -219,8 +233,9 @@ void ecg_add_forward(float *dst,       /* (n) */
                      const float *src, /* (n) */
                      int64_t n);
 
-/* The same on one thread. */
+/* The same on one thread; and dst *= src. */
 void ecg_add_piece(float *dst, const float *src, int64_t n);
+void ecg_multiply_piece(float *dst, const float *src, int64_t n);
 
 /* dst *= factor. */
 void ecg_scale(float *dst, /* (n) */

@@ -7,6 +7,22 @@
 #include "layers.h"
 #include "parallel.h"
 
+const float *ecg_load_piece(float *wide, ecg_dtype type, const void *src, int64_t at, int64_t n)
+{
+    if (type == ECG_F32)
+        return (const float *)src + at;
+    ecg_from_bf16(wide, (const uint16_t *)src + at, n);
+    return wide;
+}
+
+void ecg_store_piece(ecg_dtype type, void *dst, int64_t at, const float *src, int64_t n)
+{
+    if (type == ECG_BF16)
+        ecg_to_bf16((uint16_t *)dst + at, src, n);
+    else if (src != (float *)dst + at)
+        memcpy((float *)dst + at, src, (size_t)n * sizeof *src);
+}
+
 void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_t n)
 {
     switch (dst->type) {

@@ -24,6 +24,12 @@ typedef struct {
     const float *sums, *bias;   /* (N) of the weights, or NULL where those are */
 } ecg_product_rows;
 
+/* n elements of `type` from `at` on as float32: where they lie, or in `wide` (n). */
+const float *ecg_load_piece(float *wide, ecg_dtype type, const void *src, int64_t at, int64_t n);
+
+/* dst, of `type`, from `at` on = src (n). Nothing where src lies there already. */
+void ecg_store_piece(ecg_dtype type, void *dst, int64_t at, const float *src, int64_t n);
+
 /* Row `row` of dst = src (n). */
 void ecg_store_row(const ecg_operand *dst, int64_t row, const float *src, int64_t n);
 

@@ -13,6 +13,13 @@ ECG_KERNEL void ecg_add_piece(float *dst, const float *src, int64_t n)
         dst[i] += src[i];
 }
 
+ECG_KERNEL void ecg_multiply_piece(float *dst, const float *src, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] *= src[i];
+}
+
 void ecg_add_forward(float *dst, const float *src, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > ECG_SERIAL_ELEMENTS)

@@ -13,7 +13,8 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
     ecg_linear_spec out = ecg_linear_spec_of(linear, ECG_F32, M, C, C);
     ecg_linear_spec fc1 = ecg_linear_spec_of(linear, linear, M, C, F);
     ecg_linear_spec fc2 = ecg_linear_spec_of(linear, ECG_F32, M, F, C);
-    fc1.gelu = linear == ECG_BF16; /* before it is rounded */
+    fc1.gelu = linear == ECG_BF16 && !backward; /* before it is rounded */
+    fc2.diff_src = backward ? linear : ECG_F32;
     ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, &qkv, backward, branch));
     ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, &out, backward, ECG_WRITE));
     ECG_TRY(ecg_linear_plan(&ops->fc1, &weights->fc1, &fc1, backward, branch));
@@ -79,8 +80,13 @@ static ecg_status feed_forward(ecg_product_rows *dst, const float *src, const ec
     const ecg_operand rows = operand_of(src, &work->x_rows);
     const ecg_operand activated = operand_of(work->activated, &work->hidden_rows);
     const ecg_operand hidden = ecg_operand_for(&weights->fc2, &activated);
-    ECG_TRY(ecg_linear_rows(&hidden, &rows, kept->hidden, true, &weights->fc1, &ops->fc1, &work->base));
-    ecg_dropout(work->activated, work->activated, &kept->activation_mask, M * shape->F);
+    if (hidden.type == ECG_BF16 && !ops->fc1.spec.gelu) {
+        ECG_TRY(ecg_linear_forward(kept->hidden, rows.data, &weights->fc1, &ops->fc1, &work->base));
+        ecg_gelu_dropout(hidden.data, kept->hidden, hidden.type, &kept->activation_mask, M * shape->F);
+    } else {
+        ECG_TRY(ecg_linear_rows(&hidden, &rows, kept->hidden, true, &weights->fc1, &ops->fc1, &work->base));
+        ecg_dropout(work->activated, work->activated, &kept->activation_mask, M * shape->F);
+    }
     ECG_TRY(ecg_linear_forward(work->branch, hidden.data, &weights->fc2, &ops->fc2, &work->base));
     *dst = branch_of(&hidden, &weights->fc2, work, M, shape->C, shape->norm_first);
     return ECG_OK;
@@ -141,6 +147,15 @@ ecg_status ecg_transformer_forward(float *x, const int64_t *valid, const ecg_tra
     return ECG_OK;
 }
 
+/* Rows of float32 as the products of a backward take them: they themselves, or `rows`, which then hold them. */
+static const void *for_product(const ecg_operand *rows, const float *src, int64_t M, int64_t C)
+{
+    if (rows->type == ECG_F32)
+        return src;
+    ecg_convert_rows(rows, &(const ecg_product_rows){.data = (float *)src}, false, M, C);
+    return rows->data;
+}
+
 /* dst = the gradient of the feed-forward's input, whose norm is `norm`, from that of its output; added in post-norm
  * order. */
 static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const ecg_norm_kept *norm,
@@ -149,26 +164,29 @@ static ecg_status feed_forward_backward(float *dst, const float *diff_dst, const
                                         const ecg_transformer_kept *kept, const ecg_transformer_work *work,
                                         const ecg_transformer_shape *shape)
 {
-    int64_t M = shape->B * shape->T, n = M * shape->F;
-    ecg_gelu_again(work->activated, kept->hidden, kept->hidden, &kept->activation_mask, n);
-    ECG_TRY(ecg_linear_backward_times(work->diff_hidden, kept->hidden, &diff->fc2, diff_dst, work->activated,
+    int64_t M = shape->B * shape->T, C = shape->C;
+    const ecg_operand activated = operand_of(work->activated, &work->hidden_rows);
+    const void *diff_rows = for_product(&work->diff_rows, diff_dst, M, C);
+    ecg_gelu_again(activated.data, kept->hidden, kept->hidden, activated.type, &kept->activation_mask, M * shape->F);
+    ECG_TRY(ecg_linear_backward_times(work->diff_hidden, kept->hidden, &diff->fc2, diff_rows, activated.data,
                                       &weights->fc2, &ops->fc2, &work->base));
-    ecg_norm_restore(work->rows, norm->normalized, norm_weights->weight, norm_weights->bias, M, shape->C);
-    return ecg_linear_backward(dst, &diff->fc1, work->diff_hidden, work->rows, &weights->fc1, &ops->fc1, &work->base);
+    ecg_norm_restore(work->rows, norm->normalized, norm_weights->weight, norm_weights->bias, M, C);
+    return ecg_linear_backward(dst, &diff->fc1, work->diff_hidden, for_product(&work->x_rows, work->rows, M, C),
+                               &weights->fc1, &ops->fc1, &work->base);
 }
 
 /* dst = the gradient of `src`, the input of the attention, from that of its output; added in post-norm order. */
 static ecg_status self_attention_backward(float *dst, const float *diff_dst, const float *src, const int64_t *valid,
                                           const ecg_transformer_weights *diff, const ecg_transformer_weights *weights,
                                           ecg_transformer_ops *ops, const ecg_transformer_kept *kept,
-                                          const ecg_transformer_work *work)
+                                          const ecg_transformer_work *work, int64_t M, int64_t C)
 {
-    ECG_TRY(ecg_linear_backward(work->diff_context, &diff->out, diff_dst, kept->context, &weights->out, &ops->out,
-                                &work->base));
+    ECG_TRY(ecg_linear_backward(work->diff_context, &diff->out, for_product(&work->diff_rows, diff_dst, M, C),
+                                kept->context, &weights->out, &ops->out, &work->base));
     ecg_attention_backward(work->diff_qkv, work->diff_context, kept->qkv, valid, &kept->attention_mask, &ops->attention,
                            work->base.scratch);
-    return ecg_linear_backward(work->ends ? NULL : dst, &diff->qkv, work->diff_qkv, src, &weights->qkv, &ops->qkv,
-                               &work->base);
+    return ecg_linear_backward(work->ends ? NULL : dst, &diff->qkv, work->diff_qkv,
+                               for_product(&work->x_rows, src, M, C), &weights->qkv, &ops->qkv, &work->base);
 }
 
 /* Where the gradient that enters a branch is: diff itself, or what dropout leaves of it, in branch. */
@@ -208,7 +226,7 @@ ecg_status ecg_transformer_backward(float *diff, const float *src, const int64_t
         ecg_norm_restore(work->rows, kept->norm1.normalized, norm1->weight, norm1->bias, M, C);
         src = work->rows;
     }
-    ECG_TRY(self_attention_backward(dst, branch_diff, src, valid, diff_weights, weights, ops, kept, work));
+    ECG_TRY(self_attention_backward(dst, branch_diff, src, valid, diff_weights, weights, ops, kept, work, M, C));
     if (shape->norm_first) {
         ecg_layer_norm_backward(work->branch, diff1->weight, diff1->bias, work->branch, &kept->norm1, norm1->weight, M,
                                 C);

@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
     int64_t B, T, C, H, F;
     bool norm_first;
-    ecg_transformer_types types; /* float32 where there is a backward */
+    ecg_transformer_types types; /* float32 or bfloat16 where there is a backward */
 } ecg_transformer_shape;
 
 /* What a layer leaves behind. All layers may share the weights. Without a backward they may share everything,
@@ -34,7 +34,8 @@ typedef struct {
 typedef struct {
     void *qkv;                  /* (M, 3C), of the attention's type; what the product left where that is uint8 */
     void *context;              /* (M, C): of the linear type, or float32 where that is uint8 */
-    float *hidden;              /* (M, F): before GELU; a backward leaves its slope there */
+    void *hidden;               /* (M, F): before GELU; of the linear type, float32 where that is uint8; a backward
+                                 * leaves its slope there */
     ecg_norm_kept norm1, norm2; /* (M, C), (M) */
     ecg_dropout_mask attention_mask, activation_mask, out_mask, residual_mask;
 } ecg_transformer_kept;
@@ -47,11 +48,12 @@ typedef struct {
     ecg_operand x_rows;       /* (M, C) */
     ecg_operand context_rows; /* (M, C), of uint8 */
     ecg_operand hidden_rows;  /* (M, F) */
+    ecg_operand diff_rows;    /* (M, C): of a backward, the gradient as the linear layers take it */
     float *branch;            /* (M, C) */
     float *rows;              /* (M, C) */
     float *activated;         /* (M, F) */
-    float *diff_hidden;       /* (M, F) */
-    float *diff_qkv;          /* (M, 3C); may share memory with activated and diff_hidden */
+    void *diff_hidden;        /* (M, F), of the linear type */
+    void *diff_qkv;           /* (M, 3C), of the attention's type; may share memory with hidden rows and diff_hidden */
     float *diff_context;      /* (M, C); the same */
     bool ends;                /* nobody wants the gradient of x: the backward ends with this layer */
 } ecg_transformer_work;

@@ -46,6 +46,9 @@ static ecg_status layer_backward(const backward *b, int64_t layer)
         src = b->keep->layer_src[layer];
         memcpy(b->keep->replay, src, (size_t)(ecg_rows(p) * p->config.C) * sizeof *src);
         ecg_layer_masks(p, layer);
+        if (!p->shape.norm_first && p->work.x_rows.type != ECG_F32)
+            ecg_convert_rows(&p->work.x_rows, &(const ecg_product_rows){.data = b->keep->replay}, false, ecg_rows(p),
+                             p->config.C);
         ECG_TRY(ecg_transformer_forward(b->keep->replay, p->valid, weights, NULL, &p->ops, kept, &p->work, &p->shape,
                                         &(const ecg_transformer_view){0}));
     } else if (!p->shape.norm_first) {
@@ -96,7 +99,7 @@ static ecg_status positions_backward(const backward *b)
     int64_t M = ecg_rows(p), C = c->C, group = C / c->conv_pos_groups, k = c->conv_pos;
     float *diff_hidden = p->work.branch, *diff_src = p->work.rows;
     ecg_gelu_backward(diff_hidden, p->x, b->keep->pos_hidden, M * C);
-    ecg_bias_backward(b->diff->pos_bias, diff_hidden, M, C);
+    ecg_bias_backward(b->diff->pos_bias, diff_hidden, ECG_F32, M, C);
     ECG_TRY(ecg_fresh_conv_gradient_run(&p->pos.gradient, work->stream, b->keep->diff_pos_weights, diff_hidden,
                                         b->keep->pos_src, work->packed, work->scratch));
     ecg_weight_norm_backward(b->diff->pos_v, b->diff->pos_g, b->keep->diff_pos_weights, network->pos_v, network->pos_g,
@@ -162,7 +165,7 @@ static ecg_status extractor_backward(const backward *b)
             ecg_group_norm_backward(diff, diff_norm->weight, diff_norm->bias, diff, kept, norm->weight, p->B, steps,
                                     channels);
         if (c->conv_bias)
-            ecg_bias_backward(b->diff->convs[i].bias, diff, rows, channels);
+            ecg_bias_backward(b->diff->convs[i].bias, diff, ECG_F32, rows, channels);
         if (i > 0) {
             restore_hidden(b, i - 1, p->conv_rows);
             ecg_gelu_forward(p->conv_rows, p->conv_rows, p->B * p->steps[i] * c->convs[i - 1].channels);

@@ -3,16 +3,20 @@
 
 #include "plan.h"
 
-static void describe(ecg_text *dst, const char *name, const char *part, const ecg_op *op)
+static void add_line(ecg_text *dst, const char *name, const char *part, const char *implementation)
 {
-    if (!op->primitive)
-        return;
-    int n = snprintf(dst->end, dst->room, "%s%s %s\n", name, part, op->implementation);
+    int n = snprintf(dst->end, dst->room, "%s%s %s\n", name, part, implementation);
     if (n > 0) {
         size_t used = (size_t)n < dst->room ? (size_t)n : dst->room;
         dst->end += used;
         dst->room -= used;
     }
+}
+
+static void describe(ecg_text *dst, const char *name, const char *part, const ecg_op *op)
+{
+    if (op->primitive)
+        add_line(dst, name, part, op->implementation);
 }
 
 static void describe_conv(ecg_text *dst, const char *name, const ecg_conv_ops *ops)
@@ -25,6 +29,8 @@ static void describe_conv(ecg_text *dst, const char *name, const ecg_conv_ops *o
 
 void ecg_describe_linear(ecg_text *dst, const char *name, const ecg_linear_ops *ops)
 {
+    if (ops->widened)
+        add_line(dst, name, "", "ecgfm:bfloat16_as_float32");
     describe(dst, name, "", &ops->forward.run);
     describe(dst, name, "_backward", &ops->backward.run);
     describe(dst, name, "_gradient", &ops->gradient);

@@ -168,8 +168,11 @@ static ecg_status embed(const forward *f)
                             NULL, &network->encoder_norm, M, C);
         ECG_TRY(trace_rows(f, "encoder_layer_norm", p->x, C));
     }
-    if (keep)
+    if (keep) {
         drop(p, &keep->encoder_mask, ECG_DRAW_ENCODER);
+        if (keep->encoder_mask.keep && !c->norm_first && p->work.x_rows.type != ECG_F32)
+            ecg_convert_rows(&p->work.x_rows, &(const ecg_product_rows){.data = p->x}, false, M, C);
+    }
     return ECG_OK;
 }
 

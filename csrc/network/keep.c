@@ -63,9 +63,9 @@ static void take_inside(ecg_arena *arena, ecg_transformer_kept *kept, const ecg_
 {
     const ecg_config *c = shape->config;
     int64_t M = ecg_elements(shape->B, shape->T, 1);
-    kept->qkv = ecg_arena_tensor(arena, ECG_F32, M, 3 * c->C, 1);
-    kept->context = ecg_arena_tensor(arena, ECG_F32, M, c->C, 1);
-    kept->hidden = ecg_arena_tensor(arena, ECG_F32, M, c->F, 1);
+    kept->qkv = ecg_arena_tensor(arena, shape->types.attention, M, 3 * c->C, 1);
+    kept->context = ecg_arena_tensor(arena, shape->types.linear, M, c->C, 1);
+    kept->hidden = ecg_arena_tensor(arena, shape->types.linear, M, c->F, 1);
 }
 
 /* What only its backward needs. */

@@ -19,6 +19,7 @@ typedef struct {
      * nothing, and the backward ends behind them. */
     int64_t first;
     const bool *still; /* (layers): nothing of the layer is trained, so nothing is dropped in it; NULL for none */
+    ecg_precision_name precision; /* of the encoder layers' products, float32 or bfloat16 */
 } ecg_training;
 
 /* The encoder in stages: 0 is what comes before its layers, 1 + i layer i; in pre-norm order its norm is the last. */
@@ -82,6 +83,7 @@ typedef struct {
     const ecg_config *config;
     int64_t B, T;
     const int64_t *steps;
+    ecg_transformer_types types;
 } ecg_keep_shape;
 
 /* Takes the memory of all but the encoder layers, and of those. */

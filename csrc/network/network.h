@@ -7,7 +7,7 @@
 #include "precision.h"
 
 typedef struct {
-    ecg_precision precision;             /* float32 where the weights change */
+    ecg_precision precision;             /* of the encoder's operations */
     ecg_transformer_weights *layers;     /* (layers) */
     ecg_linear convs[ECG_MAX_CONVS];     /* (O, I, kernel); bias NULL without conv_bias */
     ecg_norm conv_norms[ECG_MAX_CONVS];  /* NULL where a block has none */

@@ -71,19 +71,22 @@ static void take_layer_and_backward(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
     int64_t M = ecg_elements(p->B, p->T, 1);
+    ecg_transformer_types types = p->precision.rows;
     size_t shared = p->arena.used;
-    p->work.diff_qkv = take(p, M, 3 * c->C, 1);
+    p->work.diff_qkv = ecg_arena_tensor(&p->arena, types.attention, M, 3 * c->C, 1);
     p->work.diff_context = take(p, M, c->C, 1);
     p->arena.used = shared;
-    p->work.activated = take(p, M, c->F, 1);
-    p->work.diff_hidden = take(p, M, c->F, 1);
+    p->work.hidden_rows = take_operand(p, types.linear, M, c->F);
+    if (types.linear == ECG_F32)
+        p->work.activated = take(p, M, c->F, 1);
+    p->work.diff_hidden = ecg_arena_tensor(&p->arena, types.linear, M, c->F, 1);
 }
 
 /* Lays out the arena; runs once to measure and once to place. */
 static void lay_out(ecg_plan *p)
 {
     const ecg_config *c = &p->config;
-    ecg_keep_shape shape = {c, p->B, p->T, p->steps};
+    ecg_keep_shape shape = {c, p->B, p->T, p->steps, p->precision.rows};
     ecg_arena *a = &p->arena;
     a->used = 0;
     p->work.base.scratch = ecg_arena_take(a, (int64_t)p->sizes.scratch, 1);
@@ -94,6 +97,7 @@ static void lay_out(ecg_plan *p)
     p->tokens = ecg_arena_take(a, p->B, sizeof *p->tokens);
     if (p->keep) {
         p->work.rows = take(p, p->B, p->T, c->C);
+        p->work.diff_rows = take_operand(p, p->precision.rows.linear, ecg_elements(p->B, p->T, 1), c->C);
         if (p->keep->extractor)
             p->source = take(p, p->B, p->N, c->leads);
         ecg_keep_lay_out(p->keep, a, &shape);

@@ -16,8 +16,15 @@ static const ecg_precision table[ECG_PRECISIONS] = {
 ecg_precision ecg_precision_of(ecg_precision_name name)
 {
     ecg_precision found = table[name];
-    if (found.needs != ECG_BF16 && found.positions == ECG_BF16 && !ecg_bfloat16_gains())
+    if (found.positions == ECG_BF16 && !ecg_bfloat16_gains())
         found.positions = ECG_F32;
+    return found;
+}
+
+ecg_precision ecg_precision_of_training(ecg_precision_name name)
+{
+    ecg_precision found = table[name];
+    found.positions = ECG_F32;
     return found;
 }
 

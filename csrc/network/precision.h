@@ -17,8 +17,11 @@ typedef struct {
     int64_t pass;               /* about so many tokens of a batch run at once (measured) */
 } ecg_precision;
 
-/* The precision as this processor runs it: in int8, what gains nothing by bfloat16 is float32. */
+/* The precision as this processor runs it: where bfloat16 gains nothing, the positional convolution is float32. */
 ecg_precision ecg_precision_of(ecg_precision_name name);
+
+/* The same for a network that is trained: the encoder layers alone are in another type than float32. */
+ecg_precision ecg_precision_of_training(ecg_precision_name name);
 
 /* Finds a name; ECG_PRECISIONS if there is no such precision. */
 ecg_precision_name ecg_precision_find(const char *name);

@@ -203,9 +203,9 @@ ecg_status ecg_fresh_linear_backward(ecg_fresh_op *op, const ecg_linear_spec *sp
     ecg_linear_spec back = {.M = spec->M,
                             .K = spec->N,
                             .N = spec->K,
-                            .src = spec->dst,
+                            .src = spec->weights,
                             .weights = spec->weights,
-                            .dst = spec->src,
+                            .dst = spec->diff_src,
                             .transposed = true,
                             .after = after};
     return ecg_fresh_linear(op, &back);
@@ -218,7 +218,7 @@ ecg_status ecg_op_linear_gradient(ecg_op *op, const ecg_linear_spec *spec, bool 
     ecg_status status = ECG_OK;
     op_parts p = {0};
     ECG_TRY_GOTO(begin_parts(&p));
-    ECG_TRY_GOTO(make_desc(&p.src, spec->dst, 2, DIMS(spec->N, spec->M), dnnl_ba)); /* diff_dst */
+    ECG_TRY_GOTO(make_desc(&p.src, spec->weights, 2, DIMS(spec->N, spec->M), dnnl_ba)); /* diff_dst */
     ECG_TRY_GOTO(make_desc(&p.weights, spec->src, 2, DIMS(spec->M, spec->K), dnnl_ab));
     ECG_TRY_GOTO(make_desc(&p.dst, ECG_F32, 2, DIMS(spec->N, spec->K), dnnl_ab));
     ECG_TRY_GOTO(set_after(p.attributes, add ? ECG_ADD : ECG_WRITE, false, p.dst));

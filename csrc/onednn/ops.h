@@ -41,6 +41,7 @@ bool ecg_bfloat16_gains(void);
 typedef struct {
     int64_t M, K, N;
     ecg_dtype src, weights, dst;
+    ecg_dtype diff_src; /* of a backward; that of dst comes in the type of the weights */
     bool bias, gelu;
     bool transposed; /* the weights lie in memory as (K, N) */
     ecg_after after;

@@ -7,6 +7,7 @@
 #include "../base/peak.h"
 #include "../base/threads.h"
 #include "../heads/head.h"
+#include "../layers/products.h"
 #include "../network/precision.h"
 #include "../onednn/ops.h"
 
@@ -167,7 +168,8 @@ static PyObject *peak_flops(PyObject *self, PyObject *args)
     if (begin_threads(NULL))
         return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    status = ecg_measure_peak(&peak, threads, seconds, ecg_precision_of(precision).needs);
+    ecg_dtype type = ecg_precision_of(precision).needs;
+    status = ecg_measure_peak(&peak, threads, seconds, ecg_widens(type) ? ECG_F32 : type);
     Py_END_ALLOW_THREADS;
     return status == ECG_OK ? PyFloat_FromDouble(peak) : raise_status(status);
 }

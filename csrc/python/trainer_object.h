@@ -29,9 +29,17 @@ typedef struct {
     const uint8_t *by_layer[4][MAX_MASK_LAYERS];
 } trainer_call;
 
+/* ---- trainer_settings.c ---- */
+
 /* *dst = dict[key] as a number or a truth value, or the default if it is absent; -1 with an exception. */
 int trainer_number(double *dst, PyObject *dict, const char *key, double fallback);
 int trainer_flag(bool *dst, PyObject *dict, const char *key);
+
+/* Takes what is trained and how; returns the head that the settings name, or the first one of the kind. NULL with an
+ * exception. */
+const ecg_head_type *trainer_settings(ecg_training *dst, double *feature_grad_mult, PyObject *settings, ecg_kind kind);
+
+/* ---- trainer_object.c ---- */
 
 /* Marks the trainer as busy; -1 with an exception if it is. A first half that waits is dropped. */
 int trainer_begin(TrainerObject *self);

@@ -10,12 +10,15 @@ from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError
 
-__all__ = ["AUTO", "FLOAT32", "INT8", "PRECISIONS", "UNROUNDED", "Stated"]
+__all__ = ["AUTO", "BFLOAT16", "FLOAT32", "INT8", "PRECISIONS", "TRAINED", "UNROUNDED", "Stated"]
 
 FLOAT32: Final = "float32"
+BFLOAT16: Final = "bfloat16"
 INT8: Final = "int8"
 #: From the most exact to the fastest.
-PRECISIONS: Final = (FLOAT32, "bfloat16", INT8)
+PRECISIONS: Final = (FLOAT32, BFLOAT16, INT8)
+#: Those of training.
+TRAINED: Final = (FLOAT32, BFLOAT16)
 #: The fastest that is exact enough by the report that is kept with a model.
 AUTO: Final = "auto"
 

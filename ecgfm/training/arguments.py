@@ -8,10 +8,20 @@ from typing import Any
 
 from .._text import shown
 from ..errors import ConfigError
+from ..kernels import core
+from ..specs.precision import FLOAT32, TRAINED
 from ..validation import Seed, checked, is_one_of
+from .objectives import OBJECTIVES
 from .settings import Optimizer
 
-__all__ = ["checked_optimizer", "checked_seed"]
+__all__ = ["check_loss", "checked_optimizer", "checked_seed", "training_precision"]
+
+
+def check_loss(loss: object) -> None:
+    """Raise ConfigError unless it is the name of a loss."""
+    if not is_one_of(loss, OBJECTIVES):
+        known = ", ".join(map(repr, OBJECTIVES))
+        raise ConfigError(f"the loss {shown(loss)} is not known", field="loss", remedy=f"Known are {known}")
 
 
 def checked_optimizer(given: object, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,3 +38,14 @@ def checked_optimizer(given: object, defaults: Mapping[str, Any]) -> dict[str, A
 def checked_seed(value: object) -> int:
     """A seed, if it is one."""
     return int(checked(value, Seed(), "seed"))
+
+
+def training_precision(asked: object) -> str:
+    """The type of the products of a training; ConfigError if it is not known, or this processor lacks it."""
+    if not is_one_of(asked, TRAINED):
+        known = " and ".join(TRAINED)
+        raise ConfigError(f"training computes in {known}, not in {shown(asked)}", field="precision")
+    if asked not in core().precisions():
+        remedy = f'Give "{FLOAT32}"'
+        raise ConfigError(f"this processor lacks the instructions for {asked}", field="precision", remedy=remedy)
+    return str(asked)

@@ -86,7 +86,13 @@ class GivesBelow:
         for name in self.objective.below or ():
             digest.update(name.encode() + b"\0")
             digest.update(arrays[name].data)
-        return [digest.hexdigest(), repr(sorted(self.config.items(), key=str)), self._pools, repr(self.objective.input)]
+        return [
+            digest.hexdigest(),
+            repr(sorted(self.config.items(), key=str)),
+            self._pools,
+            repr(self.objective.input),
+            self.precision,
+        ]
 
     def _check_below(self, x: object) -> None:
         """Refuse rows that were made of other weights."""

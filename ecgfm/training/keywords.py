@@ -104,5 +104,6 @@ class LoopKeywords(SettingKeywords, total=False):
     optimizer: Mapping[str, Any] | None
     on_nonfinite: str
     recompute: bool
+    precision: str
     communicator: Alone | Ranks | None
     input: InputSpec | Mapping[str, Any] | str | None

@@ -110,6 +110,7 @@ def make_trainer(settings: RunSettings, dataset: Dataset, ranks: Alone | Ranks, 
         "seed": settings.seed,
         "on_nonfinite": settings.on_nonfinite,
         "recompute": settings.recompute,
+        "precision": settings.precision,
         "communicator": ranks,
     }
     if settings.classifies:

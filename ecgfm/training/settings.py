@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._text import shown
 from ..ecg.augment import augmentation
 from ..errors import ConfigError
+from ..specs.precision import FLOAT32
 from ..validation import Settings, flag, number, numbers, one_of, seed, share, whole
 from .trainable import Trainable
 
@@ -412,6 +413,7 @@ class RunSettings(Work):
     recompute: bool = False
     cache: str = "auto"
     cache_dtype: str = "float32"
+    precision: str = FLOAT32
     cmsc_all_ranks: bool = False
     cargo: Mapping[str, Any] = field(default_factory=dict)
 

@@ -18,8 +18,9 @@ from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
 from ..specs.inputs import InputSpec
-from ..validation import Seed, Whole, checked, is_one_of, real_array
-from .arguments import checked_optimizer, checked_seed
+from ..specs.precision import FLOAT32
+from ..validation import Choice, Seed, Whole, checked, real_array
+from .arguments import check_loss, checked_optimizer, checked_seed, training_precision
 from .below import Below
 from .engine import Engine, Key
 from .giving import GivesBelow
@@ -70,6 +71,10 @@ class Trainer(TakesInput, GivesBelow):
     recompute : bool
         Keep only the inputs of the encoder layers and compute their inside again for the backward: less memory, more
         time, the same numbers.
+    precision : {"float32", "bfloat16"}
+        Of the factors of the encoder layers' matrix products, forward and backward, and of what is kept between the
+        two. Weights, moments, sums of products and of gradients, norms, softmax, the residual stream and losses are
+        float32 in both, and so are checkpoints.
     communicator : Alone or Ranks, optional
         The ranks that train together (`ecgfm.ranks`): each takes a part of a batch, gradients and sample sizes are
         summed over them, and what `update` returns is that of all. All ranks must call `update` together; a rank
@@ -101,7 +106,7 @@ class Trainer(TakesInput, GivesBelow):
 
     Attributes
     ----------
-    loss : str
+    loss, precision : str
     num_labels : int
         Of outputs Y; 0 of a pretraining model, which has no outputs yet.
     labels, labels_source, input, input_source
@@ -133,18 +138,17 @@ class Trainer(TakesInput, GivesBelow):
         seed: int = 1,
         on_nonfinite: str = "error",
         recompute: bool = False,
+        precision: str = FLOAT32,
         communicator: Alone | Ranks | None = None,
         input: InputSpec | Mapping[str, Any] | str | None = None,
         **settings: Unpack[SettingKeywords],
     ) -> None:
-        if not is_one_of(loss, OBJECTIVES):
-            known = ", ".join(map(repr, OBJECTIVES))
-            raise ConfigError(f"the loss {shown(loss)} is not known", field="loss", remedy=f"Known are {known}")
-        if not is_one_of(on_nonfinite, ("error", "skip")):
-            raise ConfigError(f"{shown(on_nonfinite)} is neither 'error' nor 'skip'", field="on_nonfinite")
+        check_loss(loss)
+        checked(on_nonfinite, Choice(("error", "skip")), "on_nonfinite")
         self._lock = threading.RLock()  # calls from several threads come one after the other
         self.communicator: Alone | Ranks = Alone() if communicator is None else communicator
         self.seed, self.loss, self.on_nonfinite = checked_seed(seed), loss, on_nonfinite
+        self.precision = training_precision(precision)
         self.objective: Objective = OBJECTIVES[loss](settings, self.seed, self.communicator)
         self.settings = self.objective.settings
         self.optimizer = checked_optimizer(optimizer, self.objective.optimizer)
@@ -155,7 +159,7 @@ class Trainer(TakesInput, GivesBelow):
         self.last_sums: dict[str, Any] = {}
         with opened(model) as start:
             self.config = dict(self.objective.begin(start))
-            options = self.objective.options() | {"recompute": bool(recompute)}
+            options = self.objective.options() | {"recompute": bool(recompute), "precision": self.precision}
             self.engine, self.below_token = Engine(self.config, self.objective.kind, options), object()
             self.objective.fill(self.engine.arrays("parameters"), start)
             self._info, self._new = start.info, start.kind is None

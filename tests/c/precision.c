@@ -5,6 +5,7 @@
 #include "../../csrc/base/convert.h"
 #include "../../csrc/base/threads.h"
 #include "../../csrc/layers/elementary.h"
+#include "../../csrc/layers/products.h"
 #include "check.h"
 #include "model.h"
 
@@ -222,7 +223,7 @@ static void check_linear(ecg_dtype type, int64_t M, int64_t K, int64_t N)
     ecg_work_sizes sizes = {0};
     ecg_operand src = new_rows(type, M, K), dst = {.data = raw};
     ecg_smoothing(factors, w, magnitudes, N, K);
-    ecg_status status = type == ECG_U8 ? ecg_pack_s8(&packed, w, factors, &spec) : ecg_pack_linear(&packed, w, &spec);
+    ecg_status status = type == ECG_U8 ? ecg_pack_s8(&packed, w, factors, &spec) : ecg_linear_pack(&packed, w, &spec);
     CHECK(status == ECG_OK, "%s", ecg_message());
     src.factors = type == ECG_U8 ? factors : NULL;
     ecg_convert_rows(&src, &(const ecg_product_rows){.data = x}, false, M, K);
@@ -231,7 +232,7 @@ static void check_linear(ecg_dtype type, int64_t M, int64_t K, int64_t N)
     ecg_linear_sizes(&ops, &sizes);
     CHECK(ecg_alloc(&work.scratch, sizes.scratch + 1) == ECG_OK, "%s", ecg_message());
     CHECK(ecg_linear_rows(&dst, &src, raw, false, &weights, &ops, &work) == ECG_OK, "%s", ecg_message());
-    CHECK(ecg_unpack(w, &packed) == ECG_OK, "%s", ecg_message());
+    CHECK(ecg_linear_unpack(w, &packed) == ECG_OK, "%s", ecg_message());
     for (int64_t m = 0; m < M; m++) {
         for (int64_t n = 0; n < N; n++) {
             double expected = bias[n], size = 1;
@@ -259,8 +260,12 @@ static void test_linear(void)
     for (int i = 0; i < COUNT(shapes) * COUNT(types); i++) {
         const int64_t *shape = shapes[i / COUNT(types)];
         ecg_dtype type = types[i % COUNT(types)];
-        if (ecg_dtype_supported(type == ECG_U8 ? ECG_S8 : type))
-            check_linear(type, shape[0], shape[1], shape[2]);
+        for (int widened = 0; widened < (type == ECG_BF16 ? 2 : 1); widened++) {
+            ecg_widen(widened);
+            if (widened || ecg_dtype_supported(type == ECG_U8 ? ECG_S8 : type))
+                check_linear(type, shape[0], shape[1], shape[2]);
+        }
+        ecg_widen(-1);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "../../csrc/heads/contrastive.h"
 #include "../../csrc/losses/ntxent.h"
 #include "check.h"
+#include "trainer.h"
 
 /* ---- random numbers ---- */
 
@@ -381,7 +382,7 @@ static void check_gelu_again(const float *src, const float *diff_dst, const floa
     for (int masked = 0; masked < 2; masked++) {
         ecg_dropout_mask mask = {.scale = 1.5f, .keep = masked ? keep : NULL};
         float *slope = copy(src, n);
-        ecg_gelu_again(dst, slope, slope, &mask, n);
+        ecg_gelu_again(dst, slope, slope, ECG_F32, &mask, n);
         for (int64_t i = 0; i < n; i++) {
             float factor = masked ? (keep[i] ? 1.5f : 0.f) : 1.f;
             CHECK(dst[i] == expected[i] * factor, "GELU of entry %d", (int)i);
@@ -515,68 +516,6 @@ static void test_linear(void)
 }
 
 /* ---- whole trainers ---- */
-
-typedef struct {
-    int64_t B, N, *valid;
-    float *src, *labels, *pos_weight;
-} batch;
-
-static batch make_batch(const ecg_config *config, int64_t B, int64_t N, bool padded)
-{
-    batch b = {B,
-               N,
-               get((size_t)B * sizeof(int64_t)),
-               numbers(B * config->leads * N, 1, 0),
-               numbers(B * config->labels, 0.5f, 0.5f),
-               numbers(config->labels, 1, 2)};
-    for (int64_t i = 0; i < B; i++)
-        b.valid[i] = padded && i % 2 ? N / 2 + i : N;
-    return b;
-}
-
-static void free_batch(batch *b)
-{
-    free(b->valid), free(b->src), free(b->labels), free(b->pos_weight);
-}
-
-static void fill_trainer(ecg_trainer *t)
-{
-    state = 4711;
-    for (int64_t i = 0; i < t->table.count; i++) {
-        const ecg_parameter *p = &t->table.parameters[i];
-        float *dst = ecg_trainer_tensor(t, ECG_PARAMETERS, i);
-        for (int64_t k = 0; k < p->count; k++)
-            dst[k] = (p->init == ECG_INIT_ONES ? 1.f : 0.f) + 0.3f * uniform();
-    }
-}
-
-static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const ecg_training *training, double factor)
-{
-    ECG_TRY(ecg_trainer_create(t, config, &ecg_head_classifier, training, factor, NULL));
-    fill_trainer(t);
-    return ECG_OK;
-}
-
-static ecg_step step_of(const batch *b, const ecg_labelled *labelled, ecg_bce_sums *sums)
-{
-    return (ecg_step){.B = b->B,
-                      .N = b->N,
-                      .src = b->src,
-                      .valid = b->valid,
-                      .batch = labelled,
-                      .sums = sums,
-                      .noise = {.key = {.seed = 1}},
-                      .threads = ecg_threads(),
-                      .backward = true};
-}
-
-static ecg_status accumulate(ecg_trainer *t, ecg_bce_sums *sums, const batch *b, int64_t first_row)
-{
-    ecg_labelled labelled = {b->labels, b->pos_weight, NULL};
-    ecg_step step = step_of(b, &labelled, sums);
-    step.noise.first_row = first_row;
-    return ecg_trainer_run(t, &step);
-}
 
 /* The loss of one batch; the gradients are dropped. */
 static double loss_of(ecg_trainer *t, const batch *b)

@@ -107,7 +107,7 @@ def test_another_precision(made, command, tmp_path):
 def test_precisions_that_are_refused(command):
     assert command("validate", "ecgfm.precision=int4").status == 2
     found = command("train", "ecgfm.precision=int8")
-    assert found.status == 2 and "ecgfm.precision: training computes in float32" in found.err
+    assert found.status == 2 and "ecgfm.precision: training computes in float32 and bfloat16, not in int8" in found.err
 
 
 def test_a_known_model_by_its_name(made, command, tmp_path):

@@ -56,7 +56,7 @@ def build(tmp_path_factory):
     return lambda name: compiled(name, ROOT / f"tests/c/{name}.c", kernels, *link)
 
 
-@pytest.mark.parametrize("name", ["kernels", "precision", "training"])
+@pytest.mark.parametrize("name", ["kernels", "precision", "training", "training_bf16"])
 def test_under_sanitizers(build, name):
     program = build(name)
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}

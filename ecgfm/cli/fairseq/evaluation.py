@@ -63,6 +63,8 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
     merging = _Merging(found, run, labelled)
     if run["common_eval"]["save_outputs"] and not classifies:
         merging.notices.append("common_eval.save_outputs=true means nothing here: a pretrained model has no outputs")
+    if "common.fp16" in run.given and run["common"]["fp16"]:
+        merging.notices.append("common.fp16=true means nothing here: ecgfm.precision says in what a model computes")
     run = merging.merged(overrides)
     subsets = translate.named_subsets(run)
     if not subsets:

@@ -55,7 +55,8 @@ def _keys_of(objective: type[Objective]) -> dict[str, Any]:
     return {one.name: one.default for one in fields(objective.settings_type) if one.name not in model | ours}
 
 
-_FLOAT32 = "numbers are float32"
+_MASTERS = "weights and gradients are float32"
+_UNSCALED = "bfloat16 needs no scaling of the loss"
 _NO_GPU = "there is no GPU"
 _MPI = "ranks talk by MPI"
 _EQUAL_SHAPES = "no accelerator needs equal shapes"
@@ -63,15 +64,14 @@ _EQUAL_SHAPES = "no accelerator needs equal shapes"
 #: Group or ``_name`` -> key -> why it means nothing here; it is accepted, and that is said.
 NO_MEANING: dict[str, dict[str, str]] = {
     "common": {
-        "fp16": _FLOAT32,
-        "memory_efficient_fp16": _FLOAT32,
-        "fp16_no_flatten_grads": _FLOAT32,
-        "fp16_init_scale": _FLOAT32,
-        "fp16_scale_window": _FLOAT32,
-        "fp16_scale_tolerance": _FLOAT32,
-        "on_cpu_convert_precision": _FLOAT32,
-        "min_loss_scale": _FLOAT32,
-        "threshold_loss_scale": _FLOAT32,
+        "memory_efficient_fp16": _MASTERS,
+        "fp16_no_flatten_grads": _MASTERS,
+        "fp16_init_scale": _UNSCALED,
+        "fp16_scale_window": _UNSCALED,
+        "fp16_scale_tolerance": _UNSCALED,
+        "on_cpu_convert_precision": _MASTERS,
+        "min_loss_scale": _UNSCALED,
+        "threshold_loss_scale": _UNSCALED,
         "empty_cache_freq": _NO_GPU,
         "profile": "there is no GPU to profile",
         "reset_logging": "no other program sets up the log",
@@ -92,8 +92,8 @@ NO_MEANING: dict[str, dict[str, str]] = {
         "broadcast_buffers": "there are no buffers",
         "fix_batches_to_gpus": _NO_GPU,
         "heartbeat_timeout": _MPI,
-        "fp16": _FLOAT32,
-        "memory_efficient_fp16": _FLOAT32,
+        "fp16": "common.fp16 is what counts",
+        "memory_efficient_fp16": _MASTERS,
     },
     "dataset": {
         "data_buffer_size": "batches are read ahead by the number of threads (num_workers)",

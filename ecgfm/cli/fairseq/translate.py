@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from ..._text import shown
 from ...ecg.augment import PERTURBATIONS
 from ...errors import ConfigError
+from ...kernels import core
 from ...specs.architecture import architecture_keys
-from ...specs.precision import FLOAT32
+from ...specs.precision import BFLOAT16, FLOAT32, TRAINED
 from ...storage.json import plain_json
 from ...training.objectives import OBJECTIVES
 from ...training.objectives.reports import LOG_KEYS
@@ -55,8 +56,7 @@ def settings_of(run: Run) -> RunSettings:
         If a key that training needs is not given, or keys don't fit each other.
     """
     loss, ecgfm, keep, loop = objective(run), run["ecgfm"], _keep(run), _loop(run)
-    if ecgfm["precision"] not in (None, FLOAT32):
-        raise ConfigError("training computes in float32", field="ecgfm.precision", remedy="Leave it out")
+    precision, said = _precision(run)
     kind = OBJECTIVES[loss].kind
     classifies = kind == "classifier"
     found = RunSettings(
@@ -69,7 +69,7 @@ def settings_of(run: Run) -> RunSettings:
         method=method(run),
         seed=run["common"]["seed"],
         threads=ecgfm["threads"],
-        notices=tuple(run.notices),
+        notices=(*run.notices, *said),
         optimizer=_optimizer(run),
         schedule=_schedule(run),
         loop=loop,
@@ -80,11 +80,29 @@ def settings_of(run: Run) -> RunSettings:
         recompute=ecgfm["recompute"],
         cache=ecgfm["cache"],
         cache_dtype=ecgfm["cache_dtype"],
+        precision=precision,
         cmsc_all_ranks=ecgfm["cmsc_all_ranks"],
         cargo={"_name": None} | {group: plain_json(values) for group, values in run.of_fairseq_signals().items()},
     )
     _check_ends(found)
     return found
+
+
+def _precision(run: Run) -> tuple[str, list[str]]:
+    """The type of the products of training, and what there is to be said of it."""
+    asked, half = run["ecgfm"]["precision"], run["common"]["fp16"]
+    if asked not in (None, *TRAINED):
+        known = " and ".join(TRAINED)
+        raise ConfigError(f"training computes in {known}, not in {asked}", field="ecgfm.precision")
+    if not half:
+        return asked or FLOAT32, []
+    if asked == FLOAT32:
+        return asked, ["common.fp16=true means nothing here: ecgfm.precision is float32"]
+    if asked is None and BFLOAT16 not in core().precisions():
+        return FLOAT32, [
+            "common.fp16=true: this processor lacks the instructions for bfloat16; products are in float32"
+        ]
+    return BFLOAT16, ["common.fp16=true: products are in bfloat16, weights and gradients in float32; no loss is scaled"]
 
 
 def _of(kind: type[Made], values: Mapping[str, Any], prefix: str) -> Made:

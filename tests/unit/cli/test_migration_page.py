@@ -71,14 +71,15 @@ def test_what_is_refused(place):
 
 def test_what_means_nothing_is_said(tmp_path):
     pytest.importorskip("hydra", reason="needs the extra [train]")
-    run = compose.compose("diagnosis", ["common.fp16=true", "+distributed_training.find_unused_parameters=True"])
+    unscaled = ["common.min_loss_scale=1", "+distributed_training.find_unused_parameters=True"]
+    run = compose.compose("diagnosis", unscaled)
     assert [line.split("=")[0] for line in run.notices] == [
-        "common.fp16",
+        "common.min_loss_scale",
         "distributed_training.find_unused_parameters",
     ]
     assert not compose.compose("diagnosis").notices  # of its own files the package says nothing
-    own = Path(compose.CONFIGS, "diagnosis.yaml").read_text().replace("fp16: false", "fp16: true")
+    own = Path(compose.CONFIGS, "diagnosis.yaml").read_text().replace("fp16: false", "memory_efficient_fp16: true")
     (tmp_path / "mine.yaml").write_text(own)
     (line, *more) = compose.compose("mine", config_dir=tmp_path).notices
-    assert line == "common.fp16=True means nothing here: numbers are float32"
+    assert line == "common.memory_efficient_fp16=True means nothing here: weights and gradients are float32"
     assert [each.split("=")[0] for each in more] == ["common.all_gather_list_size"]
