@@ -21,6 +21,7 @@ class GivesBelow:
     objective: Any
     engine: Engine
     config: dict[str, Any]
+    precision: str
     _lock: Any
     #: Another one when the weights are replaced.
     below_token: object = None

@@ -73,8 +73,7 @@ class Trainer(TakesInput, GivesBelow):
         time, the same numbers.
     precision : {"float32", "bfloat16"}
         Of the factors of the encoder layers' matrix products, forward and backward, and of what is kept between the
-        two. Weights, moments, sums of products and of gradients, norms, softmax, the residual stream and losses are
-        float32 in both, and so are checkpoints.
+        two. Weights, moments, sums, norms, softmax, the residual stream, losses and checkpoints are float32 in both.
     communicator : Alone or Ranks, optional
         The ranks that train together (`ecgfm.ranks`): each takes a part of a batch, gradients and sample sizes are
         summed over them, and what `update` returns is that of all. All ranks must call `update` together; a rank
