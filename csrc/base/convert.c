@@ -24,6 +24,9 @@ ECG_KERNEL void ecg_from_bf16(float *dst, const uint16_t *src, int64_t n)
     }
 }
 
+/* So many numbers of int8 that their sum fits into 32 bits. */
+#define SUM_PIECE (1 << 23)
+
 /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold. */
 #define MAGIC 12582912.f
 
@@ -56,6 +59,19 @@ ECG_KERNEL float ecg_to_s8(int8_t *dst, const float *src, const float *factors, 
     for (int64_t i = 0; i < n; i++)
         dst[i] = (int8_t)rounded(src[i] * factors[i] * inverse);
     return scale;
+}
+
+ECG_KERNEL int64_t ecg_sum_s8(const int8_t *src, int64_t n)
+{
+    int64_t sum = 0;
+    for (int64_t begin = 0; begin < n; begin += SUM_PIECE) {
+        int32_t piece = 0, end = (int32_t)(n - begin < SUM_PIECE ? n - begin : SUM_PIECE);
+#pragma omp simd reduction(+ : piece)
+        for (int32_t i = 0; i < end; i++)
+            piece += src[begin + i];
+        sum += piece;
+    }
+    return sum;
 }
 
 ECG_KERNEL static void plain_to_u8(uint8_t *dst, float *scale, float *shift, const float *src, int64_t n)

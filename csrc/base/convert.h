@@ -16,6 +16,9 @@ float ecg_to_s8(int8_t *dst,          /* (n) */
                 const float *factors, /* (n) */
                 int64_t n);
 
+/* The sum of n numbers. */
+int64_t ecg_sum_s8(const int8_t *src, int64_t n);
+
 /* dst * scale + shift = src factors within half a step of `scale`: the range / 255, 0 where all are equal; `shift` is
  * the least. */
 void ecg_to_u8(uint8_t *dst, float *scale, float *shift, /* (n), one, one */

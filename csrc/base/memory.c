@@ -6,6 +6,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 static _Atomic int64_t allocations_until_failure;
 
 bool ecg_product(int64_t *dst, int n, const int64_t *factors)
@@ -100,6 +104,13 @@ void ecg_free(void *memory)
         munmap(start, start->mapped);
     else
         free(start);
+}
+
+void ecg_trim_heap(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void *ecg_arena_take(ecg_arena *arena, int64_t count, size_t size)

@@ -18,6 +18,10 @@ bool ecg_product(int64_t *dst, int n, const int64_t *factors);
 ecg_status ecg_alloc(void **dst, size_t bytes);
 void ecg_free(void *memory);
 
+/* Gives the system back what lies free on the heap, where the C library can: it may keep tens of megabytes that nothing
+ * asks for again. */
+void ecg_trim_heap(void);
+
 /* `count` elements of `size` bytes, all 0. */
 ecg_status ecg_alloc_zeros(void **dst, int64_t count, size_t size);
 

@@ -29,7 +29,7 @@ static ecg_status place_plain(ecg_model *model)
     const ecg_table *table = &model->table;
     for (int64_t i = 0; i < table->count; i++) {
         model->offsets[i] = -1;
-        model->set[i] = !(table->parameters[i].flags & ECG_P_PACKED);
+        model->set[i] = !(table->parameters[i].flags & (ECG_P_PACKED | ECG_P_POS_V));
     }
     int64_t size = ecg_table_place(table, model->offsets, model->set, true, 0);
     memset(model->set, 0, (size_t)table->count * sizeof *model->set);
@@ -56,10 +56,10 @@ ecg_status ecg_model_create(ecg_model *model, const ecg_config *config, ecg_prec
         const ecg_parameter *p = &model->table.parameters[i];
         if (p->flags & ECG_P_PACKED)
             ecg_network_connect_packed(&model->network, p, &model->packed[p->first]);
-        else
+        else if (model->offsets[i] >= 0)
             ecg_network_connect(&model->network, p, model->plain + model->offsets[i]);
     }
-    model->network.pos_packed = &model->pos;
+    model->network.pos_packed = &model->positions.packed;
     return ECG_OK;
 fail:
     ecg_model_free(model);
@@ -85,7 +85,7 @@ void ecg_model_free(ecg_model *model)
         if (model->numbers)
             free_numbers(&model->numbers[i]);
     }
-    ecg_packed_free(&model->pos);
+    ecg_positions_free(&model->positions);
     ecg_network_free(&model->network);
     ecg_free(model->packed);
     ecg_free(model->spare);
@@ -207,6 +207,28 @@ static ecg_status set_part(ecg_model *model, int64_t index, const float *src)
     return ECG_OK;
 }
 
+/* Packs the positional convolution once v and g are set; `v` NULL is the one that is there. */
+static ecg_status set_positions(ecg_model *model, const float *v)
+{
+    const ecg_config *c = &model->config;
+    ecg_positions *positions = &model->positions;
+    const float *g = model->network.pos_g;
+    float *held = NULL;
+    ecg_conv_spec spec = ecg_positions_spec(c, model->network.precision.positions,
+                                            ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
+    if (!is_set(model, g))
+        return v ? ecg_positions_hold(positions, c, v) : ECG_OK;
+    if (!v && !positions->v && !positions->packed.data)
+        return ECG_OK;
+    if (!v)
+        ECG_TRY(ecg_alloc((void **)&held, (size_t)(c->C * (c->C / c->conv_pos_groups) * c->conv_pos) * sizeof *held));
+    ecg_status status = v ? ECG_OK : ecg_positions_v(positions, c, held);
+    if (status == ECG_OK)
+        status = ecg_positions_pack(positions, c, &spec, v ? v : held, g);
+    ecg_free(held);
+    return status;
+}
+
 ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
 {
     if (index < 0 || index >= model->table.count)
@@ -214,13 +236,15 @@ ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
     const ecg_parameter *p = &model->table.parameters[index];
     if (model->numbers[p->first].data)
         return ecg_fail(ECG_BAD_STATE, "others of the group of %s are set in int8", p->name);
-    if (model->offsets[index] >= 0)
+    model->ready = false;
+    if (p->flags & ECG_P_POS_V)
+        ECG_TRY(set_positions(model, src));
+    else if (model->offsets[index] >= 0)
         memcpy(model->plain + model->offsets[index], src, (size_t)p->count * sizeof *src);
     else
         ECG_TRY(p->parts > 1 ? set_part(model, index, src) : pack(model, p, src));
     model->set[index] = true;
-    model->ready = false;
-    return ECG_OK;
+    return p->flags & ECG_P_POS_G ? set_positions(model, NULL) : ECG_OK;
 }
 
 static ecg_status get_part(const ecg_model *model, const ecg_parameter *p, float *dst)
@@ -239,9 +263,12 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
     if (index < 0 || index >= model->table.count || !model->ready)
         return ecg_fail(ECG_BAD_STATE, "there is no parameter %lld or the model is not loaded", (long long)index);
     const ecg_parameter *p = &model->table.parameters[index];
+    if (p->flags & ECG_P_POS_V)
+        return ecg_positions_v(&model->positions, &model->config, dst);
     if (model->offsets[index] < 0)
         return p->parts > 1 ? get_part(model, p, dst) : ecg_linear_unpack(dst, &model->packed[p->first]);
-    memcpy(dst, model->plain + model->offsets[index], (size_t)p->count * sizeof *dst);
+    const float *norms = p->flags & ECG_P_POS_G ? model->positions.norms : NULL;
+    memcpy(dst, norms ? norms : model->plain + model->offsets[index], (size_t)p->count * sizeof *dst);
     return ECG_OK;
 }
 
@@ -250,6 +277,8 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
 ecg_dtype ecg_model_type(const ecg_model *model, int64_t index)
 {
     const ecg_parameter *p = &model->table.parameters[index];
+    if (p->flags & ECG_P_POS_V && model->positions.norms)
+        return model->network.precision.positions;
     return p->flags & ECG_P_MATRIX ? linear_spec(model, p).weights : ECG_F32;
 }
 
@@ -277,6 +306,11 @@ ecg_status ecg_model_set_numbers(ecg_model *model, int64_t index, const int8_t *
     int64_t N = p->shape[0], K = p->shape[1];
     if (model->staging[p->first] || model->ready)
         return ecg_fail(ECG_BAD_STATE, "%s or others of its group are set in float32", p->name);
+    if (p->parts == 1) {
+        ECG_TRY(ecg_pack_numbers(&model->packed[index], numbers, scales, factors, &spec));
+        model->set[index] = true;
+        return ECG_OK;
+    }
     if (stack->data && memcmp(stack->factors, factors, (size_t)K * sizeof *factors) != 0)
         return ecg_fail(ECG_BAD_ARGUMENT, "the factors of %s are not those of its group", p->name);
     if (!stack->data && alloc_numbers(stack, &spec) != ECG_OK) {
@@ -315,23 +349,17 @@ ecg_status ecg_model_get_numbers(const ecg_model *model, int64_t index, int8_t *
 
 ecg_status ecg_model_finish(ecg_model *model)
 {
-    const ecg_config *c = &model->config;
-    int64_t C = c->C, groups = c->conv_pos_groups, k = c->conv_pos;
     for (int64_t i = 0; i < model->table.count; i++) {
         if (!model->set[i])
             return ecg_fail(ECG_BAD_STATE, "the parameter %s is not set", model->table.parameters[i].name);
     }
-    float *weights = NULL;
+    if (!model->positions.packed.data) /* memory ran out when they were set */
+        ECG_TRY(set_positions(model, NULL));
     ecg_free(model->spare);
     model->spare = NULL;
-    ECG_TRY(ecg_alloc((void **)&weights, (size_t)(C * (C / groups) * k) * sizeof *weights));
-    ecg_weight_norm_forward(weights, model->network.pos_v, model->network.pos_g, C, C / groups, k);
-    ecg_conv_spec spec = ecg_positions_spec(c, model->network.precision.positions,
-                                            ecg_positions_batch(c, NOMINAL_BATCH), nominal_tokens(c));
-    ecg_status status = ecg_pack_conv(&model->pos, weights, &spec);
-    ecg_free(weights);
-    model->ready = status == ECG_OK;
-    return status;
+    ecg_trim_heap();
+    model->ready = true;
+    return ECG_OK;
 }
 
 /* ---- runs ---- */
@@ -402,8 +430,7 @@ static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t
 ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request)
 {
     int64_t rows = ECG_INFERENCE_ROWS_A_THREAD * (int64_t)ecg_threads();
-    int64_t least = model->network.precision.pass;
-    int64_t pass = ecg_pass_segments(&model->config, request->N, rows > least ? rows : least);
+    int64_t pass = ecg_pass_segments(&model->config, request->N, rows > ECG_INFERENCE_ROWS ? rows : ECG_INFERENCE_ROWS);
     pass = request->outputs.trace ? request->B : pass;
     for (int64_t first = 0; first < request->B; first += pass)
         ECG_TRY(run_pass(model, request, first, request->B - first < pass ? request->B - first : pass));

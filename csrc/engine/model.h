@@ -4,6 +4,7 @@
 #define ECG_ENGINE_MODEL_H
 
 #include "pool.h"
+#include "positions.h"
 
 /* Int8 weights of a group, until all are there. */
 typedef struct {
@@ -15,7 +16,7 @@ typedef struct {
     ecg_config config;
     const ecg_head_type *head; /* NULL for an encoder alone */
     ecg_table table;
-    /* What stays as it is stored (biases, norms, conv_pos's g and v) lies in one block; offsets[i] is where
+    /* What stays as it is stored (biases, norms, conv_pos's g) lies in one block; offsets[i] is where
      * parameter i starts, -1 for one that is packed. */
     float *plain;
     int64_t *offsets;
@@ -28,8 +29,8 @@ typedef struct {
     float *spare;         /* a stack of spare_count elements that is not in use, or NULL */
     int64_t spare_count;
     ecg_packed *packed;
-    ecg_packed pos;      /* conv_pos's weights, made of g and v */
-    ecg_network network; /* where all of this is */
+    ecg_positions positions; /* conv_pos's weights, made of g and v */
+    ecg_network network;     /* where all of this is */
     ecg_pool pool;
 } ecg_model;
 

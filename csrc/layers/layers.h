@@ -259,11 +259,32 @@ int64_t ecg_first_not_finite(const float *src, /* (n) */
 
 /* ---- conv_pos.c ---- */
 
-/* dst = g * v / norm(v), the norm over the first two axes for each tap. */
+/* dst = v factors, with factors = g / norm(v), the norm over the first two axes for each tap. */
 void ecg_weight_norm_forward(float *dst,     /* (O, S, K) */
+                             float *factors, /* (K), or NULL */
                              const float *v, /* (O, S, K) */
                              const float *g, /* (K) */
                              int64_t O, int64_t S, int64_t K);
+
+/* dst = norm(v) for each tap. */
+void ecg_tap_norms(float *dst,     /* (K) */
+                   const float *v, /* (O, S, K) */
+                   int64_t O, int64_t S, int64_t K);
+
+/* What leads from dst of the forward back to v, to the bit. Unless something under- or overflows, v is dst / factors or
+ * one of the two float32 numbers beside that: |v factors - dst| is at most half a unit in the last place of dst, which
+ * is at most one of v. `steps` gets which, in two bits; false where one is further away. */
+#define ECG_STEPS_BYTES(O, S, K) (((O) * (S) + 3) / 4 * (K))
+bool ecg_weight_norm_steps(uint8_t *steps,       /* (ECG_STEPS_BYTES) */
+                           const float *dst,     /* (O, S, K) */
+                           const float *factors, /* (K) */
+                           const float *v,       /* (O, S, K) */
+                           int64_t O, int64_t S, int64_t K);
+void ecg_weight_norm_undo(float *v,             /* (O, S, K); may be dst */
+                          const float *dst,     /* (O, S, K) */
+                          const float *factors, /* (K) */
+                          const uint8_t *steps, /* (ECG_STEPS_BYTES) */
+                          int64_t O, int64_t S, int64_t K);
 
 /* diff_v and diff_g get what diff_dst, the gradient of dst, adds to them. */
 void ecg_weight_norm_backward(float *diff_v,         /* (O, S, K) or NULL */

@@ -104,7 +104,7 @@ static ecg_status positions_backward(const backward *b)
                                         b->keep->pos_src, work->packed, work->scratch));
     ecg_weight_norm_backward(b->diff->pos_v, b->diff->pos_g, b->keep->diff_pos_weights, network->pos_v, network->pos_g,
                              C, group, k);
-    ecg_weight_norm_forward(p->pos_weights, network->pos_v, network->pos_g, C, group, k);
+    ecg_weight_norm_forward(p->pos_weights, NULL, network->pos_v, network->pos_g, C, group, k);
     ECG_TRY(ecg_fresh_run(&p->pos.backward, work->stream, diff_src, diff_hidden, p->pos_weights, NULL, work->packed,
                           work->scratch));
     ecg_add_forward(p->x, diff_src, M * C);

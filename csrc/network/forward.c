@@ -125,7 +125,7 @@ static ecg_status embed_positions(const forward *f)
     if (keep)
         memcpy(keep->pos_src, p->x, (size_t)n * sizeof *p->x);
     if (p->fresh)
-        ecg_weight_norm_forward(p->pos_weights, network->pos_v, network->pos_g, c->C, c->C / c->conv_pos_groups,
+        ecg_weight_norm_forward(p->pos_weights, NULL, network->pos_v, network->pos_g, c->C, c->C / c->conv_pos_groups,
                                 c->conv_pos);
     for (int64_t b = 0; b < p->B; b += p->pos.spec.batch) {
         int64_t row = b * p->T;

@@ -129,10 +129,14 @@ static void put_encoder(ecg_table_builder *b, const ecg_config *c)
         ecg_put_linear(b, AT(post), 0, c->C, K, "post_extract_proj");
     ecg_put(b, (ecg_parameter){.field = AT(pos_bias), .init = ECG_INIT_ZEROS}, ECG_DIMS1(c->C),
             "conv_pos.pos_conv.0.bias");
-    ecg_put(b, (ecg_parameter){.field = AT(pos_g), .init = ECG_INIT_TAP_NORM}, ECG_DIMS3(1, 1, taps),
-            "conv_pos.pos_conv.0.parametrizations.weight.original0");
-    ecg_put(b, (ecg_parameter){.field = AT(pos_v), .init = ECG_INIT_NORMAL, .scale = sqrt(4.0 / (double)(taps * c->C))},
-            ECG_DIMS3(c->C, c->C / c->conv_pos_groups, taps), "conv_pos.pos_conv.0.parametrizations.weight.original1");
+    ecg_put(b, (ecg_parameter){.field = AT(pos_g), .flags = ECG_P_POS_G, .init = ECG_INIT_TAP_NORM},
+            ECG_DIMS3(1, 1, taps), "conv_pos.pos_conv.0.parametrizations.weight.original0");
+    ecg_parameter v = {.field = AT(pos_v),
+                       .flags = ECG_P_POS_V,
+                       .init = ECG_INIT_NORMAL,
+                       .scale = sqrt(4.0 / (double)(taps * c->C))};
+    ecg_put(b, v, ECG_DIMS3(c->C, c->C / c->conv_pos_groups, taps),
+            "conv_pos.pos_conv.0.parametrizations.weight.original1");
     put_norm(b, AT(feature_norm), 0, 0, K, "layer_norm");
 }
 

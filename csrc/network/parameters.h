@@ -24,6 +24,8 @@ enum {
     ECG_P_HEAD = 16,     /* of a head: not of the encoder */
     ECG_P_MASK = 32,     /* what masked steps become */
     ECG_P_SEGMENTS = 64, /* a row of its layer is a segment, not a token */
+    ECG_P_POS_V = 128,   /* conv_pos's v: packed for inference together with g */
+    ECG_P_POS_G = 256,   /* conv_pos's g */
 };
 #define ECG_P_PACKED (ECG_P_MATRIX | ECG_P_CONV)
 

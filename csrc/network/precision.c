@@ -4,13 +4,11 @@
 
 /* In int8 the linear layers of the encoder alone. Float32 in all: the residual stream, norms and softmax; the output
  * layer; the conv blocks and the projection behind them, which are 1 to 2 % of the work and whose rounding all layers
- * after them would see (in bfloat16 they add half to the error). A pass is as large as the matrix products need for
- * their full speed; those of int8 gain less by that than the passes between them lose, once activations leave the
- * cache. */
+ * after them would see (in bfloat16 they add half to the error). */
 static const ecg_precision table[ECG_PRECISIONS] = {
-    [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}, 1280},
-    [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}, 1280},
-    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_U8, .attention = ECG_F32}, 640},
+    [ECG_FLOAT32] = {"float32", ECG_F32, ECG_F32, {.linear = ECG_F32, .attention = ECG_F32}},
+    [ECG_BFLOAT16] = {"bfloat16", ECG_BF16, ECG_BF16, {.linear = ECG_BF16, .attention = ECG_BF16}},
+    [ECG_INT8] = {"int8", ECG_S8, ECG_BF16, {.linear = ECG_U8, .attention = ECG_F32}},
 };
 
 ecg_precision ecg_precision_of(ecg_precision_name name)

@@ -14,7 +14,6 @@ typedef struct {
     ecg_dtype needs;            /* the type of which the processor must have products */
     ecg_dtype positions;        /* of the positional convolution; all sums are float32 */
     ecg_transformer_types rows; /* of the encoder layers */
-    int64_t pass;               /* about so many tokens of a batch run at once (measured) */
 } ecg_precision;
 
 /* The precision as this processor runs it: where bfloat16 gains nothing, the positional convolution is float32. */

@@ -101,12 +101,9 @@ ecg_status ecg_pack_numbers(ecg_packed *dst, const int8_t *numbers, const float 
     ECG_TRY_GOTO(copy(&made.scales, scales, spec->N));
     ECG_TRY_GOTO(copy(&made.factors, factors, spec->K));
     ECG_TRY_GOTO(copy(&made.sums, scales, spec->N));
-    for (int64_t n = 0; n < spec->N; n++) {
-        int64_t sum = 0;
-        for (int64_t k = 0; k < spec->K; k++)
-            sum += numbers[n * spec->K + k];
-        made.sums[n] *= (float)sum;
-    }
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < spec->N; n++)
+        made.sums[n] *= (float)ecg_sum_s8(numbers + n * spec->K, spec->K);
     ecg_packed_free(dst);
     *dst = made;
     made = (ecg_packed){0};

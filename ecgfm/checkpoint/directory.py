@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -249,7 +248,7 @@ def write_safetensors(
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "id": secrets.token_hex(16),
+        "id": os.urandom(16).hex(),
         "model": saved_settings(kind, config, settings),
         "labels": None if labels is None else list(labels),
         **written_input(*input),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -129,6 +128,8 @@ def write_tensors(
     if len(raw) > MAX_HEADER:
         what = f"the header takes {len(raw):,} bytes, more than the {MAX_HEADER:,} that are read"
         raise CheckpointError(what, path=path)
+    import hashlib  # with it comes OpenSSL: milliseconds and megabytes that who only reads does not need
+
     with writing(path, error=CheckpointError) as file:
         hashed = hashlib.sha256()
         file.write(len(raw).to_bytes(8, "little") + raw)
@@ -159,6 +160,8 @@ def check_hash(file: File, sha256: str | None) -> bool:
     """Whether a file has a SHA-256 of its values; raises CheckpointError unless it is that of the values."""
     if sha256 in (None, _NO_HASH.decode()):
         return False
+    import hashlib
+
     at, found = 8 + int.from_bytes(file[:8], "little"), hashlib.sha256()
     for piece in Stored(file, at, file.size - at).pieces():
         found.update(piece)

@@ -6,7 +6,6 @@ a pickle of protocol 2 that names nothing but torch's way to rebuild a tensor. T
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 import zipfile
@@ -57,6 +56,8 @@ def write_pt(path: StrPath, content: dict[str, Any]) -> None:
     CheckpointError
         If something in `content` is of another type, or the file can't be written.
     """
+    import hashlib
+
     pickler = _Pickler(path)
     pickle = pickler.dump(content)
     with writing(path, error=CheckpointError) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

@@ -1,6 +1,5 @@
 """What tells one recording from another."""
 
-import hashlib
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -34,6 +33,8 @@ def checksum(signal: NDArray[Any], sampling_rate: float, leads: Iterable[str], s
     str
         16 hexadecimal digits.
     """
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=8)
     digest.update(repr((tuple(signal.shape), float(sampling_rate), tuple(leads), float(start_s))).encode())
     samples = signal.shape[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,7 @@ def filled(
         If a tensor is missing, of another shape, or not finite.
     """
     made = core().Model(dict(config), kind, precision)
-    # Those of one dimension first: norms say how the matrices behind them are rounded.
-    for name, shape in sorted(core().parameters(config, kind), key=lambda entry: len(entry[1])):
+    for name, shape in sorted(core().parameters(config, kind), key=_turn):
         tensor = tensors.get(name)
         if tensor is None:
             raise CheckpointError("the tensor is missing", path=path, field=name)
@@ -68,6 +68,14 @@ def filled(
             tensor.release()
     made.finish()
     return made
+
+
+def _turn(entry: tuple[str, tuple[int, ...]]) -> tuple[bool, int]:
+    """Sorts tensors: vectors first, since norms say how the matrices behind them are rounded; then the largest, which
+    take most memory while they are packed and leave room for all that follow.
+    """
+    _, shape = entry
+    return sum(n > 1 for n in shape) > 1, -math.prod(shape)
 
 
 def _set_stored(made: Any, name: str, tensor: Any, shape: tuple[int, ...]) -> bool:

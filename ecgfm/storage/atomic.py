@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +46,7 @@ def replacing(path: StrPath) -> Iterator[str]:
     if os.path.exists(path) and not os.path.isfile(path):
         yield path
         return
-    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         os.close(descriptor)
@@ -108,7 +107,7 @@ def new_folder(path: StrPath) -> Iterator[str]:
     """
     parent, name = os.path.split(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
-    temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(parent, f".{name}.{os.urandom(4).hex()}.tmp")
     os.mkdir(temporary)
     try:
         yield temporary

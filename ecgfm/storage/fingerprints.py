@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
@@ -26,6 +25,8 @@ def fingerprint(one: Any) -> str:
         As `ecgfm.io.inputs.expand` gives it. Of files it is made of sizes and times of change, of what is in
         memory of the values.
     """
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=8)
     if isinstance(one, Error):
         return ""
@@ -49,6 +50,8 @@ def fingerprint(one: Any) -> str:
 
 def file_digest(path: StrPath) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
+    import hashlib
+
     digest = hashlib.sha256()
     with open_input(path) as file:
         while block := file.read(1 << 20):

@@ -119,15 +119,45 @@ static void test_weight_norm(void)
     for (int i = 0; i < COUNT(taps); i++) {
         int64_t O = 6, S = 5, K = taps[i];
         float *v = numbers(O * S * K, 1, 0), *g = numbers(K, 1, 2), *dst = floats(O * S * K);
-        ecg_weight_norm_forward(dst, v, g, O, S, K);
+        float *norms = floats(K);
+        ecg_weight_norm_forward(dst, NULL, v, g, O, S, K);
+        ecg_tap_norms(norms, v, O, S, K);
         for (int64_t k = 0; k < K; k++) {
             double norm = 0;
             for (int64_t r = 0; r < O * S; r++)
                 norm += (double)v[r * K + k] * v[r * K + k];
+            CHECK(fabs(norms[k] - sqrt(norm)) < 1e-6, "the norm of tap %d is %g", (int)k, norms[k]);
             for (int64_t r = 0; r < O * S; r++)
                 CHECK(fabs(dst[r * K + k] - g[k] * v[r * K + k] / sqrt(norm)) < 1e-6, "K %d", (int)K);
         }
-        free(v), free(g), free(dst);
+        free(v), free(g), free(dst), free(norms);
+    }
+}
+
+/* v is had back to the bit, whatever its scale and that of g: at powers of two, at 0 and below the smallest normal
+ * number; or it is said that it is not. */
+static void test_weight_norm_undone(void)
+{
+    const float scales[] = {1, 1e-3f, 777, 1e-18f, 1e18f, 1e-38f, 0, INFINITY};
+    for (int i = 0; i < COUNT(scales) * COUNT(scales); i++) {
+        const int64_t O = 7, S = 9, K = 33;
+        float scale = scales[i % COUNT(scales)], gain = scales[i / COUNT(scales)];
+        float *v = numbers(O * S * K, 1, 0), *g = numbers(K, 1, 2), *dst = floats(O * S * K), *back = floats(O * S * K);
+        float *factors = floats(K);
+        uint8_t *steps = malloc(ECG_STEPS_BYTES(O, S, K));
+        for (int64_t j = 0; j < O * S * K; j++)
+            v[j] = (j % 5 == 0 ? ldexpf(j % 2 ? 1 : -1, (int)(j % 7)) : j % 11 == 0 ? 0 : v[j]) * scale;
+        for (int64_t k = 0; k < K; k++)
+            g[k] *= gain;
+        ecg_weight_norm_forward(dst, factors, v, g, O, S, K);
+        bool found = ecg_weight_norm_steps(steps, dst, factors, v, O, S, K);
+        bool plain = scale > 0 && scale < 1e19f && scale > 1e-19f && gain > 0 && gain < 1e19f && gain > 1e-19f;
+        CHECK(found || !plain, "no way back at %g, %g", scale, gain);
+        ecg_weight_norm_undo(back, dst, factors, steps, O, S, K);
+        CHECK(!found || memcmp(back, v, (size_t)(O * S * K) * sizeof *v) == 0, "another v at %g, %g", scale, gain);
+        ecg_weight_norm_undo(dst, dst, factors, steps, O, S, K);
+        CHECK(memcmp(back, dst, (size_t)(O * S * K) * sizeof *v) == 0, "in place");
+        free(v), free(g), free(dst), free(back), free(factors), free(steps);
     }
 }
 
@@ -676,6 +706,7 @@ int main(void)
     test_layer_norm();
     test_group_norm();
     test_weight_norm();
+    test_weight_norm_undone();
     test_rows();
     test_padding_and_pooling();
     test_linear();

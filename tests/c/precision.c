@@ -57,6 +57,7 @@ static void test_s8_and_u8(void)
             ones[i] = 1;
         for (int64_t i = 0; i < n && kind == 2; i++)
             src[i] = 0.7f;
+        int64_t sum = 0;
         double least = 1e30, most = -1e30, largest = 0;
         for (int64_t i = 0; i < n; i++) {
             double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f);
@@ -68,7 +69,9 @@ static void test_s8_and_u8(void)
             double value = (double)src[i] * (kind == 1 ? factors[i] : 1.f);
             CHECK(fabs(value - (double)scale * signs[i]) <= 0.5001 * scale, "%g is %d of %g", value, signs[i], scale);
             CHECK(signs[i] != -128, "a number of -128");
+            sum += signs[i];
         }
+        CHECK(ecg_sum_s8(signs, n) == sum, "a sum of %d", (int)sum);
         ecg_to_u8(steps, &scale, &shift, src, kind == 1 ? factors : NULL, n);
         CHECK(fabs(scale - (most - least) / 255) <= 1e-6 * fabs(scale) + 1e-37, "the scale %g", scale);
         for (int64_t i = 0; i < n; i++) {
@@ -281,6 +284,43 @@ static void test_smoothing(void)
         CHECK(ones[i] == 1, "nothing is known and the factor is %g", ones[i]);
 }
 
+/* v and g of the positional convolution packed in a type, and had back: to the bit, or as what is computed with. */
+static void test_positions(void)
+{
+    const ecg_dtype held[] = {ECG_F32, ECG_BF16};
+    ecg_config config = small_config();
+    const ecg_config *c = &config;
+    int64_t S = c->C / c->conv_pos_groups, n = c->C * S * c->conv_pos;
+    for (int i = 0; i < 2 * COUNT(held); i++) {
+        ecg_conv_spec spec = ecg_positions_spec(c, held[i / 2], 1, 20);
+        ecg_positions positions = {0}, again = {0};
+        float *v = numbers(n, 1, 0), *g = numbers(c->conv_pos, 0.2f, 2), *back = floats(n), *twice = floats(n);
+        if (i % 2)
+            g[3] = 0; /* of which nothing leads back to v */
+        if (ecg_dtype_supported(held[i / 2])) {
+            CHECK(ecg_positions_hold(&positions, c, back) == ECG_OK, "%s", ecg_message());
+            CHECK(ecg_positions_pack(&positions, c, &spec, v, g) == ECG_OK, "%s", ecg_message());
+            CHECK(ecg_positions_v(&positions, c, back) == ECG_OK, "%s", ecg_message());
+            CHECK((positions.v != NULL) == (i % 2 == 1), "v is held beside what is packed");
+            CHECK((positions.norms != NULL) == (i == 2), "norms in type %d", held[i / 2]);
+        }
+        if (positions.norms) {
+            ecg_weight_norm_forward(twice, NULL, v, g, c->C, S, c->conv_pos);
+            for (int64_t j = 0; j < n; j++)
+                CHECK(fabs(back[j] - twice[j]) <= fabs(twice[j]) / 256, "%g became %g", twice[j], back[j]);
+            for (int64_t k = 0; k < c->conv_pos; k++)
+                CHECK(fabs(positions.norms[k] / g[k] - 1) < 4e-3, "a norm of %g is %g", g[k], positions.norms[k]);
+            CHECK(ecg_positions_pack(&again, c, &spec, back, positions.norms) == ECG_OK, "%s", ecg_message());
+            CHECK(ecg_positions_v(&again, c, twice) == ECG_OK, "%s", ecg_message());
+            CHECK(memcmp(twice, back, (size_t)n * sizeof *back) == 0, "rounding what is rounded changes it");
+        } else if (positions.packed.data) {
+            CHECK(memcmp(v, back, (size_t)n * sizeof *back) == 0, "another v");
+        }
+        ecg_positions_free(&positions), ecg_positions_free(&again);
+        free(v), free(g), free(back), free(twice);
+    }
+}
+
 static void test_models(void)
 {
     ecg_config configs[4] = {small_config(), small_config(), small_config(), small_config()};
@@ -327,6 +367,7 @@ int main(void)
     test_layer_norm_rows();
     test_linear();
     test_smoothing();
+    test_positions();
     test_models();
     test_failing_allocations();
     return finish();

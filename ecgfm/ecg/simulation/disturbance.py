@@ -4,6 +4,8 @@ A lead is a difference of electrodes (I = LA - RA, II = LL - RA, V = V's electro
 bad limb electrode shows in all the leads that it really spoils.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -12,6 +12,8 @@ electrocardiogram, part III, Circulation 119, 2009).
 Dipoles are in mV: x to the left arm, y to the feet, z to the back.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

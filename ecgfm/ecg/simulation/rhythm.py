@@ -1,5 +1,7 @@
 """When a simulated heart beats: the atria, the ventricles, and what connects them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
