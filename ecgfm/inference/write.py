@@ -28,7 +28,7 @@ from .stream import Done, Reading
 
 Found = Callable[..., Iterator[Any]]
 
-__all__ = ["Written", "embed_to", "predict_to", "saliency_to"]
+__all__ = ["Written", "embed_to", "fingerprint", "predict_to", "saliency_to"]
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _write(
     if on_error not in ("skip", "raise") and not callable(on_error):
         raise ConfigError(f"{on_error!r} is not known", field="on_error", remedy="Give 'skip', 'raise' or a function")
     reading = Reading(input=input_of(model), **options)
-    settings = {"ecgfm": __version__, "model": _fingerprint(model), **settings}
+    settings = {"ecgfm": __version__, "model": fingerprint(model), **settings}
     # Neither speed nor memory is part of what the results are.
     settings["reading"] = {k: _plain(v) for k, v in options.items() if k not in ("batch_size", "readers")}
     first = None
@@ -274,7 +274,7 @@ def _write(
     return Written(files.paths, files.records, files.segments, files.resumed, files.skipped, files.dropped)
 
 
-def _fingerprint(model: Any) -> dict[str, Any]:
+def fingerprint(model: Any) -> dict[str, Any]:
     """What tells one model from another, as far as its file does."""
     said = about(model) | {"labels": None if model.labels is None else list(model.labels)}
     try:

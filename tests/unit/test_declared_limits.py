@@ -218,7 +218,7 @@ def default_of(function, name):
 SEEN = set()  # (module, field) of all cases so far
 #: Checked in what commands alone call, in whole programs whose own tests try it, or by a class of settings too.
 ELSEWHERE = {"ecgfm.cli", "ecgfm.training.engine", "ecgfm.training.arguments"}
-ELSEWHERE |= {"ecgfm.data.build.pipeline", "ecgfm.inference.speed"}
+ELSEWHERE |= {"ecgfm.data.build.pipeline", "ecgfm.inference.speed", "ecgfm.training.benchmark"}
 
 
 def watched(call, monkeypatch):
