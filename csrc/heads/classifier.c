@@ -72,9 +72,11 @@ static ecg_status forward(void *head, const ecg_encoded *encoded)
     if (!batch->labels)
         return ECG_OK;
     const float *labels = batch->labels + task->first * Y;
-    ecg_bce_forward(task->sums, logits, labels, batch->pos_weight, B, Y);
+    ecg_weighed_loss loss = batch->loss;
+    loss.row = loss.row ? loss.row + task->first : NULL;
+    ecg_labelled_forward(task->sums, &loss, logits, labels, B, Y);
     if (task->training)
-        ecg_bce_backward(h->diff_logits, logits, labels, batch->pos_weight, B, Y);
+        ecg_labelled_backward(h->diff_logits, &loss, logits, labels, B, Y);
     return ECG_OK;
 }
 

@@ -1,19 +1,19 @@
-/* The classifier: pooling over time and one linear layer; binary cross entropy with logits. */
+/* The classifier: pooling over time and one linear layer; a loss of outputs that have labels. */
 #ifndef ECG_HEADS_CLASSIFIER_H
 #define ECG_HEADS_CLASSIFIER_H
 
-#include "../losses/bce.h"
+#include "../losses/labelled.h"
 #include "head.h"
 
 typedef struct {
     ecg_linear proj; /* (Y, C) */
 } ecg_classifier_weights;
 
-/* Its batch; its sums are ecg_bce_sums. */
+/* Its batch; its sums are ecg_label_sums. */
 typedef struct {
-    const float *labels;     /* (B, Y); NULL for the logits alone */
-    const float *pos_weight; /* (Y) or NULL */
-    float *logits;           /* (B, Y), out; or NULL */
+    const float *labels;   /* (B, Y); NULL for the logits alone */
+    ecg_weighed_loss loss; /* of labels */
+    float *logits;         /* (B, Y), out; or NULL */
 } ecg_labelled;
 
 #endif

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "../base/threads.h"
-#include "../heads/classifier.h"
 
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -161,7 +160,7 @@ void trainer_end(trainer_call *c)
     Py_CLEAR(c->noise);
 }
 
-static bool is_floats(PyArrayObject *array, int ndim)
+bool trainer_floats(PyArrayObject *array, int ndim)
 {
     return PyArray_Check(array) && PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_NDIM(array) == ndim &&
            PyArray_ISCARRAY_RO(array);
@@ -171,7 +170,7 @@ static bool is_floats(PyArrayObject *array, int ndim)
 int trainer_signals(trainer_call *c, PyObject *valid)
 {
     const ecg_config *config = &c->self->trainer.config;
-    if (!is_floats(c->x, 3) || PyArray_DIM(c->x, 0) < 1 || PyArray_DIM(c->x, 1) != config->leads ||
+    if (!trainer_floats(c->x, 3) || PyArray_DIM(c->x, 0) < 1 || PyArray_DIM(c->x, 1) != config->leads ||
         PyArray_DIM(c->x, 2) < ecg_config_min_samples(config)) {
         PyErr_SetString(PyExc_ValueError, "x must be a contiguous float32 array (B, leads, N)");
         return -1;
@@ -185,26 +184,6 @@ int trainer_valid_samples(trainer_call *c, PyObject *valid)
     if (c->valid && (!PyArray_Check(valid) || PyArray_TYPE(c->valid) != NPY_INT64 || PyArray_NDIM(c->valid) != 1 ||
                      !PyArray_ISCARRAY_RO(c->valid) || PyArray_DIM(c->valid, 0) != PyArray_DIM(c->x, 0))) {
         PyErr_SetString(PyExc_ValueError, "valid must be a contiguous int64 array (B,)");
-        return -1;
-    }
-    return 0;
-}
-
-static int check_classifier(const trainer_call *c)
-{
-    if (c->self->trainer.head == &ecg_head_classifier)
-        return 0;
-    PyErr_SetString(PyExc_ValueError, "this trainer is not that of a classifier");
-    return -1;
-}
-
-static int check_labels(trainer_call *c, PyObject *pos_weight)
-{
-    int64_t Y = c->self->trainer.config.labels;
-    c->pos_weight = pos_weight == Py_None ? NULL : (PyArrayObject *)pos_weight;
-    if (!is_floats(c->y, 2) || PyArray_DIM(c->y, 0) != PyArray_DIM(c->x, 0) || PyArray_DIM(c->y, 1) != Y ||
-        (c->pos_weight && (!is_floats(c->pos_weight, 1) || PyArray_DIM(c->pos_weight, 0) != Y))) {
-        PyErr_SetString(PyExc_ValueError, "y must be a contiguous float32 array (B, Y), pos_weight (Y,)");
         return -1;
     }
     return 0;
@@ -227,55 +206,6 @@ ecg_step trainer_step(trainer_call *c, const void *batch, void *sums, ecg_stream
                       .sums = sums,
                       .noise = {.key = key, .first_row = first_row, .given = trainer_given_mask, .context = c},
                       .poll = {poll_signals, &c->poll}};
-}
-
-PyDoc_STRVAR(accumulate_doc,
-             "accumulate($self, x, y, valid=None, pos_weight=None, *, seed=0, rank=0, update=0, first_row=0,\n"
-             "           head_only=False, noise=None, samples=0)\n--\n\n"
-             "Forward and backward of a batch; adds to the gradients. Returns logits and the sums of the loss.\n"
-             "With samples x are rows as below() gives them, of segments so long.");
-
-static PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"x",      "y",         "valid",     "pos_weight", "seed",    "rank",
-                            "update", "first_row", "head_only", "noise",      "samples", NULL};
-    PyObject *valid = Py_None, *pos_weight = Py_None, *masks = Py_None;
-    unsigned int seed = 0, rank = 0, update = 0;
-    long long first_row = 0, samples = 0;
-    int head_only = 0;
-    trainer_call c = {.self = (TrainerObject *)object};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|OO$IIILpOL", names, &PyArray_Type, &c.x, &PyArray_Type, &c.y,
-                                     &valid, &pos_weight, &seed, &rank, &update, &first_row, &head_only, &masks,
-                                     &samples))
-        return NULL;
-    if (check_classifier(&c) || trainer_input(&c, valid, samples) || check_labels(&c, pos_weight))
-        return NULL;
-    npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
-    PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
-    int threads;
-    if (!logits || trainer_masks(&c, masks) || begin_threads(&threads) || trainer_begin(c.self)) {
-        trainer_end(&c);
-        Py_XDECREF(logits);
-        return NULL;
-    }
-    ecg_bce_sums sums = {0};
-    ecg_labelled batch = {PyArray_DATA(c.y), c.pos_weight ? PyArray_DATA(c.pos_weight) : NULL,
-                          PyArray_DATA((PyArrayObject *)logits)};
-    ecg_step step = trainer_step(&c, &batch, &sums, (ecg_stream_key){seed, rank, update}, first_row);
-    step.threads = threads, step.backward = true, step.head_only = head_only;
-    poll_begin(&c.poll);
-    ecg_status status = ecg_trainer_run(&c.self->trainer, &step);
-    poll_end(&c.poll);
-    c.self->busy = false;
-    trainer_end(&c);
-    if (status != ECG_OK) {
-        Py_DECREF(logits);
-        return raise_status(status);
-    }
-    return Py_BuildValue("{sNsdsLsLsLsLsLsLsL}", "logits", logits, "loss", sums.loss, "count", (long long)sums.count,
-                         "correct", (long long)sums.correct, "rows", (long long)sums.rows, "exact",
-                         (long long)sums.exact, "true_positive", (long long)sums.true_positive, "false_positive",
-                         (long long)sums.false_positive, "false_negative", (long long)sums.false_negative);
 }
 
 PyDoc_STRVAR(
@@ -319,44 +249,13 @@ static PyObject *trainer_forget(PyObject *object, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(trainer_forward_doc, "forward($self, x, valid=None, samples=0)\n--\n\n"
-                                  "The logits (B, Y) of the network as it is, without dropout.");
-
-static PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"x", "valid", "samples", NULL};
-    PyObject *valid = Py_None;
-    long long samples = 0;
-    trainer_call c = {.self = (TrainerObject *)object};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OL", names, &PyArray_Type, &c.x, &valid, &samples) ||
-        check_classifier(&c) || trainer_input(&c, valid, samples))
-        return NULL;
-    npy_intp shape[2] = {PyArray_DIM(c.x, 0), c.self->trainer.config.labels};
-    PyObject *logits = PyArray_SimpleNew(2, shape, NPY_FLOAT32);
-    int threads;
-    if (!logits || begin_threads(&threads) || trainer_begin(c.self)) {
-        Py_XDECREF(logits);
-        return NULL;
-    }
-    ecg_labelled batch = {.logits = PyArray_DATA((PyArrayObject *)logits)};
-    ecg_step step = trainer_step(&c, &batch, NULL, (ecg_stream_key){0}, 0);
-    step.threads = threads;
-    poll_begin(&c.poll);
-    ecg_status status = ecg_trainer_run(&c.self->trainer, &step);
-    poll_end(&c.poll);
-    c.self->busy = false;
-    if (status == ECG_OK)
-        return logits;
-    Py_DECREF(logits);
-    return raise_status(status);
-}
-
 static PyMethodDef trainer_methods[] = {
     {"arrays", trainer_arrays, METH_VARARGS, arrays_doc},
     {"flat_gradients", trainer_flat_gradients, METH_NOARGS, flat_gradients_doc},
     {"steps", trainer_steps, METH_NOARGS, steps_doc},
     {"set_steps", trainer_set_steps, METH_O, set_steps_doc},
-    {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS, accumulate_doc},
+    {"accumulate", (PyCFunction)(void (*)(void))trainer_accumulate, METH_VARARGS | METH_KEYWORDS,
+     trainer_accumulate_doc},
     {"pretrain", (PyCFunction)(void (*)(void))trainer_pretrain, METH_VARARGS | METH_KEYWORDS, trainer_pretrain_doc},
     {"finish", (PyCFunction)(void (*)(void))trainer_finish, METH_VARARGS | METH_KEYWORDS, trainer_finish_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},

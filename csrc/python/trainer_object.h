@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     TrainerObject *self;
     poll_state poll;
-    PyArrayObject *x, *valid, *y, *pos_weight;
+    PyArrayObject *x, *valid, *y;
     int64_t samples; /* of each segment, where x holds rows that were kept; else 0 */
     PyObject *noise; /* owned: a copy of the given dict, which keeps its arrays whatever becomes of the dict */
     /* given masks, by draw and layer */
@@ -43,6 +43,9 @@ const ecg_head_type *trainer_settings(ecg_training *dst, double *feature_grad_mu
 
 /* Marks the trainer as busy; -1 with an exception if it is. A first half that waits is dropped. */
 int trainer_begin(TrainerObject *self);
+
+/* Whether it is a contiguous array of floats. */
+bool trainer_floats(PyArrayObject *array, int ndim);
 
 /* Checks x (B, L, N), which is in the call, and valid (B,) or None; trainer_valid is what valid holds or NULL. */
 int trainer_signals(trainer_call *call, PyObject *valid);
@@ -67,6 +70,12 @@ void trainer_end(trainer_call *call);
 
 /* What an ecg_noise asks for a mask that is given; its context is the call. */
 const uint8_t *trainer_given_mask(void *context, ecg_draw draw, int64_t layer);
+
+/* ---- classify_method.c ---- */
+
+extern const char trainer_accumulate_doc[], trainer_forward_doc[];
+PyObject *trainer_accumulate(PyObject *object, PyObject *args, PyObject *kwargs);
+PyObject *trainer_forward(PyObject *object, PyObject *args, PyObject *kwargs);
 
 /* ---- pretrain_method.c ---- */
 

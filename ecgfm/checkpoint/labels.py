@@ -1,20 +1,22 @@
-"""Names of a classifier's outputs: from the file, from label_def.csv beside it, or those of a known model."""
+"""What a classifier's outputs are: their names, from the file, label_def.csv beside it or a known model; or numbers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from .._text import shown
 from .._types import StrPath
 from ..errors import CheckpointError, LabelError
 from ..specs.known import MIMIC_IV_ECG, Known
 from ..specs.label_sets import label_set_of_count
+from ..specs.target import Target
 from ..storage.inputs import open_text
 from ..storage.rows import csv_rows
 
-__all__ = ["ASSUMED", "MIMIC_IV_ECG", "assumption", "check_labels", "find_labels", "read_label_file"]
+__all__ = ["ASSUMED", "MIMIC_IV_ECG", "assumption", "check_labels", "find_labels", "read_label_file", "with_target"]
 
 ASSUMED = "built-in, assumed"
 LABEL_FILE = "label_def.csv"
@@ -99,7 +101,13 @@ def read_label_file(path: StrPath) -> list[str]:
 
 
 def find_labels(
-    count: int, stored: Sequence[str] | None, path: StrPath, folder: StrPath, known: Known | None = None
+    count: int,
+    stored: Sequence[str] | None,
+    path: StrPath,
+    folder: StrPath,
+    known: Known | None = None,
+    *,
+    numbers: bool = False,
 ) -> tuple[tuple[str, ...] | None, str | None]:
     """The labels of a classifier and where they come from.
 
@@ -115,6 +123,8 @@ def find_labels(
         Where a ``label_def.csv`` may be.
     known : Known, optional
         The known model that was asked for by its name.
+    numbers : bool
+        Whether the outputs are numbers, of which nothing is assumed.
 
     Returns
     -------
@@ -142,5 +152,15 @@ def find_labels(
             raise
     if known is not None:
         return known.labels, f"known model {known.name}"
-    found = label_set_of_count(count)
+    found = None if numbers else label_set_of_count(count)
     return (None, None) if found is None else (found.names, ASSUMED)
+
+
+def with_target(info: Mapping[str, Any], criterion: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What a file says of a model, with the ``target`` of its outputs where the run's criterion says they are numbers.
+
+    The original's are in the unit of the target as they are.
+    """
+    if "target" in info or criterion.get("_name") != "mse":
+        return dict(info)
+    return dict(info) | {"target": Target((0.0,) * count, (1.0,) * count).to_dict()}

@@ -35,7 +35,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "classifier": {
         "task": ("ecg_classification",),
         "model": ("ecg_transformer_classifier",),
-        "criterion": ("binary_cross_entropy_with_logits",),
+        "criterion": ("binary_cross_entropy_with_logits", "mse"),
     },
     "pretraining": {
         "task": ("ecg_pretraining",),
@@ -51,6 +51,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 #: Criterion -> the name of its class, which the original compares when it goes on with a run.
 CRITERIA = {
     "binary_cross_entropy_with_logits": "BinaryCrossEntropyWithLogitsCriterion",
+    "mse": "MSECriterion",
     "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
     "wav2vec2": "Wav2Vec2Criterion",
     "cmsc": "CMSCCriterion",

@@ -430,12 +430,13 @@ def _set_labels(found: Checkpoint, labels: Sequence[str] | StrPath | None) -> No
             raise LabelError(f"a model of kind {found.kind} has no outputs to name", path=found.path, field="labels")
         return
     count = found.config["num_labels"]
+    found.info = labelling.with_target(found.info, found.of_run("criterion"), count)
     if labels is not None:
         found.labels, found.labels_source = labelling.check_labels(labels, count), "the caller"
         return
     folder = os.path.dirname(found.path) or "."
     found.labels, found.labels_source = labelling.find_labels(
-        count, found._stored_labels, found.path, folder, found.known
+        count, found._stored_labels, found.path, folder, found.known, numbers=found.info.get("target") is not None
     )
 
 

@@ -23,7 +23,7 @@ from ..table import Table, json_value, text_or_file
 from ..validation import Seed, checked
 from .evaluate_about import About
 from .judged import Judged, checked_resampling, judged
-from .opening import Inputs, ModelLike, Ready, input_of, opened_model
+from .opening import Inputs, ModelLike, Ready, input_of, opened_model, target_of
 from .result import about as about_model
 from .stream import OnError, Progress, Reading
 
@@ -185,6 +185,8 @@ def compare(
     about = About(groups, None)
     found = []
     for model in (first, second):
+        if target_of(model) is not None:
+            raise ConfigError("a regression model says numbers; labels are compared", field="model_a")
         reading = Reading(
             sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
             batch_size=batch_size, readers=readers,

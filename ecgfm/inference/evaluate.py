@@ -16,9 +16,10 @@ from ..metrics.subgroups import subgroup_table
 from ..table import Table
 from ..validation import Number, checked
 from .evaluate_about import About, thresholds_of
+from .evaluate_values import evaluation_of_numbers, refuse_of_labels
 from .evaluation import Evaluation
 from .judged import Judged, checked_resampling, judged, labels_of
-from .opening import Inputs, ModelLike, input_of, opened_model
+from .opening import Inputs, ModelLike, input_of, opened_model, target_of
 from .result import about as about_model
 from .result import errors_table
 from .stream import OnError, Progress, Reading
@@ -55,7 +56,11 @@ def evaluate(
     on_error: str | OnError = "skip",
     progress: Progress | Literal[False] | None = None,
 ) -> Evaluation:
-    """Evaluate a classifier: AUROC and AUPRC per label and averaged, per segment and per recording.
+    """How good a model is: AUROC and AUPRC per label and averaged, per segment and per recording.
+
+    Of a regression model: mean absolute error and root of the mean squared error in the unit of the target, coefficient
+    of determination (R2) and Pearson's correlation of each output; `thresholds`, `beta`, `subgroups` and `challenge`
+    are of labels.
 
     Parameters
     ----------
@@ -65,13 +70,14 @@ def evaluate(
         As for `ecgfm.predict`. A path that ends in ``.tsv`` is a manifest of fairseq-signals. An array (n, 12, N)
         without `sampling_rate` holds prepared segments, as `ecgfm.finetune` takes them.
     y : array_like, Table, mapping, pandas.DataFrame, or path-like
-        The truth, 0 or 1; NaN or an empty cell where it is not known. An array (recordings, Y) is in the order of
-        `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``, ``save_file`` or ``record`` that names
-        the recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and a column per label. Names may lack
-        folders and endings: the longest tail that a path has in common with them decides, and where several fit equally
-        well it is an error. A ``.npy`` file is a label file of ECG-FM: row ``idx`` is that of the recording with this
-        number, and the columns are those that the ``label_def.csv`` beside it names. What of the truth and of the
-        model's labels has no counterpart is in the result, and a warning says it.
+        The truth, 0 or 1, of a regression model numbers; NaN or an empty cell where it is not known. An array
+        (recordings, Y) is in the order of `inputs`. A table, or a CSV file of one, has a column ``file``, ``path``,
+        ``save_file`` or ``record`` that names the recordings, or ``idx``, their number in ECG-FM's ``.mat`` files, and
+        a column per label. Names may lack folders and endings: the longest tail that a path has in common with them
+        decides, and where several fit equally well it is an error. A ``.npy`` file is a label file of ECG-FM: row
+        ``idx`` is that of the recording with this number, and the columns are those that the ``label_def.csv`` beside
+        it names. What of the truth and of the model's labels has no counterpart is in the result, and a warning says
+        it.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
     groups : str or sequence, optional
@@ -125,6 +131,8 @@ def evaluate(
     resampling = checked_resampling(bootstrap, confidence, seed)
     beta = checked(beta, Number(above=0, below=MOST_BETA), "beta")
     labels = labels_of(model)
+    if target_of(model) is not None:
+        refuse_of_labels(thresholds=thresholds, subgroups=subgroups, challenge=challenge)
     at, source = thresholds_of(thresholds, model, labels)
     score = None if challenge is None else ChallengeScore(challenge)
     reading = Reading(
@@ -133,6 +141,8 @@ def evaluate(
     )  # fmt: skip
     about = About(groups, subgroups)
     found = judged(model, inputs, y, about, recordings, aggregate, reading, on_error, progress)
+    if target_of(model) is not None:
+        return evaluation_of_numbers(found, resampling, aggregate)
     return _evaluation(found, at, score, beta, resampling, {"aggregate": aggregate, "thresholds": source})
 
 
@@ -158,9 +168,7 @@ def _evaluation(
     if score is not None:
         predicted = found.scores > thresholds
         won = challenge_table(score, predicted, found.truth, patients, labels, **resampling)
-    counts = {"patients": None, "patients_unknown": 0}
-    if found.patients is not None:
-        counts = {"patients": int(patients.max()) + 1, "patients_unknown": found.patients.unknown}
+    counts = found.counts()
     return Evaluation(
         records,
         segments,

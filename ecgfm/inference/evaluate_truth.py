@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,9 @@ class Truth:
         return None if found is None or self.names is None else self.names.get(found)
 
 
-def read_truth(y: Any, labels: Sequence[str], *, named: bool = True, also: Sequence[str] = ()) -> Truth:
+def read_truth(
+    y: Any, labels: Sequence[str], *, named: bool = True, also: Sequence[str] = (), numbers: bool = False
+) -> Truth:
     """The `Truth` in what a user gives.
 
     Parameters
@@ -121,6 +123,8 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True, also: Seque
         Whether these are names, and not numbers that stand for names that are not known.
     also : sequence of str
         Other columns of the table to keep.
+    numbers : bool
+        Whether the truth is any numbers, and not 0 and 1.
 
     Raises
     ------
@@ -138,11 +142,11 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True, also: Seque
         path = os.fsdecode(y)
         if path.lower().endswith(".npy"):
             _refuse_also(also, path)
-            return _of_npy(path, tuple(labels), named)
+            return _of_npy(path, tuple(labels), named, numbers)
         wanted = {*labels, *also, *(one for each in other_names(labels).values() for one in each)}
-        truth = _of_columns(*csv_columns(path, wanted), labels, path, also=also)
+        truth = _of_columns(*csv_columns(path, wanted), labels, path, also=also, numbers=numbers)
     elif hasattr(y, "keys") or hasattr(y, "columns"):
-        truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"), also=also)
+        truth = _of_columns(*mapping_columns(y), labels, in_order=hasattr(y, "iloc"), also=also, numbers=numbers)
     else:
         _refuse_also(also, None)
         refuse_masked(y, "y", LabelError)
@@ -150,7 +154,7 @@ def read_truth(y: Any, labels: Sequence[str], *, named: bool = True, also: Seque
             array = np.asarray(y)
         except (TypeError, ValueError, OverflowError) as error:
             raise LabelError(f"not an array: {error}", field="y") from None
-        return Truth(_checked_values(array, labels, None))
+        return Truth(_checked_values(array, labels, None, numbers))
     _say_columns(truth)
     return truth
 
@@ -161,7 +165,7 @@ def _refuse_also(also: Sequence[str], path: str | None) -> None:
         raise LabelError(what, path=path, field=also[0], remedy="Give a table of labels, or a value for each recording")
 
 
-def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
+def _of_npy(path: str, labels: tuple[str, ...], named: bool, numbers: bool) -> Truth:
     array = load_npy(path)
     names = label_file_beside(path, array.shape[1])
     lacking: list[str] = []
@@ -174,7 +178,7 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
                 InputWarning,
                 stacklevel=5,
             )
-        names, values = labels, _checked_values(array, labels, path)
+        names, values = labels, _checked_values(array, labels, path, numbers)
     else:
         renamed = _renamed(labels, names, path)
         lacking = _lacking(labels, names, renamed, path)
@@ -182,7 +186,7 @@ def _of_npy(path: str, labels: tuple[str, ...], named: bool) -> Truth:
         for i, name in enumerate(labels):
             if name not in lacking:
                 places = [names.index(one) for one in renamed.get(name, (name,))]
-                values[:, i] = either(_checked_values(array[:, places], renamed.get(name, (name,)), path))
+                values[:, i] = either(_checked_values(array[:, places], renamed.get(name, (name,)), path, numbers))
     used = {*labels, *(one for each in renamed.values() for one in each)}
     unused = [name for name in names if name not in used]
     truth = Truth(values, {str(i): i for i in range(len(values))}, path, unused, lacking, True, renamed)
@@ -215,7 +219,9 @@ def _of_columns(
     path: str | None = None,
     in_order: bool = False,
     also: Sequence[str] = (),
+    numbers: bool = False,
 ) -> Truth:
+    read = _number if numbers else _value
     for name in also:
         if name not in columns:
             what = f"there is no column {shown(name)}; there are {', '.join(shown(one) for one in names[:20])}"
@@ -230,14 +236,14 @@ def _of_columns(
         )
     # a column that only shares an abbreviation, such as PR with the length of the PR interval, has other values
     found = _renamed(labels, columns, path)
-    renamed = {name: own for name, own in found.items() if all(_is_truth(columns[one]) for one in own)}
+    renamed = {name: own for name, own in found.items() if all(_is_truth(columns[one], read) for one in own)}
     lacking = _lacking(labels, {*columns} - {key}, renamed, path)
     count = len(next(iter(columns.values())))
     values = np.full((count, len(labels)), np.nan)
     for i, name in enumerate(labels):
         if name not in lacking:
             own = renamed.get(name, (name,))
-            parts = [[_value(value, row, one, path) for row, value in enumerate(columns[one])] for one in own]
+            parts = [[read(value, row, one, path) for row, value in enumerate(columns[one])] for one in own]
             values[:, i] = either(np.array(parts, dtype=np.float64).T)
     known = {*KEYS, *labels, *also, *(one for each in renamed.values() for one in each)}
     unused = [name for name in names if name not in known]
@@ -300,15 +306,31 @@ def _value(value: Any, row: int, name: str, path: str | None) -> float:
     raise LabelError(f"{shown(value)} in row {row} is neither 0 nor 1", path=path, field=name)
 
 
-def _is_truth(column: Sequence[Any]) -> bool:
-    """Whether a column holds nothing but 0, 1 and what is not known."""
+def _number(value: Any, row: int, name: str, path: str | None) -> float:
+    """A finite number, or NaN where it is not known."""
+    text = value.strip().lower() if isinstance(value, str) else None
+    if value is None or text in _UNKNOWN or type(value).__name__ in ("NAType", "NaTType"):
+        return np.nan
     try:
-        return all(_value(value, 0, "", None) is not None for value in column)
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = np.inf
+    if np.isinf(found):
+        raise LabelError(f"{shown(value)} in row {row} is no finite number", path=path, field=name)
+    return found
+
+
+def _is_truth(column: Sequence[Any], read: Callable[[Any, int, str, str | None], float]) -> bool:
+    """Whether a column holds nothing but what can be the truth, and what is not known."""
+    try:
+        return all(read(value, 0, "", None) is not None for value in column)
     except LabelError:
         return False
 
 
-def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None) -> NDArray[np.float64]:
+def _checked_values(
+    array: NDArray[Any], labels: Sequence[str], path: str | None, numbers: bool = False
+) -> NDArray[np.float64]:
     if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] != len(labels):
         raise LabelError(
             f"{array.dtype} of shape {shown(array.shape)} is not (recordings, {len(labels)} labels)",
@@ -318,10 +340,11 @@ def _checked_values(array: NDArray[Any], labels: Sequence[str], path: str | None
     if array.size > _MOST_CELLS:
         raise LabelError(f"{array.size:,} labels are more than the {_MOST_CELLS:,} that are read", path=path, field="y")
     values = array.astype(np.float64)
-    bad = ~(np.isnan(values) | (values == 0) | (values == 1))
+    bad = np.isinf(values) if numbers else ~(np.isnan(values) | (values == 0) | (values == 1))
     if bad.any():
         row, column = map(int, np.argwhere(bad)[0])
-        raise LabelError(f"{values[row, column]} in row {row} is neither 0 nor 1", path=path, field=labels[column])
+        what = "no finite number" if numbers else "neither 0 nor 1"
+        raise LabelError(f"{values[row, column]} in row {row} is {what}", path=path, field=labels[column])
     return values
 
 

@@ -14,6 +14,7 @@ from .._text import printable
 from .._types import StrPath
 from ..metrics.decisions import MEASURES
 from ..metrics.ranking import METRICS
+from ..metrics.regression import value_rows
 from ..specs.label_sets import renamed_text
 from ..table import Table, json_value, text_or_file
 
@@ -31,11 +32,13 @@ class Evaluation:
     ----------
     records, segments : Table
         Per recording, after its segments were aggregated, and per segment: a row per label, then ``macro`` and
-        ``micro``; see `ecgfm.metrics.intervals.ranking_table` for the columns.
+        ``micro``; see `ecgfm.metrics.intervals.ranking_table` for the columns. Of a regression model a row per output,
+        as of `ecgfm.metrics.regression.regression_table`.
     one_class : tuple of str
         Labels whose known truth has one class only, or none: they have no value and are left out of the macro average.
     predictions : Table
-        ``record``, ``segments`` and, for each label, the aggregated probability and ``true <label>``.
+        ``record``, ``segments`` and, for each label, the aggregated probability (of a regression model the value) and
+        ``true <label>``.
     unlabelled : tuple of str
         Recordings without a row in the table of labels, which were left out.
     errors : Table
@@ -122,7 +125,8 @@ class Evaluation:
         lines = []
         for name, table in (("recording", self.records), ("segment", self.segments)):
             method = f" (aggregate: {self.settings['aggregate']})" if name == "recording" else ""
-            lines += [f"Per {name}{method}", "", *_text_rows(table), ""]
+            rows = _text_rows(table) if "auroc" in table else value_rows(table)
+            lines += [f"Per {name}{method}", "", *rows, ""]
         if len(self.decisions):
             lines += [f"Decisions per recording, at thresholds ({self.settings['thresholds']})", ""]
             lines += [*_decision_rows(self.decisions, self.settings["beta"]), ""]
@@ -160,6 +164,8 @@ class Evaluation:
     __str__ = to_text
 
     def __repr__(self) -> str:
+        if "auroc" not in self.records:
+            return f"Evaluation({len(self.predictions)} records, mean R2 {np.mean(self.records['r2']):.4f})"
         macro = float(self.records["auroc"][-2])
         return f"Evaluation({len(self.predictions)} records, macro AUROC {macro:.4f})"
 

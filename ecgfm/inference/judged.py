@@ -18,7 +18,7 @@ from .aggregate import aggregate as aggregated
 from .evaluate_about import About, Patients
 from .evaluate_plan import Plan
 from .evaluate_truth import read_truth
-from .opening import Inputs, Ready, input_of
+from .opening import Inputs, Ready, input_of, target_of
 from .predict import predicted
 from .result import about as about_model
 from .result import text_column
@@ -39,7 +39,8 @@ class Judged:
     names : list of str
         (recordings,)
     scores, truth : ndarray
-        (recordings, Y) aggregated probabilities; and 0, 1, or NaN where it is not known.
+        (recordings, Y) aggregated probabilities; and 0, 1, or NaN where it is not known. Of a regression model both are
+        numbers.
     segment_scores : ndarray
         (segments, Y) those of a recording together.
     record_of : ndarray of int
@@ -69,6 +70,12 @@ class Judged:
     def patient_of(self) -> NDArray[np.int64]:
         """(recordings,) what is drawn as one: the patient, or where none are given, the recording itself."""
         return np.arange(len(self.names)) if self.patients is None else self.patients.of
+
+    def counts(self) -> dict[str, int | None]:
+        """How many patients are resampled, None where recordings are; recordings whose patient is not known."""
+        if self.patients is None:
+            return {"patients": None, "patients_unknown": 0}
+        return {"patients": int(self.patients.of.max()) + 1, "patients_unknown": self.patients.unknown}
 
     def predictions(self) -> Table:
         """A row per recording: its name, number of segments, patient, subgroups, probabilities and truth."""
@@ -119,8 +126,12 @@ def judged(
     """
     checked(method, METHOD, "aggregate")
     labels = labels_of(model)
-    scikit_learn()  # absent, it is noticed before the work
-    truth = read_truth(y, labels, named=bool(model.labels), also=about.columns)
+    of_numbers = target_of(model) is not None
+    if not of_numbers:
+        scikit_learn()  # absent, it is noticed before the work
+    elif method == "tutorial":
+        method = "mean"  # its rule is of labels
+    truth = read_truth(y, labels, named=bool(model.labels), also=about.columns, numbers=of_numbers)
     plan = Plan(inputs, truth, recordings, reading.sampling_rate, input_of(model))
     if plan.known is not None:
         about.check(plan.known)
@@ -129,10 +140,10 @@ def judged(
     keys = list(dict.fromkeys(each.group for each in done))
     numbers = {key: i for i, key in enumerate(keys)}
     of_file = np.array([numbers[each.group] for each in done])
-    counts = np.array([len(each.probabilities) for each in done])
+    counts = np.array([len(each.scores) for each in done])
     order = np.argsort(np.repeat(of_file, counts), kind="stable")  # the segments of a recording together
     record_of = np.repeat(of_file, counts)[order]
-    scores = np.concatenate([each.probabilities for each in done])[order]
+    scores = np.concatenate([each.scores for each in done])[order]
     first = np.unique(of_file, return_index=True)[1]
     rows, places, files = ([getattr(each, name) for each in done] for name in ("row", "place", "file"))
     values = plan.truth.values[[rows[i] for i in first]]
@@ -150,12 +161,12 @@ def judged(
 def _scored(model: Ready, plan: Plan, reading: Reading) -> Iterator[_Scored]:
     """Iterate over the `_Scored` of each recording that has labels."""
     for each in predicted(model, plan.inputs, reading, select=plan.select):
-        yield _Scored(each.file, each.error, *plan.taken.popleft(), each.probabilities)
+        yield _Scored(each.file, each.error, *plan.taken.popleft(), each.scores)
 
 
 @dataclass(eq=False)
 class _Scored:
-    """What became of one input: its row of the truth, what it is of, its place, and its probabilities (n, Y)."""
+    """What became of one input: its row of the truth, what it is of, its place, and what is said of it (n, Y)."""
 
     file: str
     error: Exception | None
@@ -163,7 +174,7 @@ class _Scored:
     group: object
     whole: str
     place: int
-    probabilities: NDArray[np.float32] | None
+    scores: NDArray[Any] | None
 
 
 def _check_labels(

@@ -11,6 +11,7 @@ from ..checkpoint.places import shipped_model
 from ..ecg.prepare import spec_of
 from ..errors import ConfigError
 from ..specs.inputs import ECG_FM, InputSpec
+from ..specs.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from .shared import SharedModel
 
-__all__ = ["Inputs", "ModelLike", "Ready", "input_of", "opened_model", "shipped_model"]
+__all__ = ["Inputs", "ModelLike", "Ready", "input_of", "opened_model", "shipped_model", "target_of"]
 
 #: A model that can be called.
 Ready: TypeAlias = "Model | SharedModel"
@@ -50,6 +51,12 @@ def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
             remedy="Give what ecgfm.load returns, or the path of a checkpoint; the recordings come second",
         )
     return model
+
+
+def target_of(model: object) -> Target | None:
+    """What numbers a model's outputs stand for; None where they are labels."""
+    found: Target | None = getattr(model, "target", None)
+    return found
 
 
 def input_of(model: object) -> InputSpec:

@@ -37,7 +37,7 @@ def predict(
     on_error: str | OnError = "skip",
     progress: Progress | Literal[False] | None = None,
 ) -> Result:
-    """Probabilities of each label, for each segment (5 s for ECG-FM) and each recording.
+    """Probabilities of each label, or values of a regression model, for each segment (5 s for ECG-FM) and recording.
 
     Parameters
     ----------
@@ -109,8 +109,10 @@ class Outcome:
         See `ecgfm.ecg.Segments`.
     logits : ndarray
         (n, Y) float32.
-    probabilities : ndarray
-        (n, Y) float32.
+    probabilities : ndarray or None
+        (n, Y) float32; None of a regression model.
+    values : ndarray or None
+        (n, Y) float64 of a regression model, in the unit of its target; None of others.
     embeddings : ndarray
         (n, C) float32.
     """
@@ -123,6 +125,12 @@ class Outcome:
     logits: NDArray[np.float32] | None = None
     probabilities: NDArray[np.float32] | None = None
     embeddings: NDArray[np.float32] | None = None
+    values: NDArray[np.float64] | None = None
+
+    @property
+    def scores(self) -> NDArray[Any] | None:
+        """ndarray or None: (n, Y) what is said of each output: its probability, or its value."""
+        return self.probabilities if self.values is None else self.values
 
 
 def outcomes(
@@ -149,14 +157,16 @@ def predicted(
 
     def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask)
-        if output.logits is None or output.probabilities is None:
+        if output.logits is None:
             raise ConfigError(
                 "the model has no labels: it is one of pretraining",
                 path=getattr(model, "source", None),
                 field="model",
                 remedy="Take a finetuned one; for embeddings: ecgfm.embed",
             )
-        return {"logits": output.logits, "probabilities": output.probabilities, "embeddings": output.embedding}
+        values = getattr(output, "values", None)
+        said = {"probabilities": output.probabilities} if values is None else {"values": values}
+        return {"logits": output.logits, "embeddings": output.embedding, **said}
 
     for each in stream(forward, expand(inputs, ignored), reading, select):
         yield Outcome(each.file, each.error, each.start_s, each.end_s, each.provenance, **each.outputs)

@@ -21,6 +21,7 @@ from ..specs.precision import FLOAT32
 from ..storage.npy import write_npy
 from ..table import Table, check_ending, json_value, text_or_file
 from .aggregate import aggregate
+from .opening import target_of
 
 __all__ = ["Predictions", "Result"]
 
@@ -37,7 +38,7 @@ class Predictions(Table):
     labels : sequence of str
         Names of the Y labels. A label that is called like another column gets `` (label)`` added to its column.
     probabilities : ndarray
-        (n, Y) float32.
+        (n, Y) float32; of a regression model its values, in the units of its target.
     start_s : ndarray
         (n,) float64, seconds.
 
@@ -82,7 +83,8 @@ class Result:
         A row per recording: ``file``, ``segments`` (their number), labels, and what was done to the recording:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
         ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance,
-        and the model's ``precision``; where the label names are assumed, ``labels_assumed`` says so.
+        and the model's ``precision``; where the label names are assumed, ``labels_assumed`` says so. Of a regression
+        model the columns of the labels are values, and ``units`` names their units where they are known.
     logits : ndarray
         (n, Y) float32, of the segments.
     embeddings : ndarray
@@ -93,7 +95,7 @@ class Result:
         The Y labels, in the model's order.
     model : dict
         ``source``; ``labels_assumed``, true if the label names are not the file's; ``precision``; ``training`` and
-        ``caveat`` if there are any.
+        ``caveat`` if there are any; ``target`` of a regression model: mean, deviation and units.
     provenance : list of dict
         Of each recording in `records`; see `ecgfm.ecg.Segments`.
     """
@@ -112,8 +114,10 @@ class Result:
         """The result of several outcomes of one model; see `ecgfm.inference.predict.Outcome`."""
         logits, probabilities, embeddings, start_s = (
             np.concatenate([getattr(each, name) for each in done])
-            for name in ("logits", "probabilities", "embeddings", "start_s")
+            for name in ("logits", "scores", "embeddings", "start_s")
         )
+        numbers = target_of(model) is not None
+        method = "mean" if numbers and method == "tutorial" else method  # whose rule is of labels
         labels = tuple(model.labels or (f"label_{i}" for i in range(logits.shape[1])))
         counts = np.array([len(each.start_s) for each in done])
         segments = Predictions(segment_columns(done), labels, probabilities, start_s)
@@ -175,17 +179,24 @@ class Result:
         if len(self.records) > _SHOWN:
             lines.append(f"  ... and {len(self.records) - _SHOWN} more")
         number = np.arange(1, len(self.records) + 1)
-        lines += ["", f"Probability per recording (aggregate: {self.records['aggregate'][0]})", ""]
-        lines += _across(self.records, [("recording", number.astype(str))])
+        numbers = "target" in self.model
+        what = "Value" if numbers else "Probability"
+        lines += ["", f"{what} per recording (aggregate: {self.records['aggregate'][0]})", ""]
+        names, form = self._names(), "%.4g" if numbers else "%.3f"
+        lines += _across(self.records, names, form, [("recording", number.astype(str))])
         if len(self.segments) > len(self.records):
             starts = np.char.mod("%.1f", self.segments.start_s)
-            lines += ["", "Probability per segment", ""]
-            lines += _across(
-                self.segments, [("recording", np.repeat(number, counts).astype(str)), ("starts at s", starts)]
-            )
+            lines += ["", f"{what} per segment", ""]
+            heads = [("recording", np.repeat(number, counts).astype(str)), ("starts at s", starts)]
+            lines += _across(self.segments, names, form, heads)
         return "\n".join(lines)
 
     __str__ = to_text
+
+    def _names(self) -> list[str]:
+        """The labels with their units, for people."""
+        units = (self.model.get("target") or {}).get("units") or [""] * len(self.labels)
+        return [printable(f"{name} ({unit})" if unit else name) for name, unit in zip(self.labels, units)]
 
     def __repr__(self) -> str:
         return (
@@ -198,9 +209,11 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def _across(table: Predictions, heads: Sequence[tuple[str, NDArray[Any]]]) -> list[str]:
+def _across(
+    table: Predictions, labels: Sequence[str], form: str, heads: Sequence[tuple[str, NDArray[Any]]]
+) -> list[str]:
     """Lines of a table turned round: a line per label, a column per row, a block of columns after the other."""
-    names = [head for head, _ in heads] + [printable(name) for name in table.labels]
+    names = [head for head, _ in heads] + [*labels]
     width = max(len(name) for name in names)
     shown = min(len(table), _SHOWN)
     lines = []
@@ -209,8 +222,8 @@ def _across(table: Predictions, heads: Sequence[tuple[str, NDArray[Any]]]) -> li
         if start:
             lines.append("")
         cells = [values[rows] for _, values in heads]
-        cells += list(np.char.mod("%.3f", table.probabilities[rows].T.astype(np.float64)))
-        lines += [f"{name:<{width}}" + "".join(f"{value:>8}" for value in row) for name, row in zip(names, cells)]
+        cells += list(np.char.mod(form, table.probabilities[rows].T.astype(np.float64)))
+        lines += [f"{name:<{width}}" + "".join(f" {value:>7}" for value in row) for name, row in zip(names, cells)]
     if shown < len(table):
         lines.append(f"... and {len(table) - shown} more columns")
     return lines
@@ -223,6 +236,8 @@ def about(model: Any) -> dict[str, Any]:
     training, caveat = getattr(model, "info", {}).get("training"), getattr(model, "caveat", None)
     said |= {} if training is None else {"training": training}
     said |= {} if caveat is None else {"caveat": caveat}
+    target = target_of(model)
+    said |= {} if target is None else {"target": target.to_dict()}
     spec = spec_of(model)
     if spec is not None:
         said |= {"input": spec.to_dict(), "input_source": getattr(model, "input_source", None)}
@@ -296,7 +311,10 @@ def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any
     def names(name: str) -> NDArray[Any]:
         return column(lambda p: " ".join(p.get(name, ())), str)
 
-    assumed = {"labels_assumed": np.repeat("yes", len(done))} if about(model)["labels_assumed"] else {}
+    said = about(model)
+    more = {"labels_assumed": np.repeat("yes", len(done))} if said["labels_assumed"] else {}
+    units = units_text(said, model)
+    more |= {"units": np.repeat(units, len(done))} if units else {}
     return {
         "sampling_rate": number("sampling_rate"),
         "duration_s": number("samples") / number("sampling_rate"),
@@ -308,9 +326,16 @@ def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any
         "unused_s": number("unused_s"),
         "quality": column(lambda p: describe(p.get("quality", {})), str),
         "notes": column(lambda p: "; ".join(p.get("notes", ())), str),
-        "precision": np.repeat(np.array([about(model)["precision"]]), len(done)),
-        **assumed,
+        "precision": np.repeat(np.array([said["precision"]]), len(done)),
+        **more,
     }
+
+
+def units_text(said: Mapping[str, Any], model: Any) -> str:
+    """The units of a regression model's outputs, ``age: years``; empty where there are none."""
+    units = (said.get("target") or {}).get("units") or ()
+    names = model.labels or [f"label_{i}" for i in range(len(units))]
+    return "; ".join(f"{name}: {unit}" for name, unit in zip(names, units) if unit)
 
 
 def text_column(texts: Iterable[str]) -> NDArray[Any]:

@@ -50,7 +50,7 @@ class SharedModel:
         failed = [part for part in found if isinstance(part, Exception)]
         if failed:
             raise failed[0]
-        return _joined([part for part in found if part is not None], self._model.labels)
+        return _joined([part for part in found if part is not None], self._model)
 
     def close(self) -> None:
         """Let the other ranks go; later calls are an error."""
@@ -88,8 +88,8 @@ def _answer(model: Any, part: Any) -> Any:
     return output.logits, output.embedding, output.tokens, output.attention
 
 
-def _joined(parts: Sequence[Any], labels: tuple[str, ...] | None) -> Output:
+def _joined(parts: Sequence[Any], model: Model) -> Output:
     columns = [None if column[0] is None else np.concatenate(column) for column in zip(*parts)]
     logits, embedding, tokens, attention = columns
     assert embedding is not None and tokens is not None
-    return Output(logits, embedding, tokens, attention, labels)
+    return Output(logits, embedding, tokens, attention, model.labels, model.target)

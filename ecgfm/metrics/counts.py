@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COUNTS", "bce_sums", "cut_of", "f1", "loss_and_shares", "share", "shares"]
+from .losses import cross_entropy
+
+__all__ = ["COUNTS", "bce_sums", "cut_of", "f1", "label_sums", "loss_and_shares", "share", "shares", "size_of"]
+
+#: The loss of each cell, of logits and labels.
+Cells = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 #: What is counted beside the loss.
 COUNTS: Final = ("count", "correct", "rows", "exact", "true_positive", "false_positive", "false_negative")
@@ -18,30 +23,47 @@ COUNTS: Final = ("count", "correct", "rows", "exact", "true_positive", "false_po
 def bce_sums(
     logits: NDArray[Any], y: NDArray[Any], pos_weight: NDArray[Any] | None = None, threshold: float = 0.5
 ) -> dict[str, float]:
+    """`label_sums` of the binary cross entropy, in nats."""
+    weight = 1.0 if pos_weight is None else pos_weight.astype(np.float64)
+    return label_sums(logits, y, lambda z, t: cross_entropy(z, t, weight), threshold)
+
+
+def label_sums(logits: NDArray[Any], y: NDArray[Any], cells: Cells, threshold: float = 0.5) -> dict[str, float]:
     """The sums of a batch from its logits (B, Y) and labels (B, Y), as the kernel gives them, in float64.
 
-    What has a probability above `threshold` counts as predicted.
+    What has a probability above `threshold` counts as predicted. A label that is NaN is not known: its cell has no loss
+    and is not counted, nor is a row without a known label.
+
+    Parameters
+    ----------
+    cells : callable
+        The loss of each cell, of float64 logits and labels.
 
     Returns
     -------
     dict
-        ``loss`` (binary cross entropy, in nats) and the `COUNTS`: cells, cells and rows that are right, and the cells
-        of each kind of outcome.
+        ``loss`` and the `COUNTS`: cells, cells and rows that are right, and the cells of each kind of outcome.
     """
-    z, y = logits.astype(np.float64), y.astype(np.float64)
-    tail, weight = np.log1p(np.exp(-np.abs(z))), 1.0 if pos_weight is None else pos_weight.astype(np.float64)
+    z, known = logits.astype(np.float64), ~np.isnan(y)
+    y = np.where(known, y, 0).astype(np.float64)
     predicted, actual = z > cut_of(threshold), y != 0
     correct = predicted == y
     return {
-        "loss": float((weight * y * (tail + np.maximum(-z, 0)) + (1 - y) * (tail + np.maximum(z, 0))).sum()),
-        "count": y.size,
-        "correct": int(correct.sum()),
-        "rows": len(y),
-        "exact": int(correct.all(axis=1).sum()),
-        "true_positive": int((predicted & actual).sum()),
-        "false_positive": int((predicted & ~actual).sum()),
-        "false_negative": int((~predicted & actual).sum()),
+        "loss": float(np.where(known, cells(z, y), 0).sum()),
+        "count": int(known.sum()),
+        "correct": int((correct & known).sum()),
+        "rows": int(known.any(axis=1).sum()),
+        "exact": int(((correct | ~known).all(axis=1) & known.any(axis=1)).sum()),
+        "true_positive": int((predicted & actual & known).sum()),
+        "false_positive": int((predicted & ~actual & known).sum()),
+        "false_negative": int((~predicted & actual & known).sum()),
     }
+
+
+def size_of(sums: Mapping[str, float]) -> float:
+    """What sums are divided by: the cells, each of which counts as much as the weight of its row."""
+    weight = sums.get("weight", sums["count"])
+    return sums["count"] if weight == sums["count"] else weight
 
 
 def cut_of(threshold: float) -> float:
@@ -77,13 +99,14 @@ def loss_and_shares(sums: Mapping[str, float]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``loss`` (mean over cells, in bits), ``loss_sum`` (in nats), ``sample_size`` (cells), ``nsignals`` (rows), and
-        the `shares`.
+        ``loss`` (mean over cells, in bits; NaN where no label is known), ``loss_sum`` (in nats), ``sample_size``
+        (cells, each with the weight of its row), ``nsignals`` (rows), and the `shares`.
     """
+    size = size_of(sums)
     return {
-        "loss": sums["loss"] / sums["count"] / math.log(2),
+        "loss": sums["loss"] / size / math.log(2) if size else math.nan,
         "loss_sum": sums["loss"],
-        "sample_size": sums["count"],
+        "sample_size": size,
         "nsignals": sums["rows"],
         **shares(sums),
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtraError
 
-__all__ = ["METRICS", "OneClass", "auroc_auprc", "mean_of_known", "ranking", "scikit_learn"]
+__all__ = ["METRICS", "OneClass", "auroc_auprc", "mean_of_known", "ranking", "scikit_learn", "truth_of"]
 
 METRICS: Final = ("auroc", "auprc")
 OneClass = Literal["nan", "share"]
@@ -83,6 +83,12 @@ def ranking(truth: NDArray[Any], scores: NDArray[Any], *, one_class: OneClass = 
     table = np.array(each, dtype=np.float64).reshape(-1, 2).T
     micro = np.array(auroc_auprc(positive[known], scores[known], one_class=one_class))
     return np.column_stack([table, mean_of_known(table), micro])
+
+
+def truth_of(y: NDArray[Any]) -> NDArray[Any]:
+    """Labels (n, Y) in [0, 1] as `ranking` takes them: positive above 0.5; NaN stays not known."""
+    unknown = np.isnan(y)
+    return np.where(unknown, np.nan, y > 0.5) if unknown.any() else y > 0.5
 
 
 def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:

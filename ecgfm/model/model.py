@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import checkpoint
-from .._text import printable, short
 from .._types import StrPath
 from ..checkpoint.inputs import assumed_input, given_input
 from ..checkpoint.labels import check_labels
@@ -23,8 +22,10 @@ from ..specs.architecture import Architecture, architecture_keys
 from ..specs.inputs import InputSpec
 from ..specs.label_sets import groups_of
 from ..specs.precision import FLOAT32, INT8, UNROUNDED, Stated
+from ..specs.target import Target
 from ..validation import Whole, checked
 from .calibration import Calibrated
+from .caveats import caveat_of
 from .output import Output, channels_first
 from .precision import choose, exact, report_of
 from .report import QuantizationReport
@@ -34,11 +35,6 @@ from .weights import Unpacked, filled, held
 __all__ = ["Model", "Output"]
 
 _LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
-# What `info["training"]` amounts to, where the file has no caveat of its own.
-_CAVEATS = {
-    "none": "This model is untrained: what it says means nothing",
-    "simulated patients": "This model knows simulated patients only: what it says of real recordings means nothing",
-}
 # Parts of a pretraining model that an encoder does without.
 _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
 
@@ -68,6 +64,8 @@ class Model:
         Where that comes from: ``"the caller"``, ``"file"``, a known model, the file's own keys.
     input_assumed : bool
         True if some of it is assumed, because nothing says it.
+    target : Target or None
+        Of a regression model: mean, deviation and unit of the numbers that its outputs stand for. None of others.
     caveat : str or None
         What who reads its answers must know, such as that it knows simulated patients only.
     profile : str
@@ -109,6 +107,7 @@ class Model:
         least = self._architecture.min_samples
         self.input, self.input_source = input or assumed_input(self._architecture.in_d, least)
         self._warned: set[str] = set()  # causes
+        self.target = Target.read(self.info.get("target"), self.num_labels, source) if self.num_labels else None
 
     @classmethod
     def from_state_dict(
@@ -119,6 +118,7 @@ class Model:
         labels: Sequence[str] | None = None,
         precision: str = FLOAT32,
         input: InputSpec | Mapping[str, Any] | str | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> Model:
         """A model from arrays.
 
@@ -137,6 +137,8 @@ class Model:
             As of `ecgfm.load`.
         input : InputSpec, dict or str, optional
             What it takes, as of `ecgfm.load`; by default as ECG-FM, which is assumed.
+        info : dict, optional
+            What else there is to be said of it, such as its ``target``.
 
         Raises
         ------
@@ -161,7 +163,9 @@ class Model:
         found = assumed_input(architecture.in_d, architecture.min_samples)
         taken = found if input is None else given_input(input, found, architecture)
         made = filled(config, kind, state_dict, chosen[0])
-        return cls(made, config, kind, labels=labels, labels_source="the caller", precision=chosen, input=taken)
+        return cls(
+            made, config, kind, labels=labels, labels_source="the caller", info=info, precision=chosen, input=taken
+        )
 
     def with_precision(self, precision: str, calibration: Segments | ArrayLike | None = None) -> Model:
         """The same model in another precision; itself if it has that one. What rounding has taken doesn't come back.
@@ -307,7 +311,8 @@ class Model:
 
     def __repr__(self) -> str:
         c = self._config
-        outputs = f"{self.num_labels} labels" if self.kind == "classifier" else "encoder only"
+        what = "labels" if self.target is None else "numbers"
+        outputs = f"{self.num_labels} {what}" if self.kind == "classifier" else "encoder only"
         caveat = f", caveat={self.caveat!r}" if self.caveat else ""
         taken = f"{self.input} ({self.input_source.partition(':')[0]})"
         return (
@@ -369,7 +374,9 @@ class Model:
         found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
         if not np.isfinite(found["embedding"] if found["logits"] is None else found["logits"]).all():
             raise self._not_finite(checked)
-        return Output(found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels)
+        return Output(
+            found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels, self.target
+        )
 
     def forward_trace(self, x: Segments | ArrayLike, padding_mask: ArrayLike | None = None) -> dict[str, NDArray[Any]]:
         """Every intermediate result of one forward, for comparing implementations.
@@ -385,8 +392,8 @@ class Model:
             ``convI_raw`` and ``convI`` (B, K, steps) before and after norm and GELU, ``layer_norm`` (B, T, K),
             ``post_extract_proj``, ``conv_pos``, ``encoder_layer_norm``, ``layerI_attn_out``, ``layerI``,
             ``encoder_out`` (B, T, C), ``saliency`` (B, layers, T, T), ``pooled`` (B, C), ``padding_mask_out`` (B, T)
-            bool where rows are padded, and for a classifier ``logits`` and ``probs`` (B, Y). What the architecture
-            lacks is absent.
+            bool where rows are padded, and for a classifier ``logits`` and ``probs`` (B, Y), of numbers ``logits``
+            alone. What the architecture lacks is absent.
         """
         refuse_other_order(x, "x", self.input)
         segments, valid = checked_segments(x, padding_mask, self._architecture)
@@ -397,7 +404,9 @@ class Model:
             counts = np.array([self.tokens(n) for n in valid])
             trace["padding_mask_out"] = np.arange(self.tokens(segments.shape[2])) >= counts[:, None]
         if out.logits is not None:
-            trace |= {"logits": out.logits, "probs": np.asarray(out.probabilities)}
+            trace |= {"logits": out.logits}
+        if out.logits is not None and self.target is None:
+            trace |= {"probs": np.asarray(out.probabilities)}
         return trace
 
     def _not_finite(self, x: NDArray[np.float32]) -> Error:
@@ -435,14 +444,3 @@ def _checked_labels(labels: Sequence[str] | None, config: Mapping[str, Any], kin
     if kind == "encoder":
         raise LabelError("an encoder has no outputs to name", field="labels")
     return check_labels(labels, int(config["num_labels"]))
-
-
-def caveat_of(info: Mapping[str, Any]) -> str | None:
-    """The caveat in a model's `info`, short and printable; None if it has none."""
-    card = info.get("card")
-    for place in (info, card if isinstance(card, dict) else {}):
-        said = place.get("caveat")
-        if isinstance(said, str) and said.strip():
-            return short(printable(" ".join(said[:2000].split())), 300)
-    training = info.get("training")
-    return _CAVEATS.get(training) if isinstance(training, str) else None

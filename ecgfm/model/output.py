@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..specs.target import Target
+
 __all__ = ["Output", "channels_first"]
 
 
@@ -20,7 +22,7 @@ class Output:
     Attributes
     ----------
     logits : ndarray or None
-        (B, Y) float32; None for an encoder, which has no labels.
+        (B, Y) float32; None for an encoder, which has no labels. Of a regression model what `values` are made of.
     embedding : ndarray
         (B, C) float32: the tokens' mean over time. As in the original, a token whose value in a channel is exactly
         zero (padding is) does not count in that channel's mean.
@@ -31,6 +33,8 @@ class Output:
         asked for.
     labels : tuple of str or None
         The name of each column of `logits`, as the model has them.
+    target : Target or None
+        Of a regression model: what its outputs stand for.
     """
 
     logits: NDArray[np.float32] | None
@@ -38,11 +42,20 @@ class Output:
     tokens: NDArray[np.float32]
     attention: NDArray[np.float32] | None = None
     labels: tuple[str, ...] | None = field(default=None, repr=False)
+    target: Target | None = field(default=None, repr=False)
 
     @property
     def probabilities(self) -> NDArray[np.float32] | None:
-        """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent."""
-        return None if self.logits is None else probabilities(self.logits)
+        """ndarray or None: (B, Y) float32, the logistic function of each logit; labels are independent.
+
+        None for an encoder and for a regression model.
+        """
+        return None if self.logits is None or self.target is not None else probabilities(self.logits)
+
+    @property
+    def values(self) -> NDArray[np.float64] | None:
+        """ndarray or None: (B, Y) float64, what a regression model says, in the unit of its target; None for others."""
+        return None if self.logits is None or self.target is None else self.target.values(self.logits)
 
     def __len__(self) -> int:
         return len(self.embedding)

@@ -76,8 +76,9 @@ def quantization_report(
     """
     model = model if isinstance(model, Model) else load(model, precision=FLOAT32)
     names = _checked_precisions(precisions)
-    if model.kind != "classifier":
-        raise ConfigError("an encoder gives no probabilities to compare", path=model.source, field="model")
+    if model.kind != "classifier" or model.target is not None:
+        what = "an encoder" if model.kind != "classifier" else "a regression model"
+        raise ConfigError(f"{what} gives no probabilities to compare", path=model.source, field="model")
     if model.precision != FLOAT32 or model.precision_reason:
         what = "its weights were rounded already: what they were before is not known"
         raise ConfigError(what, path=model.source, field="model", remedy="Give the model in float32")

@@ -255,6 +255,7 @@ NAMED_GROUPS: Final[Mapping[str, dict[str, dict[str, Any]]]] = {
             "weights_file": None,
             "per_log_keys": [],
         },
+        "mse": {},
     },
     "optimizer": {
         "adam": {

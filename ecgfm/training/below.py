@@ -226,26 +226,28 @@ class Cache:
             rows = np.empty(shape, TYPES[self.dtype])
             places: list[Batch | None] = []
             at = 0
-            for below, y in self._computed(batches(), shape):
+            for below, rest in self._computed(batches(), shape):
                 if below is None:
                     places.append(None)
                     continue
                 rows[at : at + len(below)] = below.rows
-                places.append((Below(rows[at : at + len(below)], below.samples, below.valid, below.made), y))
+                places.append((Below(rows[at : at + len(below)], below.samples, below.valid, below.made), *rest))
                 at += len(below)
             return places
         return self._in_file(batches, what, shape)
 
-    def _computed(self, batches: Iterable[Batch | None], shape: tuple[int, ...]) -> Iterator[tuple[Below | None, Any]]:
+    def _computed(
+        self, batches: Iterable[Batch | None], shape: tuple[int, ...]
+    ) -> Iterator[tuple[Below | None, Batch]]:
         for batch in batches:
             if batch is None:
-                yield None, None
+                yield None, ()
                 continue
-            x, y, mask = batch
+            x, y, mask, *weight = batch
             below = self.trainer.below(x, mask, dtype=self.dtype)
             if below.rows.shape[1:] != shape[1:]:
                 raise _Uneven
-            yield below, y
+            yield below, (y, None, *weight) if weight else (y,)
 
     def _in_file(
         self, batches: Callable[[], Iterator[Batch | None]], what: str, shape: tuple[int, ...]
@@ -267,33 +269,33 @@ class Cache:
             if part is None:
                 places.append(None)
                 continue
-            samples, valid, y = part[1:]
+            samples, valid, rest = part[1:]
             here = np.asarray(rows[at : at + len(part[0])])
-            places.append((Below(here, samples, valid, self.trainer.below_token), y))
+            places.append((Below(here, samples, valid, self.trainer.below_token), *rest))
             at += len(here)
         return places
 
     def _key(
         self, batches: Iterator[Batch | None], shape: tuple[int, ...]
-    ) -> tuple[str, list[tuple[range, int, Any, Any] | None]]:
-        """The name, and of each batch its rows, their samples, which are valid, and labels."""
+    ) -> tuple[str, list[tuple[range, int, Any, Batch] | None]]:
+        """The name, and of each batch its rows, their samples, which are valid, and what else a trainer takes."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(
             json.dumps([_KIND, machine.processor_name(), self.dtype, shape[1:], self.trainer.below_identity()]).encode()
         )
-        parts: list[tuple[range, int, Any, Any] | None] = []
+        parts: list[tuple[range, int, Any, Batch] | None] = []
         for batch in batches:
             if batch is None:
                 parts.append(None)
                 continue
-            x, y, mask = batch
+            x, y, mask, *weight = batch
             rows = self.trainer.objective.rows(x, y, mask)
             for values in (rows.x, rows.valid):
                 digest.update(repr(None if values is None else values.shape).encode())
                 if values is not None:
                     digest.update(np.ascontiguousarray(values).view(np.uint8).data)
             samples, valid = self.trainer.below_samples(rows.x.shape[2], rows.valid)
-            parts.append((range(len(rows.x)), samples, valid, y))
+            parts.append((range(len(rows.x)), samples, valid, (y, None, *weight) if weight else (y,)))
         return digest.hexdigest(), parts
 
 

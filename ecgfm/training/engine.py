@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,8 +117,12 @@ class Engine:
         Returns
         -------
         float, bool
-            The norm of the gradients, divided by the denominator, and whether the step was applied.
+            The norm of the gradients, divided by the denominator, and whether the step was applied. With a denominator
+            of 0 there was nothing to learn: the gradients are dropped.
         """
+        if not denominator:
+            self.forget()
+            return math.nan, False
         if ranks.size > 1:
             ranks.sum(self.core.flat_gradients())
         beta1, beta2 = adam["adam_betas"]

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from .._text import printable
+from .._text import printable, shown
 from ..ecg.prepare import spec_of
-from ..errors import ConfigError
+from ..errors import ConfigError, LabelError
 from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..specs.inputs import ECG_FM
+from ..specs.target import Target
 from ..table import Table
 from ..validation import Choice, checked
 from .arguments import checked_seed
 from .below import TYPES, CachePlace
 from .feed import input_of, profile_of, rate_of
-from .finetune_data import Wanted
+from .finetune_data import Wanted, labels_of
 from .head import listed
 from .history import check_loop, checked_monitor, run_epochs
+from .objectives import OBJECTIVES, Labelled, Objective
 from .objectives.classification import RANKING, BinaryCrossEntropy
+from .objectives.regression import MeanSquaredError
 from .trainer import Trainer
 from .warned import warn
 
@@ -69,6 +73,7 @@ def finetune(
     padding_mask: ArrayLike | None = None,
     groups: Any = None,
     ids: Any = None,
+    sample_weight: ArrayLike | None = None,
     valid: Any = None,
     epochs: int = 10,
     batch_size: int = 16,
@@ -94,9 +99,10 @@ def finetune(
         (``manifests/train.tsv``) or packed split; or a data set with labels, which says for itself whether segments are
         augmented and what becomes of damaged ones.
     y : array_like, pandas.DataFrame or Series, Table, or path-like, optional
-        (n, Y) labels in [0, 1]; for a list of Segments a row for each segment or for each recording. A table names its
-        columns. For a manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a
-        ``label_def.csv`` beside it names, or a table with a column ``idx``.
+        (n, Y) labels in [0, 1], or with ``loss="mse"`` numbers; NaN where one is not known, which has no part in the
+        loss. For a list of Segments a row for each segment or for each recording. A table names its columns. For a
+        manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a ``label_def.csv``
+        beside it names, or a table with a column ``idx``.
     padding_mask : array_like of bool, optional
         (n, N) or (n, 12, N). What stands under it is taken as 0.
     groups, ids : array_like, optional
@@ -104,6 +110,9 @@ def finetune(
         a list of Segments also of each recording. Two names for one thing. With a share as `valid` a group is on one
         side only. By default the recordings that a list of Segments, a manifest or a packed split names by itself;
         plain arrays name none, which a warning says.
+    sample_weight : array_like, optional
+        (n,) what each segment counts for in training; as `groups`, also of each line of a manifest or, for a list of
+        Segments, of each recording.
     valid : tuple, Dataset or float, optional
         ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or the
         share of the groups to take for it, at random.
@@ -116,7 +125,7 @@ def finetune(
         What chooses the best epoch: ``loss`` (the default with ``valid``), ``accuracy``, ``em_accuracy``,
         ``precision``, ``recall``; ``auroc`` or ``auprc`` over all cells together, as the original logs them;
         ``auroc_macro`` or ``auprc_macro``, means over the labels that have both classes (the last four need the extra
-        ``[train]``).
+        ``[train]``). Of ``loss="mse"``: ``loss``, ``mae``, ``r2`` or ``pearson``.
     patience : int, optional
         Stop after so many epochs without a better one.
     seed : int
@@ -135,10 +144,12 @@ def finetune(
     cache_dtype : {"float32", "bfloat16"}
         In which they are kept. bfloat16 takes half of the room; the frozen part is then rounded to 8 bits.
     **settings
-        As for `Trainer`: ``schedule``, ``optimizer``, ``pos_weight``, dropouts, ``feature_grad_mult``, ...; and
-        ``labels``, the names of the outputs, or the columns of `y` to take, in this order. By default the names of `y`,
-        else those of the model. Rows of a classifier's output layer go with their names; for names that it doesn't have
-        they are made anew, which a warning says.
+        As for `Trainer`: ``loss`` (``focal``, ``asymmetric``; ``mse`` for numbers, whose mean and deviation are those
+        of the known values of `y` unless ``target`` gives them, and whose ``units`` may be named), ``schedule``,
+        ``optimizer``, ``pos_weight``, dropouts, ``feature_grad_mult``, ...; and ``labels``, the names of the outputs,
+        or the columns of `y` to take, in this order. By default the names of `y`, else those of the model. Rows of a
+        classifier's output layer go with their names; for names that it doesn't have they are made anew, which a
+        warning says.
 
     Returns
     -------
@@ -151,17 +162,19 @@ def finetune(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
+    given: dict[str, Any] = dict(settings)
+    kind = _objective(given.get("loss", BinaryCrossEntropy.loss))
     monitor = checked_monitor(
-        monitor, patience, BinaryCrossEntropy.columns + RANKING, validates=valid is not None, give="valid=(x, y)"
+        monitor, patience, kind.columns + kind.ranked, validates=valid is not None, give="valid=(x, y)"
     )
     place = checked(cache, CachePlace(), "cache"), checked(cache_dtype, Choice(tuple(TYPES)), "cache_dtype")
     if monitor in RANKING:
         scikit_learn("monitor")
     seed = checked_seed(seed)
     groups = _one_of(groups, ids)
-    given: dict[str, Any] = dict(settings)
     wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments, spec_of(model) or ECG_FM)
-    train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid)
+    train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid, sample_weight)
+    given |= _checked_known(kind, labels_of(train), names, given.get("target"))
     given.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, labels=names, **given)
     trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
@@ -186,6 +199,41 @@ def finetune(
 
 
 # ---- arguments --------------------------------------------------------------------------------------
+
+
+def _objective(loss: object) -> type[Objective]:
+    """The objective of finetuning that a user names."""
+    found = OBJECTIVES.get(loss) if isinstance(loss, str) else None
+    if found is None or not issubclass(found, Labelled):
+        known = ", ".join(repr(name) for name, each in OBJECTIVES.items() if issubclass(each, Labelled))
+        raise ConfigError(f"{shown(loss)} finetunes nothing", field="loss", remedy=f"Known are {known}")
+    return found
+
+
+def _checked_known(
+    kind: type[Objective], y: NDArray[Any] | None, names: Sequence[str] | None, target: object
+) -> dict[str, Any]:
+    """Say of how many segments no label is known, refuse labels of which none is; the target, unless it is given."""
+    if y is not None and y.dtype.kind == "f":
+        none = np.isnan(y).all(axis=1)
+        if none.all():
+            raise LabelError("none is known: all are NaN", field="y")
+        if none.any():
+            warn(f"{none.sum()} of {len(none)} segments have no known label (NaN in y): nothing is learned from them")
+    measures = issubclass(kind, MeanSquaredError) and target is None
+    return {"target": _measured(y, names)} if measures else {}
+
+
+def _measured(y: NDArray[Any] | None, names: Sequence[str] | None) -> Target:
+    """Mean and deviation of the numbers to be learned."""
+    if y is None:
+        remedy = 'Give target={"mean": [...], "std": [...]}'
+        raise ConfigError("the numbers stand in the files of the segments", field="target", remedy=remedy)
+    mean, std = Target.known(y)
+    if not np.isfinite(mean).all():
+        i = int(np.flatnonzero(~np.isfinite(mean))[0])
+        raise LabelError(f"{names[i] if names else f'column {i}'} has no finite mean", field="y")
+    return Target(tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def _one_of(groups: Any, ids: Any) -> Any:

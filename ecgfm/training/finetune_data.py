@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from ..validation import bool_array, real_array
 from .feed import InMemory, Some, Streamed, is_source, open_source, streamed
 from .grouping import group_numbers, held_out, recordings_of
 from .labelling import Labels, chosen_names, read_labels
-from .objectives.classification import BinaryCrossEntropy
+from .objectives.labelled import Labelled, row_weights
 from .warned import level_of_user, warn
 
-__all__ = ["Wanted"]
+__all__ = ["Wanted", "labels_of"]
 
 #: What to train on, what to validate on or None, the names of the outputs or None, and their number.
 Parts = tuple[InMemory | Streamed, InMemory | Streamed | None, "tuple[str, ...] | None", int]
@@ -46,9 +47,12 @@ class Wanted:
         self.spec = spec
         self.labels, self.batch_size, self.seed, self.max_bad = labels, batch_size, seed, max_bad_segments
 
-    def parts(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
+    def parts(
+        self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any, sample_weight: Any = None
+    ) -> Parts:
         """What to train on, what to validate on or None, the names of the outputs or None, and their number."""
-        return (self._streamed if is_source(x) else self._in_memory)(x, y, padding_mask, groups, valid)
+        make = self._streamed if is_source(x) else self._in_memory
+        return make(x, y, padding_mask, groups, valid, sample_weight)
 
     def _chosen(self, found: Labels) -> tuple[tuple[str, ...] | None, NDArray[Any]]:
         """Names of the outputs, and the labels' values in their order."""
@@ -57,7 +61,9 @@ class Wanted:
 
     # ---- arrays -----------------------------------------------------------------------------------
 
-    def _in_memory(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
+    def _in_memory(
+        self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any, sample_weight: Any
+    ) -> Parts:
         if is_source(valid) or (isinstance(valid, tuple) and valid and is_source(valid[0])):
             raise ConfigError("is no array, the training data are", field="valid")
         x, found, padding_mask, own, counts = _arrays(x, y, padding_mask, "x", self.spec)
@@ -68,7 +74,8 @@ class Wanted:
             groups = np.repeat(group_numbers(groups, len(counts), "groups"), counts)
         else:
             groups = group_numbers(groups, len(x), "groups")
-        train: Any = (x, y, padding_mask)
+        weights = _weights(sample_weight, len(x), counts)
+        train: Any = (x, y, padding_mask) if weights is None else (x, y, padding_mask, weights)
         held: Any = None
         if isinstance(valid, (tuple, list)):
             if len(valid) not in (2, 3):
@@ -84,7 +91,7 @@ class Wanted:
                 tuple(None if values is None else values[rows] for values in train) for rows in (~chosen, chosen)
             )
         feed = InMemory(train, self.batch_size, self.seed)
-        other = None if held is None else InMemory(held, self.batch_size, self.seed)
+        other = None if held is None else InMemory(held[:3], self.batch_size, self.seed)
         return feed, other, names, y.shape[1]
 
     def _fitting(self, found: Labels, count: int) -> NDArray[Any]:
@@ -96,7 +103,9 @@ class Wanted:
 
     # ---- data sets --------------------------------------------------------------------------------
 
-    def _streamed(self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any) -> Parts:
+    def _streamed(
+        self, x: Any, y: Any, padding_mask: ArrayLike | None, groups: Any, valid: Any, sample_weight: Any
+    ) -> Parts:
         if padding_mask is not None:
             raise ConfigError("comes with the data set", field="padding_mask")
         found = _found(x, y)
@@ -109,6 +118,7 @@ class Wanted:
         _check_rows(train, found)
         if groups is not None:
             groups = group_numbers(groups, len(train), "groups")
+        take = Labelled.take if sample_weight is None else _weighed(row_weights(sample_weight, len(train)), train)
         held: Any = None
         if isinstance(valid, float) and not isinstance(x, Dataset):
             groups = recordings_of(train.segments) if groups is None else groups
@@ -119,8 +129,8 @@ class Wanted:
             held = self._validation(valid)
             if held.num_labels != count:
                 raise LabelError(f"{held.num_labels} labels, the training data have {count}", field="valid")
-        held = None if held is None else streamed(held, self.batch_size, BinaryCrossEntropy.take)
-        return streamed(train, self.batch_size, BinaryCrossEntropy.take, self.max_bad), held, names, count
+        held = None if held is None else streamed(held, self.batch_size, Labelled.take)
+        return streamed(train, self.batch_size, take, self.max_bad), held, names, count
 
     def _validation(self, valid: Any) -> Dataset:
         """The data set that is given for validation."""
@@ -133,6 +143,27 @@ class Wanted:
         held, _ = _opened(x, labels, False, self.seed, "valid")
         _check_rows(held, found)
         return held
+
+
+def labels_of(feed: InMemory | Streamed) -> NDArray[Any] | None:
+    """The labels of the segments of a feed, (n, Y); None if they stand in the files of the segments."""
+    if isinstance(feed, InMemory):
+        return feed.arrays[1]
+    return feed.loader.dataset.labels()
+
+
+def _weights(given: Any, rows: int, counts: NDArray[np.int64] | None) -> NDArray[np.float32] | None:
+    """A weight for each segment, of weights of segments or of recordings."""
+    if given is not None and counts is not None and np.shape(given) == (len(counts),) != (rows,):
+        return np.repeat(row_weights(given, len(counts)), counts)
+    return None if given is None else row_weights(given, rows)
+
+
+def _weighed(weights: NDArray[np.float32], data: Dataset) -> Callable[[Any], tuple[Any, ...]]:
+    """What makes the batch of a trainer of that of a data set, whose items have these weights."""
+    by_line = np.zeros(int(data.segments.lines.max()) + 1, np.float32)
+    by_line[data.segments.lines] = weights
+    return lambda batch: (*Labelled.take(batch), by_line[batch.id])
 
 
 def _is_pair(valid: object) -> bool:

@@ -21,7 +21,6 @@ from .callbacks import Callback, Course, Scores
 from .feed import InMemory, Streamed
 from .loop import Loop, fit
 from .objectives.base import not_finite
-from .objectives.classification import RANKING
 from .warned import warn
 
 __all__ = ["History", "check_feed", "check_loop", "checked_monitor", "run_epochs"]
@@ -110,7 +109,7 @@ class History(Callback):
         value = row[f"valid_{self._monitor}"]
         if math.isnan(value):
             return -math.inf
-        return -value if self._monitor.startswith("loss") else value
+        return -value if self._monitor.startswith(("loss", "mae")) else value
 
 
 @dataclass(eq=False)
@@ -240,9 +239,9 @@ def _unsaid(text: str) -> None:
 
 def _scores(trainer: Any, held: Any, monitor: str | None) -> Scores:
     """The columns of a validation."""
-    columns = trainer.objective.columns
-    found = trainer.evaluate_all(held.in_order(), ranking=monitor in RANKING)
-    return {name: value for name, value in found.items() if name in (*columns, *RANKING)}
+    objective = trainer.objective
+    found = trainer.evaluate_all(held.in_order(), ranking=monitor in objective.ranked)
+    return {name: value for name, value in found.items() if name in (*objective.columns, *objective.ranked)}
 
 
 def check_feed(trainer: Any, feed: InMemory | Streamed) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from .._types import StrPath
 from ..ranks import Alone, Ranks
 from ..specs.inputs import InputSpec
+from ..specs.target import Target
 
 __all__ = ["LoopKeywords", "Schedule", "SettingKeywords"]
 
@@ -38,6 +39,14 @@ class FinetuningKeywords(TypedDict, total=False):
     num_labels: int | None
     labels: Sequence[str] | StrPath | None
     pos_weight: ArrayLike | None
+    label_weight: ArrayLike | None
+    target: Target | Mapping[str, Any] | None
+    units: Sequence[str] | None
+    gamma: float
+    alpha: float | None
+    gamma_pos: float
+    gamma_neg: float
+    clip: float
     final_dropout: float
     freeze_finetune_updates: int
     trainable: str | int | Sequence[str]

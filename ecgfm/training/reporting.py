@@ -60,7 +60,9 @@ class Reporting(Callback):
             self._log.say("update skipped: all of its segments are damaged")
         elif not course.trained:
             self._counted = []
-            self._log.say(f"update skipped: the norm of the gradients is {course.result['gnorm']}")
+            known = course.result["sample_size"] > 0
+            why = f"the norm of the gradients is {course.result['gnorm']}" if known else "none of its labels is known"
+            self._log.say(f"update skipped: {why}")
         else:
             self._count(course.result, course.trainer)
             meters = self._standing.meters

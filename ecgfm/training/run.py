@@ -29,6 +29,7 @@ from .setting_up import (
     load_loader,
     make_objective,
     make_trainer,
+    say_unknown,
 )
 from .settings import RunSettings
 
@@ -91,8 +92,9 @@ class Prepared:
         data = load_dataset(feeding, feeding.train_subset, training=True)
         valid = {name: load_dataset(feeding, name, training=False) for name in feeding.valid_subsets}
         self.trainer = make_trainer(settings, data, ranks, self.log.say)
-        for each in (data, *valid.values()):
+        for name, each in {feeding.train_subset: data, **valid}.items():
             check_data(each, self.trainer)
+            say_unknown(name, each, self.log.say)
         self.loader = load_loader(feeding, data, ranks, report=self._damaged)
         self.valid = {name: load_loader(feeding, each, ranks, valid=True) for name, each in valid.items()}
         if first:

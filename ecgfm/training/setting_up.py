@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from .. import checkpoint
 from .._text import shown
 from ..checkpoint.labels import check_labels
 from ..data import Dataset, Loader
 from ..errors import ConfigError, LabelError
 from ..metrics.challenge import ChallengeScore
-from ..model.model import caveat_of
+from ..model.caveats import caveat_of
 from ..ranks import Alone, Ranks
 from ..specs.blocks import conv_feature_layers
 from .feed import rate_of
@@ -29,6 +31,7 @@ __all__ = [
     "load_loader",
     "make_objective",
     "make_trainer",
+    "say_unknown",
 ]
 
 
@@ -160,9 +163,11 @@ def _classifier(settings: RunSettings, dataset: Dataset, common: Mapping[str, An
     named = label_names_file(feeding)
     return Trainer(
         model,
+        loss=settings.objective,
         num_labels=count,
         labels=None if named is None else check_labels(named, count or 0),
         pos_weight=start.pos_weight,
+        label_weight=start.label_weight,
         **common,
         **asdict(settings.method),
     )
@@ -230,3 +235,11 @@ def check_data(data: Dataset, trainer: Any) -> None:
         raise ConfigError(
             f"segments have {data.num_leads} leads, the model takes {wanted}", path=data.path, field="model.in_d"
         )
+
+
+def say_unknown(name: str, data: Dataset, say: Callable[[str], None]) -> None:
+    """Say how many labels of a data set are not known."""
+    y = data.labels()
+    unknown = 0 if y is None or y.dtype.kind != "f" else int(np.isnan(y).sum())
+    if y is not None and unknown:
+        say(f"{name}: {unknown:,} of {y.size:,} labels are not known (NaN): they count nowhere")

@@ -220,6 +220,7 @@ class Start:
     signals: Mapping[str, bool] = field(default_factory=dict)
     num_labels: int | None = None
     pos_weight: Sequence[float] | None = None
+    label_weight: Sequence[float] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from .. import checkpoint
 from ..errors import ConfigError
 from ..kernels import core
-from ..model.model import Model, caveat_of
+from ..model.caveats import caveat_of
+from ..model.model import Model
 from ..specs.inputs import InputSpec
+from ..specs.target import Target
 
 __all__ = ["Start", "opened"]
 
@@ -36,6 +38,8 @@ class Start:
         What is to be said of a model that comes of it.
     input : (InputSpec, str) or None
         What it takes, and where that comes from; None if there are no weights yet.
+    target : Target or None
+        Of a regression model.
     """
 
     kind: str | None
@@ -44,6 +48,7 @@ class Start:
     labels_source: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     input: tuple[InputSpec, str] | None = None
+    target: Target | None = None
     _tensors: Any = None
     _names: frozenset[str] = frozenset()
 
@@ -87,12 +92,14 @@ def opened(model: Any) -> Iterator[Start]:
     """
     if isinstance(model, (str, os.PathLike)):
         with checkpoint.read(model) as found:
-            named = found.labels, found.labels_source, _kept(found.info), found.stated_input
+            count = int(found.config["num_labels"]) if found.kind == "classifier" else 0
+            target = Target.read(found.info.get("target"), count, found.path) if count else None
+            named = found.labels, found.labels_source, _kept(found.info), found.stated_input, target
             yield Start(found.kind, found.config, *named, found.tensors, frozenset(found.tensors))
     elif isinstance(model, Model):
         names = frozenset(name for name, _ in core().parameters(model.config, model.kind))
-        named = model.labels, model.labels_source, _kept(model.info), (model.input, model.input_source)
-        yield Start(model.kind, model.config, *named, _Weights(model), names)
+        about = model.labels, model.labels_source, _kept(model.info), (model.input, model.input_source), model.target
+        yield Start(model.kind, model.config, *about, _Weights(model), names)
     elif isinstance(model, dict):
         yield Start(None, model)
     else:

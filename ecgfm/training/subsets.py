@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ConfigError, FormatError, LabelError
 from ..inference.shared import SharedModel
@@ -17,6 +17,7 @@ from ..model.loading import load
 from ..ranks import Alone, Ranks
 from .logs import Log
 from .meters import Meters
+from .objectives import OBJECTIVES
 from .restoring import restore
 from .scoring import validate as validate_subset
 from .setting_up import load_dataset, load_loader, make_objective, pretraining_trainer
@@ -132,7 +133,7 @@ class _Classifier(_Evaluation):
         self.labelled, self.extract = settings.labelled, settings.extract
         for data in self.subsets.values():
             self._check_data(data)
-        self.pos_weight = self._pos_weight()
+        self.own = self._objective() if self.labelled else None
 
     def _check_data(self, data: Any) -> None:
         if self.labelled and data.num_labels != self.model.num_labels:
@@ -148,16 +149,24 @@ class _Classifier(_Evaluation):
             message = f"{data.num_leads} leads, the checkpoint takes {leads}"
             raise ConfigError(message, path=data.path, field="model.in_d")
 
-    def _pos_weight(self) -> NDArray[np.float32] | None:
-        given, count = self.settings.start.pos_weight, self.model.num_labels
-        if given is None:
-            return None
-        weights = np.array(given, np.float32)
-        if weights.shape != (count,):
-            raise LabelError(f"{len(weights)} weights, the checkpoint has {count} labels", field="criterion.pos_weight")
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            raise LabelError("a weight is negative or not finite", field="criterion.pos_weight")
-        return weights
+    def _objective(self) -> Any:
+        """What the losses are of."""
+        settings, start, model = self.settings, self.settings.start, self.model
+        if (model.target is None) == (settings.objective == "mse"):
+            what, name = ("labels", "of labels") if model.target is None else ("numbers", "mse")
+            raise ConfigError(
+                f"the checkpoint's outputs are {what}", path=model.source, field="criterion._name", remedy=f"Say {name}"
+            )
+        weights = {"pos_weight": start.pos_weight, "label_weight": start.label_weight}
+        for name, given in weights.items():
+            field = "criterion.pos_weight" if name == "pos_weight" else "criterion.weight"
+            if given is not None and len(given) != model.num_labels:
+                message = f"{len(given)} weights, the checkpoint has {model.num_labels} labels"
+                raise LabelError(message, field=field)
+            if given is not None and not (np.isfinite(given) & (np.array(given) >= 0)).all():
+                raise LabelError("a weight is negative or not finite", field=field)
+        made: Any = OBJECTIVES[settings.objective](weights | asdict(settings.method), settings.seed, Alone())
+        return made.adopt(model)
 
     # ---- the work -----------------------------------------------------------------------------------
 
@@ -174,7 +183,7 @@ class _Classifier(_Evaluation):
                 if stores is not None:
                     padded |= self._store(stores, data, batch, out)
                 if self.labelled:
-                    for entry in self.objective.entries(self.objective.sums(out.logits, batch.y, self.pos_weight)):
+                    for entry in self.objective.entries(self.objective.summed(self.own, out.logits, batch.y)):
                         meters.log(*entry)
                     logits.append(out.logits)
                     y.append(batch.y)
@@ -217,7 +226,7 @@ class _Classifier(_Evaluation):
         tokens = np.array([self.model.tokens(int(n)) for n in valid])
         mask = np.arange(longest) >= tokens[:, None]
         if "output" in self.extract:
-            stores.write("outputs", out.logits)
+            stores.write("outputs", out.logits if out.values is None else out.values.astype(np.float32))
             if self.labelled:
                 stores.write("targets", batch.y)
         if "encoder_out" in self.extract:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from .. import checkpoint
 from .._text import shown
 from ..errors import ConfigError, Error
-from ..metrics.counts import bce_sums, loss_and_shares
 from ..model.model import Model
 from ..ranks import Alone, Ranks
 from ..specs.inputs import InputSpec
 from ..specs.precision import FLOAT32
-from ..validation import Choice, Seed, Whole, checked, real_array
+from ..validation import Choice, Seed, Whole, checked
 from .arguments import check_loss, checked_optimizer, checked_seed, training_precision
-from .below import Below
 from .engine import Engine, Key
 from .giving import GivesBelow
+from .judging import Judges
 from .objectives import OBJECTIVES, Objective
-from .objectives.base import Rows
-from .objectives.classification import BinaryCrossEntropy
+from .objectives.labelled import Labelled
 from .schedules import learning_rate, make_schedule
 from .start import opened
 from .taking import TakesInput
@@ -41,7 +38,7 @@ __all__ = ["Trainer"]
 COUNTS = ("num_updates", "skipped", "epoch", "seed")
 
 
-class Trainer(TakesInput, GivesBelow):
+class Trainer(TakesInput, GivesBelow, Judges):
     """Trains a network, a batch at a time: forward, backward and Adam in one call. Calls of several threads queue.
 
     Parameters
@@ -53,10 +50,11 @@ class Trainer(TakesInput, GivesBelow):
         what is not there starts anew; or a dict of the original's keys of the architecture: a new model, ECG-FM's base
         where nothing is said.
     loss : str
-        ``binary_cross_entropy_with_logits`` finetunes a classifier: summed over all cells; gradients are divided by the
-        number of cells of all batches of an update. ``wav2vec2_with_cmsc`` (W2V, CMSC and masked leads), ``wav2vec2``,
-        ``cmsc`` and ``simclr`` pretrain an encoder: gradients are divided by the masked steps of all batches of an
-        update; of ``cmsc`` and ``simclr``, which mask no steps, by the pairs and the segments.
+        ``binary_cross_entropy_with_logits``, ``focal`` and ``asymmetric`` finetune a classifier, ``mse`` finetunes for
+        numbers (``docs/losses.md`` has the formulas): summed over all cells whose label is known; gradients are divided
+        by the number of these cells of all batches of an update. ``wav2vec2_with_cmsc`` (W2V, CMSC and masked leads),
+        ``wav2vec2``, ``cmsc`` and ``simclr`` pretrain an encoder: gradients are divided by the masked steps of all
+        batches of an update; of ``cmsc`` and ``simclr``, which mask no steps, by the pairs and the segments.
     schedule : float, list of float, dict or callable
         The learning rate: a number; a list with one for each epoch; ``{"_name": "tri_stage", ...}`` with the keys of
         `TriStage`, `Fixed` or `Step`; or a function of (updates finished, epoch).
@@ -84,7 +82,10 @@ class Trainer(TakesInput, GivesBelow):
         Of finetuning: ``num_labels``, needed for a pretrained model; for a classifier with another number the output
         layer is made anew. ``labels``: names of the outputs, or a ``label_def.csv``. The rows of a classifier's output
         layer go with their names; those of names that it doesn't have are made anew, which a warning says. By default
-        the model's names if their number fits. ``pos_weight``: (Y,) weights of the positive cells. ``dropout``,
+        the model's names if their number fits. ``pos_weight``: (Y,) weights of the positive cells; ``label_weight``:
+        (Y,) of all cells of a label. Of ``focal``: ``gamma``, ``alpha``; of ``asymmetric``: ``gamma_pos``,
+        ``gamma_neg``, ``clip``. Of ``mse``: ``target``, ``{"mean": [...], "std": [...], "units": [...]}``, in whose
+        deviations the outputs are (default: the model's, else mean 0, deviation 1), and ``units`` alone. ``dropout``,
         ``attention_dropout``, ``activation_dropout``, ``dropout_input``, ``final_dropout``, ``encoder_layerdrop``:
         probabilities. ``feature_grad_mult``: what the gradient of the conv blocks is multiplied by; 0 freezes them.
         ``freeze_finetune_updates``: as many updates train the output layer alone. ``trainable``: what is trained,
@@ -190,6 +191,7 @@ class Trainer(TakesInput, GivesBelow):
         x: Any = None,
         y: Any = None,
         padding_mask: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
         pairs: Any = None,
         ids: Any = None,
@@ -204,11 +206,14 @@ class Trainer(TakesInput, GivesBelow):
             pretraining (P, 2, L, N), two segments of each of P patients; or (B, L, N) segments, whose ids say which
             belong together: the first of an id with its second, the third with its fourth and so on.
         y, ids : array_like
-            Two names for one thing. In finetuning the labels, (B, Y) in [0, 1]. In pretraining, (P,) or (B,) integers
-            or text: whose segments they are. Pairs of the same id belong together. By default each pair is a patient's
-            own. ``wav2vec2`` takes segments without.
+            Two names for one thing. In finetuning the labels, (B, Y) in [0, 1], of ``mse`` numbers in the target's
+            unit; NaN where one is not known. In pretraining, (P,) or (B,) integers or text: whose segments they are.
+            Pairs of the same id belong together. By default each pair is a patient's own. ``wav2vec2`` takes segments
+            without.
         padding_mask : array_like of bool, optional
             As for calling a model, or (P, 2, N) or (P, 2, L, N): True = padding at the end of a segment.
+        sample_weight : array_like, optional
+            In finetuning, (B,) what each segment counts for; without, 1.
         noise : dict of str to array_like, optional
             Arrays instead of drawn ones, as `ecgfm.training.noise` names them.
 
@@ -216,7 +221,10 @@ class Trainer(TakesInput, GivesBelow):
         """
         batch = x if pairs is None else pairs, y if ids is None else ids, padding_mask
         self._check_below(x)
-        rows = self.objective.rows(*batch, together=True)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if weights and not isinstance(self.objective, Labelled):
+            raise ConfigError("pretraining weighs no segments", field="sample_weight", remedy="Leave it out")
+        rows = self.objective.rows(*batch, **weights, together=True)
         with self._lock:
             try:
                 sums = self.objective.sums(self.engine, rows, self._key(self._rows), noise)
@@ -242,7 +250,8 @@ class Trainer(TakesInput, GivesBelow):
         """Apply the gradients of all batches since the last update; returns what `step` does.
 
         An `Error` says that nothing was accumulated, or, with ``on_nonfinite`` "error", that the norm of the gradients
-        is not finite: the weights are as before then, and the gradients are dropped.
+        is not finite: the weights are as before then, and the gradients are dropped. Without a known label nothing is
+        applied.
         """
         with self._lock:
             parts = [part for part in self.communicator.gather(self._sums) if part]
@@ -251,14 +260,14 @@ class Trainer(TakesInput, GivesBelow):
             sums = {name: sum(part[name] for part in parts) for name in parts[0]}
             lr = learning_rate(self.schedule, self.num_updates, self.epoch)
             head_only = self.num_updates < self.objective.frozen_updates
-            how = self.communicator, self.optimizer, lr, sums["count"]
-            gnorm, applied = self.engine.update(*how, head_only=head_only)
+            size = self.objective.size(sums)
+            gnorm, applied = self.engine.update(self.communicator, self.optimizer, lr, size, head_only=head_only)
             self._drop()
             self.last_sums = sums
             self.num_updates += applied
             self.skipped += not applied
             done = self.num_updates
-        if not applied and self.on_nonfinite == "error":
+        if size and not applied and self.on_nonfinite == "error":
             raise Error(
                 f"the norm of the gradients is {gnorm} in update {done + 1}; the weights were not changed",
                 field="gradients",
@@ -272,6 +281,7 @@ class Trainer(TakesInput, GivesBelow):
         x: Any = None,
         y: Any = None,
         padding_mask: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
         pairs: Any = None,
         ids: Any = None,
@@ -285,14 +295,16 @@ class Trainer(TakesInput, GivesBelow):
             ``loss`` in bits, a mean over cells in finetuning, over masked steps in pretraining; ``loss_sum`` (in nats);
             ``sample_size`` (cells or masked steps), ``nsignals`` (segments); ``gnorm`` (of the mean gradient, before
             clipping), ``lr``, ``applied``, ``num_updates``. In finetuning ``accuracy`` (of cells), ``em_accuracy`` (of
-            whole rows), ``precision`` and ``recall`` (over all cells, NaN where undefined). In pretraining the parts of
+            whole rows), ``precision`` and ``recall`` (over all cells, NaN where undefined). Of ``mse`` the ``loss`` is
+            the mean squared error in deviations of the target, and there is ``mae``, the mean absolute error in
+            deviations, instead of the shares. In pretraining the parts of
             the loss, ``loss_0`` (contrastive), ``loss_1`` (diversity), ``loss_2`` (feature penalty), ``loss_3`` (CMSC);
             ``accuracy`` of the contrastive choice (without ``infonce`` there is none); ``prob_perplexity``,
             ``code_perplexity`` and ``temp`` of the quantizer, means over batches. ``wav2vec2`` has no ``loss_3``,
             ``cmsc`` no parts.
         """
         with self._lock:
-            self.accumulate(x, y, padding_mask, pairs=pairs, ids=ids, noise=noise)
+            self.accumulate(x, y, padding_mask, sample_weight, pairs=pairs, ids=ids, noise=noise)
             return self.update()
 
     def evaluate(
@@ -314,47 +326,6 @@ class Trainer(TakesInput, GivesBelow):
         with self._lock:
             found = self.objective.sums(self.engine, rows, self._key(0, validation=True), noise)
         return self.objective.report(found)
-
-    def evaluate_all(self, parts: Iterable[tuple[Any, ...]], *, ranking: bool = False) -> dict[str, Any]:
-        """The same of several batches together, each a tuple of what `evaluate` takes.
-
-        With `ranking` also ``auroc`` and ``auprc`` over all cells, and the means over labels, ``auroc_macro`` and
-        ``auprc_macro``.
-        """
-        batches = (self._rows_of(*part) for part in parts)
-        with self._lock:
-            sums = self.objective.summed(self.engine, batches, partial(self._key, validation=True))
-            return self.objective.report(sums) | (self.objective.ranking(sums) if ranking else {})
-
-    def _rows_of(self, x: Any, *rest: Any) -> Rows:
-        self._check_below(x)
-        return self.objective.rows(x, *rest)
-
-    def _outputs(self) -> BinaryCrossEntropy:
-        """The objective, if it has outputs."""
-        if not isinstance(self.objective, BinaryCrossEntropy):
-            raise ConfigError("a pretraining model has no outputs yet", field="loss", remedy="Finetune it")
-        return self.objective
-
-    def logits(self, x: Any, padding_mask: ArrayLike | None = None) -> NDArray[np.float32]:
-        """The logits (B, Y) float32 of the weights as they are, without dropout."""
-        self._outputs()
-        self._check_below(x)
-        if isinstance(x, Below):
-            kept, valid, samples = x.rows, x.valid, x.samples
-        else:
-            (kept, valid), samples = self.objective.checked_input(x, padding_mask), 0
-        with self._lock:
-            return self.engine.logits(kept, valid, samples)
-
-    def losses(self, logits: ArrayLike, y: Any) -> dict[str, float]:
-        """What `step` reports of a loss, of logits (B, Y) and labels (B, Y); nothing is trained."""
-        logits = real_array(logits, "logits")
-        return loss_and_shares(bce_sums(logits, self.checked_labels(y, len(logits)), self._outputs().pos_weight))
-
-    def checked_labels(self, y: Any, rows: int) -> NDArray[np.float32]:
-        """Labels (rows, Y) as contiguous float32; a `LabelError` says what doesn't fit."""
-        return self._outputs().checked_labels(y, rows)
 
     # ---- what it holds ------------------------------------------------------------------------------
 
@@ -404,8 +375,9 @@ class Trainer(TakesInput, GivesBelow):
 
         What there was to be said of the model that the training started from is said of this one.
         """
-        model = Model.from_state_dict(self.config, weights, kind=self.objective.kind, labels=self.labels)
-        model.labels_source, model.info = self.labels_source, dict(self._info)
+        info = self._info | self.objective.said()
+        model = Model.from_state_dict(self.config, weights, kind=self.objective.kind, labels=self.labels, info=info)
+        model.labels_source = self.labels_source
         model.input, model.input_source = self.input, self.input_source
         return model
 
@@ -438,7 +410,7 @@ class Trainer(TakesInput, GivesBelow):
             kind=self.objective.kind,
             config=self.config,
             tensors=self.state_dict() if weights is None else weights,
-            info={"num_updates": self.num_updates} | self._info,
+            info={"num_updates": self.num_updates} | self._info | self.objective.said(),
             input=(self.input, self.input_source),
             force=force,
             **self.objective.saved(),

@@ -311,7 +311,7 @@ def test_labels_that_are_not_finite(tmp_path):
     from ecgfm.data import Dataset
     from ecgfm.data.stores.segments import SegmentArrays
 
-    np.save(tmp_path / "y.npy", np.array([[0, 1], [np.nan, 0]]))
+    np.save(tmp_path / "y.npy", np.array([[0, 1], [np.inf, 0]]))
     data = Dataset(SegmentArrays(np.zeros((2, 12, 100), np.float32)), labels=tmp_path / "y.npy")
     with pytest.raises(ecgfm.LabelError, match="record 1 is not finite"):
         data.batch([0, 1])

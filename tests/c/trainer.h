@@ -48,7 +48,7 @@ static ecg_status make_trainer(ecg_trainer *t, const ecg_config *config, const e
     return ECG_OK;
 }
 
-static ecg_step step_of(const batch *b, const ecg_labelled *labelled, ecg_bce_sums *sums)
+static ecg_step step_of(const batch *b, const ecg_labelled *labelled, ecg_label_sums *sums)
 {
     return (ecg_step){.B = b->B,
                       .N = b->N,
@@ -61,9 +61,9 @@ static ecg_step step_of(const batch *b, const ecg_labelled *labelled, ecg_bce_su
                       .backward = true};
 }
 
-static ecg_status accumulate(ecg_trainer *t, ecg_bce_sums *sums, const batch *b, int64_t first_row)
+static ecg_status accumulate(ecg_trainer *t, ecg_label_sums *sums, const batch *b, int64_t first_row)
 {
-    ecg_labelled labelled = {b->labels, b->pos_weight, NULL};
+    ecg_labelled labelled = {.labels = b->labels, .loss = {.loss = &ecg_bce, .positive = b->pos_weight}};
     ecg_step step = step_of(b, &labelled, sums);
     step.noise.first_row = first_row;
     return ecg_trainer_run(t, &step);

@@ -101,10 +101,11 @@ static void test_bce(void)
         float *weight = with ? numbers(Y, 1, 2) : NULL;
         for (int64_t k = 0; k < B * Y; k += 2)
             labels[k] = k % 4 ? 1 : 0;
-        ecg_bce_sums sums = {.loss = 10, .rows = 100};
+        ecg_label_sums sums = {.loss = 10, .rows = 100};
         double expected = 10;
-        ecg_bce_forward(&sums, logits, labels, weight, B, Y);
-        ecg_bce_backward(diff, logits, labels, weight, B, Y);
+        ecg_weighed_loss loss = {.loss = &ecg_bce, .positive = weight};
+        ecg_labelled_forward(&sums, &loss, logits, labels, B, Y);
+        ecg_labelled_backward(diff, &loss, logits, labels, B, Y);
         for (int64_t k = 0; k < B * Y; k++) {
             double w = with ? weight[k % Y] : 1, h = 1e-5;
             double slope = (bce(logits[k] + h, labels[k], w) - bce(logits[k] - h, labels[k], w)) / (2 * h);
@@ -117,15 +118,87 @@ static void test_bce(void)
     }
     const float logits[] = {1, -1, 1, -1, 0, 1000, -1000, 2}, labels[] = {1, 0, 0, 1, 0, 1, 0, 1};
     float diff[8];
-    ecg_bce_sums sums = {0};
-    ecg_bce_forward(&sums, logits, labels, NULL, 4, 2);
+    ecg_label_sums sums = {0};
+    const ecg_weighed_loss plain = {.loss = &ecg_bce};
+    ecg_labelled_forward(&sums, &plain, logits, labels, 4, 2);
     CHECK(sums.correct == 6 && sums.exact == 3 && sums.true_positive == 3, "%d correct", (int)sums.correct);
     CHECK(sums.false_positive == 1 && sums.false_negative == 1, "false ones");
     const float extreme[] = {1000, -1000}, wrong[] = {0, 1};
     sums.loss = 0;
-    ecg_bce_forward(&sums, extreme, wrong, NULL, 1, 2);
-    ecg_bce_backward(diff, extreme, wrong, NULL, 1, 2);
+    ecg_labelled_forward(&sums, &plain, extreme, wrong, 1, 2);
+    ecg_labelled_backward(diff, &plain, extreme, wrong, 1, 2);
     CHECK(sums.loss == 2000 && diff[0] == 1 && diff[1] == -1, "%g %g %g", sums.loss, diff[0], diff[1]);
+}
+
+/* The derivative of each loss by differences of its value; what neither is defined at is left out. */
+static void test_slopes(void)
+{
+    const ecg_label_loss *const all[] = {&ecg_bce, &ecg_asymmetric, &ecg_mse};
+    const ecg_loss_settings settings[] = {{0, 0, 0},     {2, 2, 0},   {1, 4, 0.05}, {0, 4, 0.05},
+                                          {0.5, 0.5, 0}, {3, 0, 0.2}, {0, 0.7, 0.1}};
+    const double zs[] = {-30, -8, -3, -2.9, -1.4, -1e-3, 0, 0.2, 1, 5, 8, 30}, ys[] = {0, 1, 0.3};
+    for (int l = 0; l < COUNT(all); l++)
+        for (int s = 0; s < COUNT(settings); s++)
+            for (int i = 0; i < COUNT(zs); i++)
+                for (int k = 0; k < COUNT(ys); k++) {
+                    double z = zs[i], y = ys[k], h = 1e-5;
+                    double above = all[l]->value(z + h, y, 2.5, 0.75, &settings[s]);
+                    double below = all[l]->value(z - h, y, 2.5, 0.75, &settings[s]);
+                    double slope = all[l]->slope(z, y, 2.5, 0.75, &settings[s]), found = (above - below) / (2 * h);
+                    CHECK(fabs(slope - found) < 1e-7 * fmax(1, fabs(found)), "%s %d at %g of %g: %.10g, not %.10g",
+                          all[l]->name, s, z, y, slope, found);
+                }
+}
+
+/* Logits of +-1e4: losses and slopes are what they tend to, not NaN or infinity. */
+static void test_extreme_logits(void)
+{
+    const ecg_loss_settings settings[] = {{0, 0, 0}, {2, 2, 0}, {1, 4, 0.05}, {0.5, 0.25, 0}};
+    for (int s = 0; s < COUNT(settings); s++) {
+        const ecg_loss_settings *own = &settings[s];
+        double slope = own->clip > 0 ? 0 : 1;
+        double most = own->clip > 0 ? -log(own->clip) * pow(1 - own->clip, own->gamma_negative) : 1e4;
+        double value = ecg_asymmetric.value(1e4, 0, 1, 1, own);
+        CHECK(fabs(value - most) < 1e-12 * most, "%g, not %g", value, most);
+        CHECK(ecg_asymmetric.value(-1e4, 1, 1, 1, own) == 1e4, "a positive that is missed");
+        CHECK(ecg_asymmetric.value(1e4, 1, 1, 1, own) == 0 && ecg_asymmetric.value(-1e4, 0, 1, 1, own) == 0, "right");
+        CHECK(ecg_asymmetric.slope(1e4, 0, 1, 1, own) == slope, "%g", ecg_asymmetric.slope(1e4, 0, 1, 1, own));
+        CHECK(ecg_asymmetric.slope(-1e4, 1, 1, 1, own) == -1, "%g", ecg_asymmetric.slope(-1e4, 1, 1, 1, own));
+        CHECK(ecg_asymmetric.slope(1e4, 1, 1, 1, own) == 0 && ecg_asymmetric.slope(-1e4, 0, 1, 1, own) == 0, "flat");
+    }
+    const ecg_loss_settings none = {0, 0, 0}, focal = {2, 2, 0};
+    for (double z = -20; z <= 20; z += 0.5) {
+        double p = 1 / (1 + exp(-z)), all = ecg_bce.value(z, 0.4, 1.5, 0.5, &none);
+        CHECK(fabs(ecg_asymmetric.value(z, 0.4, 1.5, 0.5, &none) - all) < 1e-12 * all, "without focus it is bce");
+        CHECK(fabs(ecg_asymmetric.value(z, 1, 1, 1, &focal) + (1 - p) * (1 - p) * log(p)) < 1e-9, "focal at %g", z);
+    }
+    CHECK(ecg_mse.value(1e4, -1e4, 1, 1, &none) == 4e8 && ecg_mse.slope(1e4, -1e4, 1, 1, &none) == 4e4, "mse");
+}
+
+/* Labels that are not known have no loss and no gradient and are not counted; rows have weights. */
+static void test_unknown_labels(void)
+{
+    const float logits[] = {1, -1, 2, 0.5f, -3, 1}, labels[] = {1, NAN, NAN, NAN, 0, 1}, rows[] = {2, 5, 0.5f};
+    const double known[] = {1, 0, 0, 0, 0.5, 0.5}, weights[] = {2, 0, 0, 0, 0.5, 0.5};
+    const ecg_label_loss *const all[] = {&ecg_bce, &ecg_asymmetric, &ecg_mse};
+    for (int l = 0; l < COUNT(all); l++) {
+        ecg_weighed_loss loss = {.loss = all[l], .settings = {1, 2, 0.1}, .row = rows};
+        ecg_label_sums sums = {0};
+        float diff[6];
+        double expected = 0;
+        ecg_labelled_forward(&sums, &loss, logits, labels, 3, 2);
+        ecg_labelled_backward(diff, &loss, logits, labels, 3, 2);
+        for (int k = 0; k < 6; k++) {
+            double slope = known[k] > 0 ? weights[k] * all[l]->slope(logits[k], labels[k], 1, 1, &loss.settings) : 0;
+            expected += known[k] > 0 ? weights[k] * all[l]->value(logits[k], labels[k], 1, 1, &loss.settings) : 0;
+            CHECK(diff[k] == (float)slope, "%s %d: %g, not %g", all[l]->name, k, diff[k], slope);
+        }
+        CHECK(fabs(sums.loss - expected) < 1e-12, "%g, not %g", sums.loss, expected);
+        CHECK(sums.count == 3 && sums.rows == 2 && sums.weight == 3, "%d cells", (int)sums.count);
+        CHECK(sums.correct == (all[l]->counts ? 3 : 0) && sums.exact == (all[l]->counts ? 2 : 0), "right ones");
+        CHECK(all[l]->counts || sums.absolute == 0.5 * 3, "%g", sums.absolute);
+    }
+    CHECK(ecg_label_loss_named("mse") == &ecg_mse && !ecg_label_loss_named("none"), "names");
 }
 
 static void test_adam(void)
@@ -520,7 +593,7 @@ static void test_linear(void)
 /* The loss of one batch; the gradients are dropped. */
 static double loss_of(ecg_trainer *t, const batch *b)
 {
-    ecg_bce_sums sums = {0};
+    ecg_label_sums sums = {0};
     CHECK(accumulate(t, &sums, b, 0) == ECG_OK, "%s", ecg_message());
     t->accumulating = false;
     return sums.loss;
@@ -529,7 +602,7 @@ static double loss_of(ecg_trainer *t, const batch *b)
 /* The loss changes along the gradient of each tensor as that gradient says; float32 leaves a few per thousand. */
 static void check_slopes(ecg_trainer *t, const batch *b, int variant)
 {
-    ecg_bce_sums sums = {0};
+    ecg_label_sums sums = {0};
     CHECK(accumulate(t, &sums, b, 0) == ECG_OK, "%s", ecg_message());
     t->accumulating = false;
     int64_t n = t->sizes[ECG_GRADIENTS];
@@ -598,7 +671,7 @@ static void test_updates(void)
     double first = 0, last = 0, gnorm;
     bool applied;
     for (int i = 0; i < 20; i++) {
-        ecg_bce_sums sums = {0};
+        ecg_label_sums sums = {0};
         CHECK(accumulate(&t, &sums, &large, 0) == ECG_OK && accumulate(&t, &sums, &small, 4) == ECG_OK, "%s",
               ecg_message());
         CHECK(sums.rows == 6, "rows");
@@ -637,7 +710,7 @@ static void test_failing_allocations(void)
     ecg_trainer_free(&t);
     CHECK(make_trainer(&t, &config, &training, 1) == ECG_OK, "%s", ecg_message());
     for (status = ECG_NO_MEMORY, k = 0; status != ECG_OK && k < 1000;) {
-        ecg_bce_sums sums = {0};
+        ecg_label_sums sums = {0};
         ecg_fail_allocation(++k);
         status = accumulate(&t, &sums, &b, 0);
         CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
@@ -726,8 +799,8 @@ static void test_interruption(void)
     int looks = -1;
     while (status == ECG_INTERRUPTED && looks < 100) {
         int left = ++looks;
-        ecg_bce_sums sums = {0};
-        ecg_labelled labelled = {b.labels, b.pos_weight, NULL};
+        ecg_label_sums sums = {0};
+        ecg_labelled labelled = {.labels = b.labels, .loss = {.loss = &ecg_bce, .positive = b.pos_weight}};
         ecg_step step = step_of(&b, &labelled, &sums);
         step.poll = (ecg_poll){refuse, &left};
         status = ecg_trainer_run(&t, &step);
@@ -780,6 +853,9 @@ int main(void)
     test_philox();
     test_draws();
     test_bce();
+    test_slopes();
+    test_extreme_logits();
+    test_unknown_labels();
     test_adam();
     test_ntxent();
     test_norms();

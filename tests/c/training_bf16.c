@@ -243,7 +243,7 @@ static float *gradients_of(const ecg_config *config, ecg_training training, cons
                            ecg_precision_name precision)
 {
     ecg_trainer t;
-    ecg_bce_sums sums = {0};
+    ecg_label_sums sums = {0};
     training.precision = precision;
     CHECK(make_trainer(&t, config, &training, 1) == ECG_OK && accumulate(&t, &sums, b, 0) == ECG_OK, "%s",
           ecg_message());

@@ -18,7 +18,7 @@ import ecgfm
 from ecgfm import ConfigError, checkpoint
 from ecgfm.cli.fairseq.compose import compose
 from ecgfm.cli.fairseq.translate import settings_of
-from ecgfm.cli.hydra import train
+from ecgfm.cli.hydra import train, validate
 from ecgfm.ranks import Alone
 from ecgfm.training.keeping import Keeping
 from ecgfm.training.reporting import Reporting
@@ -759,3 +759,51 @@ def test_simclr(data, capsys):
     assert ecgfm.load("run/checkpoint_last.pt").kind == "encoder"
     assert train(pretraining(*asked, "task.perturbation_mode=null", folder="none")) == 2
     assert "perturbation_mode: without one both views" in capsys.readouterr().err
+
+
+NO_KEYS = ["~criterion.report_auc", "~criterion.report_cinc_score", "~criterion.weights_file"]
+
+
+def without_weights(*more, folder="run"):
+    return [word for word in finetuning(*more, folder=folder) if "pos_weight" not in word]
+
+
+def test_regression(data, capsys):
+    """The original's criterion of numbers: their own unit; labels that are not known; validated and loaded as such."""
+    y = np.random.default_rng(1).normal(5, 2, (14, 3))
+    y[3], y[5, 1] = np.nan, np.nan
+    np.save("y.npy", y)
+    assert train(without_weights("criterion._name=mse", *NO_KEYS)) == 0, capsys.readouterr()
+    assert "train: 4 of 42 labels are not known (NaN)" in capsys.readouterr().out
+    lines = rows("run/train.csv")
+    assert len(lines) == 3 and "auroc" not in lines[0] and float(lines[2]["loss"]) < float(lines[0]["loss"])
+    model = ecgfm.load("run/checkpoint_last.pt")
+    assert model.target.mean == (0, 0, 0) and model.target.std == (1, 1, 1) and model.labels == ("AF", "RBBB", "sinus")
+    x = np.load("data/valid.npy")
+    known = ~np.isnan(y[:6])
+    errors = (model(x).values - y[:6])[known]
+    loss = float(rows("run/valid.csv")[-1]["loss"])  # three digits are written, in bits as the original calls them
+    assert loss == pytest.approx((errors**2).mean() / np.log(2), abs=6e-4)
+    with checkpoint.read("run/checkpoint_last.pt") as found:
+        assert found.content["optimizer_history"][-1]["criterion_name"] == "MSECriterion"
+    task = ["--config-name", "diagnosis", "task.data=data", "dataset.valid_subset=valid", "dataset.batch_size=4"]
+    task += ["common_eval.path=run/checkpoint_last.pt", "model.num_labels=3", "+task.label_file=y.npy"]
+    capsys.readouterr()
+    assert validate([*task, "criterion._name=mse", *NO_KEYS]) == 0, capsys.readouterr()
+    assert f"{loss:.3f}".rstrip("0") in capsys.readouterr().out
+    assert validate(task) == 2 and "outputs are numbers" in capsys.readouterr().err
+
+
+def test_labels_that_are_not_known_and_other_losses(data, capsys):
+    y = np.load("y.npy")
+    y[2], y[4, 0] = np.nan, np.nan
+    np.save("y.npy", y)
+    for name, more in (("focal", "+criterion.gamma=1.0"), ("asymmetric", "+criterion.clip=0.1")):
+        asked = [f"criterion._name={name}", more, "criterion.weight=[1.0,2.0,0.5]", "optimization.max_epoch=1"]
+        assert train(finetuning(*asked, folder=name)) == 0, capsys.readouterr()
+        (line,) = rows(f"{name}/train.csv")
+        assert 0 < float(line["loss"]) < 10 and float(line["accuracy"]) <= 1
+    assert train(finetuning("criterion._name=focal", "+criterion.gamma=-1", folder="bad")) == 2
+    assert "gamma" in capsys.readouterr().err
+    assert train(finetuning("criterion.weight=[1.0]", folder="bad")) == 2
+    assert "label_weight" in capsys.readouterr().err

@@ -29,12 +29,13 @@ from .layers import (
     weight_norm,
     weight_norm_backward,
 )
-from .losses import bce_with_logits, bce_with_logits_backward, sigmoid
+from .losses import asymmetric, bce_with_logits, bce_with_logits_backward, sigmoid
 from .network import backward, forward, token_counts, token_padding
 
 __all__ = [
     "EPS",
     "backward",
+    "asymmetric",
     "bce_with_logits",
     "bce_with_logits_backward",
     "conv1d",

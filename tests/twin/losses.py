@@ -19,6 +19,18 @@ def bce_with_logits(logits, targets, pos_weight=None):
     return np.sum((1 + (weight - 1) * targets) * np.logaddexp(0, -logits) + (1 - targets) * logits)
 
 
+def asymmetric(logits, targets, gamma_pos, gamma_neg, clip, pos_weight=1.0, neg_weight=1.0):
+    """Cells of the asymmetric loss, straight from its definition: for logits of moderate size.
+
+    With equal gammas and clip 0 they are those of the focal loss.
+    """
+    p, targets = sigmoid(logits), f64(targets)
+    q = np.maximum(p - clip, 0)
+    positive = (1 - p) ** gamma_pos * np.log(p)
+    negative = q**gamma_neg * np.log(1 - q)
+    return -(f64(pos_weight) * targets * positive + f64(neg_weight) * (1 - targets) * negative)
+
+
 def bce_with_logits_backward(logits, targets, pos_weight=None):
     logits, targets = f64(logits), f64(targets)
     weight = 1.0 if pos_weight is None else f64(pos_weight)

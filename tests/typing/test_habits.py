@@ -142,11 +142,12 @@ def test_keywords_of_training():
 
     from ecgfm.signal.augment import PERTURBATIONS
     from ecgfm.training import keywords
-    from ecgfm.training.settings import Finetuning, Pretraining
+    from ecgfm.training.objectives import OBJECTIVES
 
     known = set(keywords.SettingKeywords.__annotations__)
-    own = {"num_labels", "labels", "pos_weight", "cmsc_all_ranks", "perturbation_mode", "p"}
-    taken = {field.name for kind in (Finetuning, Pretraining) for field in fields(kind)}
+    own = {"num_labels", "labels", "pos_weight", "label_weight", "target", "units"}
+    own |= {"cmsc_all_ranks", "perturbation_mode", "p"}
+    taken = {field.name for each in OBJECTIVES.values() for field in fields(each.settings_type)}
     options = {name for _, names in PERTURBATIONS.values() for name in names}
     assert known == own | taken | options
 

@@ -71,11 +71,11 @@ def of_checkpoint(found: Checkpoint, run: Run, *, labelled: bool = True) -> Eval
         raise ConfigError("no subset is named", field="dataset.valid_subset", remedy="Say dataset.valid_subset=test")
     if run["common"]["log_format"] == "csv" and results is None:
         run["common"]["log_format"] = "simple"  # there is no directory for files
-    weights = translate.pos_weight(run) if labelled else None
+    weights = [translate.cell_weights(run, name) if labelled else None for name in ("pos_weight", "weight")]
     return EvaluationSettings(
         objective=loss,
         kind=kind,
-        start=Start(pos_weight=weights) if classifies else translate.start(run),
+        start=Start(pos_weight=weights[0], label_weight=weights[1]) if classifies else translate.start(run),
         feeding=translate.feeding(run, subsets, labelled=labelled),
         scoring=translate.scoring(run) if labelled or not classifies else Scoring(),
         report=translate.report(run),

@@ -40,6 +40,9 @@ NAMED_GROUPS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+_OF_LABELS = "binary_cross_entropy_with_logits"  # whose keys other losses of labels take, too
+
+
 def named(group: str) -> dict[str, dict[str, Any]]:
     """``_name`` -> key -> default of a group, with the objectives that the original does not know."""
     if group != "criterion":
@@ -50,9 +53,11 @@ def named(group: str) -> dict[str, dict[str, Any]]:
 
 def _keys_of(objective: type[Objective]) -> dict[str, Any]:
     """Settings that are not the model's."""
-    model = NAMED_GROUPS["model"]["wav2vec2_cmsc"]
-    ours = _OURS["ecgfm"]
-    return {one.name: one.default for one in fields(objective.settings_type) if one.name not in model | ours}
+    model, more = NAMED_GROUPS["model"]["wav2vec2_cmsc"], {}
+    if objective.kind == "classifier":
+        model, more = NAMED_GROUPS["model"]["ecg_transformer_classifier"], NAMED_GROUPS["criterion"][_OF_LABELS]
+    other = model | _OURS["ecgfm"]
+    return more | {one.name: one.default for one in fields(objective.settings_type) if one.name not in other}
 
 
 _MASTERS = "weights and gradients are float32"

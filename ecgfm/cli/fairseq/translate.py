@@ -40,9 +40,9 @@ __all__ = ["feeding", "method", "objective", "report", "scoring", "settings_of",
 
 Made = TypeVar("Made", bound=Settings)
 _NAMES = {
-    "task": "ecg_classification",
-    "model": "ecg_transformer_classifier",
-    "criterion": "binary_cross_entropy_with_logits",
+    "task": ("ecg_classification",),
+    "model": ("ecg_transformer_classifier",),
+    "criterion": tuple(name for name, each in OBJECTIVES.items() if each.kind == "classifier"),
 }
 _PATHS = ("mean_path", "std_path")
 
@@ -116,7 +116,7 @@ def _of(kind: type[Made], values: Mapping[str, Any], prefix: str) -> Made:
 def objective(run: Run) -> str:
     """The name of the criterion, if task and model go with it."""
     named = {group: run[group]["_name"] for group in _NAMES}
-    same = [named[group] == name for group, name in _NAMES.items()]
+    same = [named[group] in names for group, names in _NAMES.items()]
     if any(same) and not all(same):
         odd = next(group for group, fits in zip(_NAMES, same) if fits != same[0])
         raise ConfigError(f"{named[odd]} does not go together with the task {named['task']}", field=f"{odd}._name")
@@ -165,15 +165,16 @@ def _finetuned(run: Run) -> Start:
         said=said,
         signals={name: task[name] for name in ("normalize", "filter")},
         num_labels=run.need("model.num_labels"),
-        pos_weight=pos_weight(run),
+        pos_weight=cell_weights(run, "pos_weight"),
+        label_weight=cell_weights(run, "weight"),
         settings=model,
     )
 
 
-def pos_weight(run: Run) -> list[float] | None:
-    """The weights of the positive cells."""
-    given = run["criterion"]["pos_weight"]
-    return None if given is None else numbers(given, "criterion.pos_weight")
+def cell_weights(run: Run, name: str) -> list[float] | None:
+    """The weights of the positive cells of each label (``pos_weight``), or of all of them (``weight``)."""
+    given = run["criterion"].get(name)
+    return None if given is None else numbers(given, f"criterion.{name}")
 
 
 def _optimizer(run: Run) -> Optimizer:
@@ -327,11 +328,7 @@ def scoring(run: Run) -> Scoring:
     values = run["criterion"]
     if OBJECTIVES[values["_name"]].kind != "classifier":
         return Scoring(log_keys=_log_keys(values.get("log_keys")))
-    if values["weight"] is not None:
-        raise ConfigError(
-            "weights of cells are not supported", field="criterion.weight", remedy="Give criterion.pos_weight"
-        )
-    table = run.need("criterion.weights_file") if values["report_cinc_score"] else None
+    table = run.need("criterion.weights_file") if values.get("report_cinc_score") else None
     return _of(Scoring, values | {"weights_file": table}, "criterion.")
 
 

@@ -168,7 +168,7 @@ _KINDS: dict[str, Kind] = {
     "model.cross_sample_negatives": _whole(0, 1 << 16),
     "model.codebook_negatives": _whole(0, 1 << 16),
     "model.freeze_finetune_updates": _COUNT,
-    "criterion.weight": _ANY,
+    "criterion.weight": _listed(),
     "criterion.loss_weights": _listed(2),
     "criterion.log_keys": _TEXTS,
     "criterion.cmsc_weights": _POSITIVE,

@@ -238,6 +238,11 @@ class Dataset:
             )
         return np.asarray(self._y[idx])
 
+    def labels(self) -> NDArray[Any] | None:
+        """The labels of all segments, (segments, Y), NaN where one is not known; None if they stand in the files."""
+        idx = self.segments.idx
+        return None if self._y is None or idx is None else np.asarray(self._y[idx])
+
     def __len__(self) -> int:
         return len(self.sizes)
 
@@ -415,7 +420,7 @@ class Dataset:
         for row, (_, i, _, segment) in enumerate(rows):
             if self._y is not None:
                 y[row] = self._labels_of(segment.idx, self.segments.name(i))
-                if not np.isfinite(y[row]).all():
+                if np.isinf(y[row]).any():
                     what = f"a label of record {segment.idx} is not finite"
                     raise LabelError(what, path=self._y_path, field="labels")
             elif segment.label is None or len(segment.label) != self.num_labels:

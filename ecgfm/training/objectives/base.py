@@ -68,6 +68,8 @@ class Objective(ABC):
         What is reported of an epoch and of a validation; losses are better when they are smaller, all else when larger.
     averaged : tuple of str
         What is reported of an epoch beside them.
+    ranked : tuple of str
+        What a validation can give beside the columns, see `ranking`; `ranks_always`: unasked.
     perturbs : bool
         Whether it needs the perturbation of segments for itself; else a data set can perturb them as well.
     settings_type : type
@@ -101,6 +103,8 @@ class Objective(ABC):
     optimizer: ClassVar[Mapping[str, Any]] = {}
     columns: tuple[str, ...] = ("loss",)
     averaged: tuple[str, ...] = ()
+    ranked: ClassVar[tuple[str, ...]] = ()
+    ranks_always: ClassVar[bool] = False
     settings: Settings
     architecture: Architecture
 
@@ -195,6 +199,10 @@ class Objective(ABC):
             done += len(rows.x)
         return total
 
+    def size(self, sums: Sums) -> float:
+        """What the gradients of an update are divided by; 0 where there was nothing to learn from."""
+        return float(sums["count"])
+
     @abstractmethod
     def report(self, sums: Sums) -> dict[str, Any]:
         """What is said of the sums of an update or a validation."""
@@ -228,6 +236,10 @@ class Objective(ABC):
     @abstractmethod
     def saved(self) -> dict[str, Any]:
         """What `ecgfm.checkpoint.save` is told beside the weights."""
+
+    def said(self) -> dict[str, Any]:
+        """What is said of a model that comes of it, in `Model.info`."""
+        return {}
 
 
 def check_finite(x: NDArray[np.float32]) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.challenge import ChallengeScore
-from ...metrics.counts import COUNTS, bce_sums, cut_of, f1, shares
-from ...metrics.ranking import ranking
+from ...metrics.counts import COUNTS, bce_sums, cut_of, f1, shares, size_of
+from ...metrics.ranking import ranking, truth_of
 from ..meters import Entry, Meters
 
-__all__ = ["LOG_KEYS", "Classification", "Losses", "Report"]
+__all__ = ["LOG_KEYS", "Classification", "Losses", "Regression", "Report"]
 
 #: What pretraining can report beside its losses, and to how many digits.
 LOG_KEYS = {"prob_perplexity": 3, "code_perplexity": 3, "temp": 3}
@@ -48,6 +48,11 @@ class Report(ABC):
     def shown(self, meters: Meters) -> dict[str, float]:
         """The numbers of a line of the log, rounded."""
 
+    def summed(self, own: Any, logits: NDArray[Any], y: NDArray[Any]) -> Mapping[str, Any]:
+        """What `entries` takes of the logits of a batch and its labels as they were given; `own` is the objective."""
+        found: Mapping[str, Any] = own.report(own.sums_of(logits, own.learned(y)))
+        return found
+
     def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `entries` takes of an update."""
         return result
@@ -78,7 +83,7 @@ class Classification(Report):
         self.needs_logits = threshold != 0.5 or challenge is not None
 
     def entries(self, sums: Mapping[str, Any]) -> list[Entry]:
-        size, counts = sums["count"], (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS))
+        size, counts = size_of(sums), (*COUNTS, *(() if self.challenge is None else ChallengeScore.COUNTS))
         loss = sums["loss"] / size / math.log(2) if size else 0.0
         own: list[Entry] = [("loss", loss, size, 3), ("nsignals", sums["rows"], 1, None)]
         return own + [(f"_{name}", sums[name], 1, None) for name in counts]
@@ -92,17 +97,25 @@ class Classification(Report):
 
     def sums(self, logits: NDArray[Any], y: NDArray[Any], pos_weight: NDArray[Any] | None = None) -> dict[str, float]:
         """The sums of a batch."""
-        found = bce_sums(logits, y, pos_weight, threshold=self.threshold)
-        if self.challenge is not None:
-            found |= self.challenge.sums(logits > cut_of(self.threshold), np.asarray(y) > 0.5)
-        return found
+        return bce_sums(logits, y, pos_weight, threshold=self.threshold) | self._challenged(logits, y)
+
+    def _challenged(self, logits: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
+        """Sums of the challenge's score, of the rows with all labels known; without it nothing."""
+        if self.challenge is None:
+            return {}
+        known = ~np.isnan(y).any(axis=1)
+        return self.challenge.sums(logits[known] > cut_of(self.threshold), np.asarray(y)[known] > 0.5)
+
+    def summed(self, own: Any, logits: NDArray[Any], y: NDArray[Any]) -> Mapping[str, Any]:
+        sums: dict[str, Any] = own.sums_of(logits, y, self.threshold)
+        return sums | self._challenged(logits, y)
 
     def counted(self, trainer: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
         return dict(trainer.last_sums)
 
     def evaluated(self, trainer: Any, batch: Any) -> tuple[Any, ...]:
         logits = trainer.logits(batch.x, batch.padding_mask)
-        return self.sums(logits, batch.y, trainer.objective.pos_weight), logits, batch.y
+        return self.summed(trainer.objective, logits, batch.y), logits, batch.y
 
     def ranked(self, stats: dict[str, float], parts: Sequence[Any], trainer: Any) -> tuple[dict[str, float], list[Any]]:
         logits, y = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
@@ -129,11 +142,13 @@ class Classification(Report):
             return found, []
         with np.errstate(over="ignore"):
             scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
-        truth = y > 0.5
+        truth = truth_of(y)
         *each, macro, micro = ranking(truth, scores, one_class="share").T.tolist()
         found |= dict(zip(("auroc", "auprc", "auroc_macro", "auprc_macro"), (*micro, *macro)))
         names = labels or [f"label_{i}" for i in range(len(each))]
-        return found, [(name, int(count), *values) for name, count, values in zip(names, truth.sum(axis=0), each)]
+        return found, [
+            (name, int(count), *values) for name, count, values in zip(names, np.nansum(truth, axis=0), each)
+        ]
 
 
 class Losses(Report):
@@ -165,6 +180,20 @@ class Losses(Report):
 
     def shown(self, meters: Meters) -> dict[str, float]:
         return {name: _mean(meters, name) for name in self.train_columns}
+
+
+class Regression(Losses):
+    """Of numbers. ``loss`` is divided by log 2, as in the original, which calls it bits whatever it is."""
+
+    def entries(self, sums: Mapping[str, Any]) -> list[Entry]:
+        loss = sums["loss"] / math.log(2) if sums["sample_size"] else 0.0
+        return super().entries({**sums, "loss": loss})
+
+    def ranking(
+        self, stats: Mapping[str, float], logits: NDArray[Any], y: NDArray[Any], labels: Sequence[str] | None
+    ) -> tuple[dict[str, float], list[tuple[Any, ...]]]:
+        """The numbers of a whole subset, and no rows of labels."""
+        return dict(stats), []
 
 
 def _mean(meters: Meters, name: str) -> float:
