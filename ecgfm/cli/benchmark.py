@@ -33,7 +33,13 @@ PTB_XL: Arguments = {
         "metavar": "A,B,...",
         "help": f"all (the six, default), or some of {_STATEMENTS}, {', '.join(PTB_XL_TASKS[1:])}",
     },
-    "--ways": {"default": "linear", "metavar": "A,...", "help": "linear: logistic regression on mean embeddings"},
+    "--ways": {
+        "default": "linear",
+        "metavar": "A,...",
+        "help": "linear: logistic regressions on mean embeddings (default); finetune: all weights",
+    },
+    "--epochs": {"type": int, "default": 10, "metavar": "N", "help": "of finetune (default 10)"},
+    "--lr": {"type": float, "default": 1e-4, "metavar": "RATE", "help": "learning rate of finetune (default 1e-4)"},
     "--share": {"default": "100", "metavar": "P,...", "help": "per cent of training, such as 1,10,100 (default 100)"},
     "--preset": {
         "choices": ("ecgfm", "helme", "ai4health"),
@@ -85,6 +91,8 @@ def run(args: Namespace) -> int:
             shares=args.share,
             preset=args.preset,
             random_weights=not args.no_random_weights,
+            epochs=args.epochs,
+            learning_rate=args.lr,
             seed=args.seed,
             say=say,
             on_error=skipped,

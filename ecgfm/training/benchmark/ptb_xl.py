@@ -8,7 +8,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..._text import plain_cell, printable, short
 from ..._types import StrPath
-from ...data.tables.ptb_xl import PTB_XL_TASKS, PtbXlTables, Task, read_ptb_xl
+from ...data.tables.ptb_xl import PTB_XL_TASKS, read_ptb_xl
 from ...errors import ConfigError, Error
 from ...inference.opening import ModelLike, opened_model
 from ...inference.write import embed_to, fingerprint
@@ -26,16 +26,18 @@ from ...model.untrained import untrained_like
 from ...storage.columns import read_columns
 from ...storage.npy import map_array
 from ...table import Table
-from ...validation import Choice, Seed, checked, is_finite
-from ..linear import Linear, chosen_linear
+from ...validation import Choice, Number, Seed, Whole, checked, is_finite
+from .cells import Cell, Fit, Plan, linear_fit, part_of, row_of
 from .contamination import seen_text
-from .conventions import CONVENTIONS, Convention, Score, classes_text, macro_auroc
+from .conventions import CONVENTIONS
 from .result import Benchmark
+from .tuning import Tuning, tuned_fit
 
 __all__ = ["WAYS", "Benchmark", "benchmark_ptb_xl"]
 
 #: How a model is put to a task.
-WAYS: Final = ("linear",)
+FINETUNE: Final = "finetune"
+WAYS: Final = ("linear", FINETUNE)
 _RANDOM = "random weights"
 _MOST_MODELS = 20
 _CHANGING = ("layer", "only_leads", "missing_leads", "overlap_s", "short")  # arguments that embeddings depend on
@@ -51,61 +53,18 @@ class _Embedded:
     seconds: float
 
 
-@dataclass(eq=False)
-class _Cell:
-    """One model, share and task: what was fitted, before the test fold is looked at."""
-
-    model: str
-    share: float
-    task: Task
-    used: NDArray[np.bool_]
-    train: int
-    valid: int
-    without: tuple[int, ...]
-    fit: Linear
-    valid_auroc: float
-    seconds: float
-
-
-@dataclass(eq=False)
-class _Plan:
-    """What is run: the data, its splits, and the arguments."""
-
-    tables: PtbXlTables
-    convention: Convention
-    seed: int
-    splits: NDArray[np.str_] = field(init=False)
-    patients: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.splits = self.tables.splits()
-        self.patients = np.unique(self.tables.records["patient_id"], return_inverse=True)[1]
-        for split in ("train", "valid", "test"):
-            if not (self.splits == split).any():
-                raise ConfigError(f"no recording is in the split {split}", path=self.tables.folder, field="strat_fold")
-
-    def share_of(self, share: float) -> NDArray[np.bool_]:
-        """The recordings of the patients that a share of training has; those of a smaller share are among them."""
-        train = self.splits == "train"
-        if share >= 100:
-            return np.array(train)
-        order = np.random.default_rng(self.seed).permutation(int(self.patients.max()) + 1)
-        counts = np.bincount(self.patients[train], minlength=len(order))[order]
-        chosen = order[np.cumsum(counts) - counts < share / 100 * train.sum()]
-        found: NDArray[np.bool_] = train & np.isin(self.patients, chosen)
-        return found
-
-
 def benchmark_ptb_xl(
     models: ModelLike | Sequence[ModelLike] | Mapping[str, ModelLike],
     folder: StrPath,
     out: StrPath,
     *,
     tasks: str | Sequence[str] = PTB_XL_TASKS,
-    ways: str | Sequence[str] = WAYS,
+    ways: str | Sequence[str] = ("linear",),
     shares: float | Sequence[float] = (100,),
     preset: str = "ecgfm",
     random_weights: bool = True,
+    epochs: int = 10,
+    learning_rate: float = 1e-4,
     seed: int = 0,
     say: Callable[[str], object] | None = None,
     **reading: Any,
@@ -123,12 +82,14 @@ def benchmark_ptb_xl(
     folder : path-like
         PTB-XL, or a part of it: ``ptbxl_database.csv``, ``scp_statements.csv``, ``records500/`` or ``records100/``.
     out : path-like
-        Folder to write to: ``benchmark.md``, ``.csv``, ``.html`` and ``.json``, and ``embeddings/``, which a later run
-        with the same models goes on with.
+        Folder to write to: ``benchmark.md``, ``.csv``, ``.html`` and ``.json``; ``embeddings/`` and, of finetuning,
+        ``models/``, which a later run goes on with.
     tasks : str or sequence of str
         ``all``, ``diagnostic``, ``subdiagnostic``, ``superdiagnostic``, ``form``, ``rhythm``.
     ways : str or sequence of str
-        ``linear``: logistic regressions on the mean of a recording's embeddings, which stay as they are.
+        ``linear``: logistic regressions on the mean of a recording's embeddings, which stay as they are. ``finetune``:
+        `ecgfm.finetune` of all weights on the recordings' segments, whose probabilities are averaged; the epoch with
+        the best macro AUROC of the validation fold counts.
     shares : float or sequence of float
         Per cent of the training recordings, by whole patients drawn from `seed`; a smaller share is part of a larger
         one.
@@ -136,8 +97,10 @@ def benchmark_ptb_xl(
         The convention of scores; see `ecgfm.training.benchmark.CONVENTIONS`.
     random_weights : bool
         Whether a row is added for the first model's network with random weights.
+    epochs, learning_rate
+        Of finetuning.
     seed : int
-        Of shares, resamples and random weights.
+        Of shares, resamples, random weights and finetuning.
     say : callable, optional
         Told how far the run has come.
     **reading
@@ -154,31 +117,46 @@ def benchmark_ptb_xl(
     MissingExtraError
         If scikit-learn isn't installed.
     """
-    names = [checked(one, Choice(PTB_XL_TASKS), "tasks") for one in _several(tasks, "tasks")]
-    for way in _several(ways, "ways"):
-        checked(way, Choice(WAYS), "ways")
-    parts = _shares(shares)
     convention = CONVENTIONS[checked(preset, Choice(tuple(CONVENTIONS)), "preset")]
     seed = checked(seed, Seed(bits=128), "seed")
+    run = _Run(
+        [checked(one, Choice(PTB_XL_TASKS), "tasks") for one in _several(tasks, "tasks")],
+        [checked(one, Choice(WAYS), "ways") for one in _several(ways, "ways")],
+        _shares(shares),
+        Tuning(
+            checked(epochs, Whole(1, 10_000), "epochs"),
+            checked(learning_rate, Number(above=0, below=1), "learning_rate"),
+            seed,
+        ),
+        os.fsdecode(out),
+        say or (lambda text: None),
+    )
     scikit_learn("benchmark")
-    say = say or (lambda text: None)
-    plan = _Plan(read_ptb_xl(folder), convention, seed)
+    plan = Plan(read_ptb_xl(folder), convention, seed)
     ready, notes = _models(models, random_weights, seed)
     os.makedirs(os.path.join(out, "embeddings"), exist_ok=True)
     files, beside = plan.tables.files(), os.path.join(out, "embeddings")
-    found = [_embedded(name, told, model, files, beside, say, reading) for name, told, model in ready]
+    found = [_embedded(name, told, model, files, beside, run.say, reading) for name, told, model in ready]
     known = np.all([one.known for one in found], axis=0)
-    cells = [_fitted(plan, one, known, task, share, say) for one in found for share in parts for task in names]
-    say("testing")
-    seconds = {one.name: one.seconds for one in found}
-    values = {one.name: one.values for one in found}
-    rows = [_tested(plan, cell, values[cell.model], known, seconds[cell.model]) for cell in cells]
+    cells = _cells(plan, run, found, {name: (told, model) for name, told, model in ready}, known)
+    run.say("testing")
+    rows = [row_of(plan, cell) for cell in cells]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    made = Benchmark(
-        Table(columns), (*plan.tables.about(), *_notes(plan, known, cells), *notes), _settings(plan, parts)
-    )
+    made = Benchmark(Table(columns), (*plan.tables.about(), *_notes(plan, known, cells), *notes), _settings(plan, run))
     made.write(out)
     return made
+
+
+@dataclass(eq=False)
+class _Run:
+    """What is run: the arguments, checked."""
+
+    tasks: list[str]
+    ways: list[str]
+    shares: list[float]
+    tuning: Tuning
+    folder: str
+    say: Callable[[str], object]
 
 
 def _several(given: Any, what: str) -> list[Any]:
@@ -272,76 +250,41 @@ def _embedded(
     return _Embedded(name, values, known & finite, seconds)
 
 
-def _fitted(
-    plan: _Plan, model: _Embedded, known: NDArray[np.bool_], name: str, share: float, say: Callable[[str], object]
-) -> _Cell:
-    """Fit one cell on its training recordings, and choose by those of validation."""
-    task = plan.tables.task("all" if name in plan.convention.columns_of_all else name)
-    used = known if plan.convention.all_records else known & task.labelled
-    train, valid = used & plan.share_of(share), used & (plan.splits == "valid")
-    for rows, what in ((train, "training"), (valid, "validation")):
-        if not rows.any():
-            raise ConfigError(f"no recording of the task {name} is left for {what}", field="shares")
-    begin = time.perf_counter()
-    fit, auroc = chosen_linear(model.values[train], task.y[train], model.values[valid], task.y[valid])
-    seconds = time.perf_counter() - begin
-    if task.name != name:
-        task, fit = _columns(plan.tables.task(name), task, fit)
-    say(f"{model.name}, {share:g} %, {name}: {seconds:.1f} s, validation {auroc:.4f}")
-    without = tuple(np.flatnonzero(~task.y[train].any(axis=0)).tolist())
-    return _Cell(model.name, share, task, used, int(train.sum()), int(valid.sum()), without, fit, auroc, seconds)
+def _cells(
+    plan: Plan, run: _Run, found: Sequence[_Embedded], models: Mapping[str, tuple[str, Any]], known: NDArray[np.bool_]
+) -> list[Cell]:
+    """Fit all cells; of tasks that are columns of another one, that once."""
+    cells = []
+    for one in found:
+        for way in run.ways:
+            for share in run.shares:
+                fits: dict[str, Fit] = {}
+                for name in run.tasks:
+                    part = part_of(plan, known, name, share)
+                    if part.task.name not in fits:
+                        told, model = models[one.name]
+                        fits[part.task.name] = fit = (
+                            linear_fit(part, one.values) if way == "linear"
+                            else tuned_fit(part, model, told, plan.tables.files(), run.tuning, run.folder)
+                        )  # fmt: skip
+                        run.say(f"{one.name}, {way}, {share:g} %, {part.task.name}: {fit.seconds:.1f} s, "
+                                f"validation {fit.valid_auroc:.4f}")  # fmt: skip
+                    cells.append(Cell(one.name, way, part, fits[part.task.name], one.seconds))
+    return cells
 
 
-def _columns(task: Task, whole: Task, fit: Linear) -> tuple[Task, Linear]:
-    """A task as columns of the task ``all``, with the regressions of these."""
-    of = [whole.names.index(name) for name in task.names]
-    return task, Linear(fit.mean, fit.scale, fit.weight[of], fit.bias[of], fit.strength, fit.converged)
-
-
-def _tested(
-    plan: _Plan, cell: _Cell, values: NDArray[np.float32], known: NDArray[np.bool_], embedding: float
-) -> dict[str, Any]:
-    """A row of the table."""
-    test = cell.used & (plan.splits == "test")
-    score = Score(np.nan, np.nan, np.nan, np.full(len(cell.task.names), np.nan), (), 0)
-    if test.any():
-        patients = np.unique(plan.patients[test], return_inverse=True)[1]
-        score = macro_auroc(cell.fit.logits(values[test]), cell.task.y[test], patients, plan.convention, plan.seed)
-    return {
-        "model": cell.model,
-        "way": "linear",
-        "share": cell.share,
-        "task": cell.task.name,
-        "auroc": score.auroc,
-        "auroc_low": score.low,
-        "auroc_high": score.high,
-        "printed": score.printed(),
-        "classes": len(cell.task.names),
-        "undefined": classes_text(cell.task.names, score.undefined),
-        "without_training_positives": classes_text(cell.task.names, cell.without),
-        "train": cell.train,
-        "valid": cell.valid,
-        "test": int(test.sum()),
-        "resamples": score.resamples,
-        "c": cell.fit.strength,
-        "converged": cell.fit.converged,
-        "valid_auroc": cell.valid_auroc,
-        "trained_parameters": cell.fit.weight.size + cell.fit.bias.size,
-        "seconds": round(cell.seconds, 3),
-        "embedding_seconds": round(embedding, 3),
-    }
-
-
-def _notes(plan: _Plan, known: NDArray[np.bool_], cells: Sequence[_Cell]) -> list[str]:
+def _notes(plan: Plan, known: NDArray[np.bool_], cells: Sequence[Cell]) -> list[str]:
     """What must be said of the whole table."""
     notes = [f"scores: macro AUROC per recording; {plan.convention.about}"]
     if not known.all():
         notes.append(f"{int((~known).sum())} recordings could not be embedded by every model and are left out")
     unfinished = sum(not cell.fit.converged for cell in cells)
     if unfinished:
-        notes.append(f"{unfinished} of {len(cells)} regressions did not converge")
+        notes.append(f"the regressions of {unfinished} of {len(cells)} cells did not converge")
     return notes
 
 
-def _settings(plan: _Plan, shares: Sequence[float]) -> dict[str, Any]:
-    return {"folder": plan.tables.folder, "preset": plan.convention.name, "seed": plan.seed, "shares": list(shares)}
+def _settings(plan: Plan, run: _Run) -> dict[str, Any]:
+    tuning = {"epochs": run.tuning.epochs, "learning_rate": run.tuning.learning_rate} if FINETUNE in run.ways else {}
+    made = {"folder": plan.tables.folder, "preset": plan.convention.name, "seed": plan.seed, "shares": run.shares}
+    return made | {"ways": run.ways, **tuning}

@@ -1,11 +1,12 @@
 """The PTB-XL benchmark from the folder to the tables: against embeddings, scikit-learn and the labels by themselves."""
 
 import json
+import warnings
 
 import data_sets
 import numpy as np
 import pytest
-import weights
+import weights as made_weights
 
 import ecgfm
 from ecgfm import ConfigError, FormatError
@@ -25,8 +26,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    config = weights.SMALL | {"num_labels": 2}
-    return ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)), labels=["a", "b"])
+    config = made_weights.SMALL | {"num_labels": 2}
+    return ecgfm.Model.from_state_dict(config, made_weights.weights(made_weights.parameters(config)), labels=["a", "b"])
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +65,17 @@ def test_a_cell_by_scikit_learn(found, folder, model):
         if macro(valid, valid_scores) > best[0] + 1e-9:
             best = macro(valid, valid_scores), strength, macro(test, test_scores)
     row = rows_of(found[0])["small", 100, "superdiagnostic"]
-    assert row["c"] == best[1] and row["valid_auroc"] == pytest.approx(best[0])
+    assert row["chosen"] == f"C {best[1]:g}" and row["valid_auroc"] == pytest.approx(best[0])
     assert row["auroc"] == pytest.approx(best[2])
     assert (row["train"], row["valid"], row["test"]) == tuple(int(part.sum()) for part in (train, valid, test))
     assert row["converged"] and row["trained_parameters"] == 5 * (x.shape[1] + 1)
 
 
 def test_shares_are_of_whole_patients_and_nested(found, folder):
+    from ecgfm.training.benchmark.cells import Plan
     from ecgfm.training.benchmark.conventions import CONVENTIONS
-    from ecgfm.training.benchmark.ptb_xl import _Plan
 
-    plan = _Plan(read_ptb_xl(folder), CONVENTIONS["ecgfm"], 2)
+    plan = Plan(read_ptb_xl(folder), CONVENTIONS["ecgfm"], 2)
     parts = [plan.share_of(share) for share in (10, 40, 100)]
     for smaller, larger in zip(parts, parts[1:]):
         assert not (smaller & ~larger).any() and smaller.sum() < larger.sum()
@@ -132,7 +133,49 @@ def test_ai4health_keeps_all_recordings_and_takes_columns_of_all(folder, model, 
     folds = read_ptb_xl(folder).records["fold"]
     assert {row["test"] for row in rows.values()} == {(folds == 9).sum()}
     whole, rhythm = rows["small", 100, "all"], rows["small", 100, "rhythm"]
-    assert rhythm["c"] == whole["c"] and rhythm["valid_auroc"] == whole["valid_auroc"] and rhythm["classes"] == 2
+    assert (
+        rhythm["chosen"] == whole["chosen"] and rhythm["valid_auroc"] == whole["valid_auroc"] and rhythm["classes"] == 2
+    )
+
+
+def test_finetuning(folder, model, tmp_path, monkeypatch):
+    """A tuned model is that of `finetune`, its scores those of `predict`; a later run takes it as it is."""
+    options = {"tasks": "superdiagnostic", "ways": "finetune", "random_weights": False, "epochs": 1, "shares": 50}
+    options |= {"learning_rate": 1e-3, "seed": 5}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ecgfm.InputWarning)
+        found = benchmark_ptb_xl({"small": model}, folder, tmp_path, **options)
+        row = next(found.table.rows())
+        tables = read_ptb_xl(folder)
+        task, splits = tables.task("superdiagnostic"), tables.splits()
+        (path,) = (tmp_path / "models").iterdir()
+        tuned = ecgfm.load(path)
+        assert tuned.labels == task.names and row["trained_parameters"] == tuned.num_parameters
+        for split, name in (("test", "auroc"), ("valid", "valid_auroc")):
+            rows = np.flatnonzero(task.labelled & (splits == split))
+            result = ecgfm.predict(tuned, [tables.files()[i] for i in rows], aggregate="mean")
+            scores = np.column_stack([result.records[label] for label in task.names])
+            y = task.y[rows]
+            both = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+            wanted = np.mean([metrics.roc_auc_score(y[:, i], scores[:, i]) for i in both])
+            assert row[name] == pytest.approx(wanted)
+
+        def forbidden(*_, **__):
+            raise AssertionError("it was finetuned again")
+
+        monkeypatch.setattr("ecgfm.training.benchmark.tuning.finetune", forbidden)
+        again = benchmark_ptb_xl({"small": model}, folder, tmp_path, **options)
+        np.testing.assert_array_equal(again.table["auroc"], found.table["auroc"])
+        assert again.table["seconds"][0] > 0 and again.settings["epochs"] == 1
+        with pytest.raises(AssertionError, match="finetuned again"):
+            benchmark_ptb_xl({"small": model}, folder, tmp_path, **options | {"epochs": 2})
+        (path / "benchmark.json").write_text('{"seconds": "x"}')
+        with pytest.raises(FormatError, match="how long"):
+            benchmark_ptb_xl({"small": model}, folder, tmp_path, **options)
+        monkeypatch.setattr("ecgfm.training.benchmark.tuning.memory", lambda: {"available_mb": 1.0})
+        (path / "benchmark.json").unlink()
+        with pytest.raises(ConfigError, match="MB are left"):
+            benchmark_ptb_xl({"small": model}, folder, tmp_path, **options)
 
 
 def test_a_recording_that_can_not_be_read(folder, model, tmp_path):
@@ -146,7 +189,8 @@ def test_a_recording_that_can_not_be_read(folder, model, tmp_path):
 
 
 @pytest.mark.parametrize("wrong, field", [
-    ({"tasks": "none"}, "tasks"), ({"tasks": []}, "tasks"), ({"ways": "finetune"}, "ways"), ({"shares": 0}, "shares"),
+    ({"tasks": "none"}, "tasks"), ({"tasks": []}, "tasks"), ({"ways": "attention"}, "ways"),
+    ({"epochs": 0}, "epochs"), ({"learning_rate": 0}, "learning_rate"), ({"shares": 0}, "shares"),
     ({"shares": [101]}, "shares"), ({"shares": "x"}, "shares"), ({"preset": "other"}, "preset"), ({"seed": -1}, "seed"),
 ])  # fmt: skip
 def test_what_is_refused(folder, model, tmp_path, wrong, field):
