@@ -9,6 +9,7 @@
 typedef struct {
     bool (*trains)(void *context, const char *name);
     void *context;
+    int64_t rank, adapted; /* of the adapters, 0 for none, and the first layer that has them */
 } ecg_choice;
 
 typedef struct {
@@ -16,7 +17,8 @@ typedef struct {
     bool *gradients;  /* (tensors): it has a place among the gradients; so has all of a group of which one is trained */
     bool *still;      /* (layers): nothing of the encoder layer is trained */
     int64_t *offsets; /* (tensors): in the blocks, in elements; what has no gradient lies at the end */
-    int64_t elements, all; /* of what has gradients, and with the others */
+    /* Of what has moments; with that whose gradient is for an adapter; of all. */
+    int64_t moments, elements, all;
 } ecg_chosen;
 
 /* Chooses, and tells `training`: its `first` and `still`, which lies in dst, and whether the extractor is frozen. A

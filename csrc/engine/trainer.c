@@ -29,8 +29,9 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
                               const ecg_training *training, double feature_grad_mult, const ecg_choice *choice)
 {
     ecg_status status = ECG_OK;
+    const ecg_choice everything = {0}, *chosen = choice ? choice : &everything;
     memset(t, 0, sizeof *t);
-    ECG_TRY(ecg_table_create(&t->table, config, ecg_rows_of(head)));
+    ECG_TRY(ecg_table_create_adapted(&t->table, config, ecg_rows_of(head), chosen->rank, chosen->adapted));
     t->config = *config;
     t->head = head;
     t->training = *training;
@@ -41,9 +42,11 @@ ecg_status ecg_trainer_create(ecg_trainer *t, const ecg_config *config, const ec
     ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->rates, count, sizeof *t->rates));
     for (int64_t i = 0; i < count; i++)
         t->rates[i] = 1;
-    ECG_TRY_GOTO(ecg_choose(&t->chosen, &t->training, &t->table, config, head, choice ? choice : &(ecg_choice){0}));
+    ECG_TRY_GOTO(ecg_choose(&t->chosen, &t->training, &t->table, config, head, chosen));
     for (int block = 0; block < ECG_BLOCKS; block++)
-        t->sizes[block] = block == ECG_PARAMETERS ? t->chosen.all : t->chosen.elements;
+        t->sizes[block] = t->chosen.moments;
+    t->sizes[ECG_PARAMETERS] = t->chosen.all, t->sizes[ECG_GRADIENTS] = t->chosen.elements;
+    ECG_TRY_GOTO(ecg_adapters_create(&t->adapters, &t->adapter_count, &t->table));
     for (int block = 0; block < ECG_BLOCKS; block++)
         ECG_TRY_GOTO(ecg_alloc_zeros((void **)&t->blocks[block], t->sizes[block], sizeof(float)));
     ECG_TRY_GOTO(ecg_network_create(&t->parameters, config, ecg_rows_of(head)));
@@ -73,6 +76,7 @@ void ecg_trainer_free(ecg_trainer *t)
     ecg_chosen_free(&t->chosen);
     ecg_free(t->steps);
     ecg_free(t->rates);
+    ecg_adapters_free(t->adapters, t->adapter_count);
     ecg_free(t->pieces);
     ecg_free(t->memory);
     ecg_table_free(&t->table);
@@ -82,6 +86,41 @@ void ecg_trainer_free(ecg_trainer *t)
 float *ecg_trainer_tensor(const ecg_trainer *t, ecg_block block, int64_t index)
 {
     return block == ECG_PARAMETERS || t->chosen.trained[index] ? t->blocks[block] + t->chosen.offsets[index] : NULL;
+}
+
+/* ---- adapters ---- */
+
+void ecg_trainer_take_bases(ecg_trainer *t)
+{
+    for (int64_t i = 0; i < t->adapter_count; i++) {
+        const ecg_adapter *adapter = &t->adapters[i];
+        memcpy(adapter->base, ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->weight),
+               (size_t)(adapter->C * adapter->C) * sizeof *adapter->base);
+    }
+}
+
+void ecg_trainer_merge(ecg_trainer *t)
+{
+    for (int64_t i = 0; i < t->adapter_count; i++) {
+        const ecg_adapter *adapter = &t->adapters[i];
+        ecg_adapter_merge(ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->weight),
+                          ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->a),
+                          ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->b), adapter);
+    }
+}
+
+/* The gradients of the adapters, from those of their weights, of all batches so far. */
+static void adapters_backward(ecg_trainer *t)
+{
+    for (int64_t i = 0; i < t->adapter_count; i++) {
+        const ecg_adapter *adapter = &t->adapters[i];
+        if (t->chosen.trained[adapter->a] && t->chosen.trained[adapter->b])
+            ecg_adapter_backward(ecg_trainer_tensor(t, ECG_GRADIENTS, adapter->a),
+                                 ecg_trainer_tensor(t, ECG_GRADIENTS, adapter->b),
+                                 t->blocks[ECG_GRADIENTS] + t->chosen.offsets[adapter->weight],
+                                 ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->a),
+                                 ecg_trainer_tensor(t, ECG_PARAMETERS, adapter->b), adapter);
+    }
 }
 
 /* ---- runners and their memory ---- */
@@ -235,6 +274,8 @@ static ecg_status end_step(ecg_trainer *t, const ecg_step *step, ecg_status stat
 {
     if (status != ECG_OK && step->backward)
         t->accumulating = false;
+    else if (step->backward && !step->head_only)
+        adapters_backward(t);
     t->pass.runner = NULL;
     return status;
 }
@@ -357,5 +398,7 @@ ecg_status ecg_trainer_update(ecg_trainer *t, const ecg_adam *adam, double denom
             ecg_adam_step(t->blocks[ECG_PARAMETERS] + at, t->blocks[ECG_EXP_AVG] + at, t->blocks[ECG_EXP_AVG_SQ] + at,
                           t->blocks[ECG_GRADIENTS] + at, p->count, t->steps[p->tensor], factor, &own);
     }
+    if (!head_only)
+        ecg_trainer_merge(t);
     return ECG_OK;
 }

@@ -4,6 +4,7 @@
 #define ECG_ENGINE_TRAINER_H
 
 #include "adam.h"
+#include "adapters.h"
 #include "choose.h"
 #include "runner.h"
 
@@ -52,6 +53,8 @@ typedef struct {
     ecg_chosen chosen;        /* what is trained, and where it lies */
     int64_t *steps;           /* (table.count): Adam steps that the tensor has seen */
     double *rates;            /* (table.count): what the learning rate is multiplied by */
+    ecg_adapter *adapters;    /* (adapter_count) */
+    int64_t adapter_count;
     int64_t sizes[ECG_BLOCKS];
     float *blocks[ECG_BLOCKS];
     ecg_network parameters, gradients;
@@ -66,10 +69,16 @@ typedef struct {
     ecg_pass pass; /* the one at hand */
 } ecg_trainer;
 
-/* The choice is of what feature_grad_mult and training->frozen leave; NULL for all of it. */
+/* The choice is of what feature_grad_mult and training->frozen leave; NULL for all of it. It names adapters, too. */
 ecg_status ecg_trainer_create(ecg_trainer *trainer, const ecg_config *config, const ecg_head_type *head,
                               const ecg_training *training, double feature_grad_mult, const ecg_choice *choice);
 void ecg_trainer_free(ecg_trainer *trainer);
+
+/* Takes the weights that have adapters as their bases, of which W = base + B A is made. */
+void ecg_trainer_take_bases(ecg_trainer *trainer);
+
+/* Makes the weights that have adapters anew. */
+void ecg_trainer_merge(ecg_trainer *trainer);
 
 /* Where tensor i is in a block; NULL where it has no place in it. */
 float *ecg_trainer_tensor(const ecg_trainer *trainer, ecg_block block, int64_t index);

@@ -34,7 +34,7 @@ static void *place_of(ecg_network *network, const ecg_parameter *p)
 
 void ecg_network_connect(ecg_network *network, const ecg_parameter *p, float *data)
 {
-    if (p->part == 0)
+    if (p->part == 0 && !(p->flags & ECG_P_ADAPTER))
         *(float **)place_of(network, p) = data;
 }
 

@@ -140,28 +140,64 @@ static void put_encoder(ecg_table_builder *b, const ecg_config *c)
     put_norm(b, AT(feature_norm), 0, 0, K, "layer_norm");
 }
 
-static void put_all(ecg_table_builder *b, const ecg_config *c, const ecg_head_rows *head)
+/* What a table is made of. */
+typedef struct {
+    const ecg_config *config;
+    const ecg_head_rows *head;
+    int64_t rank, adapted; /* of adapters, and the first layer that has them; rank 0: there are none */
+} content;
+
+static void put_adapters(ecg_table_builder *b, const content *from)
 {
+    static const char *const names[2] = {"q_proj", "v_proj"};
+    int64_t C = from->config->C, rows = b->count;
+    for (int64_t i = from->adapted; from->rank && i < from->config->layers; i++) {
+        for (int part = 0; part < 2; part++) {
+            ecg_parameter a = {.flags = ECG_P_LAYER | ECG_P_ADAPTER,
+                               .layer = i,
+                               .init = ECG_INIT_UNIFORM,
+                               .scale = 1 / sqrt((double)C)};
+            ecg_parameter zeros = {.flags = a.flags, .layer = i, .init = ECG_INIT_ZEROS};
+            ecg_put(b, a, ECG_DIMS2(from->rank, C), "encoder.layers.%lld.self_attn.%s.adapter_a", (long long)i,
+                    names[part]);
+            ecg_put(b, zeros, ECG_DIMS2(C, from->rank), "encoder.layers.%lld.self_attn.%s.adapter_b", (long long)i,
+                    names[part]);
+        }
+    }
+    for (int64_t row = 0; b->parameters && row < rows; row++) { /* find their weights */
+        const ecg_parameter *p = &b->parameters[row];
+        int64_t place = rows + ((p->layer - from->adapted) * 2 + (p->part == 2)) * 2;
+        if (p->flags == (ECG_P_LAYER | ECG_P_MATRIX) && p->parts == 3 && p->part != 1 && place >= rows &&
+            place < b->count)
+            b->parameters[place].first = b->parameters[place + 1].first = row;
+    }
+}
+
+static void put_all(ecg_table_builder *b, const content *from)
+{
+    const ecg_head_rows *head = from->head;
     b->count = 0;
     b->prefix = "";
     if (head)
-        head->put(b, c, true);
+        head->put(b, from->config, true);
     b->prefix = head ? head->encoder_prefix : "";
-    put_encoder(b, c);
+    put_encoder(b, from->config);
     b->prefix = "";
     if (head)
-        head->put(b, c, false);
+        head->put(b, from->config, false);
+    b->prefix = head ? head->encoder_prefix : "";
+    put_adapters(b, from);
 }
 
-ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ecg_head_rows *head)
+static ecg_status create(ecg_table *table, const content *from)
 {
     ecg_table_builder b = {0};
     *table = (ecg_table){0};
-    ECG_TRY(ecg_config_check(config));
-    put_all(&b, config, head);
+    ECG_TRY(ecg_config_check(from->config));
+    put_all(&b, from);
     b.capacity = b.count;
     ECG_TRY(ecg_alloc((void **)&b.parameters, (size_t)b.capacity * sizeof *b.parameters));
-    put_all(&b, config, head);
+    put_all(&b, from);
     for (int64_t i = 0; i < b.count && !b.overflow; i++)
         b.overflow = __builtin_add_overflow(table->elements, b.parameters[i].count, &table->elements);
     if (b.overflow || table->elements > INT64_MAX / 16) {
@@ -172,6 +208,21 @@ ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ec
     table->parameters = b.parameters;
     table->count = b.count;
     return ECG_OK;
+}
+
+ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ecg_head_rows *head)
+{
+    return create(table, &(const content){.config = config, .head = head});
+}
+
+ecg_status ecg_table_create_adapted(ecg_table *table, const ecg_config *config, const ecg_head_rows *head, int64_t rank,
+                                    int64_t layer)
+{
+    *table = (ecg_table){0};
+    if (rank < 0 || rank > config->C || layer < 0)
+        return ecg_fail(ECG_BAD_CONFIG, "adapters of rank %lld for a width of %lld", (long long)rank,
+                        (long long)config->C);
+    return create(table, &(const content){config, head, rank, layer});
 }
 
 void ecg_table_free(ecg_table *table)
@@ -186,7 +237,7 @@ int64_t ecg_table_place(const ecg_table *table, int64_t *offsets, const bool *ch
         const ecg_parameter *p = &table->parameters[i], *first = &table->parameters[p->first];
         if (chosen[i] != wanted)
             continue;
-        if (p->first == i) { /* room for the whole group */
+        if (p->first == i || p->flags & ECG_P_ADAPTER) { /* room for the whole group */
             offsets[i] = end + p->part * p->count;
             end = (end + p->parts * p->count + 15) & ~(int64_t)15;
         } else {

@@ -26,6 +26,7 @@ enum {
     ECG_P_SEGMENTS = 64, /* a row of its layer is a segment, not a token */
     ECG_P_POS_V = 128,   /* conv_pos's v: packed for inference together with g */
     ECG_P_POS_G = 256,   /* conv_pos's g */
+    ECG_P_ADAPTER = 512, /* of a low-rank adapter: it has no place in a struct, `first` is the weight it is added to */
 };
 #define ECG_P_PACKED (ECG_P_MATRIX | ECG_P_CONV)
 
@@ -91,6 +92,11 @@ typedef struct {
  * with ecg_table_free. */
 ecg_status ecg_table_create(ecg_table *table, const ecg_config *config, const ecg_head_rows *head);
 void ecg_table_free(ecg_table *table);
+
+/* The same with adapters of a rank for the queries and values of the encoder layers from `layer` on: rows at the end, A
+ * (rank, C) and B (C, rank) of each in turn. */
+ecg_status ecg_table_create_adapted(ecg_table *table, const ecg_config *config, const ecg_head_rows *head, int64_t rank,
+                                    int64_t layer);
 
 /* Gives the tensors i with chosen[i] == wanted their places in a block after `end`, groups together, each aligned:
  * offsets[i] in elements. Returns where the block ends. */

@@ -19,8 +19,40 @@ int trainer_choice(ecg_choice *dst, PyObject *settings)
         PyErr_SetString(PyExc_TypeError, "trained must be a set of names");
         return -1;
     }
-    *dst = names && names != Py_None ? (ecg_choice){is_among, names} : (ecg_choice){0};
+    double rank, adapted;
+    if (trainer_number(&rank, settings, "adapters", 0) || trainer_number(&adapted, settings, "adapted", 0))
+        return -1;
+    *dst = names && names != Py_None ? (ecg_choice){.trains = is_among, .context = names} : (ecg_choice){0};
+    dst->rank = rank >= 0 && rank < 1e9 ? (int64_t)rank : -1; /* the table refuses what does not fit */
+    dst->adapted = adapted >= 0 && adapted < 1e9 ? (int64_t)adapted : -1;
     return 0;
+}
+
+const char trainer_take_bases_doc[] =
+    "take_bases($self)\n--\n\nTake the weights that have adapters as what the adapters are added to.";
+
+PyObject *trainer_take_bases(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    TrainerObject *self = (TrainerObject *)object;
+    if (trainer_begin(self))
+        return NULL;
+    ecg_trainer_take_bases(&self->trainer);
+    self->busy = false;
+    Py_RETURN_NONE;
+}
+
+const char trainer_merge_doc[] = "merge($self)\n--\n\nMake the weights that have adapters anew.";
+
+PyObject *trainer_merge(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    TrainerObject *self = (TrainerObject *)object;
+    if (begin_threads(NULL) || trainer_begin(self))
+        return NULL;
+    ecg_trainer_merge(&self->trainer);
+    self->busy = false;
+    Py_RETURN_NONE;
 }
 
 int trainer_rates(ecg_trainer *t, PyObject *settings)

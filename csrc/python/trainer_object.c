@@ -110,7 +110,7 @@ static PyObject *trainer_flat_gradients(PyObject *object, PyObject *ignored)
     ecg_trainer_begin(&self->trainer);
     Py_END_ALLOW_THREADS;
     self->busy = false;
-    npy_intp size = self->trainer.sizes[ECG_GRADIENTS];
+    npy_intp size = self->trainer.sizes[ECG_EXP_AVG]; /* behind it lies what only the adapters' come from */
     PyObject *view = PyArray_SimpleNewFromData(1, &size, NPY_FLOAT32, self->trainer.blocks[ECG_GRADIENTS]);
     if (view) {
         Py_INCREF(object);
@@ -260,6 +260,8 @@ static PyMethodDef trainer_methods[] = {
     {"finish", (PyCFunction)(void (*)(void))trainer_finish, METH_VARARGS | METH_KEYWORDS, trainer_finish_doc},
     {"update", (PyCFunction)(void (*)(void))trainer_update, METH_VARARGS | METH_KEYWORDS, update_doc},
     {"forget", trainer_forget, METH_NOARGS, forget_doc},
+    {"take_bases", trainer_take_bases, METH_NOARGS, trainer_take_bases_doc},
+    {"merge", trainer_merge, METH_NOARGS, trainer_merge_doc},
     {"below", (PyCFunction)(void (*)(void))trainer_below, METH_VARARGS | METH_KEYWORDS, trainer_below_doc},
     {"forward", (PyCFunction)(void (*)(void))trainer_forward, METH_VARARGS | METH_KEYWORDS, trainer_forward_doc},
     {NULL, NULL, 0, NULL},

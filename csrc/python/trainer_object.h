@@ -98,6 +98,10 @@ int trainer_rates(ecg_trainer *trainer, PyObject *settings);
 /* Checks x and valid as trainer_signals does, or, of so many samples, rows (B, T, C) in the place of x. */
 int trainer_input(trainer_call *call, PyObject *valid, long long samples);
 
+extern const char trainer_take_bases_doc[], trainer_merge_doc[];
+PyObject *trainer_take_bases(PyObject *object, PyObject *ignored);
+PyObject *trainer_merge(PyObject *object, PyObject *ignored);
+
 extern const char trainer_below_doc[];
 PyObject *trainer_below(PyObject *object, PyObject *args, PyObject *kwargs);
 

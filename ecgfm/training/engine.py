@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..kernels import core
 from ..ranks import Alone, Ranks
 from ..validation import Whole, checked, real_array
+from .trainable import is_adapter
 
 if TYPE_CHECKING:
     from .._core import Trainer as Core
@@ -150,6 +151,10 @@ class Engine:
             if any(other != sums[0] for other in sums):
                 raise ConfigError("the ranks do not start from the same weights", field="model")
 
+    def weights(self) -> Arrays:
+        """The tensors of the network, read-only, without those of adapters, which are in the weights."""
+        return {name: values for name, values in self.views("parameters").items() if not is_adapter(name)}
+
     # ---- what it holds ------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -174,10 +179,46 @@ class Engine:
                 pairs.append((own[name], given))
         steps = _same_names(state, "steps", self.core.steps())
         steps = {name: checked(value, Whole(), f"steps.{name}") for name, value in steps.items()}
+        self._check_bases(state["parameters"])
         self.core.set_steps(steps)
         for mine, given in pairs:
             mine[...] = given
         self.core.forget()
+
+    def rebase(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take other weights, to which adapters that begin anew are added."""
+        for name, values in self.arrays("parameters").items():
+            if name.endswith(".adapter_b"):
+                values[...] = 0
+            elif name in weights:
+                values[...] = weights[name]
+        self.core.take_bases()
+
+    def _check_bases(self, given: Mapping[str, Any]) -> None:
+        """Refuse weights that are not what adapters make of this network's own."""
+        own = self.arrays("parameters")
+        adapters = [name for name in own if is_adapter(name)]
+        if not adapters:
+            return
+        before = {name: own[name].copy() for name in adapters}
+        for name in adapters:
+            own[name][...] = given[name]
+        self.core.merge()
+        merged = [f"{name.removesuffix('.adapter_a')}.weight" for name in adapters if name.endswith("_a")]
+        odd = [name for name in merged if not _alike(own[name], np.asarray(given[name]))]
+        if odd:
+            for name, values in before.items():
+                own[name][...] = values
+            self.core.merge()
+            raise ConfigError(
+                "the adapters were trained from another model: this weight is not what they make of the one here",
+                field=f"parameters.{odd[0]}",
+            )
+
+
+def _alike(own: NDArray[Any], given: NDArray[Any]) -> bool:
+    """Within what another processor's rounding may change."""
+    return own.shape == given.shape and bool(np.abs(own - given).max() <= 1e-5 * np.abs(own).max())
 
 
 def _same_names(state: Mapping[str, Any], part: str, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The output layer: its rows go with the names of the labels."""
+"""What a classifier gets anew: the output layer, whose rows go with the names of the labels, and adapters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._text import printable
 from ..specs.label_sets import alike
 
-__all__ = ["about", "fill", "kept_rows", "listed"]
+__all__ = ["about", "fill", "kept_rows", "listed", "new_adapter"]
 
 _NAMED = 20
 
@@ -67,6 +67,14 @@ def _initial(name: str, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
     if len(shape) == 1:
         return np.zeros(shape, np.float32)
     bound = math.sqrt(6 / sum(shape))
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
+
+
+def new_adapter(name: str, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+    """Of a low-rank adapter: A (rank, C) uniform in +-1 / sqrt(C), and B (C, rank) 0, so that it adds nothing yet."""
+    if name.endswith("_b"):
+        return np.zeros(shape, np.float32)
+    bound = 1 / math.sqrt(shape[1])
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())])).uniform(-bound, bound, shape)
 
 

@@ -51,6 +51,7 @@ class FinetuningKeywords(TypedDict, total=False):
     freeze_finetune_updates: int
     trainable: str | int | Sequence[str]
     lr_decay: float
+    adapters: int
 
 
 class PretrainingKeywords(TypedDict, total=False):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import checkpoint
 from .._text import shown
 from ..errors import CheckpointError
+from .trainable import is_adapter
 
 __all__ = ["Restored", "restore"]
 
@@ -70,10 +71,11 @@ def restore(path: Path, trainer: Any, criterion: str, *, optimizer: bool = True)
     """
     with checkpoint.read(path) as found:
         state = trainer.state()
-        _check_same(path, found, state["parameters"])
+        weights = trainer.state_dict()
+        _check_same(path, found, weights)
         history = found.content.get("optimizer_history")
         history = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
-        loaded: dict[str, Any] = {"parameters": {name: np.asarray(found.tensors[name]) for name in state["parameters"]}}
+        loaded: dict[str, Any] = {"parameters": {name: np.asarray(found.tensors[name]) for name in weights}}
         zeros = {name: np.zeros_like(values) for name, values in state["exp_avg"].items()}
         loaded |= {"exp_avg": zeros, "exp_avg_sq": dict(zeros), "steps": dict.fromkeys(state["steps"], 0)}
         loaded |= {"num_updates": 0, "skipped": 0, "epoch": 1, "seed": trainer.seed}
@@ -90,8 +92,28 @@ def restore(path: Path, trainer: Any, criterion: str, *, optimizer: bool = True)
             loaded["skipped"] = _whole(ours.get("skipped"), 0, path, "ecgfm.skipped") if isinstance(ours, dict) else 0
             _take_moments(path, found, loaded, history)
         restored = Restored(found.extra_state or {}, path)
+        _take_adapters(path, restored.ours.get("adapters") if optimizer else None, loaded, trainer)
         trainer.load_state(loaded)
         return restored
+
+
+def _take_adapters(path: Path, saved: Any, loaded: dict[str, Any], trainer: Any) -> None:
+    """Of a run with low-rank adapters. Where none are wanted of the checkpoint, they begin anew, on its weights."""
+    own = {name: values for name, values in trainer.state()["parameters"].items() if is_adapter(name)}
+    if own and saved is None:
+        trainer.engine.rebase(loaded["parameters"])
+    for name, values in own.items():
+        if saved is None:
+            loaded["parameters"][name] = np.array(values)
+            continue
+        entry = saved.get(name) if isinstance(saved, dict) else None
+        field = f"ecgfm.adapters.{name}"
+        if not isinstance(entry, dict):
+            raise CheckpointError("this adapter of the run is not in it", path=path, field=field, remedy=_ANEW)
+        loaded["parameters"][name] = _moments(entry.get("values"), values.shape, path, f"{field}.values", name)
+        for part in ("exp_avg", "exp_avg_sq"):
+            loaded[part][name] = _moments(entry.get(part), values.shape, path, f"{field}.{part}", name)
+        loaded["steps"][name] = _whole(entry.get("step"), None, path, f"{field}.step", remedy=_ANEW)
 
 
 def _check_same(path: Path, found: checkpoint.Checkpoint, own: Mapping[str, NDArray[np.float32]]) -> None:

@@ -9,6 +9,7 @@ from ..checkpoint.inputs import written_input
 from ..signal.profile import PIPELINE
 from .meters import MeterSet
 from .settings import RunSettings
+from .trainable import is_adapter
 
 __all__ = ["content"]
 
@@ -61,7 +62,7 @@ def content(
     saved = {
         "args": None,
         "cfg": cfg,
-        "model": state["parameters"],
+        "model": trainer.state_dict(),
         "criterion": None,
         "optimizer_history": [history],
         "task_state": {},
@@ -75,6 +76,7 @@ def content(
             "ecgfm": ours
             | {"info": {"profile": PIPELINE.name}}
             | written_input(trainer.input, trainer.input_source)
+            | adapters_of(state, moments=not settings.keep.no_save_optimizer_state)
             | ({"labels": list(trainer.labels)} if names_known else {}),
         },
     }
@@ -83,9 +85,20 @@ def content(
     return saved
 
 
+def adapters_of(state: dict[str, Any], *, moments: bool) -> dict[str, Any]:
+    """The low-rank adapters, which are no tensors of the network: what is trained, and its moments."""
+    found: dict[str, Any] = {}
+    for name in filter(is_adapter, state["parameters"]):
+        found[name] = {"values": state["parameters"][name]}
+        if moments:
+            found[name] |= {part: state[part][name] for part in ("exp_avg", "exp_avg_sq")}
+            found[name]["step"] = state["steps"][name]
+    return {"adapters": found} if found else {}
+
+
 def _optimizer_state(trainer: Any, state: dict[str, Any], lr: float) -> dict[str, Any]:
     """As torch's optimizers save theirs: tensors by their place among the model's."""
-    names = list(state["parameters"])
+    names = list(trainer.state_dict())
     moments = {
         names.index(name): {
             "step": state["steps"][name],
@@ -93,7 +106,7 @@ def _optimizer_state(trainer: Any, state: dict[str, Any], lr: float) -> dict[str
             "exp_avg_sq": state["exp_avg_sq"][name],
         }
         for name in state["exp_avg"]
-        if state["steps"][name] > 0
+        if state["steps"][name] > 0 and not is_adapter(name)
     }
     beta1, beta2 = trainer.optimizer["adam_betas"]
     group = {

@@ -77,7 +77,7 @@ class Dropout(Settings):
 class Finetuning(Dropout):
     """Of a classifier. ``freeze_finetune_updates``: as many updates train the output layer alone.
 
-    ``trainable``, ``lr_decay``: what is trained, as of `ecgfm.training.trainable`.
+    ``trainable``, ``lr_decay``, ``adapters``: what is trained, as of `ecgfm.training.trainable`.
     """
 
     dropout: float = number(0.0, at_least=0, below=1)
@@ -89,6 +89,7 @@ class Finetuning(Dropout):
     freeze_finetune_updates: int = whole(0, floats=True)
     trainable: str | int | tuple[str, ...] = field(default="all", metadata={"rule": Trainable()})
     lr_decay: float = number(1.0, above=0, at_most=1)
+    adapters: int = whole(0, at_most=1 << 16)
 
 
 @dataclass(frozen=True)

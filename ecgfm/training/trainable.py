@@ -13,7 +13,16 @@ from .._text import shown
 from ..errors import ConfigError
 from ..validation import REFUSED, Rule, Whole
 
-__all__ = ["ALL", "HEAD", "Trainable", "learning_rates", "tensors_below", "trained_tensors"]
+__all__ = [
+    "ALL",
+    "HEAD",
+    "Trainable",
+    "adapter_tensors",
+    "is_adapter",
+    "learning_rates",
+    "tensors_below",
+    "trained_tensors",
+]
 
 ALL, HEAD = "all", "head"
 
@@ -89,6 +98,39 @@ def trained_tensors(
     return frozenset(chosen)
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a tensor is of a low-rank adapter: not of the network, into whose weights it is merged."""
+    return name.endswith((".adapter_a", ".adapter_b"))
+
+
+def adapter_tensors(
+    trainable: str | int | Sequence[str], rank: int, config: Mapping[str, Any]
+) -> tuple[int, list[str]]:
+    """The first layer that has adapters, and their names: of the queries and values of all layers or of the last ones.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer layers, or the rank is larger than the width, or something else is to be trained.
+    """
+    if trainable != ALL and not isinstance(trainable, int):
+        raise ConfigError(
+            "adapters are of all layers of the encoder or of the last ones",
+            field="trainable",
+            remedy="Give a number of layers, or leave it out",
+        )
+    layers, width = int(config["encoder_layers"]), int(config["encoder_embed_dim"])
+    last = trainable if isinstance(trainable, int) else layers
+    if last > layers:
+        raise ConfigError(f"the encoder has {layers} layers, not {last}", field="trainable")
+    if rank > width:
+        raise ConfigError(f"{rank} is more than the width {width}", field="adapters", remedy="Common are 4 to 16")
+    places = [f"encoder.encoder.layers.{i}.self_attn" for i in range(layers - last, layers)]
+    return layers - last, [
+        f"{place}.{kind}_proj.adapter_{factor}" for place in places for kind in "qv" for factor in "ab"
+    ]
+
+
 def _is_above(name: str, last: int, config: Mapping[str, Any]) -> bool:
     """Whether a tensor is the output layer's, or of the last layers of the encoder, or of a norm that follows them."""
     layers = int(config["encoder_layers"])
@@ -125,9 +167,8 @@ def tensors_below(trained: frozenset[str] | None, names: Sequence[str], config: 
     if trained is None:
         return None
     layers, last_norm = int(config["encoder_layers"]), bool(config["layer_norm_first"])
-    stages = {name: _stage(name, layers, last_norm) for name in names}
-    first = min((stages[name] for name in trained), default=layers + 2)
-    return [name for name in names if stages[name] < first] if first > 0 else None
+    first = min((_stage(name, layers, last_norm) for name in trained), default=layers + 2)
+    return [name for name in names if _stage(name, layers, last_norm) < first] if first > 0 else None
 
 
 def _stage(name: str, layers: int, last_norm: bool) -> int:

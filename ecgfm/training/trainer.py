@@ -91,8 +91,10 @@ class Trainer(TakesInput, GivesBelow, Judges):
         ``freeze_finetune_updates``: as many updates train the output layer alone. ``trainable``: what is trained,
         ``"all"``, ``"head"`` (the output layer), an integer (so many last layers of the encoder, and the output layer),
         or a list of patterns of checkpoint names; what is frozen runs as in inference, without dropout. ``lr_decay``:
-        the learning rate of a layer of the encoder is so many times that of the next one. The defaults are those of
-        ECG-FM's finetuning (``activation_dropout`` 0.1, all else 0).
+        the learning rate of a layer of the encoder is so many times that of the next one. ``adapters``: the rank of
+        low-rank adapters (LoRA) of the queries and values of all layers, or as many last ones as ``trainable`` says;
+        they and the output layer are trained, and models that come back have them in their weights. The defaults are
+        those of ECG-FM's finetuning (``activation_dropout`` 0.1, all else 0).
 
         Of pretraining, with ECG-FM's defaults: ``dropout``, ``attention_dropout``, ``activation_dropout``,
         ``dropout_input``, ``dropout_features``, ``encoder_layerdrop``, ``feature_grad_mult``; ``mask_prob``,
@@ -162,6 +164,7 @@ class Trainer(TakesInput, GivesBelow, Judges):
             options = self.objective.options() | {"recompute": bool(recompute), "precision": self.precision}
             self.engine, self.below_token = Engine(self.config, self.objective.kind, options), object()
             self.objective.fill(self.engine.arrays("parameters"), start)
+            self.engine.core.take_bases()
             self._info, self._new = start.info, start.kind is None
             self._take_input(input, start.input)
         self.num_labels, self.labels = self.objective.num_labels, self.objective.labels
@@ -363,8 +366,8 @@ class Trainer(TakesInput, GivesBelow, Judges):
             self._drop()
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by checkpoint name, read-only."""
-        return self.engine.views("parameters")
+        """The weights by checkpoint name, read-only; what adapters add is in them."""
+        return self.engine.weights()
 
     def model(self) -> Model:
         """A `Model` with a copy of the weights as they are; of pretraining, the encoder."""

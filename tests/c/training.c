@@ -813,6 +813,69 @@ static void test_interruption(void)
     ecg_trainer_free(&t);
 }
 
+static bool is_above(void *context, const char *name)
+{
+    return strncmp(name, "proj.", 5) == 0 || strstr(name, context) != NULL;
+}
+
+/* Frozen parts, also with adapters: kept rows give the same bits as their signals; each allocation fails once. */
+static void check_frozen(ecg_choice choice, int64_t stage, ecg_dtype type)
+{
+    ecg_config config = small_config();
+    ecg_training training = {.rates = DROPOUT};
+    training.rates.final_dropout = 0; /* of a padded segment it may leave nothing to take the mean of */
+    batch b = make_batch(&config, 5, 65, true);
+    int64_t T = ecg_config_tokens(&config, b.N);
+    void *rows = calloc((size_t)(b.B * T * config.C), sizeof(float));
+    ecg_trainer t;
+    ecg_status status = ECG_NO_MEMORY;
+    int k = 0;
+    while (status != ECG_OK && k < 1000) {
+        ecg_fail_allocation(++k);
+        status = ecg_trainer_create(&t, &config, &ecg_head_classifier, &training, 1, &choice);
+        CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
+    }
+    ecg_fail_allocation(0);
+    CHECK(k > 5 && k < 1000 && t.training.first == stage, "%d allocations, stage %lld", k, (long long)t.training.first);
+    fill_trainer(&t);
+    ecg_trainer_take_bases(&t);
+    ecg_trainer_merge(&t);
+    ecg_label_sums sums = {0}, kept = {0};
+    ecg_labelled labelled = {.labels = b.labels, .loss = {.loss = &ecg_bce, .positive = b.pos_weight}};
+    ecg_step step = step_of(&b, &labelled, &sums);
+    CHECK(ecg_trainer_run(&t, &step) == ECG_OK, "%s", ecg_message());
+    float *gradients = copy(t.blocks[ECG_GRADIENTS], t.sizes[ECG_EXP_AVG]);
+    t.accumulating = false;
+    CHECK(ecg_trainer_below(&t, &step, rows, type, false) == ECG_OK, "%s", ecg_message());
+    step.src = NULL, step.rows = rows, step.rows_type = type, step.sums = &kept;
+    CHECK(ecg_trainer_run(&t, &step) == ECG_OK, "%s", ecg_message());
+    size_t bytes = (size_t)t.sizes[ECG_EXP_AVG] * sizeof *gradients;
+    if (type == ECG_F32)
+        CHECK(sums.loss == kept.loss && memcmp(gradients, t.blocks[ECG_GRADIENTS], bytes) == 0, "kept rows");
+    CHECK(fabs(sums.loss - kept.loss) < 0.02 * sums.loss, "%g, not %g", kept.loss, sums.loss);
+    double norm;
+    bool applied;
+    const ecg_adam adam = {1e-3, 0.9, 0.98, 1e-8, 0};
+    CHECK(ecg_trainer_update(&t, &adam, 10, 0, false, &norm, &applied) == ECG_OK && applied, "%s", ecg_message());
+    free(gradients), free(rows);
+    free_batch(&b);
+    ecg_trainer_free(&t);
+}
+
+static void test_frozen(void)
+{
+    check_frozen((ecg_choice){is_above, "encoder.layers.1.", 0, 0}, 2, ECG_F32);
+    check_frozen((ecg_choice){is_above, "encoder.layers.1.", 0, 0}, 2, ECG_BF16);
+    check_frozen((ecg_choice){is_above, "nothing else", 0, 0}, 3, ECG_F32);
+    check_frozen((ecg_choice){is_above, ".adapter_", 2, 0}, 1, ECG_F32);
+    check_frozen((ecg_choice){is_above, ".adapter_", 3, 1}, 2, ECG_F32);
+    ecg_config config = small_config();
+    ecg_training training = {0};
+    ecg_trainer t;
+    ecg_choice choice = {is_above, ".adapter_", config.C + 1, 0};
+    CHECK(ecg_trainer_create(&t, &config, &ecg_head_classifier, &training, 1, &choice) == ECG_BAD_CONFIG, "rank");
+}
+
 /* No operation of a full-size network in training runs oneDNN's slow reference code. */
 static void test_implementations(void)
 {
@@ -868,6 +931,7 @@ int main(void)
     test_failing_allocations();
     test_pairs();
     test_interruption();
+    test_frozen();
     test_implementations();
     return finish();
 }

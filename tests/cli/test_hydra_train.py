@@ -342,6 +342,34 @@ def all_of(folder):
     return found
 
 
+def test_a_run_with_adapters_that_is_killed(data, monkeypatch, capsys):
+    signalled = Signalled(monkeypatch)
+    more = ["ecgfm.adapters=2", "ecgfm.trainable=1"]
+    assert train(finetuning(*more, folder="whole")) == 0
+    signalled.at = 3
+    assert train(finetuning(*more, folder="parts")) == 143
+    assert train(finetuning(*more, folder="parts")) == 0
+    same_run(data / "whole", data / "parts")
+    with checkpoint.read("whole/checkpoint_last.pt") as one, checkpoint.read("parts/checkpoint_last.pt") as other:
+        first, second = (found.extra_state["ecgfm"]["adapters"] for found in (one, other))
+        assert len(first) == 4 and first.keys() == second.keys()
+        for name, entry in first.items():
+            for part in ("values", "exp_avg", "exp_avg_sq", "step"):
+                np.testing.assert_array_equal(np.asarray(entry[part]), np.asarray(second[name][part]), err_msg=name)
+        assert not any("adapter" in name for name in one.tensors)
+    assert ecgfm.load("whole/checkpoint_last.pt").num_labels == 3
+    # Others begin on the merged weights; those of the run itself must be there.
+    start = ["checkpoint.finetune_from_model=whole/checkpoint_last.pt", "ecgfm.adapters=3", "optimization.lr=[0.0]"]
+    assert train(finetuning(*start, folder="others")) == 0
+    with checkpoint.read("whole/checkpoint_last.pt") as one, checkpoint.read("others/checkpoint_last.pt") as other:
+        for name in one.tensors:
+            np.testing.assert_array_equal(np.asarray(one.tensors[name]), np.asarray(other.tensors[name]), err_msg=name)
+    capsys.readouterr()
+    assert train(finetuning("ecgfm.adapters=3", "ecgfm.trainable=1", folder="whole")) == 2
+    said = capsys.readouterr().err
+    assert "ecgfm.adapters.encoder.encoder.layers.1.self_attn.q_proj.adapter_a" in said and "reset_optimizer" in said
+
+
 @pytest.mark.parametrize("trainable", ["1", "head"])
 def test_a_run_with_kept_rows_that_is_killed(data, monkeypatch, trainable):
     """To the bit as one that was not, whether the rows are computed anew or there already."""

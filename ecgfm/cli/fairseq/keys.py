@@ -24,6 +24,7 @@ _OURS: dict[str, dict[str, Any]] = {
         "precision": None,
         "trainable": "all",
         "lr_decay": 1.0,
+        "adapters": 0,
         "cache": "auto",
         "cache_dtype": "float32",
     },

@@ -135,7 +135,7 @@ def method(run: Run) -> Settings:
         given = {name: model[name] for name in UNABLE if name in model and (name != "apply_mask" or not model[name])}
     given |= {name: values[name] for values in (model, criterion, run["ecgfm"]) for name in known if name in values}
     given |= {name: numbers(given[name], name) for name in ("latent_temp", "loss_weights") if name in given}
-    for name in ("trainable", "lr_decay", "cache", "cache_dtype"):
+    for name in ("trainable", "lr_decay", "adapters", "cache", "cache_dtype"):
         if not issubclass(kind, Finetuning) and f"ecgfm.{name}" in run.given:
             raise ConfigError("it is of finetuning", field=f"ecgfm.{name}", remedy="Leave it out")
     return kind.of(given)

@@ -183,6 +183,7 @@ _KINDS: dict[str, Kind] = {
     "ecgfm.trainable": _held(Trainable()),
     "ecgfm.cache": _held(CachePlace()),
     "ecgfm.cache_dtype": _held(Choice(tuple(TYPES))),
+    "ecgfm.adapters": _whole(0, 1 << 16),
     "ecgfm.lr_decay": _held(Number(above=0, at_most=1)),
     "ecgfm.precision": _held(Choice((*PRECISIONS, AUTO))),
 }

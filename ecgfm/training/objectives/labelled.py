@@ -19,12 +19,12 @@ from ...specs.label_sets import alike, renamed_text
 from ...validation import Whole, checked, real_array
 from ..below import Below
 from ..engine import Engine, Key
-from ..head import about, fill, kept_rows
+from ..head import about, fill, kept_rows, new_adapter
 from ..labelling import read_labels
 from ..noise.batch import dropout_masks, taken_apart
 from ..settings import Finetuning
 from ..start import Start
-from ..trainable import learning_rates, tensors_below, trained_tensors
+from ..trainable import adapter_tensors, is_adapter, learning_rates, tensors_below, trained_tensors
 from ..warned import warn
 from .base import Objective, Rows, Sums, Weights
 
@@ -89,10 +89,18 @@ class Labelled(Objective):
     def options(self) -> dict[str, Any]:
         config, settings = self._config, self.settings
         names = [name for name, _ in core().parameters(config, self.kind)]
-        how: dict[str, Any] = {"extractor": settings.feature_grad_mult > 0, "new": None in self.kept_rows}
-        trained = trained_tensors(settings.trainable, names, config, **how)
+        more: dict[str, Any] = {}
+        if settings.adapters:
+            first, adapters = adapter_tensors(settings.trainable, settings.adapters, config)
+            output = [name for name in names if name.startswith("proj.")]
+            trained: frozenset[str] | None = frozenset([*adapters, *output])
+            more = {"adapters": settings.adapters, "adapted": first}
+        else:
+            how: dict[str, Any] = {"extractor": settings.feature_grad_mult > 0, "new": None in self.kept_rows}
+            trained, adapters = trained_tensors(settings.trainable, names, config, **how), []
         self.below = tensors_below(trained, names, config)
-        return super().options() | {"trained": trained, "rates": learning_rates(settings.lr_decay, names, config)}
+        more |= {"trained": trained, "rates": learning_rates(settings.lr_decay, [*names, *adapters], config)}
+        return super().options() | more
 
     def adopt(self, model: Model) -> Self:
         """Itself, for what a model says: nothing is trained."""
@@ -151,6 +159,8 @@ class Labelled(Objective):
         for name, tensor in values.items():
             if name.startswith("proj."):
                 fill(tensor, name, self.seed, self.kept_rows, start.tensor)
+            elif is_adapter(name):
+                tensor[...] = new_adapter(name, tensor.shape, self.seed)
             else:
                 start.copy(tensor, name.removeprefix("encoder."))
 

@@ -39,7 +39,8 @@ def tried(call, values=HOSTILE):
 @pytest.mark.parametrize(
     "name",
     ["num_labels", "labels", "loss", "pos_weight", "schedule", "optimizer", "seed", "on_nonfinite", "dropout",
-     "encoder_layerdrop", "feature_grad_mult", "freeze_finetune_updates", "trainable", "lr_decay", "no such"],
+     "encoder_layerdrop", "feature_grad_mult", "freeze_finetune_updates", "trainable", "lr_decay", "adapters",
+     "no such"],
 )  # fmt: skip
 def test_trainer(model, name):
     assert tried(lambda value: ecgfm.Trainer(model, **{name: value})) > 5
