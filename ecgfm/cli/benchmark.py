@@ -17,7 +17,7 @@ from .._text import printable
 from ..data.tables.ptb_xl import PTB_XL_TASKS, read_ptb_xl
 from ..errors import ConfigError
 from .arguments import INPUT, PRECISION, Arguments, add
-from .common import Bar, Skipped, check_folder, loaded, saying_warnings
+from .common import Bar, Skipped, check_folder, check_out, loaded, saying_warnings
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,7 +49,7 @@ PTB_XL: Arguments = {
     "--no-random-weights": {"action": "store_true", "help": "no row for the first model's network with random weights"},
     "--layer": {"type": int, "metavar": "I", "help": "embeddings of transformer layer I (0: the first)"},
     "--seed": {"type": int, "default": 0, "help": "of shares, resamples and random weights (default 0)"},
-    "--plot": {"metavar": "FILE", "help": "also draw the table, .png or .svg (needs the extra [plot])"},
+    "--plot": {"metavar": "FILE", "help": "also draw the table, .png, .svg or .pdf (needs the extra [plot])"},
     "--batch-size": {"type": int, "default": 8, "metavar": "N", "help": "segments at a time (default 8)"},
     "--threads": {"type": int, "metavar": "N", "help": "threads of the kernels (default: all processors)"},
     "--readers": {"type": int, "default": 2, "metavar": "N", "help": "threads that read files ahead (default 2)"},
@@ -66,6 +66,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     check_folder(args.out, "--out")
+    if args.plot is not None:
+        check_out(args.plot, (), (".png", ".svg", ".pdf"), "--plot")
     from .. import set_num_threads
     from ..training.benchmark import benchmark_ptb_xl
 

@@ -103,7 +103,8 @@ class Comparison:
             lines.append(
                 f"In brackets: {share} intervals of {count} resamples of {unit}, both models on the same draw;"
             )
-            lines.append("p: twice the smaller share of resamples on one side of 0, the data counted as one more.")
+            lines.append("p: twice the smaller share of resamples on one side of 0, the data counted as one more;")
+            lines.append("p of single labels is not corrected for the number of labels.")
         lines.append(f"{self.delong}.")
         for lone, what in ((self.left_out, "recordings"), (self.labels_left_out, "labels")):
             if lone:

@@ -134,7 +134,7 @@ def evaluate(
     if target_of(model) is not None:
         refuse_of_labels(thresholds=thresholds, subgroups=subgroups, challenge=challenge)
     at, source = thresholds_of(thresholds, model, labels)
-    score = None if challenge is None else ChallengeScore(challenge)
+    score = None if challenge is None else ChallengeScore(challenge, "challenge")
     reading = Reading(
         sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
         batch_size=batch_size, readers=readers,

@@ -68,6 +68,10 @@ class About:
                     remedy='Give names, such as ["sex", "age"], or a dict with a value for each recording',
                 )
             self.subgroups = {str(name): None for name in names}
+        if subgroups is not None and not self.subgroups:
+            raise ConfigError(
+                "none is given", field="subgroups", remedy='Give names of columns, such as ["sex", "age"]'
+            )
         named = [name for name, values in self.subgroups.items() if values is None]
         self.columns = tuple(dict.fromkeys([*[groups] * isinstance(groups, str), *named]))
 

@@ -135,7 +135,7 @@ class Evaluation:
         if self.challenge is not None:
             lines += [_challenge_line(next(self.challenge.rows())), ""]
         if self.settings["bootstrap"]:
-            lines.append(self._intervals())
+            lines += self._intervals()
         if self.one_class:
             lines.append(
                 f"{len(self.one_class)} labels have one class only, and are not in the macro average: "
@@ -153,13 +153,20 @@ class Evaluation:
             lines.append("The names of the labels are assumed: the checkpoint has none.")
         return "\n".join(lines).rstrip()
 
-    def _intervals(self) -> str:
+    def _intervals(self) -> list[str]:
+        """How the intervals were made, and which of them say little."""
         share, count = f"{100 * self.settings['confidence']:g} %", self.settings["bootstrap"]
         patients, unknown = self.settings.get("patients"), self.settings.get("patients_unknown")
-        if patients is None:
-            return f"In brackets: {share} intervals of {count} resamples of recordings."
-        text = f"In brackets: {share} intervals of {count} resamples of {patients} patients."
-        return text + f" The patient of {unknown} recordings is not known: each counts as one." * bool(unknown)
+        unit = "recordings" if patients is None else f"{patients} patients"
+        lines = [f"In brackets: {share} intervals of {count} resamples of {unit}."]
+        if unknown:
+            lines.append(f"The patient of {unknown} recordings is not known: each counts as one.")
+        rows = [row for row in self.decisions.rows() if row["label"] not in ("macro", "micro")]
+        if any(row[name] in (0, 1) and row[f"{name}_low"] == row[f"{name}_high"] for row in rows for name in MEASURES):
+            lines.append(
+                "An interval without width, of a share that is 0 or 1, says nothing: resamples know no other cases."
+            )
+        return lines
 
     __str__ = to_text
 

@@ -36,6 +36,8 @@ class ChallengeScore:
     path : path-like
         The challenge's ``weights.csv``: the codes of the classes, ``|`` between those that count as one, in the first
         row and the first column.
+    field : str
+        The argument that names it, for messages.
 
     Raises
     ------
@@ -46,8 +48,8 @@ class ChallengeScore:
     #: What `sums` counts.
     COUNTS = ("o_score", "c_score", "i_score")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], field: str = _FIELD) -> None:
+        self.path, self._field = os.fspath(path), field
         self.classes, self.weights = self._table()
         sinus = [i for i, codes in enumerate(self.classes) if _SINUS_RHYTHM in codes]
         if len(sinus) != 1:
@@ -55,8 +57,8 @@ class ChallengeScore:
         self._sinus = sinus[0]
 
     def _table(self) -> tuple[list[set[str]], NDArray[np.float64]]:
-        with open_text(self.path, most=_MOST_WEIGHTS, error=ConfigError, field=_FIELD) as file:
-            rows = [row for row in csv_rows(file, self.path, error=ConfigError, field=_FIELD) if row]
+        with open_text(self.path, most=_MOST_WEIGHTS, error=ConfigError, field=self._field) as file:
+            rows = [row for row in csv_rows(file, self.path, error=ConfigError, field=self._field) if row]
         classes = [set(row[0].split("|")) for row in rows[1:]]
         count = len(classes)
         names = [set(name.split("|")) for name in rows[0][1:]] if rows else None
@@ -71,7 +73,7 @@ class ChallengeScore:
         return classes, weights
 
     def _refuse(self, message: str) -> NoReturn:
-        raise ConfigError(message, path=self.path, field=_FIELD) from None
+        raise ConfigError(message, path=self.path, field=self._field) from None
 
     def rewards(self, predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Observed, best and inactive rewards of each row: (3, n) of (n, Y)."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..._text import plain_cell, printable, short
 from ..._types import StrPath
 from ...data.tables.ptb_xl import PTB_XL_TASKS, read_ptb_xl
-from ...errors import ConfigError, Error
+from ...errors import ConfigError, Error, FormatError
 from ...inference.opening import ModelLike, opened_model
 from ...inference.write import embed_to, fingerprint
 from ...metrics.ranking import scikit_learn
@@ -236,7 +236,12 @@ def _embedded(
     path = os.path.join(folder, f"{slug}-{zlib.crc32(told.encode()):08x}.npy")
     say(f"embeddings of {name}: {path}")
     begin = time.perf_counter()
-    embed_to(model, files, path, per_record=True, resume=True, **reading)
+    try:
+        embed_to(model, files, path, per_record=True, resume=True, **reading)
+    except FormatError as error:
+        if error.path is not None and os.fsdecode(error.path).startswith(path[:-4]):
+            error.remedy = "Remove it and the files beside it of this name: its recordings are embedded again"
+        raise
     seconds = time.perf_counter() - begin
     rows = map_array(path)
     done = [plain_cell(file) for file in read_columns(f"{path[:-4]}.csv", ["file"])["file"]]

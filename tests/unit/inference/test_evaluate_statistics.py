@@ -83,7 +83,8 @@ def test_whole_patients_are_resampled(records, y, table):
 
 def test_recordings_without_a_patient_are_said(records, y):
     groups = [None, "", float("nan"), *PATIENTS[3:]]
-    found = evaluate(FakeModel(), records, y, groups=groups, bootstrap=5)
+    found = evaluate(FakeModel(), records, y, groups=groups, bootstrap=5, thresholds=1)
+    assert "An interval without width" in found.to_text()  # nothing is above 1
     assert found.settings["patients"] == 3 + 7 and found.settings["patients_unknown"] == 3
     assert "The patient of 3 recordings is not known: each counts as one." in found.to_text()
 
@@ -173,9 +174,10 @@ def test_the_score_of_the_challenge(records, y, tmp_path):
     ({"thresholds": "0.5"}, ConfigError, "thresholds"), ({"beta": 0}, ConfigError, "beta"),
     ({"groups": PATIENTS[1:]}, LabelError, "groups"), ({"groups": "patient_id"}, LabelError, "patient_id"),
     ({"groups": [PATIENTS] * 2}, ConfigError, "groups"), ({"subgroups": 3}, ConfigError, "subgroups"),
+    ({"subgroups": []}, ConfigError, "subgroups"), ({"subgroups": ","}, ConfigError, "subgroups"),
     ({"subgroups": {"sex": ["m"]}}, LabelError, "sex"), ({"subgroups": "sex"}, LabelError, "sex"),
     ({"subgroups": {"height": list(range(COUNT))} }, None, None),
-    ({"challenge": "no such file"}, ConfigError, "criterion.weights_file"),
+    ({"challenge": "no such file"}, ConfigError, "challenge"),
 ])  # fmt: skip
 def test_what_is_refused(records, y, wrong, error, field):
     model = FakeModel()
