@@ -14,7 +14,7 @@ from ...errors import ConfigError
 from ..linear import chosen_linear
 from .conventions import Convention, Score, classes_text, macro_auroc
 
-__all__ = ["Cell", "Fit", "Part", "Plan", "linear_fit", "part_of", "row_of"]
+__all__ = ["Cell", "Fit", "Part", "Plan", "linear_fit", "part_of", "row_of", "score_of"]
 
 
 @dataclass(eq=False)
@@ -144,18 +144,25 @@ def linear_fit(part: Part, values: NDArray[np.float32]) -> Fit:
     return Fit(fit.logits(values[part.test]), auroc, f"C {fit.strength:g}", fit.converged, size, seconds)
 
 
-def row_of(plan: Plan, cell: Cell) -> dict[str, Any]:
-    """A row of the table: the test fold is looked at."""
-    part, fit = cell.part, cell.fit
-    task, scores = part.task, fit.scores
-    if part.name != task.name:
-        task = plan.tables.task(part.name)
+def score_of(plan: Plan, cell: Cell) -> Score:
+    """What a cell reaches: the test fold is looked at."""
+    part, scores = cell.part, cell.fit.scores
+    task = plan.tables.task(part.name)
+    if part.name != part.task.name:
         scores = scores[:, [part.task.names.index(name) for name in task.names]]
-    score = Score(np.nan, np.nan, np.nan, np.full(len(task.names), np.nan), (), 0)
-    if part.test.any():
-        patients = np.unique(plan.patients[part.test], return_inverse=True)[1]
-        score = macro_auroc(scores, task.y[part.test], patients, plan.convention, plan.seed)
+    if not part.test.any():
+        nothing = np.full(len(task.names), np.nan)
+        return Score(np.nan, np.nan, np.nan, nothing, tuple(range(len(task.names))), np.zeros(0))
+    patients = np.unique(plan.patients[part.test], return_inverse=True)[1]
+    return macro_auroc(scores, task.y[part.test], patients, plan.convention, plan.seed)
+
+
+def row_of(plan: Plan, cell: Cell, score: Score, random: Score | None) -> dict[str, Any]:
+    """A row of the table; `random` is the score of random weights in its place."""
+    part, fit = cell.part, cell.fit
+    task = plan.tables.task(part.name)
     without = np.flatnonzero(~task.y[part.train].any(axis=0)).tolist()
+    over = (np.nan,) * 4 if random is None else score.over(random, plan.convention)
     return {
         "model": cell.model,
         "way": cell.way,
@@ -165,6 +172,7 @@ def row_of(plan: Plan, cell: Cell) -> dict[str, Any]:
         "auroc_low": score.low,
         "auroc_high": score.high,
         "printed": score.printed(),
+        **dict(zip(("over_random", "over_random_low", "over_random_high", "over_random_p"), over)),
         "classes": len(task.names),
         "undefined": classes_text(task.names, score.undefined),
         "without_training_positives": classes_text(task.names, without),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...metrics.intervals import weighted_ranking
 from ...metrics.ranking import mean_of_known, ranking
+from ...metrics.resampling import two_sided_p
 
 __all__ = ["CONVENTIONS", "Convention", "Score", "macro_auroc"]
 
@@ -84,8 +85,9 @@ class Score:
         (Y,) of each class; NaN of one that has one class only.
     undefined : tuple of int
         Classes that have no value: they have no positive, or no negative.
-    resamples : int
-        That were used; fewer than wanted where nearly all were to be drawn again.
+    values : ndarray
+        Of the resamples; fewer than wanted where nearly all were to be drawn again. Those of two models for the same
+        recordings belong together, one by one.
     """
 
     auroc: float
@@ -93,7 +95,20 @@ class Score:
     high: float
     each: NDArray[np.float64]
     undefined: tuple[int, ...]
-    resamples: int
+    values: NDArray[np.float64]
+
+    @property
+    def resamples(self) -> int:
+        """int: how many resamples have a value."""
+        return len(self.values)
+
+    def over(self, other: Score, convention: Convention) -> tuple[float, float, float, float]:
+        """The difference to another score of the same recordings, its interval, and p: see `two_sided_p`."""
+        if len(self.values) != len(other.values) or not len(self.values):
+            return self.auroc - other.auroc, math.nan, math.nan, math.nan
+        differences, tail = self.values - other.values, 50 * (1 - convention.confidence)
+        low, high = np.percentile(differences, [tail, 100 - tail]).tolist()
+        return self.auroc - other.auroc, low, high, float(two_sided_p(differences[:, None])[0])
 
     def printed(self) -> str:
         """``.925(07)``, as the benchmark's own tables: the larger distance to an end of the interval, x 1000."""
@@ -137,7 +152,7 @@ def macro_auroc(
     if len(values):
         tail = 50 * (1 - convention.confidence)
         low, high = np.percentile(values, [tail, 100 - tail]).tolist()
-    return Score(point, low, high, each, undefined, len(values))
+    return Score(point, low, high, each, undefined, values)
 
 
 def _resampled(

@@ -23,20 +23,25 @@ def draw(found: Benchmark, path: StrPath) -> None:
     """
     rows = list(found.table.rows())
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    series = list(dict.fromkeys((row["model"], row["way"]) for row in rows))
+    shares = sorted({row["share"] for row in rows})
     figure = new_figure(3 * min(len(tasks), 3), 2.8 * ((len(tasks) + 2) // 3) + 0.6)
     axes = figure.subplots((len(tasks) + 2) // 3, min(len(tasks), 3), squeeze=False, sharey=True).ravel()
     for task, axis in zip(tasks, axes):
-        for i, model in enumerate(models):
-            mine = [row for row in rows if row["task"] == task and row["model"] == model]
+        for i, (model, way) in enumerate(series):
+            mine = [row for row in rows if (row["task"], row["model"], row["way"]) == (task, model, way)]
             share, value = [row["share"] for row in mine], [row["auroc"] for row in mine]
             ends = [
                 [row["auroc"] - row["auroc_low"] for row in mine],
                 [row["auroc_high"] - row["auroc"] for row in mine],
             ]
             mark = _MARKS[i % len(_MARKS)]
-            axis.errorbar(share, value, ends, marker=mark, capsize=3, label=text_label(model).replace("$", r"\$"))
+            axis.errorbar(
+                share, value, ends, marker=mark, capsize=3, label=text_label(f"{model}, {way}").replace("$", r"\$")
+            )
         axis.set(title=task, xscale="log", xlabel="training, %")
+        axis.set_xticks(shares, [f"{share:g}" for share in shares])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     for axis in axes[len(tasks) :]:
         axis.axis("off")

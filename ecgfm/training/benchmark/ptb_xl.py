@@ -27,7 +27,7 @@ from ...storage.columns import read_columns
 from ...storage.npy import map_array
 from ...table import Table
 from ...validation import Choice, Number, Seed, Whole, checked, is_finite
-from .cells import Cell, Fit, Plan, linear_fit, part_of, row_of
+from .cells import Cell, Fit, Plan, linear_fit, part_of, row_of, score_of
 from .contamination import seen_text
 from .conventions import CONVENTIONS
 from .result import Benchmark
@@ -140,7 +140,7 @@ def benchmark_ptb_xl(
     known = np.all([one.known for one in found], axis=0)
     cells = _cells(plan, run, found, {name: (told, model) for name, told, model in ready}, known)
     run.say("testing")
-    rows = [row_of(plan, cell) for cell in cells]
+    rows = _rows(plan, cells)
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     made = Benchmark(Table(columns), (*plan.tables.about(), *_notes(plan, known, cells), *notes), _settings(plan, run))
     made.write(out)
@@ -276,6 +276,20 @@ def _cells(
                                 f"validation {fit.valid_auroc:.4f}")  # fmt: skip
                     cells.append(Cell(one.name, way, part, fits[part.task.name], one.seconds))
     return cells
+
+
+def _rows(plan: Plan, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The table: every cell is scored on the test fold, and compared with that of random weights."""
+    scores = [score_of(plan, cell) for cell in cells]
+    random = {_place(cell): score for cell, score in zip(cells, scores) if cell.model == _RANDOM}
+    return [
+        row_of(plan, cell, score, None if cell.model == _RANDOM else random.get(_place(cell)))
+        for cell, score in zip(cells, scores)
+    ]
+
+
+def _place(cell: Cell) -> tuple[str, float, str]:
+    return cell.way, cell.part.share, cell.part.name
 
 
 def _notes(plan: Plan, known: NDArray[np.bool_], cells: Sequence[Cell]) -> list[str]:

@@ -25,6 +25,7 @@ _HEADS: Final = (
     "macro AUROC",
     "interval",
     "as printed",
+    "over random weights",
     "classes",
     "train",
     "test",
@@ -45,7 +46,8 @@ class Benchmark:
     ----------
     table : Table
         A row per model, way, share and task: ``auroc`` (macro, of the test fold), its interval ``auroc_low``,
-        ``auroc_high``, and ``printed`` as published tables have it; ``classes``, ``undefined`` (those without a value
+        ``auroc_high``, and ``printed`` as published tables have it; ``over_random``, the difference to random weights,
+        with its interval and p, on the same resamples; ``classes``, ``undefined`` (those without a value
         in the test fold) and ``without_training_positives``; numbers of recordings; ``c`` and ``valid_auroc``, by which
         it was chosen; ``trained_parameters``; ``seconds`` of fitting and ``embedding_seconds`` of this run for the
         model.
@@ -101,7 +103,14 @@ class Benchmark:
         for row in self.table.rows():
             interval = "" if math.isnan(row["auroc_low"]) else f"{row['auroc_low']:.4f} to {row['auroc_high']:.4f}"
             cells = [row["model"], row["way"], f"{row['share']:g} %", row["task"], _number(row["auroc"]), interval]
-            cells += [row["printed"], _classes(row), f"{row['train']:,}", f"{row['test']:,}", f"{row['seconds']:.1f}"]
+            cells += [
+                row["printed"],
+                _over(row),
+                _classes(row),
+                f"{row['train']:,}",
+                f"{row['test']:,}",
+                f"{row['seconds']:.1f}",
+            ]
             yield [printable(cell) for cell in cells]
 
     def _undefined(self) -> Iterator[str]:
@@ -122,6 +131,14 @@ class Benchmark:
 
 def _classes(row: Mapping[str, Any]) -> str:
     return f"{row['classes']}" + (" *" if row["undefined"] else "")
+
+
+def _over(row: Mapping[str, Any]) -> str:
+    """The difference to random weights, its interval and p."""
+    difference, low, high, p = (row[f"over_random{name}"] for name in ("", "_low", "_high", "_p"))
+    if math.isnan(difference):
+        return ""
+    return f"{difference:+.4f}" + ("" if math.isnan(low) else f" ({low:+.4f} to {high:+.4f}, p {p:.3f})")
 
 
 def _number(value: float) -> str:

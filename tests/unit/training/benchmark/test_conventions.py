@@ -82,7 +82,24 @@ def test_rejecting_ends():
     assert few.resamples < 5 and few.auroc > 0.9
 
 
+def test_over_another_score(study):
+    """The difference on the same resamples, by hand; rejected ones are the same for both."""
+    scores, truth, patients = study
+    other = np.random.default_rng(8).random(scores.shape)
+    for convention in CONVENTIONS.values():
+        a, b = (macro_auroc(each, truth, patients, convention, seed=2) for each in (scores, other))
+        difference, low, high, p = a.over(b, convention)
+        tail = 50 * (1 - convention.confidence)
+        assert difference == a.auroc - b.auroc
+        np.testing.assert_allclose((low, high), np.percentile(a.values - b.values, [tail, 100 - tail]))
+        count = len(a.values)
+        assert p == pytest.approx(
+            2 * (1 + min((a.values <= b.values).sum(), (a.values >= b.values).sum())) / (count + 1)
+        )
+        assert a.over(a, convention) == (0, 0, 0, 1)
+
+
 def test_as_printed():
-    each = np.zeros(1)
-    assert Score(0.9254, 0.9185, 0.9315, each, (), 100).printed() == ".925(07)"
-    assert Score(1.0, np.nan, np.nan, each, (), 0).printed() == "1.000"
+    each = values = np.zeros(1)
+    assert Score(0.9254, 0.9185, 0.9315, each, (), values).printed() == ".925(07)"
+    assert Score(1.0, np.nan, np.nan, each, (), values).printed() == "1.000"

@@ -55,7 +55,7 @@ def test_a_cell_by_scikit_learn(found, folder, model):
         return np.mean([metrics.roc_auc_score(y[:, i], scores[:, i]) for i in both])
 
     best = (-1.0, None, None)
-    for strength in (0.0001, 0.001, 0.01, 0.1, 1.0):
+    for strength in (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0):
         regression = linear_model.LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
         scores = []
         for i in range(5):
@@ -99,6 +99,14 @@ def test_what_is_said_and_written(found, folder):
     assert len(table) == 8 and {row["model"] for row in table} == {"small", "random weights"}
     data = json.loads((out / "benchmark.json").read_text())
     assert [row["auroc"] for row in data["rows"]] == [float(row["auroc"]) for row in table]
+    rows = rows_of(result)
+    for (name, share, task), row in rows.items():
+        if name == "random weights":
+            assert np.isnan(row["over_random"])
+        else:
+            assert row["over_random"] == pytest.approx(row["auroc"] - rows["random weights", share, task]["auroc"])
+            assert row["over_random_low"] <= row["over_random_high"] and 0 < row["over_random_p"] <= 1
+            assert f"| {row['over_random']:+.4f} (" in text
     assert "seconds" in table[0] and "embedding_seconds" in table[0]
     assert text.count("\n| small") == 4 and "<td>small</td>" in (out / "benchmark.html").read_text()
 
