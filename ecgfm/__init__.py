@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports when it is first used, as editor
     from . import training as training
     from . import view as view
     from .ecg import LEADS, Record, Segments, prepare
+    from .inference.calibrate import calibrate
     from .inference.compare import compare
     from .inference.embed import embed
     from .inference.evaluate import evaluate
@@ -73,6 +74,7 @@ __all__ = [
     "Table",
     "Trainer",
     "__version__",
+    "calibrate",
     "compare",
     "embed",
     "evaluate",
@@ -95,7 +97,7 @@ if not TYPE_CHECKING:
     _DEFINES = {
         "kernels": ("get_num_threads", "set_num_threads"),
         "ecg": ("LEADS", "Record", "Segments", "prepare"),
-        "inference": ("Result", "compare", "embed", "evaluate", "predict", "saliency"),
+        "inference": ("Result", "calibrate", "compare", "embed", "evaluate", "predict", "saliency"),
         "io": ("read",),
         "model": ("Model", "Output", "QuantizationReport", "load", "quantization_report"),
         "specs.inputs": ("InputSpec",),

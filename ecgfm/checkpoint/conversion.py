@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._text import shown
 from .._types import StrPath
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputWarning
 from ..specs.inputs import ASSUMED as ASSUMED_INPUT
 from ..specs.inputs import ECG_FM, InputSpec
 from ..specs.precision import FLOAT32, UNROUNDED, Stated
@@ -27,6 +28,9 @@ from .storage import Tensor
 from .write import write_pt
 
 __all__ = ["convert", "is_pt", "pt_content", "save"]
+
+# Of what is said of a model, that which changes its answers.
+_OF_ANSWERS = ("calibration", "thresholds")
 
 
 def convert(
@@ -215,7 +219,7 @@ def pt_content(found: Checkpoint | _InMemory) -> dict[str, Any]:
     cfg["model"] = saved_settings(found.kind, found.config, found.settings)
     cfg = complete(cfg, found.kind)
     # Of int8 numbers the float32 that they stand for are written.
-    ours = {"info": plain_json(found.info), "precision": plain_json(found.precision.written(FLOAT32))}
+    ours = {"info": _info_of_pt(found.info), "precision": plain_json(found.precision.written(FLOAT32))}
     ours |= written_input(*found.stated_input)
     if found.labels is not None and found.labels_source != ASSUMED:
         ours["labels"] = list(found.labels)
@@ -244,6 +248,16 @@ def pt_content(found: Checkpoint | _InMemory) -> dict[str, Any]:
         },
         "last_optimizer_state": {"state": {}, "param_groups": [_param_group(cfg, len(found.tensors))]},
     }
+
+
+def _info_of_pt(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``.pt`` says of the model; a warning names what it leaves out, since who reads it would not follow it."""
+    left = [name for name in _OF_ANSWERS if info.get(name) is not None]
+    if left:
+        what = f"a .pt file keeps no {' and no '.join(left)}: a model directory or a .safetensors file does"
+        warnings.warn(what, InputWarning, stacklevel=6)
+    found: dict[str, Any] = plain_json({name: value for name, value in info.items() if name not in left})
+    return found
 
 
 def _param_group(cfg: dict[str, Any], count: int) -> dict[str, Any]:

@@ -65,6 +65,10 @@ ARGUMENTS: Arguments = (
             "metavar": "WEIGHTS.csv",
             "help": "also the score of the PhysioNet/CinC Challenge 2021, whose weights.csv this is",
         },
+        "--uncalibrated": {
+            "action": "store_true",
+            "help": "the probabilities of the network itself, though the model has a calibration",
+        },
         "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
     }
     | READING
@@ -90,6 +94,7 @@ def run(args: Namespace) -> int:
             files,
             args.truth,
             aggregate=args.aggregate,
+            calibrated=not args.uncalibrated,
             groups=args.group,
             thresholds=args.threshold,
             beta=args.beta,

@@ -28,6 +28,7 @@ COMMANDS = {
     "saliency": "ecgfm.cli.saliency",
     "evaluate": "ecgfm.cli.evaluate",
     "compare": "ecgfm.cli.compare",
+    "calibrate": "ecgfm.cli.calibrate",
     "benchmark": "ecgfm.cli.benchmark",
     "models": "ecgfm.cli.models",
     "inspect": "ecgfm.cli.inspect",

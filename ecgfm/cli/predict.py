@@ -17,7 +17,7 @@ from .._text import printable
 from ..errors import ConfigError
 from ..inference import Outcome
 from ..inference.aggregate import METHODS
-from ..inference.opening import input_of
+from ..inference.opening import as_asked, input_of
 from ..inference.result import Result, seconds
 from ..inference.write import Written
 from .arguments import MODEL, READING, RESUMING, Arguments, add, reading
@@ -46,6 +46,10 @@ ARGUMENTS: Arguments = (
             "default": "tutorial",
             "help": "how segments make a recording's prediction: mean, max, or the one or the other by label (default)",
         },
+        "--uncalibrated": {
+            "action": "store_true",
+            "help": "the probabilities of the network itself, though the model has a calibration",
+        },
         "--labels": {"metavar": "LABEL_DEF.csv", "help": "names of the model's outputs (column name)"},
     }
     | READING
@@ -67,7 +71,7 @@ def run(args: Namespace) -> int:
     from ..inference import predict_to
 
     model = open_model(args)
-    options = {"aggregate": args.aggregate, **reading(args)}
+    options = {"aggregate": args.aggregate, "calibrated": not args.uncalibrated, **reading(args)}
     if not as_csv:
         with Work(args.files, debug=args.debug) as work:
             result = predict(model, args.files, **options, **work.options)
@@ -83,7 +87,7 @@ def run(args: Namespace) -> int:
     with Work(args.files, args.out, debug=args.debug, on_done=kept) as work:
         options |= work.options | {"resume": args.resume, "overwrite": args.overwrite, "on_done": work.done}
         written = predict_to(model, args.files, args.out, **options)
-    kept.show(model, written, work, args.aggregate, as_json=args.json)
+    kept.show(as_asked(model, not args.uncalibrated), written, work, args.aggregate, as_json=args.json)
     return work.status
 
 

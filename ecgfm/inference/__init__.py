@@ -1,6 +1,7 @@
 """From recordings to predictions."""
 
 from .aggregate import METHODS, TUTORIAL_MAX, aggregate
+from .calibrate import Calibrated, calibrate
 from .compare import Comparison, compare
 from .embed import Embeddings, embed
 from .evaluate import Evaluation, evaluate
@@ -13,6 +14,7 @@ from .write import Written, embed_to, predict_to, saliency_to
 __all__ = [
     "METHODS",
     "TUTORIAL_MAX",
+    "Calibrated",
     "Comparison",
     "Embeddings",
     "Evaluation",
@@ -22,6 +24,7 @@ __all__ = [
     "Saliency",
     "Written",
     "aggregate",
+    "calibrate",
     "compare",
     "embed",
     "embed_to",

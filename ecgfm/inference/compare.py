@@ -16,7 +16,7 @@ from .._text import printable, shown
 from .._types import StrPath
 from ..errors import ConfigError, LabelError
 from ..metrics.comparison import comparison_table
-from ..metrics.ranking import METRICS
+from ..metrics.ranking import METRICS, scikit_learn
 from ..model.model import Model
 from ..model.untrained import untrained_like
 from ..table import Table, json_value, text_or_file
@@ -183,6 +183,7 @@ def compare(
     second = _second(first, model_b, checked(seed, Seed(bits=128), "seed"))
     if isinstance(inputs, Iterator):
         inputs = list(inputs)
+    scikit_learn()  # absent, it is noticed before the work
     about = About(groups, None)
     found = []
     for model in (first, second):

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._types import StrPath
+from ..metrics.calibration import calibration_table
 from ..metrics.challenge import ChallengeScore, challenge_table
 from ..metrics.decisions import decision_table
 from ..metrics.intervals import ranking_table
+from ..metrics.ranking import scikit_learn
 from ..metrics.subgroups import subgroup_table
 from ..table import Table
 from ..validation import Number, checked
@@ -19,7 +21,7 @@ from .evaluate_about import About, thresholds_of
 from .evaluate_values import evaluation_of_numbers, refuse_of_labels
 from .evaluation import Evaluation
 from .judged import Judged, checked_resampling, judged, labels_of
-from .opening import Inputs, ModelLike, input_of, opened_model, target_of
+from .opening import Inputs, ModelLike, as_asked, input_of, opened_model, target_of
 from .result import about as about_model
 from .result import errors_table
 from .stream import OnError, Progress, Reading
@@ -35,6 +37,7 @@ def evaluate(
     y: StrPath | ArrayLike | Table | Mapping[str, Any],
     *,
     aggregate: str = "tutorial",
+    calibrated: bool = True,
     groups: str | Sequence[Any] | None = None,
     recordings: Sequence[Any] | None = None,
     thresholds: float | Sequence[float] | Mapping[str, float] | None = None,
@@ -80,6 +83,8 @@ def evaluate(
         it.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
+    calibrated : bool
+        As for `ecgfm.predict`.
     groups : str or sequence, optional
         The patients: the name of a column of the truth, such as ``"patient_id"``, or for each of the inputs the patient
         that it is of. Whole patients are resampled then, so that intervals hold where patients have several recordings.
@@ -127,11 +132,13 @@ def evaluate(
     >>> found = ecgfm.evaluate(model, "manifests/test.tsv", "labels/y.npy")
     >>> found.records.to_pandas().set_index("label").loc["macro", "auroc"]
     """
-    model = opened_model(model, inputs)
+    model = as_asked(opened_model(model, inputs), calibrated)
     resampling = checked_resampling(bootstrap, confidence, seed)
     beta = checked(beta, Number(above=0, below=MOST_BETA), "beta")
     labels = labels_of(model)
-    if target_of(model) is not None:
+    if target_of(model) is None:
+        scikit_learn()  # absent, it is noticed before the work
+    else:
         refuse_of_labels(thresholds=thresholds, subgroups=subgroups, challenge=challenge)
     at, source = thresholds_of(thresholds, model, labels)
     score = None if challenge is None else ChallengeScore(challenge, "challenge")
@@ -184,4 +191,5 @@ def _evaluation(
         decisions,
         parts,
         won,
+        calibration_table(found.truth, found.scores, labels),
     )

@@ -62,6 +62,8 @@ class Evaluation:
         The same and the columns of `records` for each subgroup; see `ecgfm.metrics.subgroups.subgroup_table`.
     challenge : Table or None
         The score of the Challenge 2021, one row; see `ecgfm.metrics.challenge.challenge_table`.
+    calibration : Table
+        Per recording: how far probabilities can be trusted; see `ecgfm.metrics.calibration.calibration_table`.
     """
 
     records: Table
@@ -78,6 +80,7 @@ class Evaluation:
     decisions: Table = field(default_factory=lambda: Table({}))
     subgroups: Table | None = None
     challenge: Table | None = None
+    calibration: Table = field(default_factory=lambda: Table({}))
 
     @overload
     def to_csv(self, path: None = None) -> str: ...
@@ -117,6 +120,7 @@ class Evaluation:
             "decisions": self.decisions.json_rows(),
             "subgroups": [] if self.subgroups is None else self.subgroups.json_rows(),
             "challenge": None if self.challenge is None else self.challenge.json_rows()[0],
+            "calibration": self.calibration.json_rows(),
         }
         return text_or_file(json.dumps(made, indent=1), path, ".json", "\n")
 
@@ -130,6 +134,8 @@ class Evaluation:
         if len(self.decisions):
             lines += [f"Decisions per recording, at thresholds ({self.settings['thresholds']})", ""]
             lines += [*_decision_rows(self.decisions, self.settings["beta"]), ""]
+        if len(self.calibration):
+            lines += [_calibration_line(self.calibration, self.model.get("calibration")), ""]
         if self.subgroups is not None:
             lines += ["Subgroups, means over labels", "", *_subgroup_rows(self.subgroups), ""]
         if self.challenge is not None:
@@ -216,6 +222,14 @@ def _subgroup_rows(table: Table) -> Iterator[str]:
     for name, row in zip(names, rows):
         cells = "  ".join(f"{_interval(row, metric, 3):<20}" for metric in shown)
         yield f"{name:<{width}}  {row['rows']:>7}  {row['patients']:>8}  {cells}".rstrip()
+
+
+def _calibration_line(table: Table, method: str | None) -> str:
+    """What a table of calibration says of all labels."""
+    macro, pooled = table["ece"][-2:]
+    which = "" if method is None else f" (calibration: {printable(method)})"
+    text = f"Calibration of recordings{which}: ECE {pooled:.4f}, Brier score {table['brier'][-1]:.4f}"
+    return text if math.isnan(macro) else f"{text}, mean ECE over labels {macro:.4f}"
 
 
 def _challenge_line(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, LabelError
-from ..metrics.ranking import scikit_learn
 from ..table import Table
 from ..validation import Number, Seed, Whole, checked
 from .aggregate import METHOD
@@ -41,7 +40,7 @@ class Judged:
     scores, truth : ndarray
         (recordings, Y) aggregated probabilities; and 0, 1, or NaN where it is not known. Of a regression model both are
         numbers.
-    segment_scores : ndarray
+    segment_scores, segment_logits : ndarray
         (segments, Y) those of a recording together.
     record_of : ndarray of int
         (segments,)
@@ -60,6 +59,7 @@ class Judged:
     scores: NDArray[np.float32]
     truth: NDArray[np.float64]
     segment_scores: NDArray[np.float32]
+    segment_logits: NDArray[np.float32]
     record_of: NDArray[np.int64]
     patients: Patients | None
     variables: dict[str, list[str]]
@@ -84,6 +84,8 @@ class Judged:
         found |= {f"true {name}": self.truth[:, i] for i, name in enumerate(self.labels)}
         about = about_model(self.model)
         found["precision"] = np.repeat(about["precision"], len(self.names))
+        if "calibration" in about:
+            found["calibration"] = np.repeat(about["calibration"], len(self.names))
         if about["labels_assumed"]:
             found["labels_assumed"] = np.repeat("yes", len(self.names))
         if self.patients is not None:
@@ -127,10 +129,7 @@ def judged(
     checked(method, METHOD, "aggregate")
     labels = labels_of(model)
     of_numbers = target_of(model) is not None
-    if not of_numbers:
-        scikit_learn()  # absent, it is noticed before the work
-    elif method == "tutorial":
-        method = "mean"  # its rule is of labels
+    method = "mean" if of_numbers and method == "tutorial" else method  # its rule is of labels
     truth = read_truth(y, labels, named=bool(model.labels), also=about.columns, numbers=of_numbers)
     plan = Plan(inputs, truth, recordings, reading.sampling_rate, input_of(model))
     if plan.known is not None:
@@ -143,7 +142,7 @@ def judged(
     counts = np.array([len(each.scores) for each in done])
     order = np.argsort(np.repeat(of_file, counts), kind="stable")  # the segments of a recording together
     record_of = np.repeat(of_file, counts)[order]
-    scores = np.concatenate([each.scores for each in done])[order]
+    scores, logits = (np.concatenate([getattr(each, name) for each in done])[order] for name in ("scores", "logits"))
     first = np.unique(of_file, return_index=True)[1]
     rows, places, files = ([getattr(each, name) for each in done] for name in ("row", "place", "file"))
     values = plan.truth.values[[rows[i] for i in first]]
@@ -151,7 +150,8 @@ def judged(
     names = [done[i].file if files == 1 else keys[n] if isinstance(keys[n], str) else done[i].whole
              for n, (i, files) in enumerate(zip(first, np.bincount(of_file)))]  # fmt: skip
     return Judged(
-        model, labels, names, aggregated(scores, np.bincount(record_of), labels, method), values, scores, record_of,
+        model, labels, names, aggregated(scores, np.bincount(record_of), labels, method), values, scores, logits,
+        record_of,
         about.patients(plan.truth, rows, places, of_file, files),
         about.variables(plan.truth, [rows[i] for i in first], [places[i] for i in first]),
         plan, failed,
@@ -161,7 +161,7 @@ def judged(
 def _scored(model: Ready, plan: Plan, reading: Reading) -> Iterator[_Scored]:
     """Iterate over the `_Scored` of each recording that has labels."""
     for each in predicted(model, plan.inputs, reading, select=plan.select):
-        yield _Scored(each.file, each.error, *plan.taken.popleft(), each.scores)
+        yield _Scored(each.file, each.error, *plan.taken.popleft(), each.scores, each.logits)
 
 
 @dataclass(eq=False)
@@ -175,6 +175,7 @@ class _Scored:
     whole: str
     place: int
     scores: NDArray[Any] | None
+    logits: NDArray[np.float32] | None
 
 
 def _check_labels(

@@ -10,8 +10,10 @@ from .._types import StrPath
 from ..checkpoint.places import shipped_model
 from ..ecg.prepare import spec_of
 from ..errors import ConfigError
+from ..model.answers import saying
 from ..specs.inputs import ECG_FM, InputSpec
 from ..specs.target import Target
+from ..validation import Flag, checked
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from .shared import SharedModel
 
-__all__ = ["Inputs", "ModelLike", "Ready", "input_of", "opened_model", "shipped_model", "target_of"]
+__all__ = ["as_asked", "Inputs", "ModelLike", "Ready", "input_of", "opened_model", "shipped_model", "target_of"]
 
 #: A model that can be called.
 Ready: TypeAlias = "Model | SharedModel"
@@ -51,6 +53,14 @@ def opened_model(model: ModelLike, inputs: Inputs | None = None) -> Ready:
             remedy="Give what ecgfm.load returns, or the path of a checkpoint; the recordings come second",
         )
     return model
+
+
+def as_asked(model: Ready, calibrated: object) -> Ready:
+    """The model with its calibration, or without."""
+    if checked(calibrated, Flag(), "calibrated") or getattr(model, "calibration", None) is None:
+        return model
+    found: Ready = saying(getattr(model, "_model", model), calibrated=False)  # of a SharedModel: on this rank alone
+    return found
 
 
 def target_of(model: object) -> Target | None:

@@ -13,7 +13,7 @@ from ..errors import ConfigError, Error
 from ..io.inputs import expand
 from ..validation import checked
 from .aggregate import METHOD
-from .opening import Inputs, ModelLike, Ready, input_of, opened_model
+from .opening import Inputs, ModelLike, Ready, as_asked, input_of, opened_model
 from .result import Result
 from .stream import OnError, Progress, Reading, Select, collect, stream
 
@@ -25,6 +25,7 @@ def predict(
     inputs: Inputs,
     *,
     aggregate: str = "tutorial",
+    calibrated: bool = True,
     batch_size: int = 8,
     sampling_rate: float | None = None,
     leads: str | Sequence[str] | None = None,
@@ -54,6 +55,9 @@ def predict(
         results by no more than rounding.
     aggregate : {"tutorial", "mean", "max"}
         How segments make a recording's prediction; see `ecgfm.inference.aggregate`.
+    calibrated : bool
+        Whether probabilities are those of the model's calibration, where it has one (see `ecgfm.calibrate`), or the
+        logistic function of its logits; the result says which.
     sampling_rate : float, optional
         In Hz, for what doesn't state it.
     leads : sequence of str, optional
@@ -83,7 +87,7 @@ def predict(
     ConfigError
         If an argument is out of range, or the model has no labels.
     """
-    model = opened_model(model, inputs)
+    model = as_asked(opened_model(model, inputs), calibrated)
     checked(aggregate, METHOD, "aggregate")
     reading = Reading(
         sampling_rate, leads, missing_leads, short, only_leads, overlap_s, unit, input_of(model),
@@ -110,7 +114,7 @@ class Outcome:
     logits : ndarray
         (n, Y) float32.
     probabilities : ndarray or None
-        (n, Y) float32; None of a regression model.
+        (n, Y) float32, of the model's calibration where it has one; None of a regression model.
     values : ndarray or None
         (n, Y) float64 of a regression model, in the unit of its target; None of others.
     embeddings : ndarray
@@ -155,6 +159,8 @@ def predicted(
 ) -> Iterator[Outcome]:
     """As `outcomes`; `select` is that of `stream`."""
 
+    calibration = getattr(model, "calibration", None)
+
     def forward(x: NDArray[np.float32], padding_mask: NDArray[np.bool_] | None) -> dict[str, NDArray[Any]]:
         output = model(x, padding_mask=padding_mask)
         if output.logits is None:
@@ -165,8 +171,10 @@ def predicted(
                 remedy="Take a finetuned one; for embeddings: ecgfm.embed",
             )
         values = getattr(output, "values", None)
-        said = {"probabilities": output.probabilities} if values is None else {"values": values}
-        return {"logits": output.logits, "embeddings": output.embedding, **said}
+        if values is not None:
+            return {"logits": output.logits, "embeddings": output.embedding, "values": values}
+        found: Any = output.probabilities if calibration is None else calibration.probabilities(output.logits)
+        return {"logits": output.logits, "embeddings": output.embedding, "probabilities": found}
 
     for each in stream(forward, expand(inputs, ignored), reading, select):
         yield Outcome(each.file, each.error, each.start_s, each.end_s, each.provenance, **each.outputs)

@@ -84,7 +84,8 @@ class Result:
         ``aggregate``, ``sampling_rate`` (Hz, of the file), ``duration_s``, ``derived_leads``, ``zero_leads``,
         ``constant_leads``, ``padded_s``, ``overlap_s``, ``unused_s``, ``quality`` and ``notes``, as in the provenance,
         and the model's ``precision``; where the label names are assumed, ``labels_assumed`` says so. Of a regression
-        model the columns of the labels are values, and ``units`` names their units where they are known.
+        model the columns of the labels are values, and ``units`` names their units where they are known. Of a model
+        with a calibration, ``calibration`` says which, or ``none`` where it was not asked for.
     logits : ndarray
         (n, Y) float32, of the segments.
     embeddings : ndarray
@@ -181,7 +182,10 @@ class Result:
         number = np.arange(1, len(self.records) + 1)
         numbers = "target" in self.model
         what = "Value" if numbers else "Probability"
-        lines += ["", f"{what} per recording (aggregate: {self.records['aggregate'][0]})", ""]
+        how = f"aggregate: {self.records['aggregate'][0]}"
+        if "calibration" in self.model:
+            how += f", calibration: {self.model['calibration']}"
+        lines += ["", f"{what} per recording ({how})", ""]
         names, form = self._names(), "%.4g" if numbers else "%.3f"
         lines += _across(self.records, names, form, [("recording", number.astype(str))])
         if len(self.segments) > len(self.records):
@@ -238,6 +242,9 @@ def about(model: Any) -> dict[str, Any]:
     said |= {} if caveat is None else {"caveat": caveat}
     target = target_of(model)
     said |= {} if target is None else {"target": target.to_dict()}
+    calibration = getattr(model, "calibration", None)
+    if calibration is not None or getattr(model, "uncalibrated", False):
+        said["calibration"] = "none" if calibration is None else calibration.method
     spec = spec_of(model)
     if spec is not None:
         said |= {"input": spec.to_dict(), "input_source": getattr(model, "input_source", None)}
@@ -315,6 +322,7 @@ def provenance_columns(done: Sequence[Any], model: Any) -> dict[str, NDArray[Any
     more = {"labels_assumed": np.repeat("yes", len(done))} if said["labels_assumed"] else {}
     units = units_text(said, model)
     more |= {"units": np.repeat(units, len(done))} if units else {}
+    more |= {"calibration": np.repeat(said["calibration"], len(done))} if "calibration" in said else {}
     return {
         "sampling_rate": number("sampling_rate"),
         "duration_s": number("samples") / number("sampling_rate"),

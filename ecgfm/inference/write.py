@@ -20,7 +20,7 @@ from ..table import check_ending
 from ..validation import checked
 from .aggregate import METHOD
 from .embed import embedded
-from .opening import Inputs, ModelLike, Ready, input_of, opened_model
+from .opening import Inputs, ModelLike, Ready, as_asked, input_of, opened_model
 from .predict import Outcome, predicted
 from .result import Result, about, record_table, segment_table, with_beside, without_path
 from .saliency import salient
@@ -63,6 +63,7 @@ def predict_to(
     path: StrPath,
     *,
     aggregate: str = "tutorial",
+    calibrated: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -77,7 +78,7 @@ def predict_to(
 
     Parameters
     ----------
-    model, inputs, aggregate
+    model, inputs, aggregate, calibrated
         As for `ecgfm.predict`.
     path : path-like
         The CSV file of recordings.
@@ -105,7 +106,7 @@ def predict_to(
         continued
         was another, or one is there that was broken off and neither `resume` nor `overwrite` is said.
     """
-    model = opened_model(model, inputs)
+    model = as_asked(opened_model(model, inputs), calibrated)
     checked(aggregate, METHOD, "aggregate")
     path = os.fspath(path)
     check_ending(path, (".csv",))

@@ -15,26 +15,25 @@ from ..checkpoint.inputs import assumed_input, given_input
 from ..checkpoint.labels import check_labels
 from ..ecg import Segments
 from ..ecg.expected import refuse_other_input, refuse_other_order, warn_unprepared
-from ..errors import CheckpointError, ConfigError, Error, LabelError, SignalError
+from ..errors import CheckpointError, ConfigError, LabelError
 from ..kernels import core
 from ..signal.profile import profile_of
 from ..specs.architecture import Architecture, architecture_keys
 from ..specs.inputs import InputSpec
 from ..specs.label_sets import groups_of
 from ..specs.precision import FLOAT32, INT8, UNROUNDED, Stated
-from ..specs.target import Target
 from ..validation import Whole, checked
+from .answers import Answers
 from .calibration import Calibrated
 from .caveats import caveat_of
 from .output import Output, channels_first
 from .precision import choose, exact, report_of
 from .report import QuantizationReport
-from .segments import checked_segments
+from .segments import checked_segments, not_finite
 from .weights import Unpacked, filled, held
 
 __all__ = ["Model", "Output"]
 
-_LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
 # Parts of a pretraining model that an encoder does without.
 _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
 
@@ -66,6 +65,12 @@ class Model:
         True if some of it is assumed, because nothing says it.
     target : Target or None
         Of a regression model: mean, deviation and unit of the numbers that its outputs stand for. None of others.
+    calibration : Calibration or None
+        How its logits become probabilities that can be trusted, which `ecgfm.predict` gives; see `ecgfm.calibrate`.
+    thresholds_chosen : Thresholds or None
+        What `thresholds` are, and how they were chosen.
+    uncalibrated : bool
+        Whether it had a calibration that was left out, as ``predict(..., calibrated=False)`` does.
     caveat : str or None
         What who reads its answers must know, such as that it knows simulated patients only.
     profile : str
@@ -107,7 +112,9 @@ class Model:
         least = self._architecture.min_samples
         self.input, self.input_source = input or assumed_input(self._architecture.in_d, least)
         self._warned: set[str] = set()  # causes
-        self.target = Target.read(self.info.get("target"), self.num_labels, source) if self.num_labels else None
+        said = Answers.read(self.info if self.num_labels else {}, self.num_labels, source)
+        self.target, self.calibration, self.thresholds_chosen = said.target, said.calibration, said.thresholds
+        self.uncalibrated = False
 
     @classmethod
     def from_state_dict(
@@ -219,6 +226,15 @@ class Model:
         In the model's order; a label may stand in two groups. None without label names.
         """
         return None if self.labels is None else groups_of(self.labels)
+
+    @property
+    def thresholds(self) -> dict[str, float] | None:
+        """dict or None: label -> the probability above which it counts as there, of calibrated probabilities where the
+        model has a `calibration`; labels without one are left out. See `ecgfm.calibrate`."""
+        if self.thresholds_chosen is None:
+            return None
+        names = self.labels or tuple(f"label_{i}" for i in range(self.num_labels))
+        return {name: value for name, value in zip(names, self.thresholds_chosen.values) if value is not None}
 
     @property
     def caveat(self) -> str | None:
@@ -373,7 +389,7 @@ class Model:
         warn_unprepared(x if isinstance(x, Segments) else checked, self.input, said=self._warned, stacklevel=3)
         found = self._core.forward(checked, valid, tokens=True, attention=bool(attention), layer=layer)
         if not np.isfinite(found["embedding"] if found["logits"] is None else found["logits"]).all():
-            raise self._not_finite(checked)
+            raise not_finite(checked, self._names(), self._core.get, self.source)
         return Output(
             found["logits"], found["embedding"], found["tokens"], found["attention"], self.labels, self.target
         )
@@ -408,24 +424,6 @@ class Model:
         if out.logits is not None and self.target is None:
             trace |= {"probs": np.asarray(out.probabilities)}
         return trace
-
-    def _not_finite(self, x: NDArray[np.float32]) -> Error:
-        """The error for segments of real numbers of which the network makes none: what is out of all proportion."""
-        largest = float(np.abs(x).max())
-        if largest > _LARGEST:
-            return SignalError(
-                f"the values reach {largest:.3g}, of which the network can make no numbers",
-                field="x",
-                remedy="Prepare each recording first: ecgfm.prepare",
-            )
-        weights = {name: float(np.abs(self._core.get(name)).max()) for name in self._names()}
-        name = max(weights, key=lambda each: weights[each])
-        return CheckpointError(
-            f"the network's results are not numbers (NaN or infinity); its largest weight is {weights[name]:.3g}",
-            path=self.source,
-            field=name,
-            remedy="The weights are damaged, or not those of a trained model",
-        )
 
     def _check_layer(self, layer: int | None) -> int:
         last = self._architecture.encoder_layers - 1

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputWarning, SignalError
+from ..errors import CheckpointError, Error, InputWarning, SignalError
 from ..specs.architecture import Architecture
 from ..validation import bool_array, real_array
 
 __all__ = [
     "checked_segments",
+    "not_finite",
     "zeros_under_mask",
 ]
 
+_LARGEST = 1e9  # beyond this, values of segments are what makes the results overflow
 _UNDER_MASK = "x holds other values than 0 under padding_mask; they are taken as 0"
 
 
@@ -126,3 +129,31 @@ def _valid_samples(padding_mask: ArrayLike, shape: tuple[int, ...], least: int) 
             field="padding_mask",
         )
     return None if (valid == shape[2]).all() else valid
+
+
+def not_finite(x: NDArray[np.float32], names: Iterable[str], tensor: Callable[[str], Any], source: str | None) -> Error:
+    """The error for segments of real numbers of which the network makes none: what is out of all proportion.
+
+    Parameters
+    ----------
+    x : ndarray
+    names : iterable of str
+        Of the model's tensors, which `tensor` gives.
+    source : str or None
+        The model's file.
+    """
+    largest = float(np.abs(x).max())
+    if largest > _LARGEST:
+        return SignalError(
+            f"the values reach {largest:.3g}, of which the network can make no numbers",
+            field="x",
+            remedy="Prepare each recording first: ecgfm.prepare",
+        )
+    weights = {name: float(np.abs(tensor(name)).max()) for name in names}
+    name = max(weights, key=lambda each: weights[each])
+    return CheckpointError(
+        f"the network's results are not numbers (NaN or infinity); its largest weight is {weights[name]:.3g}",
+        path=source,
+        field=name,
+        remedy="The weights are damaged, or not those of a trained model",
+    )

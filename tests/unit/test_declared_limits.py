@@ -115,7 +115,10 @@ def cases(folder):
     both = {"groups": groups, "dates": dates, "fractions": "0.5,0.5", "split_labels": "a,b"}
     return {
         "model": (model, (segments,), {"layer": 1}),
-        "predict": (ecgfm.predict, (fake, [record]), {"batch_size": 2, "readers": 0, "aggregate": "mean"}),
+        "predict": (
+            ecgfm.predict, (fake, [record]),
+            {"batch_size": 2, "readers": 0, "aggregate": "mean", "calibrated": True},
+        ),
         "predict_to": (
             ecgfm.inference.predict_to, (fake, [record], folder / "p.csv"), {"aggregate": "max", "overwrite": True},
         ),
@@ -126,6 +129,10 @@ def cases(folder):
         "compare": (
             ecgfm.compare, (fake, fake, [record], np.ones((1, 5))),
             {"bootstrap": 2, "confidence": 0.9, "seed": 1, "aggregate": "mean", "readers": 0},
+        ),
+        "calibrate": (
+            ecgfm.calibrate, (model, [record] * 3, np.eye(2)[[0, 1, 0]]),
+            {"method": "none", "seed": 1, "aggregate": "mean", "readers": 0, "batch_size": 2},
         ),
         "saliency": (ecgfm.saliency, (model, [record]), {"layer": 1, "reduction": "received", "batch_size": 1}),
         "plot": (ecgfm.plot, (record,), {"start_s": 0, "duration_s": 2}),
@@ -188,6 +195,7 @@ def cases(folder):
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += (
+    "calibrate",
     "compare",
     "model",
     "negatives",

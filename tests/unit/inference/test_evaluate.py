@@ -260,7 +260,8 @@ def test_files(records, y, tmp_path):
     found.to_json(tmp_path / "e.json")
     data = json.loads((tmp_path / "e.json").read_text())
     assert list(data) == ["model", "settings", "records", "segments", "one_class", "unlabelled", "errors",
-                          "not_in_model", "not_in_truth", "renamed", "decisions", "subgroups", "challenge"]  # fmt: skip
+                          "not_in_model", "not_in_truth", "renamed", "decisions", "subgroups", "challenge",
+                          "calibration"]  # fmt: skip
     assert data["records"][3]["auroc"] is None and data["settings"]["bootstrap"] == 20
     found.to_csv(tmp_path / "e.csv")
     lines = (tmp_path / "e.csv").read_text().splitlines()
