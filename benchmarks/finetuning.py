@@ -1,4 +1,4 @@
-"""Times a step of finetuning in ecgfm against PyTorch, eager and compiled, taking turns in one run.
+"""Times a step of finetuning in ecgfm and in PyTorch, eager and compiled, float32 and bfloat16, taking turns in one run.
 
 python benchmarks/finetuning.py [--batch 4 16] [--threads 1 all] [--json FILE]
 python benchmarks/finetuning.py --profile          # where ecgfm's time goes
@@ -24,11 +24,30 @@ from inference import HERE, PAUSE, Absent, Failed, Worker, is_disturbed, print_p
 from profiling import by_kind, summarise
 
 PATIENCE = 2  # times the wanted rounds, which are tried until enough of them are undisturbed
-TITLES = {"ecgfm": "ecgfm", "torch": "PyTorch eager", "torch_compiled": "PyTorch compiled"}
+TITLES = {
+    "ecgfm": "ecgfm",
+    "ecgfm_bfloat16": "ecgfm bfloat16",
+    "torch": "PyTorch eager",
+    "torch_compiled": "PyTorch compiled",
+    "torch_bfloat16": "PyTorch eager bfloat16",
+    "torch_compiled_bfloat16": "PyTorch compiled bfloat16",
+}
 FROZEN = "encoder.feature_extractor."
 LOSS_TOLERANCE = 1e-5  # of the loss
 GRADIENT_TOLERANCE = 2e-4  # of the largest entry of a tensor's gradient
+# Of bfloat16, whose numbers have 8 bits: against ecgfm's float32. It is to see that the same is computed.
+LOWER_LOSS_TOLERANCE, LOWER_GRADIENT_TOLERANCE = 1e-2, 0.3
 LONG_STEP = 0.5  # seconds: beside such a step the waking of threads counts for nothing
+
+
+def is_ours(contestant):
+    return contestant.startswith("ecgfm")
+
+
+def tolerances(contestant):
+    """Of the loss, and of the gradients."""
+    lower = contestant.endswith("bfloat16")
+    return (LOWER_LOSS_TOLERANCE, LOWER_GRADIENT_TOLERANCE) if lower else (LOSS_TOLERANCE, GRADIENT_TOLERANCE)
 
 
 class Benchmark:
@@ -58,10 +77,10 @@ class Benchmark:
 
     def worker(self, contestant, size, batch, threads, verbose_file=None):
         """(a `Worker` that has loaded the network, its version)."""
-        python = self.options.ecgfm_python if contestant == "ecgfm" else self.options.peer_python
+        python = self.options.ecgfm_python if is_ours(contestant) else self.options.peer_python
         worker = Worker(contestant, python, threads, verbose_file, "finetuning_worker.py")
         try:
-            path = str(self.file(size)) if contestant == "ecgfm" else None
+            path = str(self.file(size)) if is_ours(contestant) else None
             loaded = worker.ask("load", config=model_config(size), path=path, threads=threads, batch=batch)
         except BaseException:
             worker.__exit__()
@@ -140,11 +159,11 @@ def compare(bench, size, ready):
     for contestant, other in ready.items():
         if "ecgfm" not in ready:
             break
-        own = ready["ecgfm"]
-        if not abs(own.loss - other.loss) <= LOSS_TOLERANCE * abs(other.loss):
+        own, (loss, gradient) = ready["ecgfm"], tolerances(contestant)
+        if not abs(own.loss - other.loss) <= loss * abs(other.loss):
             bench.failures.append(f"{TITLES[contestant]} has a loss of {other.loss}, ecgfm of {own.loss}")
         found[contestant], name = gradient_difference(names, bench.folder / "ecgfm", bench.folder / contestant)
-        if not found[contestant] <= GRADIENT_TOLERANCE:
+        if not found[contestant] <= gradient:
             difference = f"{found[contestant]:.2g} of its largest entry"
             bench.failures.append(f"{TITLES[contestant]} differs from ecgfm in the gradient of {name} by {difference}")
     for contestant in ready:

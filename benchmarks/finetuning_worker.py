@@ -22,6 +22,8 @@ LR, BETAS, EPS, WEIGHT_DECAY = 1e-6, (0.9, 0.98), 1e-8, 0.0
 class Ecgfm:
     """The trainer reads its weights from a file."""
 
+    precision = "float32"
+
     def load(self, config, path, threads, batch):
         import ecgfm
         from ecgfm.kernels import core
@@ -30,6 +32,7 @@ class Ecgfm:
         self.core = core()
         self.trainer = ecgfm.Trainer(
             path,
+            precision=self.precision,
             pos_weight=pos_weight(),
             schedule=LR,
             optimizer={"adam_betas": BETAS, "adam_eps": EPS, "weight_decay": WEIGHT_DECAY},
@@ -54,8 +57,14 @@ class Ecgfm:
         return self.core.peak_flops(threads, seconds)
 
 
+class EcgfmBfloat16(Ecgfm):
+    precision = "bfloat16"
+
+
 class Torch:
     """Eager mode with the fused Adam; the weights are made in place."""
+
+    lower = False  # whether the forward runs under bfloat16's autocast
 
     def load(self, config, path, threads, batch):
         import torch
@@ -68,6 +77,7 @@ class Torch:
         self.optimizer = torch.optim.Adam(trained, LR, BETAS, EPS, WEIGHT_DECAY, fused=True)
         self.y, self.pos_weight = torch.from_numpy(targets(batch)), torch.from_numpy(pos_weight())
         self.from_numpy = torch.from_numpy
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=self.lower)
         self.loss = torch.nn.functional.binary_cross_entropy_with_logits
         return torch.__version__
 
@@ -76,8 +86,9 @@ class Torch:
 
     def _backward(self, x):
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.network(self.from_numpy(x))
-        loss = self.loss(logits, self.y, pos_weight=self.pos_weight, reduction="sum") / self.y.numel()
+        with self.autocast:
+            logits = self.network(self.from_numpy(x))
+        loss = self.loss(logits.float(), self.y, pos_weight=self.pos_weight, reduction="sum") / self.y.numel()
         loss.backward()
         return loss.item()
 
@@ -102,7 +113,22 @@ class TorchCompiled(Torch):
         return torch.compile(self.model)
 
 
-CONTESTANTS = {"ecgfm": Ecgfm, "torch": Torch, "torch_compiled": TorchCompiled}
+class TorchBfloat16(Torch):
+    lower = True
+
+
+class TorchCompiledBfloat16(TorchCompiled):
+    lower = True
+
+
+CONTESTANTS = {
+    "ecgfm": Ecgfm,
+    "ecgfm_bfloat16": EcgfmBfloat16,
+    "torch": Torch,
+    "torch_compiled": TorchCompiled,
+    "torch_bfloat16": TorchBfloat16,
+    "torch_compiled_bfloat16": TorchCompiledBfloat16,
+}
 
 
 def obey(contestant, command):

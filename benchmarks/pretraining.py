@@ -1,4 +1,4 @@
-"""Times a step of pretraining in ecgfm against PyTorch (eager), taking turns in one run.
+"""Times a step of pretraining in ecgfm against PyTorch (eager), float32 and bfloat16, taking turns in one run.
 
 python benchmarks/pretraining.py [--batch 8] [--threads 1 all] [--json FILE]
 python benchmarks/pretraining.py --size tiny --quick
@@ -16,8 +16,12 @@ import numpy as np
 from common import machine, pretraining_config, pretraining_operations, pretraining_shapes, segments
 from finetuning import (
     LOSS_TOLERANCE,
+    LOWER_GRADIENT_TOLERANCE,
+    LOWER_LOSS_TOLERANCE,
+    TITLES,
     Benchmark,
     gradient_difference,
+    is_ours,
     measure_memory,
     parse_options,
     print_timings,
@@ -25,7 +29,7 @@ from finetuning import (
 )
 from inference import Absent, Failed, Worker
 
-CONTESTANTS = ("ecgfm", "torch")
+CONTESTANTS = ("ecgfm", "ecgfm_bfloat16", "torch", "torch_bfloat16")
 DROPOUT = 0.1
 COMPARED = 2  # pairs of the batch whose gradients are compared, without dropout
 GRADIENT_TOLERANCE = 5e-4  # of the largest entry of a tensor's gradient
@@ -41,7 +45,7 @@ class Pretraining(Benchmark):
         return str(path)
 
     def worker(self, contestant, size, batch, threads, dropout=DROPOUT):
-        python = self.options.ecgfm_python if contestant == "ecgfm" else self.options.peer_python
+        python = self.options.ecgfm_python if is_ours(contestant) else self.options.peer_python
         worker = Worker(contestant, python, threads, None, "pretraining_worker.py")
         try:
             config = pretraining_config(size)
@@ -78,8 +82,8 @@ def start(bench, size, batch, threads):
 
 
 def compare(bench, size):
-    """The largest difference of a gradient, without dropout, or None where there is nothing to compare with."""
-    losses = {}
+    """{contestant: largest difference of a gradient from ecgfm's}, without dropout."""
+    losses, found = {}, {}
     try:
         for name in bench.wanted():
             worker, _ = bench.worker(name, size, COMPARED, max(bench.options.threads), dropout=0.0)
@@ -88,21 +92,21 @@ def compare(bench, size):
                 losses[name] = worker.ask("gradients", input=bench.source(COMPARED), folder=folder)["loss"]
     except (Absent, Failed) as error:
         bench.note(name, error)
-    found = None
-    if len(losses) == 2:
-        own, other = losses.values()
-        if not abs(own - other) <= LOSS_TOLERANCE * abs(other):
-            bench.failures.append(f"PyTorch has a loss of {other}, ecgfm of {own}")
-        names = pretraining_shapes(pretraining_config(size))
-        found, name = gradient_difference(names, *(bench.folder / name for name in losses))
-        if not found <= GRADIENT_TOLERANCE:
-            bench.failures.append(f"PyTorch differs from ecgfm in the gradient of {name} by {found:.2g}")
+    names = pretraining_shapes(pretraining_config(size))
+    for contestant, other in losses.items() if "ecgfm" in losses else ():
+        own, lower = losses["ecgfm"], contestant.endswith("bfloat16")
+        if not abs(own - other) <= (LOWER_LOSS_TOLERANCE if lower else LOSS_TOLERANCE) * abs(other):
+            bench.failures.append(f"{TITLES[contestant]} has a loss of {other}, ecgfm of {own}")
+        found[contestant], name = gradient_difference(names, bench.folder / "ecgfm", bench.folder / contestant)
+        if not found[contestant] <= (LOWER_GRADIENT_TOLERANCE if lower else GRADIENT_TOLERANCE):
+            difference = f"{found[contestant]:.2g}"
+            bench.failures.append(f"{TITLES[contestant]} differs from ecgfm in the gradient of {name} by {difference}")
     for name in losses:
         shutil.rmtree(bench.folder / name)
     return found
 
 
-def rows_of(size, batch, threads, ready, rounds, difference):
+def rows_of(size, batch, threads, ready, rounds, differences):
     """One row a contestant; ratios and shares are medians of those of single rounds."""
     work = pretraining_operations(pretraining_config(size), batch)
     medians = {name: np.array([np.median(seconds[name]) for seconds, *_ in rounds]) for name in ready}
@@ -122,7 +126,7 @@ def rows_of(size, batch, threads, ready, rounds, difference):
                 "peak_gflops": float(np.median(peaks)) / 1e9,
                 "share_of_peak": float(np.median(work / medians[name] / peaks)),
                 "best_share_of_peak": work / float(steps.min()) / float(peaks.max()),
-                "gradient_difference": 0.0 if name == "ecgfm" or difference is None else difference,
+                "gradient_difference": differences.get(name, 0.0),
             }
         rows.append(row)
     return rows
@@ -131,14 +135,14 @@ def rows_of(size, batch, threads, ready, rounds, difference):
 def measure_timings(bench):
     rows = []
     for size in bench.options.size:
-        difference = compare(bench, size)
+        differences = compare(bench, size)
         for threads in bench.options.threads:
             for batch in bench.options.batch:
                 ready = start(bench, size, batch, threads)
                 try:
                     if ready:
                         rounds, tried, busy = take_turns(bench, ready, batch, threads)
-                        found = rows_of(size, batch, threads, ready, rounds, difference)
+                        found = rows_of(size, batch, threads, ready, rounds, differences)
                         found = [row | {"rounds": len(rounds), "rounds_tried": tried, "busy": busy} for row in found]
                         print_timings(found, "pretraining", "pair")
                         rows += found

@@ -19,6 +19,8 @@ OPTIMIZER = {"lr": 5e-5, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01
 
 
 class Ecgfm:
+    precision = "float32"
+
     def load(self, config, dropout, threads, batch):
         import ecgfm
         from ecgfm.kernels import core
@@ -29,6 +31,7 @@ class Ecgfm:
         self.trainer = ecgfm.Trainer(
             {key: value for key, value in config.items() if key != "num_labels"},
             loss="wav2vec2_with_cmsc",
+            precision=self.precision,
             schedule=OPTIMIZER["lr"],
             optimizer={
                 "adam_betas": OPTIMIZER["betas"],
@@ -66,13 +69,19 @@ class Ecgfm:
         return self.core.peak_flops(threads, seconds)
 
 
+class EcgfmBfloat16(Ecgfm):
+    precision = "bfloat16"
+
+
 class Torch:
+    lower = False  # whether the encoder runs under bfloat16's autocast
+
     def load(self, config, dropout, threads, batch):
         import torch
         import torch_pretraining
 
         torch.set_num_threads(threads)
-        self.trainer = torch_pretraining.Pretraining(config, dropout, OPTIMIZER)
+        self.trainer = torch_pretraining.Pretraining(config, dropout, OPTIMIZER, lower=self.lower)
         self.noise = pretraining_noise(config, batch)
         return torch.__version__
 
@@ -84,7 +93,11 @@ class Torch:
         return loss, self.trainer.gradients()
 
 
-CONTESTANTS = {"ecgfm": Ecgfm, "torch": Torch}
+class TorchBfloat16(Torch):
+    lower = True
+
+
+CONTESTANTS = {"ecgfm": Ecgfm, "ecgfm_bfloat16": EcgfmBfloat16, "torch": Torch, "torch_bfloat16": TorchBfloat16}
 
 
 def obey(contestant, command):

@@ -25,10 +25,13 @@ class Pretraining:
         Of all places that ECG-FM's pretraining drops at.
     optimizer : dict
         ``lr``, ``betas``, ``eps``, ``weight_decay``.
+    lower : bool
+        Whether the encoder runs under bfloat16's autocast; features and codes are float32 all the same.
     """
 
-    def __init__(self, config, dropout, optimizer):
+    def __init__(self, config, dropout, optimizer, lower=False):
         self.config, self.dropout = config, dropout
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=lower)
         state = {name: torch.from_numpy(parameter(name, shape)) for name, shape in pretraining_shapes(config).items()}
         for i in range(config["encoder_layers"]):
             attention = f"encoder.layers.{i}.self_attn."
@@ -138,7 +141,9 @@ class Pretraining:
         normed = self._norm(features, "layer_norm")
         quantized, codes, perplexity = self._quantize(self._drop(normed[steps]), noise["gumbel"])
         y = F.normalize(self._linear(quantized, "project_q"), dim=-1)
-        encoded = self._encode(normed, steps)
+        with self.autocast:
+            encoded = self._encode(normed, steps)
+        encoded = encoded.float()
         prediction = F.normalize(self._linear(encoded[steps], "final_proj"), dim=-1)
         candidates = torch.cat([torch.arange(rows).unsqueeze(1), negatives], dim=1)
         logits = torch.bmm(y[candidates], prediction.unsqueeze(-1)).squeeze(-1) / 0.1
