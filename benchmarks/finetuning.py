@@ -1,4 +1,4 @@
-"""Times a step of finetuning in ecgfm and PyTorch, eager and compiled, in float32 and bfloat16, taking turns in one run.
+"""Times a step of finetuning in ecgfm and PyTorch, eager and compiled, float32 and bfloat16, taking turns in one run.
 
 python benchmarks/finetuning.py [--batch 4 16] [--threads 1 all] [--json FILE]
 python benchmarks/finetuning.py --profile          # where ecgfm's time goes

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ._text import printable
 from .errors import ConfigError, Error, MissingExtraError, defect
-from .kernels import set_num_threads
+from .kernels import core, set_num_threads
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ __all__ = ["Alone", "Ranks", "communicator", "launch", "ranks_started"]
 # Elements that are summed at a time: MPI takes as much memory again as it is given at once.
 PIECE = 1 << 22
 _PATIENCE_S = 3  # of the ranks but the first, before they end the others
+#: In what gradients are sent to be summed.
+SUMS = ("float32", "bfloat16")
 # What launchers tell a process: (number of ranks, rank), by variable.
 LAUNCHERS = (
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -42,7 +44,7 @@ LAUNCHERS = (
 class Alone:
     """The only rank."""
 
-    rank, size = 0, 1
+    rank, size, sums = 0, 1, "float32"
 
     def sum(self, values: NDArray[Any]) -> NDArray[Any]:
         """Sum an array over all ranks, in place; all ranks get the same bits."""
@@ -99,15 +101,23 @@ class Ranks:
     ----------
     comm : mpi4py.MPI.Comm, optional
         By default ``MPI.COMM_WORLD``.
+    sums : {"float32", "bfloat16"}
+        In what `sum` sends arrays of float32. In bfloat16 it sends half as much: what each rank gives is rounded, the
+        sum is made in float32 in the order of ranks, and rounded. All ranks get the same bits in both.
 
     Raises
     ------
     MissingExtraError
         Without mpi4py.
+    ConfigError
+        If `sums` is not known.
     """
 
-    def __init__(self, comm: Any = None) -> None:
+    def __init__(self, comm: Any = None, *, sums: str = "float32") -> None:
+        if sums not in SUMS:
+            raise ConfigError(f"{sums!r} is neither of {', '.join(SUMS)}", field="sums")
         mpi = _mpi()
+        self.sums = sums
         self._mpi = mpi
         self._comm: _Communicator = mpi.COMM_WORLD if comm is None else comm
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
@@ -116,9 +126,26 @@ class Ranks:
         flat = values.reshape(-1)
         if not np.shares_memory(flat, values):
             raise ConfigError("it is not contiguous", field="values")
+        rounded = self.sums != "float32" and values.dtype == np.float32
         for start in range(0, flat.size, PIECE):
-            self._comm.Allreduce(self._mpi.IN_PLACE, flat[start : start + PIECE], op=self._mpi.SUM)
+            piece = flat[start : start + PIECE]
+            if rounded:
+                self._sum_rounded(piece)
+            else:
+                self._comm.Allreduce(self._mpi.IN_PLACE, piece, op=self._mpi.SUM)
         return values
+
+    def _sum_rounded(self, values: NDArray[np.float32]) -> None:
+        """Each rank sums a part of the array in float32, of what it gets from all in bfloat16, and gives it to all."""
+        share = -(-values.size // self.size)
+        sent = np.zeros(share * self.size, np.uint16)
+        received, part, total = np.empty_like(sent), np.empty(share, np.uint16), np.empty(share, np.float32)
+        core().narrow(values, sent[: values.size])
+        self._comm.Alltoall(sent, received)
+        core().sum_narrow(received.reshape(self.size, share), total)
+        core().narrow(total, part)
+        self._comm.Allgather(part, sent)
+        core().widen(sent[: values.size], values)
 
     def gather(self, value: T) -> list[T]:
         return self._comm.allgather(value)

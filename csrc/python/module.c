@@ -1,6 +1,7 @@
 /* The extension module ecgfm._core. */
 #define ECG_IMPORT_ARRAY
 #include "common.h"
+#include "bf16_functions.h"
 #include "signal_functions.h"
 
 #include "../base/memory.h"
@@ -246,6 +247,9 @@ static PyMethodDef methods[] = {
     {"resample", signal_resample, METH_VARARGS, resample_doc},
     {"standardise", signal_standardise, METH_VARARGS, standardise_doc},
     {"cut", signal_cut, METH_VARARGS, cut_doc},
+    {"narrow", bf16_narrow, METH_VARARGS, bf16_narrow_doc},
+    {"widen", bf16_widen, METH_VARARGS, bf16_widen_doc},
+    {"sum_narrow", bf16_sum_narrow, METH_VARARGS, bf16_sum_narrow_doc},
     {NULL, NULL, 0, NULL},
 };
 

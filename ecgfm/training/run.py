@@ -91,6 +91,7 @@ class Prepared:
         check_metric(keep.best_checkpoint_metric, self.objective)
         data = load_dataset(feeding, feeding.train_subset, training=True)
         valid = {name: load_dataset(feeding, name, training=False) for name in feeding.valid_subsets}
+        ranks.sums = settings.sums
         self.trainer = make_trainer(settings, data, ranks, self.log.say)
         for name, each in {feeding.train_subset: data, **valid}.items():
             check_data(each, self.trainer)

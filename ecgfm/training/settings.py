@@ -416,6 +416,7 @@ class RunSettings(Work):
     cache: str = "auto"
     cache_dtype: str = "float32"
     precision: str = FLOAT32
+    sums: str = FLOAT32
     cmsc_all_ranks: bool = False
     cargo: Mapping[str, Any] = field(default_factory=dict)
 

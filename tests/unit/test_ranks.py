@@ -114,6 +114,38 @@ def test_ranks_that_start_apart_are_refused(folder):
     assert done.stdout.count("do not start from the same weights") == 2, done.stdout + done.stderr
 
 
+ROUNDED = """
+import sys
+import numpy as np
+from ecgfm.ranks import Ranks
+
+ranks, rows = Ranks(sums="bfloat16"), [np.random.default_rng(rank).standard_normal(70_001) for rank in range(3)]
+values = rows[ranks.rank].astype(np.float32)
+assert ranks.sum(values) is values
+whole = np.arange(5) + ranks.rank
+assert ranks.sum(whole).tolist() == [3, 6, 9, 12, 15]  # other types as they are
+np.save(f"{sys.argv[1]}/sum{ranks.rank}.npy", values)
+"""
+
+
+def test_sums_in_bfloat16(tmp_path):
+    needs_mpi()
+    (tmp_path / "rounded.py").write_text(ROUNDED)
+    done = start(3, tmp_path / "rounded.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [np.load(tmp_path / f"sum{rank}.npy") for rank in range(3)]
+    parts = np.stack([np.random.default_rng(rank).standard_normal(70_001) for rank in range(3)])
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+    # Half a unit of the last of 8 bits for each part, and for the sum.
+    assert np.all(np.abs(found[0] - parts.sum(axis=0)) <= (np.abs(parts).sum(axis=0) * 1.01 + 1e-6) / 128)
+    assert np.abs(found[0] - parts.sum(axis=0)).max() > 1e-4
+
+
+def test_sums_that_are_not_known():
+    with pytest.raises(ConfigError, match="sums: 'float16' is neither of float32, bfloat16"):
+        ranks_module.Ranks(sums="float16")
+
+
 def test_alone():
     one, values = Alone(), np.arange(3.0)
     assert (one.rank, one.size, one.gather("a"), one.broadcast(2)) == (0, 1, ["a"], 2)

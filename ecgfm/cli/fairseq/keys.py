@@ -27,6 +27,7 @@ _OURS: dict[str, dict[str, Any]] = {
         "adapters": 0,
         "cache": "auto",
         "cache_dtype": "float32",
+        "sums": "float32",
     },
 }
 
@@ -92,7 +93,7 @@ NO_MEANING: dict[str, dict[str, str]] = {
         "distributed_init_method": _MPI,
         "distributed_port": _MPI,
         "device_id": _NO_GPU,
-        "ddp_comm_hook": _MPI,
+        "ddp_comm_hook": "sums in the group ecgfm says in what gradients are sent",
         "bucket_cap_mb": _MPI,
         "find_unused_parameters": "no parameter has to be looked for",
         "broadcast_buffers": "there are no buffers",

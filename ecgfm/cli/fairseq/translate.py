@@ -81,6 +81,7 @@ def settings_of(run: Run) -> RunSettings:
         cache=ecgfm["cache"],
         cache_dtype=ecgfm["cache_dtype"],
         precision=precision,
+        sums=ecgfm["sums"],
         cmsc_all_ranks=ecgfm["cmsc_all_ranks"],
         cargo={"_name": None} | {group: plain_json(values) for group, values in run.of_fairseq_signals().items()},
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..._text import shown
 from ...errors import ConfigError
+from ...ranks import SUMS
 from ...specs.blocks import conv_feature_layers
 from ...specs.precision import AUTO, PRECISIONS
 from ...training.below import TYPES, CachePlace
@@ -186,6 +187,7 @@ _KINDS: dict[str, Kind] = {
     "ecgfm.adapters": _whole(0, 1 << 16),
     "ecgfm.lr_decay": _held(Number(above=0, at_most=1)),
     "ecgfm.precision": _held(Choice((*PRECISIONS, AUTO))),
+    "ecgfm.sums": _held(Choice(SUMS)),
 }
 _KINDS |= {
     f"model.{name}": _SHARE
