@@ -5,6 +5,7 @@
 
 #include "../base/threads.h"
 #include "../heads/classifier.h"
+#include "../layers/conv_blocks.h"
 
 /* ---- weights: set one by one in any order, packed as soon as they are complete ---- */
 
@@ -144,16 +145,21 @@ fail:
     return status;
 }
 
+/* What a conv block is packed for. */
+static ecg_conv_spec conv_spec(const ecg_model *model, const ecg_parameter *p)
+{
+    int64_t steps[ECG_MAX_CONVS + 1];
+    ecg_config_steps(&model->config, nominal_samples(&model->config), steps);
+    return ecg_block_spec(&model->config, p->layer, NOMINAL_BATCH, steps[p->layer]);
+}
+
 /* Packs the weights of a whole group: (parts * N, K), or those of a convolution. */
 static ecg_status pack(ecg_model *model, const ecg_parameter *p, const float *src)
 {
-    const ecg_config *c = &model->config;
     ecg_packed *packed = &model->packed[p->first];
     if (p->flags & ECG_P_CONV) {
-        int64_t steps[ECG_MAX_CONVS + 1];
-        ecg_config_steps(c, nominal_samples(c), steps);
-        ecg_conv_spec conv = ecg_block_spec(c, p->layer, NOMINAL_BATCH, steps[p->layer]);
-        return ecg_pack_conv(packed, src, &conv);
+        ecg_conv_spec conv = conv_spec(model, p);
+        return ecg_is_conv_blocks(&conv) ? ecg_pack_conv_blocks(packed, src, &conv) : ecg_pack_conv(packed, src, &conv);
     }
     ecg_linear_spec spec = linear_spec(model, p);
     return spec.weights == ECG_S8 ? quantise(model, p, src, &spec) : ecg_linear_pack(packed, src, &spec);
@@ -247,6 +253,15 @@ ecg_status ecg_model_set(ecg_model *model, int64_t index, const float *src)
     return p->flags & ECG_P_POS_G ? set_positions(model, NULL) : ECG_OK;
 }
 
+static ecg_status get_conv(const ecg_model *model, const ecg_parameter *p, float *dst)
+{
+    ecg_conv_spec conv = conv_spec(model, p);
+    if (!ecg_is_conv_blocks(&conv))
+        return ecg_unpack(dst, &model->packed[p->first]);
+    ecg_unpack_conv_blocks(dst, &model->packed[p->first], &conv);
+    return ECG_OK;
+}
+
 static ecg_status get_part(const ecg_model *model, const ecg_parameter *p, float *dst)
 {
     float *stack = NULL;
@@ -265,6 +280,8 @@ ecg_status ecg_model_get(const ecg_model *model, int64_t index, float *dst)
     const ecg_parameter *p = &model->table.parameters[index];
     if (p->flags & ECG_P_POS_V)
         return ecg_positions_v(&model->positions, &model->config, dst);
+    if (p->flags & ECG_P_CONV)
+        return get_conv(model, p, dst);
     if (model->offsets[index] < 0)
         return p->parts > 1 ? get_part(model, p, dst) : ecg_linear_unpack(dst, &model->packed[p->first]);
     const float *norms = p->flags & ECG_P_POS_G ? model->positions.norms : NULL;

@@ -40,22 +40,22 @@
 #undef ROWS
 
 void ecg_block_product(float *dst, int64_t stride, ecg_left left, const float *panels, int64_t M, int64_t K, int64_t N,
-                       bool add)
+                       ecg_sums sums)
 {
     if (__builtin_cpu_supports("avx512f"))
-        product_avx512(dst, stride, left, panels, M, K, N, add);
+        product_avx512(dst, stride, left, panels, M, K, N, sums);
     else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        product_avx2(dst, stride, left, panels, M, K, N, add);
+        product_avx2(dst, stride, left, panels, M, K, N, sums);
     else
-        product_plain(dst, stride, left, panels, M, K, N, add);
+        product_plain(dst, stride, left, panels, M, K, N, sums);
 }
 
 #else
 
 void ecg_block_product(float *dst, int64_t stride, ecg_left left, const float *panels, int64_t M, int64_t K, int64_t N,
-                       bool add)
+                       ecg_sums sums)
 {
-    product_plain(dst, stride, left, panels, M, K, N, add);
+    product_plain(dst, stride, left, panels, M, K, N, sums);
 }
 
 #endif

@@ -31,9 +31,13 @@ typedef struct {
     int64_t row, column;
 } ecg_left;
 
-/* dst = left panels, or += with `add`. Each element is a sum over k in order. */
+/* What the sums of a product begin with: 0, or what is in dst; or they begin with 0 and are added to that, which rounds
+ * less than one long sum. */
+typedef enum { ECG_SUMS_NEW, ECG_SUMS_GO_ON, ECG_SUMS_ADDED } ecg_sums;
+
+/* dst = left panels, or += that. Each element is a sum over k in order. */
 void ecg_block_product(float *dst,                                         /* (M, N), its rows `stride` apart */
                        int64_t stride, ecg_left left, const float *panels, /* (N / 32, K, 32) of ecg_pack_panels */
-                       int64_t M, int64_t K, int64_t N, bool add);
+                       int64_t M, int64_t K, int64_t N, ecg_sums sums);
 
 #endif

@@ -21,6 +21,8 @@ static void describe(ecg_text *dst, const char *name, const char *part, const ec
 
 static void describe_conv(ecg_text *dst, const char *name, const ecg_conv_ops *ops)
 {
+    if (ops->blocks)
+        add_line(dst, name, "", "ecgfm:blocks");
     describe(dst, name, "", &ops->packed);
     describe(dst, name, "", &ops->fresh.run);
     describe(dst, name, "_backward", &ops->backward.run);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../layers/conv_blocks.h"
+
 /* What the steps of one forward share. */
 typedef struct {
     const ecg_network *network;
@@ -76,6 +78,10 @@ static ecg_status conv_forward(ecg_plan *p, ecg_conv_ops *ops, void *dst, const 
                                const ecg_packed *packed, const float *bias)
 {
     const ecg_work *work = &p->work.base;
+    if (ops->blocks) {
+        ecg_conv_blocks_forward(dst, src, packed, bias, &ops->spec);
+        return ECG_OK;
+    }
     if (packed)
         return ecg_op_run(&ops->packed, work->stream, dst, src, packed, bias, work->scratch);
     return ecg_fresh_run(&ops->fresh, work->stream, dst, src, weight, bias, work->packed, work->scratch);

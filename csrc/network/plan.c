@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "../base/threads.h"
+#include "../layers/conv_blocks.h"
 
 static void *take(ecg_plan *p, int64_t a, int64_t b, int64_t c)
 {
@@ -152,6 +153,9 @@ int64_t ecg_positions_batch(const ecg_config *config, int64_t B)
 static ecg_status plan_conv(ecg_conv_ops *ops, const ecg_packed *packed, bool gradient, bool diff_src, bool add,
                             ecg_work_sizes *sizes)
 {
+    ops->blocks = packed && ecg_is_conv_blocks(&ops->spec);
+    if (ops->blocks)
+        return ECG_OK;
     if (packed) {
         ECG_TRY(ecg_op_conv(&ops->packed, packed, &ops->spec));
         ecg_enlarge(sizes, 0, ops->packed.scratch_bytes);

@@ -4,9 +4,11 @@
 
 #include "keep.h"
 
-/* A convolution and its backward; `fresh` where the weights change, `packed` where they don't. */
+/* A convolution and its backward; `fresh` where the weights change; where they don't, `packed`, or as products of
+ * blocks. */
 typedef struct {
     ecg_conv_spec spec;
+    bool blocks;
     ecg_op packed;
     ecg_fresh_op fresh, backward, gradient;
 } ecg_conv_ops;

@@ -9,6 +9,7 @@
 #include "../../csrc/base/threads.h"
 #include "../../csrc/layers/attention.h"
 #include "../../csrc/layers/blocks.h"
+#include "../../csrc/layers/conv_blocks.h"
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
 #include "../../csrc/engine/model.h"
@@ -316,7 +317,7 @@ static void test_conv(void)
 
 /* ---- products of blocks ---- */
 
-static void check_block(int64_t M, int64_t K, int64_t N, bool transposed, bool add)
+static void check_block(int64_t M, int64_t K, int64_t N, bool transposed, ecg_sums sums)
 {
     int64_t stride = N + 3, wide = ecg_whole_panels(N);
     float *left = numbers(M * K, 1, 0), *right = numbers(K * N, 1, 0), *panels = floats(wide * K);
@@ -339,10 +340,10 @@ static void check_block(int64_t M, int64_t K, int64_t N, bool transposed, bool a
     for (int along = 0; along < 2; along++) { /* the left factor by rows, and by columns */
         float *found = copy(before, M * stride);
         ecg_left factor = along ? (ecg_left){swapped, 1, M} : (ecg_left){left, K, 1};
-        ecg_block_product(found, stride, factor, panels, M, K, N, add);
+        ecg_block_product(found, stride, factor, panels, M, K, N, sums);
         for (int64_t m = 0; m < M; m++) {
             for (int64_t n = 0; n < stride; n++) {
-                double sum = n >= N || add ? before[m * stride + n] : 0;
+                double sum = n >= N || sums != ECG_SUMS_NEW ? before[m * stride + n] : 0;
                 for (int64_t k = 0; n < N && k < K; k++)
                     sum += (double)left[m * K + k] * right[k * N + n];
                 CHECK(fabs(found[m * stride + n] - sum) <= (n < N ? 2e-7 * (double)(K + 1) : 0),
@@ -358,8 +359,70 @@ static void test_blocks(void)
 {
     const int64_t shapes[][3] = {{1, 1, 1},     {3, 5, 31},  {7, 4, 32}, {8, 3, 33},
                                  {13, 64, 156}, {32, 2, 64}, {39, 9, 70}};
-    for (int i = 0; i < COUNT(shapes) * 4; i++)
-        check_block(shapes[i / 4][0], shapes[i / 4][1], shapes[i / 4][2], i % 2, i / 2 % 2);
+    for (int i = 0; i < COUNT(shapes) * 6; i++)
+        check_block(shapes[i / 6][0], shapes[i / 6][1], shapes[i / 6][2], i % 2, (ecg_sums)(i / 2 % 3));
+}
+
+/* Convolutions as products of blocks: near those in double, nearer than one sum of all terms, and the same bits for a
+ * segment alone. */
+static void check_conv_blocks(const ecg_conv_spec *s, bool with_bias)
+{
+    int64_t I = s->src_channels, O = s->dst_channels, T = ecg_conv_dst_steps(s), K = I * s->kernel;
+    int64_t size = s->src_steps * I;
+    float *src = numbers(s->batch * size, 1, 0), *weights = numbers(O * K, 1, 0), *bias = numbers(O, 1, 0);
+    float *dst = floats(s->batch * T * O), *back = floats(O * K), *alone = floats(T * O);
+    ecg_packed packed = {0};
+    double error = 0, of_one_sum = 0;
+    CHECK(ecg_is_conv_blocks(s), "this one runs otherwise");
+    CHECK(ecg_pack_conv_blocks(&packed, weights, s) == ECG_OK, "%s", ecg_message());
+    ecg_unpack_conv_blocks(back, &packed, s);
+    CHECK(memcmp(back, weights, (size_t)(O * K) * sizeof *back) == 0, "packing loses bits");
+    ecg_conv_blocks_forward(dst, src, &packed, with_bias ? bias : NULL, s);
+    for (int64_t i = 0; i < s->batch * T * O; i++) {
+        int64_t o = i % O;
+        const float *from = src + i / (T * O) * size + i / O % T * s->stride * I;
+        double sum = 0;
+        float one = 0;
+        for (int64_t k = 0; k < K; k++) {
+            sum += (double)from[k] * weights[o * K + k % I * s->kernel + k / I];
+            one = fmaf(from[k], weights[o * K + k % I * s->kernel + k / I], one);
+        }
+        of_one_sum += pow(one - sum, 2);
+        sum += with_bias ? bias[o] : 0;
+        CHECK(fabs(dst[i] - sum) < 4e-5, "%g, not %g", dst[i], sum);
+        error += pow(dst[i] - sum, 2);
+    }
+    CHECK(with_bias || K < 500 || sqrt(error) < 0.55 * sqrt(of_one_sum), "%g of %g", sqrt(error), sqrt(of_one_sum));
+    ecg_conv_spec single = *s;
+    single.batch = 1;
+    ecg_conv_blocks_forward(alone, src + (s->batch - 1) * size, &packed, with_bias ? bias : NULL, &single);
+    CHECK(memcmp(alone, dst + (s->batch - 1) * T * O, (size_t)(T * O) * sizeof *dst) == 0, "other bits alone");
+    ecg_packed_free(&packed);
+    free(src), free(weights), free(bias), free(dst), free(back), free(alone);
+}
+
+static void test_conv_blocks(void)
+{
+    /* batch, src_steps, src_channels, dst_channels, kernel, stride */
+    const int64_t shapes[][6] = {{2, 40, 256, 256, 2, 2},
+                                 {3, 9, 130, 33, 2, 1},
+                                 {2, 141, 90, 7, 3, 2},
+                                 {1, 5, 67, 1, 5, 1},
+                                 {2, 150, 64, 40, 4, 9}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        const int64_t *n = shapes[i];
+        ecg_conv_spec spec = {.batch = n[0],
+                              .src_steps = n[1],
+                              .src_channels = n[2],
+                              .dst_channels = n[3],
+                              .groups = 1,
+                              .kernel = n[4],
+                              .stride = n[5]};
+        check_conv_blocks(&spec, true);
+        check_conv_blocks(&spec, false);
+        spec.pad_left = 1;
+        CHECK(!ecg_is_conv_blocks(&spec), "padding");
+    }
 }
 
 /* ---- attention ---- */
@@ -712,6 +775,7 @@ int main(void)
     test_linear();
     test_conv();
     test_blocks();
+    test_conv_blocks();
     test_attention();
     test_sizes();
     test_model();

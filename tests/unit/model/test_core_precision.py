@@ -58,6 +58,22 @@ def test_near_the_twin_in_float64(precision, variant):
     assert precision == "float32" or error > 1e-4  # it does run in that type
 
 
+@pytest.mark.parametrize("changes", [{}, {"conv_bias": True, "extractor_mode": "layer_norm"}])
+def test_wide_conv_blocks_round_little_and_their_weights_come_back(changes):
+    config = weights.SMALL | {"conv_feature_layers": [(130, 2, 2), (134, 3, 2), (37, 2, 1)]} | changes
+    values, x = made(config), segments(samples=120)
+    model = build(config, "float32", values)
+    assert "ecgfm:blocks" in model.describe(3, 120)
+    found, expected = model.forward(x, trace=True), twin.forward(config, values, x)
+    error = np.sqrt(np.mean((found["trace"]["layer_norm"] - expected["layer_norm"]) ** 2))
+    assert error < 5e-7
+    assert np.abs(found["logits"] - expected["logits"]).max() < 5e-6
+    np.testing.assert_array_equal(model.forward(x)["logits"], found["logits"])
+    np.testing.assert_array_equal(model.forward(x[2:])["logits"][0], found["logits"][2])
+    for name, value in values.items():
+        np.testing.assert_array_equal(model.get(name), value, err_msg=name)
+
+
 @pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("variant", ["default", "pre_norm"])
 def test_the_same_bits_for_any_batch_and_number_of_threads(precision, variant):
