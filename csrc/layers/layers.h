@@ -87,7 +87,7 @@ void ecg_gelu_forward(float *dst,       /* (n) */
 /* The same on one thread. */
 void ecg_gelu_piece(float *dst, const float *src, int64_t n);
 
-/* dst = dropout(gelu(src)), both of `type`. */
+/* dst = dropout(gelu(src)), both of `type`; dst may be src. */
 void ecg_gelu_dropout(void *dst,       /* (n) */
                       const void *src, /* (n) */
                       ecg_dtype type, const ecg_dropout_mask *mask, int64_t n);

@@ -13,7 +13,7 @@ ecg_status ecg_transformer_plan(ecg_transformer_ops *ops, const ecg_transformer_
     ecg_linear_spec out = ecg_linear_spec_of(linear, ECG_F32, M, C, C);
     ecg_linear_spec fc1 = ecg_linear_spec_of(linear, linear, M, C, F);
     ecg_linear_spec fc2 = ecg_linear_spec_of(linear, ECG_F32, M, F, C);
-    fc1.gelu = linear == ECG_BF16 && !backward; /* before it is rounded */
+    fc1.gelu = linear == ECG_BF16 && weights->fc1.packed; /* before it is rounded; a trainer's runs all round first */
     fc2.diff_src = backward ? linear : ECG_F32;
     ECG_TRY(ecg_linear_plan(&ops->qkv, &weights->qkv, &qkv, backward, branch));
     ECG_TRY(ecg_linear_plan(&ops->out, &weights->out, &out, backward, ECG_WRITE));

@@ -63,7 +63,9 @@ static void take_layer(ecg_plan *p)
         p->work.context_rows = take_operand(p, ECG_U8, M, c->C);
     p->arena.used = shared;
     p->work.hidden_rows = take_operand(p, types.linear, M, c->F);
-    if (types.linear != ECG_BF16)
+    if (types.linear == ECG_BF16)
+        p->layer.hidden = p->work.hidden_rows.data;
+    else
         p->work.activated = p->layer.hidden = take(p, M, c->F, 1);
 }
 

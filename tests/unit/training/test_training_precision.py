@@ -102,3 +102,24 @@ def test_finetune_takes_it(model, batch):
         for each in ("float32", "bfloat16")
     )
     assert first != second and first == pytest.approx(second, rel=0.01)
+
+
+@pytest.mark.parametrize("trainable", ["head", 1])
+def test_what_lies_below_is_kept_to_the_bit(tmp_path, model, batch, trainable):
+    """Kept or computed again; what float32 kept is not taken for bfloat16."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        for cache in ("off", tmp_path):
+            settings = {"precision": precision, "trainable": trainable, "cache": cache, "dropout": 0.1}
+            tuned = ecgfm.finetune(model, *batch, epochs=2, batch_size=3, progress=False, **settings)
+            found[precision, cache] = [values.tobytes() for values in tuned.model.state_dict().values()]
+    assert found["bfloat16", "off"] == found["bfloat16", tmp_path]
+    assert found["float32", "off"] == found["float32", tmp_path] != found["bfloat16", tmp_path]
+
+
+def test_adapters(batch, model):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        tuned = ecgfm.finetune(model, *batch, epochs=1, batch_size=5, adapters=2, precision=precision, progress=False)
+        found[precision] = dict(tuned.model.state_dict())
+    assert 0 < distance(found["bfloat16"], found["float32"]) < NEAR
