@@ -9,7 +9,8 @@
     ecgfm labels csv --labels labels.csv --meta_splits meta_split.csv --output_dir labels
 
 writes labels.csv (not from csv, which reads it), label_def.csv, y.npy, pos_weight.txt and labels_args.json. Records
-that have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1.
+that have no labels (no report, an empty cell) are left out, which is reported; the exit status is then 1. Of PTB-XL
+those without a label of the task are left out, as its benchmark does; meta_split.csv has the others with their splits.
 """
 
 from __future__ import annotations

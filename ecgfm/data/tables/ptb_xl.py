@@ -316,7 +316,7 @@ def write_ptb_xl_labels(
     path : path-like
         A row per recording with a label: ``idx``, ``file``, what is known of the patient, and a column per label.
     splits : path-like or None
-        The same without labels, as ``ecgfm splits`` makes them from other data sets; None writes none.
+        The same rows without labels, as ``ecgfm splits`` makes them from other data sets; None writes none.
 
     Returns
     -------
@@ -336,10 +336,11 @@ def write_ptb_xl_labels(
     for where in (path, *([] if splits is None else [splits])):
         os.makedirs(os.path.dirname(os.path.abspath(where)), exist_ok=True)
     if splits is not None:
-        write_rows(splits, columns, rows.values())
+        write_rows(splits, columns, (rows[number] for number in labels.idx.tolist()))
     cells = zip(labels.idx.tolist(), labels.y.astype(int).tolist())
     write_rows(path, [*columns, *labels.names], (rows[i] | dict(zip(labels.names, y)) for i, y in cells))
-    return labels, tables.about()
+    left = len(labels.unlabeled)
+    return labels, [*tables.about(), *[f"{left:,} recordings without a label of the task are left out"] * (left > 0)]
 
 
 def _about(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def test_labels_of_what_was_preprocessed(raw, tmp_path, capsys):
     assert main(["preprocess", "ptb-xl", *options, "--stages", "segmented", "--no_parallel"]) == 1
     meta = {row["ecg_id"]: row for row in data_sets.read_table(out / "meta.csv")}
     assert "2" not in meta and len(meta) == 5
-    assert main(["labels", "ptb-xl", *options, "--task", "rhythm"]) == 1  # one has no label
+    assert main(["labels", "ptb-xl", *options, "--task", "rhythm"]) == 0
+    assert "1 recordings without a label of the task are left out" in capsys.readouterr().out
     rows = data_sets.read_table(out / "labels/labels.csv")
     assert [row["save_file"] for row in rows] == [f"ptb_xl_{i:05d}.mat" for i in (1, 3, 4, 5)]
     assert [row["idx"] for row in rows] == [meta[i]["idx"] for i in "1345"]
