@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._text import printable
 from .._types import StrPath
-from ..errors import ConfigError
+from ..errors import ConfigError, LabelError
 from ..metrics.calibration import LEAST, calibration_table, fit_isotonic, fit_platt, fit_temperature, reliability_table
 from ..metrics.decisions import confusion
 from ..metrics.thresholds import Rule, choose
@@ -155,7 +155,21 @@ def calibrate(
     )  # fmt: skip
     about = About(groups, None)
     found = judged(ready, inputs, y, about, recordings, aggregate, reading, on_error, progress)
+    _check_enough(found.truth, method, rule)
     return _calibrated(_Fitting(found, aggregate, seed), ready, method, rule)
+
+
+def _check_enough(truth: NDArray[np.float64], method: str, rule: Rule | None) -> None:
+    """Refuse recordings of which nothing can be learned."""
+    fewest = np.minimum((truth == 0).sum(axis=0), (truth == 1).sum(axis=0)).max()
+    if method != NONE and fewest < LEAST:
+        raise LabelError(
+            f"no label has {LEAST} recordings with it and {LEAST} without it",
+            field="y",
+            remedy="Give more recordings, or method='none' for thresholds alone",
+        )
+    if rule is not None and fewest < 1:
+        raise LabelError("no label has a recording with it and one without it", field="y")
 
 
 class _Fitting:

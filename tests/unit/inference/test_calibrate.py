@@ -221,6 +221,16 @@ def test_arguments_that_are_refused(model, data, change, field):
     assert caught.value.field == field
 
 
+def test_too_few_recordings_are_refused(model, data):
+    x, y, _ = data
+    for given in (y[:8], np.full((8, 2), np.nan), np.ones((8, 2))):
+        with pytest.raises(ecgfm.LabelError, match="no label has 5 recordings with it"):
+            ecgfm.calibrate(model, x[:8], given)
+    assert ecgfm.calibrate(model, x[:8], y[:8], method="none").model.thresholds
+    with pytest.raises(ecgfm.LabelError, match="one without it"):
+        ecgfm.calibrate(model, x[:8], np.ones((8, 2)), method="none")
+
+
 def test_other_models_are_refused(model, data):
     target = {"mean": [0, 0], "std": [1, 1]}
     numbers = ecgfm.Model.from_state_dict(CONFIG, model.state_dict(), info={"target": target})

@@ -47,7 +47,7 @@ def held(monkeypatch):
     seen = []
     logits = Engine.logits
     monkeypatch.setattr(
-        Engine, "logits", lambda self, x, valid: (seen.extend(x[:, 0, 0].tolist()), logits(self, x, valid))[1]
+        Engine, "logits", lambda self, x, *rest: (seen.extend(x[:, 0, 0].tolist()), logits(self, x, *rest))[1]
     )
     return seen
 
