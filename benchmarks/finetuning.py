@@ -2,6 +2,7 @@
 
 python benchmarks/finetuning.py [--batch 4 16] [--threads 1 all] [--json FILE]
 python benchmarks/finetuning.py --profile          # where ecgfm's time goes
+python benchmarks/finetuning.py --frozen --batch 16   # what a step takes where a part is not trained
 python benchmarks/finetuning.py --size tiny --quick
 
 README.md says how it measures.
@@ -17,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import frozen
 import numpy as np
 from common import machine, model_config, parameter_shapes, processors, segments, training_operations
 from files import path_of
@@ -354,6 +356,7 @@ def parse_options(arguments, description=__doc__.splitlines()[0], batch=(4, 16))
     parser.add_argument("--quick", action="store_true", help="few and short turns, to see that it works")
     parser.add_argument("--no-memory", action="store_true", help="don't measure peak memory in fresh processes")
     parser.add_argument("--profile", action="store_true", help="show where ecgfm's time goes, time nothing else")
+    parser.add_argument("--frozen", action="store_true", help="time ecgfm with frozen parts, nothing else")
     parser.add_argument("--ecgfm-python", default=sys.executable, help="interpreter that has ecgfm")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has torch")
     parser.add_argument("--json", default=None, help="also write everything to this file")
@@ -378,6 +381,8 @@ def main(arguments=None):
         try:
             if options.profile:
                 report["profiles"] = measure_profile(bench)
+            elif options.frozen:
+                report["frozen"] = frozen.measure(bench)
             else:
                 report["timings"] = measure_timings(bench)
                 report["memory"] = [] if options.no_memory else measure_memory(bench)

@@ -4,7 +4,8 @@
 {"do": "run", "input": "x.npy", "output": "loss.npy", "times": 2}        ->  {"seconds": [2.1, 2.1], "others": 0.0}
 {"do": "gradients", "input": "x.npy", "folder": "..."}                   ->  {"loss": 0.8}, and a file for each tensor
 
-"gradients" is a step as well. "path" is read by ecgfm alone.
+"gradients" is a step as well. "path" is read by ecgfm alone, and so are "trainable", "adapters" and "kept", the type of
+the rows that stand in the place of the signals.
 """
 
 import sys
@@ -24,7 +25,7 @@ class Ecgfm:
 
     precision = "float32"
 
-    def load(self, config, path, threads, batch):
+    def load(self, config, path, threads, batch, kept=None, **settings):
         import ecgfm
         from ecgfm.kernels import core
 
@@ -38,13 +39,16 @@ class Ecgfm:
             optimizer={"adam_betas": BETAS, "adam_eps": EPS, "weight_decay": WEIGHT_DECAY},
             activation_dropout=0.0,
             feature_grad_mult=0.0,
+            **settings,
         )
-        self.y = targets(batch)
+        self.y, self.kept, self.rows = targets(batch), kept, None
         version, instructions = self.core.onednn()
         return f"{ecgfm.__version__}, oneDNN {version} {instructions}"
 
     def run(self, x):
-        found = self.trainer.step(x, self.y)
+        if self.kept and self.rows is None:  # in the first step, as in a first epoch
+            self.rows = self.trainer.below(x, dtype=self.kept)
+        found = self.trainer.step(x if self.rows is None else self.rows, self.y)
         return found["loss_sum"] / found["sample_size"]
 
     def gradients(self, x):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import machine
 from ..data.feed.loader import Loader
 from ..errors import ConfigError, FormatError
-from ..storage.atomic import writing
+from ..storage.atomic import unwritable, writing
 from ..storage.inputs import read_input
 from ..storage.json import parse_json, write_json
 from ..storage.npy import map_array, npy_header
@@ -210,8 +210,11 @@ class Cache:
                 self._refuse(f"{what}: the frozen part is computed anew in each epoch: {needs}. {remedy}")
                 return False
         else:
-            os.makedirs(self.place, exist_ok=True)
-            free = shutil.disk_usage(self.place).free
+            try:
+                os.makedirs(self.place, exist_ok=True)
+                free = shutil.disk_usage(self.place).free
+            except OSError as error:
+                raise unwritable(self.place, error, error=ConfigError) from None
             if size > free:
                 raise ConfigError(f"{size:,} bytes are needed, {free:,} are free", path=self.place, field="cache")
         self._say(text)

@@ -191,6 +191,8 @@ class Labelled(Objective):
         together: bool = False,
     ) -> Rows:
         samples = x.samples if isinstance(x, Below) else 0
+        if samples and padding_mask is not None:
+            raise ConfigError("it is in the rows already", field="padding_mask", remedy="Leave it out")
         rows, valid = (x.rows, x.valid) if isinstance(x, Below) else self.checked_input(x, padding_mask)
         weight = None if sample_weight is None else row_weights(sample_weight, len(rows))
         learned = self.learned(self.checked_labels(y, len(rows)))

@@ -177,14 +177,31 @@ def test_a_short_run_without_peers(tmp_path):
     done = run("--size", "tiny", "--quick", "--batch", 2, "--threads", 1, "--peer-python", NOWHERE, "--json", report)
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
-    assert set(found["absent"]) == {"torch", "torch_compiled"} and not found["failures"]
-    (row,) = found["timings"]
-    assert row["contestant"] == "ecgfm" and row["ratio"] == 1 and row["gradient_difference"] == 0
+    names = {name for name in module("finetuning").TITLES if name.startswith("torch")}
+    assert set(found["absent"]) == names and not found["failures"]
+    row, lower = found["timings"]
+    assert (
+        lower["contestant"] == "ecgfm_bfloat16"
+        and row["contestant"] == "ecgfm"
+        and row["ratio"] == 1
+        and row["gradient_difference"] == 0
+    )
     assert 0 < row["ms_min"] <= row["ms_median"] and 0 < row["best_share_of_peak"] < 1
-    (memory,) = found["memory"]
+    memory = found["memory"][0]
     parameters = sum(map(prod, module("common").parameter_shapes(module("common").model_config("tiny")).values()))
     assert memory["memory_mb"] > 4 * 4 * parameters / 1e6
     assert "PyTorch eager (" in done.stdout and NOWHERE in done.stdout
+
+
+def test_a_short_run_with_frozen_parts(tmp_path):
+    report = tmp_path / "report.json"
+    few = ("--frozen", "--size", "tiny", "--quick", "--rounds", 1, "--batch", 2, "--threads", 1)
+    done = run(*few, "--json", report)
+    assert done.returncode == 0, done.stderr
+    rows = {row["mode"]: row for row in json.loads(report.read_text())["frozen"]}
+    assert len(rows) == 8 and rows["all layers"]["of_all_layers"] == 1
+    assert all(0 < row["ms_min"] <= row["ms_median"] for row in rows.values())
+    assert "output layer, kept" in done.stdout
 
 
 def test_the_gradients_that_a_worker_writes_are_those_of_its_loss(tmp_path, threads):

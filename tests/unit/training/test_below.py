@@ -112,6 +112,23 @@ def test_rows_stand_in_the_place_of_segments(model, given):
     np.testing.assert_array_equal(ways[0].logits(x, mask), ways[1].logits(kept))
 
 
+@pytest.mark.parametrize("tag", ["default", "pre_norm"])
+def test_training_in_bfloat16(tag):
+    """Kept in float32, the rows give the same bits there, too."""
+    config, params, x, mask, y, _ = problem(tag)
+    model = ecgfm.Model.from_state_dict(config, params)
+    ways = [ecgfm.Trainer(model, trainable=1, precision="bfloat16") for _ in range(2)]
+    assert ways[0].step(x, y, mask) == ways[1].step(ways[1].below(x, mask), y)
+    assert ways[0].below_identity() != ecgfm.Trainer(model, trainable=1).below_identity()
+
+
+def test_a_mask_beside_rows_is_refused(model, given):
+    x, y, mask = given
+    trainer = ecgfm.Trainer(model, trainable=1)
+    with pytest.raises(ConfigError, match="padding_mask: it is in the rows already"):
+        trainer.step(trainer.below(x, mask), y, mask)
+
+
 @pytest.mark.parametrize("tag", ["default", "pre_norm", "no_projection_pre_norm"])
 @pytest.mark.parametrize("trainable", [1, "head", ["*encoder.layer_norm.*", "proj.*"]])
 def test_every_network(tag, trainable):
@@ -221,6 +238,13 @@ def test_not_enough_disk(model, given, monkeypatch, tmp_path):
     monkeypatch.setattr(below.shutil, "disk_usage", lambda path: type("usage", (), {"free": 100}))
     with pytest.raises(ConfigError, match="22,400 bytes are needed, 100 are free"):
         tuned(model, given, cache=tmp_path / "new")
+
+
+def test_no_folder_can_be_made(model, given, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="can't be written"):
+            tuned(model, given, cache=place)
 
 
 @pytest.mark.parametrize("value", ["", 5, None, True, b"x", "a\0b", "x" * 5000, ["memory"]])
