@@ -75,7 +75,7 @@ def _turn(entry: tuple[str, tuple[int, ...]]) -> tuple[bool, int]:
     take most memory while they are packed and leave room for all that follow.
     """
     _, shape = entry
-    return sum(n > 1 for n in shape) > 1, -math.prod(shape)
+    return len(shape) == 2 or sum(n > 1 for n in shape) > 1, -math.prod(shape)
 
 
 def _set_stored(made: Any, name: str, tensor: Any, shape: tuple[int, ...]) -> bool:

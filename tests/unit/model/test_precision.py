@@ -487,3 +487,15 @@ def test_what_is_not_calibrated(exact, x):
             exact.with_precision("int8", calibration=x[:0])
         with pytest.raises(ecgfm.Error):
             exact.with_precision("int8", calibration=x[:, :5])
+
+
+@pytest.mark.parametrize("changes", [{"encoder_ffn_embed_dim": 1}, {"num_labels": 1}])
+def test_matrices_of_one_row_are_rounded_as_others_are(changes, tmp_path):
+    config = weights.SMALL | changes
+    exact = ecgfm.Model.from_state_dict(config, weights.weights(weights.parameters(config)))
+    x = np.random.default_rng(0).standard_normal((2, 12, 400), dtype=np.float32)
+    for name in LOWER:
+        made = exact.with_precision(name)
+        made.save(tmp_path / name)
+        np.testing.assert_array_equal(ecgfm.load(tmp_path / name)(x).logits, made(x).logits)
+        np.testing.assert_allclose(made(x).logits, exact(x).logits, atol=0.05)
