@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import weights
 
 import ecgfm
 from ecgfm.cli.main import main
-from ecgfm.metrics.calibration import calibration_errors
+from ecgfm.metrics.calibration import calibration_errors, ece
 from ecgfm.specs.trust import Calibration, Curve, Thresholds
 
 CONFIG = weights.SMALL | {"num_labels": 2}
+DEMO = Path(ecgfm.__file__).parent / "assets" / "demo"
 LABELS = ("fast", "slow")
 N = 400
 LOGITS = np.array([[-3.0, 2.0], [0.5, -1.0]], np.float32)
@@ -48,10 +50,10 @@ def test_calibration_lowers_the_error(model, data, found):
     x, y, patients = data
     table = found.table
     assert table["ece"][-1] < 0.6 * table["ece_before"][-1] and table["brier"][-1] < table["brier_before"][-1]
-    for when, ece in (("before", "ece_before"), ("after", "ece")):
+    for when, column in (("before", "ece_before"), ("after", "ece")):
         rows = (found.reliability["when"] == when) & (found.reliability["label"] == "micro")
         n, p, share = (found.reliability[name][rows] for name in ("n", "probability", "share"))
-        assert (n * abs(p - share)).sum() / n.sum() == pytest.approx(table[ece][-1], abs=1e-6)
+        assert (n * abs(p - share)).sum() / n.sum() == pytest.approx(table[column][-1], abs=1e-6)
     assert found.method == "platt" and found.left == () and "Brier before" in str(found) and "platt" in repr(found)
     auto = ecgfm.calibrate(model, x, y, groups=patients, thresholds=None)
     least = min(
@@ -138,6 +140,31 @@ def test_labels_with_few_recordings_are_left_as_they_are(model, data):
     alone = ecgfm.calibrate(model, x, np.column_stack([y[:, 0], np.zeros(120)]), method="none")
     assert set(alone.model.thresholds) == {"fast"} and alone.model.calibration is None
     assert "slow" not in alone.model.thresholds
+
+
+def test_real_recordings_of_other_patients(shared):
+    """The shipped model, which knows simulated patients, on PTB-XL: fitted on some folds, measured on others."""
+    folder = shared / "real/ptbxl"
+    if not folder.is_dir():
+        pytest.skip("needs the reference data, real/ptbxl")
+    demo = ecgfm.load(DEMO)
+    codes = {"Sinus rhythm": "SR", "Atrial fibrillation": "AFIB", "Tachycardia": "STACH", "Bradycardia": "SBRAD"}
+    with open(folder / "ptbxl_database.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def part(folds):
+        chosen = [row for row in rows if row["strat_fold"] in folds][:150]
+        y = np.full((len(chosen), demo.num_labels), np.nan)
+        for name, code in codes.items():
+            y[:, demo.labels.index(name)] = [f"'{code}'" in row["scp_codes"] for row in chosen]
+        return [str(folder / f"{row['filename_lr']}.hea") for row in chosen], y
+
+    found = ecgfm.calibrate(demo, *part(("1", "2")), method="platt")
+    files, y = part(("5", "6"))
+    result = ecgfm.predict(found.model, files)
+    truth = np.repeat(y, result.records["segments"], axis=0)
+    raw = 1 / (1 + np.exp(-result.logits.astype(float)))
+    assert ece(truth, result.segments.probabilities) < ece(truth, raw)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
