@@ -54,7 +54,7 @@ def test_which_trainer_is_made():
     model = ecgfm.Model.from_state_dict(weights.SMALL, weights.weights(weights.parameters(weights.SMALL)))
     assert not isinstance(ecgfm.Trainer(model), PretrainingTrainer)
     with pytest.raises(ecgfm.ConfigError, match="wav2vec2_with_cmsc"):
-        ecgfm.Trainer(CONFIG, loss="mse")
+        ecgfm.Trainer(CONFIG, loss="cross_entropy")
     with pytest.raises(ecgfm.ConfigError, match="Model"):
         PretrainingTrainer(3)
 
