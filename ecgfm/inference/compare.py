@@ -183,7 +183,7 @@ def compare(
     second = _second(first, model_b, checked(seed, Seed(bits=128), "seed"))
     if isinstance(inputs, Iterator):
         inputs = list(inputs)
-    scikit_learn()  # absent, it is noticed before the work
+    scikit_learn("compare")  # absent, it is noticed before the work
     about = About(groups, None)
     found = []
     for model in (first, second):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -26,11 +27,13 @@ class Judges:
     engine: Engine
     _lock: Any
 
+    @abstractmethod
     def _check_below(self, x: Any) -> None:
-        raise NotImplementedError
+        """Refuse rows that were made of other weights."""
 
+    @abstractmethod
     def _key(self, first_row: int, validation: bool = False) -> Key:
-        raise NotImplementedError
+        """Where in the training a batch is."""
 
     def evaluate_all(self, parts: Iterable[tuple[Any, ...]], *, ranking: bool = False) -> dict[str, Any]:
         """The same of several batches together, each a tuple of what `evaluate` takes.
