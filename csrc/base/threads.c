@@ -5,13 +5,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "memory.h"
 
 static _Atomic int wanted = 1;
 static _Atomic bool forked;
+static _Thread_local bool alone;
 
 static void after_fork_in_child(void)
 {
@@ -30,7 +30,7 @@ void ecg_set_threads(int n)
 
 int ecg_threads(void)
 {
-    return atomic_load(&forked) ? 1 : atomic_load(&wanted);
+    return alone || atomic_load(&forked) ? 1 : atomic_load(&wanted);
 }
 
 static void *wait_for(void *gate)
@@ -63,9 +63,14 @@ ecg_status ecg_threads_prove(int n)
     return ECG_OK;
 }
 
-void ecg_threads_use(void)
+void ecg_threads_use(int n)
 {
-    omp_set_num_threads(ecg_threads());
+    omp_set_num_threads(n);
+}
+
+void ecg_threads_alone(bool on)
+{
+    alone = on;
 }
 
 ecg_status ecg_threads_begin(int *n)

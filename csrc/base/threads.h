@@ -2,6 +2,8 @@
 #ifndef ECG_BASE_THREADS_H
 #define ECG_BASE_THREADS_H
 
+#include <stdbool.h>
+
 #include "status.h"
 
 /* Sets the number of threads of all later calls; n < 1 counts as 1. */
@@ -19,8 +21,12 @@ int ecg_threads(void);
  * libgomp would end the process. */
 ecg_status ecg_threads_begin(int *n);
 
-/* The same without the proof, for a thread that runs no computation of its own. */
-void ecg_threads_use(void);
+/* Makes OpenMP use n threads here, without the proof: for a thread that makes something for one that computes. */
+void ecg_threads_use(int n);
+
+/* Whether this thread computes a part of a call on its own, beside others that do the same: ecg_threads() is 1 then. It
+ * is called within the parallel region, at the begin and at the end of the part. */
+void ecg_threads_alone(bool on);
 
 /* The processors that this process may run on, at least 1. */
 int ecg_processors(void);

@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "../base/threads.h"
-#include "../heads/classifier.h"
 #include "../layers/conv_blocks.h"
 
 /* ---- weights: set one by one in any order, packed as soon as they are complete ---- */
@@ -377,99 +375,4 @@ ecg_status ecg_model_finish(ecg_model *model)
     ecg_trim_heap();
     model->ready = true;
     return ECG_OK;
-}
-
-/* ---- runs ---- */
-
-/* Takes an idle runner of this shape, or makes one, for the number of threads that it sets for the calling thread:
- * oneDNN plans for the number that OpenMP would use, and packs with it. */
-static ecg_status take(ecg_model *model, ecg_lease *dst, int64_t B, int64_t N)
-{
-    int threads;
-    ecg_status status = ECG_OK;
-    *dst = (ecg_lease){0};
-    ECG_TRY(ecg_threads_begin(&threads));
-    if (ecg_pool_take(&model->pool, dst, B, N, threads))
-        return ECG_OK;
-    if (!model->ready)
-        return ecg_fail(ECG_BAD_STATE, "the model is not loaded completely");
-    model->was_run = true;
-    ECG_TRY_GOTO(ecg_runner_create(&dst->runner, &model->config, &model->network, model->head, B, N, threads, NULL));
-    return ECG_OK;
-fail:
-    ecg_lease_free(dst);
-    return status;
-}
-
-/* Turns a runner to a pass and gives it memory; the shape says how much, so that it is allocated once. */
-static ecg_status prepare(ecg_lease *lease, const ecg_head_task *task)
-{
-    size_t bytes;
-    ECG_TRY(ecg_runner_plan(&lease->runner, task, &bytes));
-    if (!lease->memory)
-        ECG_TRY(ecg_alloc(&lease->memory, bytes));
-    lease->bytes = bytes + ecg_plan_own(lease->runner.plan);
-    ecg_runner_place(&lease->runner, lease->memory);
-    return ECG_OK;
-}
-
-/* *at + rows of `size` elements, or NULL. */
-static float *rows_of(float *array, int64_t row, int64_t size)
-{
-    return array ? array + row * size : NULL;
-}
-
-/* Segments `first` to first + B of a request. */
-static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t first, int64_t B)
-{
-    const ecg_config *c = &model->config;
-    int64_t N = request->N, T = ecg_config_tokens(c, N);
-    ecg_labelled batch = {.logits = request->logits};
-    ecg_head_task task = {.config = c, .network = &model->network, .B = B, .T = T, .first = first, .batch = &batch};
-    ecg_outputs outputs = request->outputs;
-    ecg_encoded encoded;
-    ecg_lease lease;
-    outputs.embedding = rows_of(outputs.embedding, first, c->C);
-    outputs.tokens = rows_of(outputs.tokens, first, T * c->C);
-    outputs.attention = rows_of(outputs.attention, first, c->layers * T * T);
-    ECG_TRY(take(model, &lease, B, N));
-    ecg_status status = prepare(&lease, &task);
-    if (status == ECG_OK)
-        status = ecg_runner_forward(&lease.runner, &encoded, &model->network, request->src + first * c->leads * N,
-                                    request->valid ? request->valid + first : NULL, NULL, &outputs);
-    if (lease.memory)
-        ecg_pool_give_back(&model->pool, &lease);
-    else
-        ecg_lease_free(&lease);
-    return status;
-}
-
-ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request)
-{
-    int64_t rows = ECG_INFERENCE_ROWS_A_THREAD * (int64_t)ecg_threads();
-    int64_t pass = ecg_pass_segments(&model->config, request->N, rows > ECG_INFERENCE_ROWS ? rows : ECG_INFERENCE_ROWS);
-    pass = request->outputs.trace ? request->B : pass;
-    for (int64_t first = 0; first < request->B; first += pass)
-        ECG_TRY(run_pass(model, request, first, request->B - first < pass ? request->B - first : pass));
-    return ECG_OK;
-}
-
-ecg_status ecg_model_describe(ecg_model *model, int64_t B, int64_t N, char *dst, size_t size)
-{
-    ecg_head_task task = {.config = &model->config, .network = &model->network, .B = B};
-    ecg_text text = {dst, size};
-    ecg_lease lease;
-    size_t bytes;
-    task.T = ecg_config_tokens(&model->config, N);
-    ECG_TRY(take(model, &lease, B, N));
-    ecg_status status = ecg_runner_plan(&lease.runner, &task, &bytes);
-    if (status == ECG_OK)
-        ecg_plan_describe(lease.runner.plan, &text);
-    if (status == ECG_OK && model->head)
-        model->head->describe(lease.runner.head.state, &text);
-    if (lease.memory)
-        ecg_pool_give_back(&model->pool, &lease);
-    else
-        ecg_lease_free(&lease);
-    return status;
 }

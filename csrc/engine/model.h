@@ -21,7 +21,8 @@ typedef struct {
     float *plain;
     int64_t *offsets;
     bool *set;
-    bool ready, was_run;
+    bool ready;
+    _Atomic bool was_run;
     /* Weights are packed when all of their group are there; `staging` collects query, key and value meanwhile. Both
      * have an entry a row, and use that of a group's first. */
     float **staging;
@@ -56,19 +57,5 @@ ecg_status ecg_model_get_numbers(const ecg_model *model, int64_t index, int8_t *
 
 /* Checks that every parameter is set and prepares what is derived from them. */
 ecg_status ecg_model_finish(ecg_model *model);
-
-/* Segments, and what a call wants to know of them. `outputs` point at the first row of all arrays. */
-typedef struct {
-    int64_t B, N;
-    const float *src;     /* (B, L, N) */
-    const int64_t *valid; /* (B) or NULL */
-    float *logits;        /* (B, Y), of a classifier */
-    ecg_outputs outputs;  /* a trace is that of a single pass: then all segments run at once */
-} ecg_request;
-
-ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request);
-
-/* One line per prepared operation ("name implementation") of a batch shape, cut at `size`. */
-ecg_status ecg_model_describe(ecg_model *model, int64_t B, int64_t N, char *dst, size_t size);
 
 #endif

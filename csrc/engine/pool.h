@@ -4,7 +4,7 @@
 
 #include "runner.h"
 
-#define ECG_POOL_RUNNERS 4
+#define ECG_POOL_RUNNERS 64               /* one a thread and shape where threads share a request */
 #define ECG_POOL_BYTES ((size_t)64 << 20) /* that idle runners hold, unless a single one holds more */
 
 typedef struct {

@@ -38,12 +38,13 @@ typedef struct {
     dnnl_primitive_t primitive;
     const_dnnl_primitive_desc_t desc;
     dnnl_status_t status;
+    int threads; /* of the thread that asks */
 } creation;
 
 static void *create_on_thread(void *argument)
 {
     creation *c = argument;
-    ecg_threads_use();
+    ecg_threads_use(c->threads);
     c->status = dnnl_primitive_create(&c->primitive, c->desc);
     return NULL;
 }
@@ -53,7 +54,7 @@ static void *create_on_thread(void *argument)
 ecg_status create_primitive(dnnl_primitive_t *dst, const_dnnl_primitive_desc_t desc)
 {
     static _Thread_local bool failed;
-    creation c = {NULL, desc, dnnl_success};
+    creation c = {NULL, desc, dnnl_success, ecg_threads()};
     pthread_t thread;
     *dst = NULL;
     ECG_TRY(ecg_expect_memory(ROOM));

@@ -5,7 +5,7 @@
 
 #include "../base/convert.h"
 #include "../base/threads.h"
-#include "../engine/model.h"
+#include "../engine/passes.h"
 
 typedef struct {
     PyObject_HEAD

@@ -12,7 +12,7 @@
 #include "../../csrc/layers/conv_blocks.h"
 #include "../../csrc/layers/elementary.h"
 #include "../../csrc/layers/layers.h"
-#include "../../csrc/engine/model.h"
+#include "../../csrc/engine/passes.h"
 #include "../../csrc/signal/signal.h"
 #include "check.h"
 #include "model.h"
@@ -560,6 +560,45 @@ static void test_model(void)
     }
 }
 
+typedef struct {
+    int left, seen; /* asks until the answer is to stop */
+} patience;
+
+static ecg_status ask(void *context)
+{
+    patience *p = context;
+    p->seen++;
+    return p->left-- > 0 ? ECG_OK : ecg_fail(ECG_INTERRUPTED, "enough");
+}
+
+/* Segments that threads share: the same bits as on one thread, and an end as soon as the caller wants one. */
+static void test_shares(void)
+{
+    ecg_config c = small_config();
+    ecg_model model;
+    state = 77;
+    CHECK(ecg_model_create(&model, &c, ECG_FLOAT32) == ECG_OK && fill(&model) == ECG_OK, "%s", ecg_message());
+    int64_t B = 7, N = 203, T = ecg_config_tokens(&c, N);
+    float *src = numbers(B * c.leads * N, 1, 0), *logits = floats(B * c.labels), *tokens = floats(B * T * c.C);
+    float *expected = floats(B * c.labels), *rows = floats(B * T * c.C);
+    ecg_request request = {.B = B, .N = N, .src = src, .logits = expected, .outputs = {.tokens = rows, .layer = -1}};
+    ecg_set_threads(1);
+    CHECK(ecg_model_forward(&model, &request) == ECG_OK, "%s", ecg_message());
+    ecg_set_threads(2);
+    request.logits = logits, request.outputs.tokens = tokens;
+    ecg_status status = ECG_INTERRUPTED;
+    for (int looks = 0; status == ECG_INTERRUPTED && looks < 100; looks++) {
+        patience p = {looks, 0};
+        request.outputs.poll = (ecg_poll){ask, &p};
+        status = ecg_model_forward(&model, &request);
+        CHECK(status == ECG_OK || (p.seen == looks + 1 && strcmp(ecg_message(), "enough") == 0), "%s", ecg_message());
+    }
+    CHECK(status == ECG_OK && memcmp(logits, expected, (size_t)(B * c.labels) * sizeof *logits) == 0, "logits");
+    CHECK(memcmp(tokens, rows, (size_t)(B * T * c.C) * sizeof *tokens) == 0, "tokens");
+    free(src), free(logits), free(tokens), free(expected), free(rows);
+    ecg_model_free(&model);
+}
+
 /* Places in a block: groups together in the order of their parts, nothing overlaps, each group is aligned. */
 static void check_places(const ecg_table *table)
 {
@@ -632,12 +671,12 @@ static void test_rows_of_the_table(void)
 static void test_failing_allocations(void)
 {
     ecg_config config = small_config();
-    float logits[5];
+    float logits[25];
     ecg_status status = ECG_NO_MEMORY;
     int k = 0;
     while (status != ECG_OK && k < 1000) {
         ecg_fail_allocation(++k);
-        status = whole_path(&config, ECG_FLOAT32, 1, 64, NULL, logits, NULL, NULL);
+        status = whole_path(&config, ECG_FLOAT32, 5, 64, NULL, logits, NULL, NULL);
         CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
     }
     ecg_fail_allocation(0);
@@ -779,6 +818,7 @@ int main(void)
     test_attention();
     test_sizes();
     test_model();
+    test_shares();
     test_rows_of_the_table();
     test_failing_allocations();
     test_refusals();

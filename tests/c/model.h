@@ -2,7 +2,7 @@
 #ifndef ECG_TESTS_MODEL_H
 #define ECG_TESTS_MODEL_H
 
-#include "../../csrc/engine/model.h"
+#include "../../csrc/engine/passes.h"
 #include "check.h"
 
 static ecg_status fill(ecg_model *model)

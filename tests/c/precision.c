@@ -344,12 +344,12 @@ static void test_models(void)
 static void test_failing_allocations(void)
 {
     ecg_config config = small_config();
-    float logits[5];
+    float logits[25];
     ecg_status status = ECG_NO_MEMORY;
     int k = 0;
     while (ecg_precision_supported(ECG_INT8) && status != ECG_OK && k < 1000) {
         ecg_fail_allocation(++k);
-        status = whole_path(&config, ECG_INT8, 1, 64, NULL, logits, NULL, NULL);
+        status = whole_path(&config, ECG_INT8, 5, 64, NULL, logits, NULL, NULL);
         CHECK(status == ECG_OK || status == ECG_NO_MEMORY, "allocation %d: %s", k, ecg_message());
     }
     ecg_fail_allocation(0);
