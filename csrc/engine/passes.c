@@ -161,12 +161,12 @@ static ecg_status run_apart(ecg_shares *shares)
 ecg_status ecg_model_forward(ecg_model *model, const ecg_request *request)
 {
     int threads = ecg_threads();
-    int64_t rows = ECG_INFERENCE_ROWS / threads, B = request->B;
-    rows = rows > ECG_INFERENCE_ROWS_A_THREAD ? rows : ECG_INFERENCE_ROWS_A_THREAD;
-    bool fits = ecg_config_tokens(&model->config, request->N) <= rows && model->config.conv_pos_groups % threads == 0;
+    int64_t least = ECG_INFERENCE_ROWS_A_THREAD, share = ECG_INFERENCE_ROWS / threads, B = request->B;
+    bool fits = ecg_config_tokens(&model->config, request->N) <= (share > least ? share : least);
     ecg_shares shares = {.model = model, .request = request, .threads = threads};
-    shares.pass = ecg_pass_segments(&model->config, request->N, rows);
-    shares.count = threads > 1 && fits && !request->outputs.trace ? B - B % threads : 0;
+    shares.pass = ecg_pass_segments(&model->config, request->N, least);
+    fits = fits && model->config.conv_pos_groups % threads == 0 && threads > 1;
+    shares.count = fits && !request->outputs.trace ? B - B % threads : 0;
     if (shares.count)
         ECG_TRY(run_apart(&shares));
     return run_together(model, request, shares.count, B);

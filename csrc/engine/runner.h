@@ -6,7 +6,8 @@
 
 /* Rows (tokens of all segments together) of one pass. In inference 640, or 160 a thread, if that is more: twice as many
  * take 12 MB more of base, no less time in float32 and bfloat16 (within 1 %), and more of it in int8, whose activations
- * then leave the cache. In training few enough for what is kept of a pass to stay small beside the four blocks. */
+ * then leave the cache. A thread that runs passes of its own (engine/passes) takes 160. In training few enough for what
+ * is kept of a pass to stay small beside the four blocks. */
 #define ECG_INFERENCE_ROWS 640
 #define ECG_INFERENCE_ROWS_A_THREAD 160
 #define ECG_TRAINING_ROWS 1000
