@@ -41,7 +41,8 @@ _PRETRAINING_ONLY = ("mask_emb", "quantizer.", "project_q.", "target_glu.", "fin
 class Model:
     """An ECG-FM network with its weights: a classifier, or an encoder without labels.
 
-    Made by `ecgfm.load` or `Model.from_state_dict`. A model never changes; several threads may call one at a time.
+    Made by `ecgfm.load` or `Model.from_state_dict`. A model never changes; several threads may call it at once. Pickles
+    and deep copies hold its weights, as plain data.
 
     Attributes
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..specs.target import Target
 from ..table import Table
 from ..validation import Choice, checked
 from .arguments import checked_seed
+from .balance import label_weights
 from .below import TYPES, CachePlace
 from .feed import input_of, profile_of, rate_of
 from .finetune_data import Wanted, labels_of
@@ -27,6 +28,7 @@ from .history import check_loop, checked_monitor, run_epochs
 from .objectives import OBJECTIVES, Labelled, Objective
 from .objectives.classification import RANKING, BinaryCrossEntropy
 from .objectives.regression import MeanSquaredError
+from .schedules import with_rate
 from .trainer import Trainer
 from .warned import warn
 
@@ -74,7 +76,9 @@ def finetune(
     groups: Any = None,
     ids: Any = None,
     sample_weight: ArrayLike | None = None,
+    class_weight: Any = None,
     valid: Any = None,
+    lr: float | None = None,
     epochs: int = 10,
     batch_size: int = 16,
     update_freq: int = 1,
@@ -99,10 +103,10 @@ def finetune(
         (``manifests/train.tsv``) or packed split; or a data set with labels, which says for itself whether segments are
         augmented and what becomes of damaged ones.
     y : array_like, pandas.DataFrame or Series, Table, or path-like, optional
-        (n, Y) labels in [0, 1], or with ``loss="mse"`` numbers; NaN where one is not known, which has no part in the
-        loss. For a list of Segments a row for each segment or for each recording. A table names its columns. For a
-        manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a ``label_def.csv``
-        beside it names, or a table with a column ``idx``.
+        (n, Y) labels in [0, 1], or (n,) of one label; with ``loss="mse"`` numbers; NaN where one is not known, which
+        has no part in the loss. For a list of Segments a row for each segment or for each recording. A table names its
+        columns. For a manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a
+        ``label_def.csv`` beside it names, or a table with a column ``idx``.
     padding_mask : array_like of bool, optional
         (n, N) or (n, 12, N). What stands under it is taken as 0.
     groups, ids : array_like, optional
@@ -113,9 +117,15 @@ def finetune(
     sample_weight : array_like, optional
         (n,) what each segment counts for in training; as `groups`, also of each line of a manifest or, for a list of
         Segments, of each recording.
+    class_weight : "balanced" or dict, optional
+        Of a label's two classes, as of scikit-learn: ``"balanced"`` is n / (2 n_c), n of a label's known values and n_c
+        of those of the class; ``{0: 1, 1: 5}`` for all labels; or label -> either.
     valid : tuple, Dataset or float, optional
         ``(x, y)`` or ``(x, y, padding_mask)`` for validation after each epoch, of the same kinds; a data set; or the
-        share of the groups to take for it, at random.
+        share of the groups to take for it: at random, but so that each label has its share of positives on either
+        side, as nearly as whole groups allow.
+    lr : float, optional
+        The learning rate: by itself a fixed one, with a `schedule` that names none its highest.
     epochs : int
     batch_size : int
         Segments of a batch.
@@ -146,7 +156,8 @@ def finetune(
     **settings
         As for `Trainer`: ``loss`` (``focal``, ``asymmetric``; ``mse`` for numbers, whose mean and deviation are those
         of the known values of `y` unless ``target`` gives them, and whose ``units`` may be named), ``schedule``,
-        ``optimizer``, ``pos_weight``, dropouts, ``feature_grad_mult``, ...; and ``labels``, the names of the outputs,
+        ``optimizer``, ``pos_weight`` (or ``"balanced"``: a label's negatives to its
+        positives), dropouts, ``feature_grad_mult``, ...; and ``labels``, the names of the outputs,
         or the columns of `y` to take, in this order. By default the names of `y`, else those of the model. Rows of a
         classifier's output layer go with their names; for names that it doesn't have they are made anew, which a
         warning says.
@@ -162,7 +173,7 @@ def finetune(
         Before the first update, where the arguments don't fit; later, where a segment can't be read.
     """
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
-    given: dict[str, Any] = dict(settings)
+    given: dict[str, Any] = dict(settings) | with_rate(lr, settings)
     kind = _objective(given.get("loss", BinaryCrossEntropy.loss))
     monitor = checked_monitor(
         monitor, patience, kind.columns + kind.ranked, validates=valid is not None, give="valid=(x, y)"
@@ -174,7 +185,7 @@ def finetune(
     groups = _one_of(groups, ids)
     wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments, spec_of(model) or ECG_FM)
     train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid, sample_weight)
-    given |= _checked_known(kind, labels_of(train), names, given.get("target"))
+    given |= _of_labels(kind, labels_of(train), names, num_labels, given, class_weight)
     given.setdefault("num_labels", num_labels)
     trainer = Trainer(model, seed=seed, labels=names, **given)
     trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
@@ -210,18 +221,29 @@ def _objective(loss: object) -> type[Objective]:
     return found
 
 
-def _checked_known(
-    kind: type[Objective], y: NDArray[Any] | None, names: Sequence[str] | None, target: object
+def _of_labels(
+    kind: type[Objective],
+    y: NDArray[Any] | None,
+    names: Sequence[str] | None,
+    num_labels: int,
+    given: Mapping[str, Any],
+    class_weight: object,
 ) -> dict[str, Any]:
-    """Say of how many segments no label is known, refuse labels of which none is; the target, unless it is given."""
+    """What the labels of training make of the settings: weights of labels, and of numbers the target."""
+    _say_unknown(y)
+    found = label_weights(given.get("pos_weight"), class_weight, y, names, num_labels)
+    measures = issubclass(kind, MeanSquaredError) and given.get("target") is None
+    return found | ({"target": _measured(y, names)} if measures else {})
+
+
+def _say_unknown(y: NDArray[Any] | None) -> None:
+    """Say of how many segments no label is known; refuse labels of which none is."""
     if y is not None and y.dtype.kind == "f":
         none = np.isnan(y).all(axis=1)
         if none.all():
             raise LabelError("none is known: all are NaN", field="y")
         if none.any():
             warn(f"{none.sum()} of {len(none)} segments have no known label (NaN in y): nothing is learned from them")
-    measures = issubclass(kind, MeanSquaredError) and target is None
-    return {"target": _measured(y, names)} if measures else {}
 
 
 def _measured(y: NDArray[Any] | None, names: Sequence[str] | None) -> Target:

@@ -84,7 +84,7 @@ class Wanted:
             held = vx, self._fitting(vy, y.shape[1]), mask
         elif valid is not None:
             what = "segments" if groups is None else "groups"
-            chosen = held_out(np.arange(len(x)) if groups is None else groups, valid, self.seed, what)
+            chosen = held_out(np.arange(len(x)) if groups is None else groups, valid, self.seed, what, y)
             if groups is None:
                 _say_ungrouped(valid)
             train, held = (
@@ -122,7 +122,7 @@ class Wanted:
         held: Any = None
         if isinstance(valid, float) and not isinstance(x, Dataset):
             groups = recordings_of(train.segments) if groups is None else groups
-            chosen = held_out(groups, valid, self.seed, "recordings")
+            chosen = held_out(groups, valid, self.seed, "recordings", train.labels())
             held = Dataset(Some(train.segments, chosen), labels=labels, seed=self.seed)
             train = Dataset(Some(train.segments, ~chosen), training=True, labels=labels, seed=self.seed)
         elif valid is not None:

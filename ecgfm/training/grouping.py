@@ -128,7 +128,9 @@ def _stem(name: str) -> str:
     return os.path.join(folder, found.group(1) if found else base)
 
 
-def held_out(groups: NDArray[np.int64], share: Any, seed: int, what: str = "groups") -> NDArray[np.bool_]:
+def held_out(
+    groups: NDArray[np.int64], share: Any, seed: int, what: str = "groups", y: NDArray[Any] | None = None
+) -> NDArray[np.bool_]:
     """Which rows a share of the groups, drawn at random, has.
 
     Parameters
@@ -139,6 +141,9 @@ def held_out(groups: NDArray[np.int64], share: Any, seed: int, what: str = "grou
     seed : int
     what : str
         What a group is called, for messages.
+    y : ndarray, optional
+        (n, Y) labels from 0 to 1, NaN where one is not known: each has its share of positives on either side, as nearly
+        as whole groups allow. Numbers beyond that are no labels, and not looked at.
 
     Returns
     -------
@@ -151,8 +156,41 @@ def held_out(groups: NDArray[np.int64], share: Any, seed: int, what: str = "grou
         If it is no share, or leaves nothing on one side.
     """
     share = checked(share, Number(above=0, below=1), "valid")
-    each = np.unique(groups)
+    each, place = np.unique(groups, return_inverse=True)
     count = round(len(each) * share)
     if not 0 < count < len(each):
         raise ConfigError(f"a share of {share} of {len(each)} {what} leaves nothing on one side", field="valid")
-    return np.isin(groups, np.random.RandomState(seed).permutation(each)[:count])
+    order = np.random.RandomState(seed).permutation(len(each))
+    chosen = np.zeros(len(each), bool)
+    if y is None or np.nanmin(y, initial=0) < 0 or np.nanmax(y, initial=0) > 1:
+        chosen[order[:count]] = True
+    else:
+        positive = np.zeros((len(each), y.shape[1]), np.int64)
+        np.add.at(positive, place.reshape(-1), y > 0.5)
+        chosen[_stratified(positive, order, count)] = True
+    return chosen[place.reshape(-1)]
+
+
+def _stratified(positive: NDArray[np.int64], order: NDArray[np.int64], count: int) -> list[int]:
+    """Which `count` groups to hold back: the rarest label first, each group to the side that lacks it most.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with whole groups.
+    """
+    total, n = positive.sum(axis=0), len(order)
+    lacks = np.array([total * count / n, total * (1 - count / n)])  # positives, of the side held back and the other
+    room = [count, n - count]
+    left, chosen = np.ones(n, bool), []
+    while left.any():
+        rest = positive[order] * left[order, None]
+        rows = np.count_nonzero(rest, axis=0)
+        label = int(np.argmin(np.where(rows > 0, rows, n + 1))) if rows.any() else None
+        for group in order[left[order] & (rest[:, label] > 0)] if label is not None else order[left[order]]:
+            need = lacks[:, label] if label is not None else np.array(room, float)
+            side = int(need[1] > need[0]) if need[0] != need[1] else int(room[1] * count > room[0] * (n - count))
+            side = side if room[side] else 1 - side
+            lacks[side] -= positive[group]
+            room[side] -= 1
+            left[group] = False
+            if side == 0:
+                chosen.append(int(group))
+    return chosen

@@ -73,8 +73,8 @@ def read_labels(y: Any, *, field: str = "y", indexed: bool = False) -> Labels:
     Parameters
     ----------
     y : array_like, pandas.DataFrame or Series, Table, mapping, or path-like
-        Values (rows, Y); a table with a column per label; ``y.npy``, whose columns a ``label_def.csv`` beside it names;
-        or a CSV file of a table.
+        Values (rows, Y), or (rows,) of one label; a table with a column per label; ``y.npy``, whose columns a
+        ``label_def.csv`` beside it names; or a CSV file of a table.
     field : str
         The argument, for messages.
     indexed : bool
@@ -94,6 +94,7 @@ def read_labels(y: Any, *, field: str = "y", indexed: bool = False) -> Labels:
     if hasattr(y, "keys") or (hasattr(y, "columns") and hasattr(y, "__getitem__")):
         return _of_table(*mapping_columns(y, indexed=indexed, nameless="0"), field, indexed)
     values = real_array(y, field, LabelError, booleans=True)
+    values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or 0 in values.shape:
         raise LabelError(f"the shape {values.shape} is not (rows, labels)", field=field)
     return Labels(values)

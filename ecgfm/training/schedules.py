@@ -6,7 +6,7 @@ A schedule is called with the number of updates that are finished (0 for the fir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from .._text import shown
 from ..errors import ConfigError
 from ..validation import Number, Rule, Settings, check_known, number, numbers
 
-__all__ = ["Fixed", "Step", "TriStage", "learning_rate", "make_schedule"]
+__all__ = ["Fixed", "Step", "TriStage", "learning_rate", "make_schedule", "with_rate"]
 
 
 @dataclass(frozen=True)
@@ -187,3 +187,21 @@ def learning_rate(schedule: Callable[[int, int], float], updates: int, epoch: in
     if not (math.isfinite(lr) and lr >= 0):
         raise ConfigError(f"it gives the learning rate {lr} after {updates} updates", field="schedule")
     return lr
+
+
+def with_rate(lr: float | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``schedule`` of these settings with this learning rate; a fixed one where they have none.
+
+    Raises
+    ------
+    ConfigError
+        If it is no number above 0, or the schedule names a rate, or is one.
+    """
+    if lr is None:
+        return {}
+    lr, schedule = float(Number(above=0).check(lr, "lr")), settings.get("schedule")
+    if schedule is None:
+        return {"schedule": lr}
+    if isinstance(schedule, Mapping) and "lr" not in schedule:
+        return {"schedule": {**schedule, "lr": [lr]}}
+    raise ConfigError("the schedule has a learning rate of its own", field="lr", remedy="Give one of them")

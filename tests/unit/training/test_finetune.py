@@ -9,6 +9,7 @@ import weights
 
 import ecgfm
 from ecgfm.checkpoint.directory import write_directory
+from ecgfm.training.grouping import held_out
 
 CONFIG = weights.SMALL | {"num_labels": 2}
 LABELS = ("fast", "left axis")
@@ -153,8 +154,9 @@ def test_a_share_for_validation(model, data):
     """A fixed part at random is held out: none of its segments is trained on."""
     x, y = data
     tuned = ecgfm.finetune(model, x, y, valid=0.25, epochs=1, batch_size=6, seed=4, **QUICK)
-    order = np.random.RandomState(4).permutation(24)
-    held, rest = np.sort(order[:6]), np.sort(order[6:])
+    chosen = held_out(np.arange(24), 0.25, 4, y=y)
+    held, rest = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    assert len(held) == 6
     same = ecgfm.finetune(model, x[rest], y[rest], valid=(x[held], y[held]), epochs=1, batch_size=6, seed=4, **QUICK)
     assert rows(tuned.history) == rows(same.history)
 
@@ -288,7 +290,7 @@ def changed(values, place, value):
         ({"seed": -1, "valid": 0.5}, "ConfigError", "seed"),
         ({"seed": 1.5, "valid": 0.5}, "ConfigError", "seed"),
         ({"drop": 0.1}, "ConfigError", "drop"),
-        ({"y": np.zeros(24)}, "LabelError", "y"),
+        ({"y": np.zeros((24, 2, 1))}, "LabelError", "y"),
         ({"y": np.zeros((23, 2))}, "LabelError", "y"),
         ({"y": np.zeros((24, 0))}, "LabelError", "y"),
         ({"y": changed(np.zeros((24, 2)), (20, 1), 2)}, "LabelError", "y"),
