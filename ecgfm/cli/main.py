@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "ecgfm.cli.evaluate",
     "compare": "ecgfm.cli.compare",
     "calibrate": "ecgfm.cli.calibrate",
+    "finetune": "ecgfm.cli.finetune",
     "benchmark": "ecgfm.cli.benchmark",
     "models": "ecgfm.cli.models",
     "inspect": "ecgfm.cli.inspect",

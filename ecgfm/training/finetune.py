@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._text import printable, shown
 from ..ecg.prepare import spec_of
 from ..errors import ConfigError, LabelError
+from ..inference.stream import Reading
 from ..metrics.ranking import scikit_learn
 from ..model.model import Model
 from ..specs.inputs import ECG_FM
@@ -28,6 +29,7 @@ from .history import check_loop, checked_monitor, run_epochs
 from .objectives import OBJECTIVES, Labelled, Objective
 from .objectives.classification import RANKING, BinaryCrossEntropy
 from .objectives.regression import MeanSquaredError
+from .recordings import READING, gathered, input_of_model, is_recordings
 from .schedules import with_rate
 from .trainer import Trainer
 from .warned import warn
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from .._types import StrPath
     from ..model import Model
-    from .keywords import LoopKeywords
+    from .keywords import RecordingKeywords
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -90,7 +92,7 @@ def finetune(
     callback: Callable[[dict[str, Any]], object] | None = None,
     cache: StrPath = "auto",
     cache_dtype: str = "float32",
-    **settings: Unpack[LoopKeywords],
+    **settings: Unpack[RecordingKeywords],
 ) -> Finetuned:
     """Finetune a model on arrays, on manifests or on packed splits.
 
@@ -98,22 +100,25 @@ def finetune(
     ----------
     model : Model or path-like
         A classifier or a pretrained model, not changed; or what `ecgfm.load` takes.
-    x : array_like, Segments, list of Segments, path-like or ecgfm.data.Dataset
-        (n, 12, N) segments as `ecgfm.prepare` gives them, also those of several recordings in a list; a manifest
-        (``manifests/train.tsv``) or packed split; or a data set with labels, which says for itself whether segments are
-        augmented and what becomes of damaged ones.
+    x : array_like, Segments, list of Segments, Record, path-like, list of these, or ecgfm.data.Dataset
+        (n, 12, N) segments as `ecgfm.prepare` gives them, also those of several recordings in a list. Recordings:
+        files, folders, Records, which are read and prepared as `ecgfm.predict` does and then lie in memory; a file that
+        can't be read is left out, which a warning says. A manifest (``manifests/train.tsv``) or packed split; or a data
+        set with labels, which says for itself whether segments are augmented and what becomes of damaged ones.
     y : array_like, pandas.DataFrame or Series, Table, or path-like, optional
         (n, Y) labels in [0, 1], or (n,) of one label; with ``loss="mse"`` numbers; NaN where one is not known, which
         has no part in the loss. For a list of Segments a row for each segment or for each recording. A table names its
-        columns. For a manifest or packed split: ``y.npy``, whose rows are the records' indices and whose columns a
-        ``label_def.csv`` beside it names, or a table with a column ``idx``.
+        columns. For recordings a table or CSV file as `ecgfm.evaluate` takes it, with a column that names them, or rows
+        in their order; its columns of 0 and 1 are the labels unless `labels` says which. For a manifest or packed
+        split: ``y.npy``, whose rows are the records' indices and whose columns a ``label_def.csv`` beside it names, or
+        a table with a column ``idx``.
     padding_mask : array_like of bool, optional
         (n, N) or (n, 12, N). What stands under it is taken as 0.
-    groups, ids : array_like, optional
+    groups, ids : array_like or str, optional
         (n,) integers or text: the patient, or the recording, of each segment; of a manifest, of each of its lines; of
-        a list of Segments also of each recording. Two names for one thing. With a share as `valid` a group is on one
-        side only. By default the recordings that a list of Segments, a manifest or a packed split names by itself;
-        plain arrays name none, which a warning says.
+        a list of Segments also of each recording; of recordings a value for each, or the name of a column of `y`. Two
+        names for one thing. With a share as `valid` a group is on one side only. By default the recordings that a list
+        of Segments, a manifest or a packed split names by itself; plain arrays name none, which a warning says.
     sample_weight : array_like, optional
         (n,) what each segment counts for in training; as `groups`, also of each line of a manifest or, for a list of
         Segments, of each recording.
@@ -160,7 +165,8 @@ def finetune(
         positives), dropouts, ``feature_grad_mult``, ...; and ``labels``, the names of the outputs,
         or the columns of `y` to take, in this order. By default the names of `y`, else those of the model. Rows of a
         classifier's output layer go with their names; for names that it doesn't have they are made anew, which a
-        warning says.
+        warning says. For recordings also ``sampling_rate``, ``leads``, ``unit``, ``missing_leads``, ``short``,
+        ``only_leads``, ``overlap_s`` and ``readers`` as of `ecgfm.predict`.
 
     Returns
     -------
@@ -175,6 +181,9 @@ def finetune(
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     given: dict[str, Any] = dict(settings) | with_rate(lr, settings)
     kind = _objective(given.get("loss", BinaryCrossEntropy.loss))
+    if is_recordings(x):
+        x, y, groups, sample_weight, valid = _read(model, kind, given, x, y, _one_of(groups, ids), sample_weight, valid)
+        ids = None
     monitor = checked_monitor(
         monitor, patience, kind.columns + kind.ranked, validates=valid is not None, give="valid=(x, y)"
     )
@@ -262,6 +271,21 @@ def _one_of(groups: Any, ids: Any) -> Any:
     if groups is not None and ids is not None:
         raise ConfigError("groups and ids mean the same", field="ids", remedy="Give one of them")
     return ids if groups is None else groups
+
+
+def _read(
+    model: Any, kind: type[Objective], given: dict[str, Any], x: Any, y: Any, groups: Any, weight: Any, valid: Any
+) -> tuple[Any, Any, Any, Any, Any]:
+    """(x, y, groups, sample_weight, valid) of recordings, which are read; takes from `given` how."""
+    how = {name: given.pop(name) for name in READING if name in given}
+    reading, numbers = Reading(**how, input=input_of_model(model)), issubclass(kind, MeanSquaredError)
+    found = gathered(x, y, labels=given.get("labels"), groups=groups, numbers=numbers, reading=reading)
+    if found.labels is not None:
+        given["labels"] = found.labels
+    if isinstance(valid, (tuple, list)) and len(valid) == 2 and is_recordings(valid[0]):
+        held = gathered(*valid, labels=found.labels, groups=None, numbers=numbers, reading=reading)
+        valid = held.segments, held.table()
+    return found.segments, found.table(), found.groups, found.weights(weight), valid
 
 
 def _say_nameless(trainer: Any) -> None:

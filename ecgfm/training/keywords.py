@@ -17,7 +17,7 @@ from ..ranks import Alone, Ranks
 from ..specs.inputs import InputSpec
 from ..specs.target import Target
 
-__all__ = ["LoopKeywords", "Schedule", "SettingKeywords"]
+__all__ = ["LoopKeywords", "RecordingKeywords", "Schedule", "SettingKeywords"]
 
 Schedule = float | Sequence[float] | Mapping[str, Any] | Callable[[int, int], float]
 
@@ -117,3 +117,16 @@ class LoopKeywords(SettingKeywords, total=False):
     precision: str
     communicator: Alone | Ranks | None
     input: InputSpec | Mapping[str, Any] | str | None
+
+
+class RecordingKeywords(LoopKeywords, total=False):
+    """Also how `ecgfm.finetune` reads recordings."""
+
+    sampling_rate: float | None
+    leads: str | Sequence[str] | None
+    unit: str | None
+    missing_leads: str
+    short: str | None
+    only_leads: str | Sequence[str] | None
+    overlap_s: float
+    readers: int
