@@ -4,12 +4,14 @@ from .finetune import Finetuned, finetune
 from .noise import compute_mask_indices
 from .pretrain import Pretrained, pretrain
 from .pretrain_trainer import PretrainingTrainer
+from .range_test import LearningRates, learning_rates
 from .schedules import Fixed, Step, TriStage
 from .trainer import Trainer
 
 __all__ = [
     "Finetuned",
     "Fixed",
+    "LearningRates",
     "Pretrained",
     "PretrainingTrainer",
     "Step",
@@ -17,5 +19,6 @@ __all__ = [
     "TriStage",
     "compute_mask_indices",
     "finetune",
+    "learning_rates",
     "pretrain",
 ]

@@ -31,6 +31,7 @@ from .objectives.classification import RANKING, BinaryCrossEntropy
 from .objectives.regression import MeanSquaredError
 from .recordings import READING, gathered, input_of_model, is_recordings
 from .schedules import with_rate
+from .standing_file import StandingFile, identity
 from .trainer import Trainer
 from .warned import warn
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .keywords import RecordingKeywords
 
 __all__ = ["Finetuned", "finetune"]
+
+_GIVE = "valid=(x, y)"
 
 
 @dataclass(eq=False)
@@ -89,9 +92,10 @@ def finetune(
     seed: int = 1,
     max_bad_segments: float = 0.01,
     progress: bool | None = None,
-    callback: Callable[[dict[str, Any]], object] | None = None,
+    callback: Callable[..., object] | None = None,
     cache: StrPath = "auto",
     cache_dtype: str = "float32",
+    checkpoint_dir: StrPath | None = None,
     **settings: Unpack[RecordingKeywords],
 ) -> Finetuned:
     """Finetune a model on arrays, on manifests or on packed splits.
@@ -150,7 +154,8 @@ def finetune(
     progress : bool, optional
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
-        Called after each epoch with the row of the history, a dict; a true result ends the training.
+        Called after each epoch with the row of the history, a dict, and with the trainer, if it needs two arguments
+        (``trainer.model()`` is the model as it is); a true result ends the training.
     cache : {"auto", "memory", "off"} or path-like
         Where a part of the network is frozen (`trainable`), and segments are the same in each epoch: whether the rows
         that enter what is trained are computed once and kept over epochs, of training and validation. ``"auto"``: in
@@ -158,6 +163,9 @@ def finetune(
         where the weights below, the segments and what the model takes are the same.
     cache_dtype : {"float32", "bfloat16"}
         In which they are kept. bfloat16 takes half of the room; the frozen part is then rounded to 8 bits.
+    checkpoint_dir : path-like, optional
+        A folder for a file that is written after each epoch. The same call again, after a crash or Ctrl-C, goes on
+        behind the last epoch that was finished there, and ends with the same bits; `epochs` and `patience` may differ.
     **settings
         As for `Trainer`: ``loss`` (``focal``, ``asymmetric``; ``mse`` for numbers, whose mean and deviation are those
         of the known values of `y` unless ``target`` gives them, and whose ``units`` may be named), ``schedule``,
@@ -181,26 +189,21 @@ def finetune(
     check_loop(callback, epochs=epochs, batch_size=batch_size, update_freq=update_freq, patience=patience)
     given: dict[str, Any] = dict(settings) | with_rate(lr, settings)
     kind = _objective(given.get("loss", BinaryCrossEntropy.loss))
+    decides: dict[str, Any] = dict(settings, class_weight=class_weight, lr=lr, monitor=monitor)
+    decides.update(batch_size=batch_size, update_freq=update_freq)
+    groups = _one_of(groups, ids)
     if is_recordings(x):
-        x, y, groups, sample_weight, valid = _read(model, kind, given, x, y, _one_of(groups, ids), sample_weight, valid)
-        ids = None
-    monitor = checked_monitor(
-        monitor, patience, kind.columns + kind.ranked, validates=valid is not None, give="valid=(x, y)"
-    )
+        x, y, groups, sample_weight, valid = _read(model, kind, given, x, y, groups, sample_weight, valid)
+    monitor = checked_monitor(monitor, patience, kind.columns + kind.ranked, validates=valid is not None, give=_GIVE)
     place = checked(cache, CachePlace(), "cache"), checked(cache_dtype, Choice(tuple(TYPES)), "cache_dtype")
     if monitor in RANKING:
         scikit_learn("monitor")
     seed = checked_seed(seed)
-    groups = _one_of(groups, ids)
     wanted = Wanted(given.pop("labels", None), batch_size, seed, max_bad_segments, spec_of(model) or ECG_FM)
     train, held, names, num_labels = wanted.parts(x, y, padding_mask, groups, valid, sample_weight)
     given |= _of_labels(kind, labels_of(train), names, num_labels, given, class_weight)
     given.setdefault("num_labels", num_labels)
-    trainer = Trainer(model, seed=seed, labels=names, **given)
-    trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
-    trainer.follow_rate(rate_of(train))
-    if names is None:
-        _say_nameless(trainer)
+    trainer = _trainer_of(model, seed, names, given, train, x, valid)
     history = run_epochs(
         trainer,
         train,
@@ -212,10 +215,23 @@ def finetune(
         progress=progress,
         callback=callback,
         cache=place,
+        standing=None if checkpoint_dir is None else _standing(checkpoint_dir, trainer, train, held, decides),
     )
     trainer.note(profile=profile_of(x))
     tuned = trainer.model_of(history.weights(trainer))
     return Finetuned(tuned, history.table, history.best_epoch, trainer, history.interrupted)
+
+
+def _trainer_of(
+    model: Any, seed: int, names: tuple[str, ...] | None, given: dict[str, Any], train: Any, x: Any, valid: Any
+) -> Trainer:
+    """A trainer that says of its models what the segments are; a warning where nothing names the columns of y."""
+    trainer = Trainer(model, seed=seed, labels=names, **given)
+    trainer.follow(input_of(x, valid[0] if isinstance(valid, (tuple, list)) and valid else None))
+    trainer.follow_rate(rate_of(train))
+    if names is None:
+        _say_nameless(trainer)
+    return trainer
 
 
 # ---- arguments --------------------------------------------------------------------------------------
@@ -271,6 +287,14 @@ def _one_of(groups: Any, ids: Any) -> Any:
     if groups is not None and ids is not None:
         raise ConfigError("groups and ids mean the same", field="ids", remedy="Give one of them")
     return ids if groups is None else groups
+
+
+def _standing(folder: StrPath, trainer: Trainer, train: Any, held: Any, decides: Mapping[str, Any]) -> Any:
+    """What makes the file of a training that a history is of."""
+    if trainer.communicator.size > 1:
+        raise ConfigError("it is for trainings on one rank", field="checkpoint_dir")
+    told = identity(trainer, {"training": train, "validation": held}, seed=trainer.seed, **decides)
+    return lambda history: StandingFile(folder, history, told)
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import time
@@ -17,7 +18,7 @@ from ..errors import ConfigError, SignalError
 from ..table import Table
 from ..validation import Whole, checked, is_one_of
 from .below import Cache
-from .callbacks import Callback, Course, Scores
+from .callbacks import Callback, Course, Place, Scores
 from .feed import InMemory, Streamed
 from .loop import Loop, fit
 from .objectives.base import not_finite
@@ -68,6 +69,26 @@ class History(Callback):
         """Those of the best epoch by checkpoint name; what the trainer has where nothing else was kept."""
         return trainer.state_dict() if self._weights is None else self._weights
 
+    @property
+    def kept(self) -> Mapping[str, NDArray[np.float32]] | None:
+        """Those of the best epoch; None where they are what the trainer has."""
+        return self._weights
+
+    def go_on(
+        self,
+        rows: list[dict[str, Any]],
+        best_epoch: int,
+        weights: dict[str, NDArray[np.float32]] | None,
+        trainer: Any,
+        epochs: int,
+    ) -> None:
+        """Stand where an earlier part of the training stood: after `rows`, with the weights of the best epoch."""
+        self.rows, self.best_epoch, self._weights = rows, best_epoch, weights
+        if self._monitor is not None and best_epoch:
+            self._best = -math.inf if (found := self._score(rows[best_epoch - 1])) is None else found
+            if weights is None and best_epoch == len(rows) < epochs:
+                self._weights = {name: values.copy() for name, values in trainer.state_dict().items()}
+
     def updated(self, course: Course) -> None:
         if course.result is not None:
             self._steps.append(course.result)
@@ -114,13 +135,26 @@ class History(Callback):
 
 @dataclass(eq=False)
 class _Told(Callback):
-    """The function of a user that gets each row; a true result ends the training."""
+    """The function of a user that gets each row, and the trainer if it needs two arguments; a true result ends the
+    training."""
 
     history: History
-    function: Callable[[dict[str, Any]], object]
+    function: Callable[..., object]
 
     def epoch_ended(self, course: Course) -> None:
-        course.control.stop |= bool(self.function(dict(self.history.rows[-1])))
+        row = dict(self.history.rows[-1])
+        given = (row, course.trainer) if _needed(self.function) >= 2 else (row,)
+        course.control.stop |= bool(self.function(*given))
+
+
+def _needed(function: Callable[..., object]) -> int:
+    """How many positional arguments a function can't do without; 1 where it doesn't say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.kind in positional and one.default is inspect.Parameter.empty for one in parameters)
 
 
 @dataclass(eq=False)
@@ -174,8 +208,9 @@ def run_epochs(
     monitor: str | None,
     patience: int | None,
     progress: bool | None,
-    callback: Callable[[dict[str, Any]], object] | None,
+    callback: Callable[..., object] | None,
     cache: tuple[str, str] | None = None,
+    standing: Callable[[History], Any] | None = None,
 ) -> History:
     """Train for some epochs.
 
@@ -189,6 +224,8 @@ def run_epochs(
         As of `ecgfm.finetune`, checked.
     cache : (str, str), optional
         Where the rows that enter what is trained are kept, and in which type.
+    standing : callable, optional
+        What makes the `StandingFile` of the history, from which the training goes on.
 
     Returns
     -------
@@ -209,13 +246,19 @@ def run_epochs(
     if patience is not None:
         callbacks.append(_Patience(history, patience))
     feeds: list[Any] = [train, held]
+    start = Place()
+    if standing is not None:
+        callbacks.append(file := standing(history))
+        start = file.restore(trainer, epochs) or start
+        if start.epoch > epochs:
+            return history
     try:
         if cache is not None and epochs > 1:
             kept = Cache(trainer, *cache, _shown if shows else _unsaid)
             feeds = [kept.keep(train, "training", training=True)]
             feeds.append(None if held is None else kept.keep(held, "validation", training=False))
         valid = {} if held is None else {"valid": lambda: _scores(trainer, feeds[1], monitor)}
-        fit(trainer, feeds[0], valid, Loop(epochs, (update_freq,)), callbacks)
+        fit(trainer, feeds[0], valid, Loop(epochs, (update_freq,)), callbacks, start)
     except KeyboardInterrupt:
         history.interrupted = True
         trainer.forget()

@@ -79,7 +79,7 @@ def pretrain(
     seed: int = 1,
     max_bad_segments: float = 0.01,
     progress: bool | None = None,
-    callback: Callable[[dict[str, Any]], object] | None = None,
+    callback: Callable[..., object] | None = None,
     **settings: Unpack[LoopKeywords],
 ) -> Pretrained:
     """Pretrain a model on pairs of segments: arrays, manifests of pairs (CMSC) or packed splits.
@@ -118,7 +118,8 @@ def pretrain(
     progress : bool, optional
         Whether to show a line of progress on standard error; by default where that is a terminal.
     callback : callable, optional
-        Called after each epoch with the row of the history, a dict; a true result ends the training.
+        Called after each epoch with the row of the history, a dict, and with the trainer, if it needs two arguments
+        (``trainer.model()`` is the model as it is); a true result ends the training.
     **settings
         As for `PretrainingTrainer`: ``loss``, ``schedule``, ``optimizer``, ``mask_prob``, ``num_negatives``, ...
 

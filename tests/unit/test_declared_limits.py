@@ -26,7 +26,7 @@ from ecgfm.data.tables.ptb_xl import task_classes
 from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
 from ecgfm.signal.augment import augmentation
-from ecgfm.training import compute_mask_indices
+from ecgfm.training import compute_mask_indices, learning_rates
 from ecgfm.training.grouping import held_out
 from ecgfm.training.noise import draws
 from ecgfm.validation import MISSING, Choice, Flag, Number, Numbers, Settings, Whole
@@ -189,12 +189,16 @@ def cases(folder):
             {"epochs": 1, "batch_size": 4, "update_freq": 1, "patience": 1, "valid": (segments, y), "seed": 1,
              "progress": False},
         ),
+        "learning_rates": (
+            learning_rates, (model, segments, y), {"low": 1e-5, "high": 1e-3, "updates": 8, "batch_size": 4, "seed": 1},
+        ),
     }  # fmt: skip
 
 
 CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "baseline_shift")
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += (
+    "learning_rates",
     "calibrate",
     "compare",
     "model",
