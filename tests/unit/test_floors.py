@@ -20,6 +20,7 @@ FLOORS = (
     ("model", "io"),
     ("data", "view", "inference"),
     ("training",),
+    ("sklearn",),
     ("cli",),
     ("__main__",),
 )
