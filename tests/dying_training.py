@@ -1,11 +1,13 @@
 """Runs ``ecgfm-hydra-train`` again and again, each time to be killed, or to find the disk full, at its k-th change of a
 file. A program: reads ``[{"argv", "how", "at", "log"}]`` from stdin, writes ``[{"status", "changes"}]`` to stdout.
 
-Everything is imported before the runs are forked off, so that one takes a fraction of a second.
+Everything is imported, and one configuration composed, before the runs are forked off, so that one takes a fraction of
+a second.
 """
 
 import builtins
 import errno
+import gc
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import omegaconf  # noqa: F401
 import sklearn.metrics  # noqa: F401
 
 import ecgfm.training.run  # noqa: F401
+from ecgfm.cli.fairseq.compose import compose
 from ecgfm.cli.hydra import train
 
 
@@ -80,4 +83,7 @@ def run(job):
 
 
 if __name__ == "__main__":
-    json.dump([run(job) for job in json.load(sys.stdin)], sys.stdout)
+    jobs = json.load(sys.stdin)
+    compose(jobs[0]["argv"][-1], jobs[0]["argv"][:-2])
+    gc.freeze()
+    json.dump([run(job) for job in jobs], sys.stdout)
