@@ -271,7 +271,6 @@ def test_masked_values_are_refused(model, data, call):
         np.zeros((12, 12, N), complex),
         np.zeros((12, 12, N), "M8[s]"),
         [np.zeros((12, N)), np.zeros((12, N - 1))],
-        [ecgfm.ecg.simulate(5, 500, seed=1)] * 12,
         np.zeros((12, 12)),
         np.zeros((0, 12, N)),
         "no such folder.tsv",
