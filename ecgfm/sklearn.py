@@ -8,7 +8,7 @@ read and prepared as by `ecgfm.predict`. A recording that can't be read is an er
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._types import StrPath
 from .ecg import Record, Segments, prepare
 from .errors import ConfigError, MissingExtraError, SignalError
-from .inference.batched import AT_ONCE, joined, means_of
+from .inference.batched import AT_ONCE, joined, means_of, probabilities_of
 from .inference.embedding_cache import EmbeddingCache
 from .inference.opening import input_of
 from .inference.stream import Reading
@@ -25,7 +25,7 @@ from .io.inputs import segments_of
 from .model import Model, load
 from .training import finetune
 from .training.recordings import is_recordings
-from .validation import Choice, checked
+from .validation import Choice, Whole, checked
 
 try:
     from sklearn.base import (
@@ -35,6 +35,7 @@ try:
         RegressorMixin,
         TransformerMixin,
     )
+    from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 except ImportError:
@@ -72,7 +73,7 @@ class _OfRecordings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         if getattr(X, "ndim", 2) == 3:
             if X.shape[1] != leads:
                 raise SignalError(f"the shape {X.shape} is not (recordings, {leads}, samples)", field="X")
-            X = np.reshape(X, (len(X), -1))
+            X = np.reshape(X, (len(X), X.shape[1] * X.shape[2]))
         X = validate_data(self, X, reset=reset, dtype="numeric")
         if X.shape[1] % leads or X.shape[1] < leads * model.min_samples:
             raise SignalError(
@@ -160,6 +161,7 @@ class ECGFMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OfRecord
         ECGFMEmbedder
         """
         checked(self.pooling, Choice(POOLINGS), "pooling")
+        checked(self.batch_size, Whole(1), "batch_size")
         model = self._opened(self.precision)
         self._recordings(X[:1] if _are_recordings(X) else X, model, reset=True)
         self.model_ = model
@@ -167,18 +169,7 @@ class ECGFMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OfRecord
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embeddings.
-
-        Parameters
-        ----------
-        X
-            Recordings; see the module.
-
-        Returns
-        -------
-        ndarray of float32
-            (n, C)
-        """
+        """Embeddings (n, C) float32 of recordings; of X, see the module."""
         check_is_fitted(self)
         recordings = self._recordings(X, self.model_, reset=False)
         if self.cache is None:
@@ -196,7 +187,7 @@ class ECGFMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OfRecord
         return np.stack(found)
 
     def _computed(self, recordings: list[Segments]) -> NDArray[np.float32]:
-        return means_of(self._pooled, recordings, self.batch_size)
+        return means_of(self._pooled, recordings, self.batch_size).astype(np.float32)
 
     def _pooled(self, x: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """(segments, C) of some segments."""
@@ -229,7 +220,7 @@ class _Finetuned(_OfRecordings):
         patience: int | None = None,
         precision: str = "float32",
         sampling_rate: float | None = None,
-        random_state: int = 1,
+        random_state: int | None = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
@@ -264,18 +255,24 @@ class _Finetuned(_OfRecordings):
             valid=self.valid,
             patience=self.patience,
             precision=self.precision,
-            seed=self.random_state,
+            seed=1 if self.random_state is None else self.random_state,
             progress=False,
-            **more,
-            **dict(self.settings or {}),
+            **{**more, **dict(self.settings or {})},
         )
         self.model_, self.history_, self.n_iter_ = tuned.model, tuned.history, len(tuned.history)
 
-    def _outputs(self, X: Any, name: str) -> NDArray[np.float32]:
-        """(n, Y) means over segments of an output of the model."""
+    def _means(self, X: Any, ask: Callable[[Any], Any]) -> NDArray[np.float64]:
+        """(n, Y) means over segments of what `ask` takes of the model's output."""
         check_is_fitted(self)
         recordings = self._recordings(X, self.model_, reset=False)
-        return means_of(lambda x, mask: getattr(self.model_(x, mask), name), recordings, self.batch_size)
+        return means_of(lambda x, mask: ask(self.model_(x, mask)), recordings, self.batch_size)
+
+
+def _is_multilabel(y: NDArray[Any]) -> bool:
+    """Whether it is (n, Y) zeros and ones, some of which may not be known."""
+    if y.ndim == 2 and y.dtype.kind == "f" and np.isnan(y).any():
+        return bool(np.isin(y[~np.isnan(y)], (0, 1)).all())
+    return bool(type_of_target(y) == "multilabel-indicator")
 
 
 def _refuse_none(y: Any, estimator: object) -> None:
@@ -295,10 +292,10 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
         As of `ecgfm.finetune`. `model` may be a name, which keeps clones and ``n_jobs`` cheap.
     sampling_rate : float, optional
         As of `ECGFMEmbedder`.
-    random_state : int
-        The seed.
+    random_state : int or None
+        The seed; None is 1, so that a fit can be repeated.
     class_weight : "balanced" or dict, optional
-        Of two classes or labels, as of `ecgfm.finetune`.
+        Class -> weight, as of scikit-learn; of multilabel as of `ecgfm.finetune`.
     settings : dict, optional
         What else `ecgfm.finetune` takes, such as ``dropout``.
 
@@ -322,7 +319,7 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
         patience: int | None = None,
         precision: str = "float32",
         sampling_rate: float | None = None,
-        random_state: int = 1,
+        random_state: int | None = 1,
         class_weight: Any = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -342,7 +339,7 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
         X
             Recordings; see the module.
         y : array_like
-            (n,) classes, or (n, Y) zeros and ones; a DataFrame names its labels.
+            (n,) classes, or (n, Y) zeros and ones, NaN where one is not known; a DataFrame names its labels.
         sample_weight : array_like, optional
             (n,)
         groups : array_like, optional
@@ -356,40 +353,43 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
         recordings = self._recordings(X, self._opened(), reset=True)
         names = [str(name) for name in y.columns] if hasattr(y, "columns") else None
         y = np.asarray(y)
-        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        self.multilabel_ = _is_multilabel(y)
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, np.empty((len(y), 1)))
         if self.multilabel_:
             self.classes_ = np.arange(y.shape[1]) if names is None else np.array(names)
             targets = y.astype(np.float64)
         else:
-            y = column_or_1d(y, warn=True)
+            y, names = column_or_1d(y, warn=True), None
             check_classification_targets(y)
             self.classes_, of = np.unique(y, return_inverse=True)
             if len(self.classes_) < 2:
                 raise ValueError(f"y has one class only: {self.classes_[0]!r}; a classifier needs two")
             targets = of[:, None] if len(self.classes_) == 2 else np.eye(len(self.classes_))[of]
+            if self.class_weight is not None:
+                weight = (1 if weight is None else weight) * compute_sample_weight(self.class_weight, y)
         if len(targets) != len(recordings):
             raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(recordings), len(y)]}")
         labels = [f"class {name}" for name in self.classes_[-targets.shape[1] :]] if names is None else names
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, np.empty((len(targets), 1)))
-        self._fit(recordings, targets, weight, groups, labels=labels, class_weight=self.class_weight)
+        given = {"class_weight": self.class_weight} if self.multilabel_ else {}
+        self._fit(recordings, targets, weight, groups, labels=labels, **given)
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Logits of the probabilities: (n,) of two classes, else (n, classes or labels)."""
-        p = np.clip(self._outputs(X, "probabilities").astype(np.float64), 1e-12, 1 - 1e-12)
+        p = np.clip(self._means(X, probabilities_of), 1e-300, 1 - 1e-16)
         found = np.log(p) - np.log1p(-p)
         return found[:, 0] if self._is_binary else found
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """(n, classes), which sum to 1; of multilabel (n, Y) of each label."""
-        p = self._outputs(X, "probabilities").astype(np.float64)
+        p = self._means(X, probabilities_of)
         if self.multilabel_:
             return p
         return np.column_stack([1 - p, p]) if self._is_binary else p / p.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(n,) classes; of multilabel (n, Y) zeros and ones, at a probability of 0.5."""
-        p = self._outputs(X, "probabilities")
+        p = self._means(X, probabilities_of)
         if self.multilabel_:
             return (p > 0.5).astype(np.int64)
         classes: NDArray[Any] = self.classes_
@@ -440,7 +440,7 @@ class ECGFMRegressor(RegressorMixin, _Finetuned):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """(n,) or (n, Y) numbers, in the unit of `y`."""
-        values = self._outputs(X, "values").astype(np.float64)
+        values = self._means(X, lambda output: output.values)
         found: NDArray[np.float64] = values[:, 0] if self._flat else values
         return found
 

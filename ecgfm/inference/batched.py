@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..ecg import Segments
 
-__all__ = ["AT_ONCE", "joined", "means_of"]
+__all__ = ["AT_ONCE", "joined", "means_of", "probabilities_of"]
 
 AT_ONCE = 64  # recordings
 
@@ -41,7 +41,7 @@ def means_of(
     ask: Callable[[NDArray[np.float32], NDArray[np.bool_] | None], NDArray[Any]],
     recordings: Sequence[Segments],
     batch_size: int,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """(recordings, ...) means over the segments of each, of what `ask` says of segments and their padding mask."""
     made = []
     for where, part in _batched(recordings):
@@ -51,5 +51,11 @@ def means_of(
             rows.append(ask(part.x[some], None if part.padding_mask is None else part.padding_mask[some]))
         ends = np.cumsum([len(one.x) for one in recordings[where]])
         values = np.split(np.concatenate(rows), ends[:-1])
-        made += [each.mean(axis=0, dtype=np.float64).astype(np.float32) for each in values]
+        made += [each.mean(axis=0, dtype=np.float64) for each in values]
     return np.stack(made)
+
+
+def probabilities_of(output: Any) -> NDArray[np.float64]:
+    """(B, Y) probabilities of a model's output in float64, in which those of large logits stay apart."""
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-output.logits.astype(np.float64)))
+    return found

@@ -20,6 +20,8 @@ from .opening import input_of
 
 __all__ = ["EmbeddingCache", "model_digest"]
 
+_DIGEST = 5  # places of float32 behind the values that hold it
+
 
 def model_digest(model: Any) -> str:
     """What a model computes, as text: its weights, architecture, precision and what it takes.
@@ -79,27 +81,44 @@ class EmbeddingCache:
         return os.path.join(self._folder, name[:2], f"{name}.npy")
 
     def get(self, path: str, width: int) -> NDArray[np.float32] | None:
-        """(width,) what lies there; None if nothing does, or it is damaged."""
+        """(width,) what lies there; None if nothing does, or it is not what was written there."""
         if not os.path.exists(path):
             return None
+        length = len(npy_header((width + _DIGEST,), np.dtype(np.float32))) + 4 * (width + _DIGEST)
         try:
             found = np.array(map_array(path))
         except FormatError as error:
             _say_damaged(path, error.message)
             return None
-        if found.shape != (width,) or found.dtype != np.float32 or not np.isfinite(found).all():
-            _say_damaged(path, f"{found.dtype} of shape {found.shape}")
+        fits = found.shape == (width + _DIGEST,) and found.dtype == np.float32 and os.path.getsize(path) == length
+        if not fits or found[width:].tobytes() != _digest(path, found[:width]):
+            _say_damaged(path, "it is not what was written there")
             return None
         self.found += 1
-        return found
+        return found[:width]
 
     def put(self, path: str, values: NDArray[np.float32]) -> None:
-        """Write an embedding; whole, or not at all."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with writing(path) as file:
-            file.write(npy_header(values.shape, np.dtype(np.float32)))
-            file.write(np.ascontiguousarray(values, "<f4").tobytes())
+        """Write an embedding, with a digest of its place and values behind it; whole, or not at all.
+
+        Raises
+        ------
+        ConfigError
+            If it can't be written.
+        """
+        values = np.ascontiguousarray(values, "<f4")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with writing(path) as file:
+                file.write(npy_header((len(values) + _DIGEST,), np.dtype(np.float32)))
+                file.write(values.tobytes() + _digest(path, values))
+        except OSError as error:
+            raise ConfigError(f"can't be written: {error.strerror}", path=path, field="cache") from None
         self.computed += 1
+
+
+def _digest(path: str, values: NDArray[np.float32]) -> bytes:
+    name = os.path.basename(path).encode()
+    return hashlib.blake2b(name + values.tobytes(), digest_size=4 * _DIGEST).digest()
 
 
 def _say_damaged(path: str, why: str) -> None:

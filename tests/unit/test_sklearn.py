@@ -113,6 +113,16 @@ def test_the_cache(path, tmp_path, monkeypatch):
         one.write_bytes(one.read_bytes()[:-3])
     with pytest.warns(ecgfm.InputWarning, match="computed anew"):
         np.testing.assert_array_equal(kept.transform(X), expected)
+    first, second = sorted((tmp_path / "kept").glob("*/*.npy"))[:2]
+    whole = first.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-60] ^= 1
+    for bad in (second.read_bytes(), bytes(flipped), whole + b"more"):
+        first.write_bytes(bad)
+        with pytest.warns(ecgfm.InputWarning, match="computed anew"):
+            ECGFMEmbedder(path, cache=tmp_path / "kept", layer=0).fit_transform(X)
+            np.testing.assert_array_equal(kept.transform(X), expected)
+        assert first.read_bytes() == whole
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ecgfm.ConfigError, match="can't be made"):
         ECGFMEmbedder(path, cache=tmp_path / "file").fit_transform(X)
@@ -148,7 +158,7 @@ def test_rows_that_are_no_recordings(path, given, error):
 
 
 def test_parameters_are_checked():
-    for bad in ({"pooling": "median"}, {"model": 3}):
+    for bad in ({"pooling": "median"}, {"model": 3}, {"batch_size": 0}):
         with pytest.raises(ecgfm.ConfigError, match=next(iter(bad))):
             ECGFMEmbedder(**bad).fit(X)
 
@@ -176,6 +186,30 @@ def test_more_classes_and_labels(path):
     both = np.stack([Y, np.arange(24) % 3 == 0], axis=1).astype(int)
     fitted = ECGFMClassifier(path, **QUICK, class_weight="balanced").fit(X, both)
     assert fitted.predict(X).shape == (24, 2) and set(np.unique(fitted.predict(X))) <= {0, 1}
+
+
+def test_weights_of_classes(path):
+    """Class -> weight as scikit-learn has it: as weights of the samples, for any names and number of classes."""
+    for y, given in ((np.array(["no", "yes"])[Y], {"no": 1, "yes": 5}), (np.arange(24) % 3 + 1, {1: 1, 2: 2, 3: 4})):
+        found = ECGFMClassifier(path, **QUICK, class_weight=given).fit(X, y)
+        plain = ECGFMClassifier(path, **QUICK).fit(X, y, [float(given[one]) for one in y.tolist()])
+        np.testing.assert_array_equal(found.predict_proba(X), plain.predict_proba(X))
+
+
+def test_tables_unknown_labels_and_large_logits(path):
+    import pandas
+
+    one = ECGFMClassifier(path, **QUICK).fit(X, pandas.DataFrame({"kind": np.arange(24) % 3}))
+    assert list(one.classes_) == [0, 1, 2]
+    y = np.stack([Y, Y[::-1]], axis=1).astype(float)
+    y[3, 1] = np.nan
+    found = ECGFMClassifier(path, **QUICK, random_state=None).fit(X, pandas.DataFrame(y, columns=["p", "q"]))
+    assert list(found.classes_) == ["p", "q"] and found.multilabel_ and found.predict(X).shape == (24, 2)
+    found.model_ = lambda x, mask=None: type("Output", (), {"logits": np.linspace(15, 30, len(x))[:, None]})
+    found.multilabel_, found.batch_size = False, 24
+    found._recordings = lambda X, model, reset: [ecgfm.ecg.Segments(X[i : i + 1], np.zeros(1)) for i in range(len(X))]
+    np.testing.assert_allclose(found.decision_function(X)[:, None] if found._is_binary else found.decision_function(X),
+                               np.linspace(15, 30, 24)[:, None], rtol=1e-3)  # fmt: skip
 
 
 def test_it_is_what_finetune_gives(path):
