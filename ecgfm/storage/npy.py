@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -91,6 +92,20 @@ def check_size(
     return size
 
 
+#: NumPy parses headers with `ast`, of which CPython 3.11 counts the depth for all threads together: when two parse at
+#: once, a good header may fail ("AST constructor recursion depth mismatch").
+_parsing = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a child of fork() the lock may be held by a thread that is not there."""
+    global _parsing
+    _parsing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def read_header(file: IO[bytes], *, path: StrPath, field: str | None) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and dtype, from the start of a stream of the ``.npy`` format.
 
@@ -101,12 +116,13 @@ def read_header(file: IO[bytes], *, path: StrPath, field: str | None) -> tuple[t
     """
     try:
         version = npy_format.read_magic(file)
-        if version == (1, 0):
-            found = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
-        elif version in ((2, 0), (3, 0)):  # 3.0 differs from 2.0 in allowing UTF-8 names of fields alone
-            found = npy_format.read_array_header_2_0(_Cautious(file), max_header_size=_MAX_HEADER)
-        else:
-            raise ValueError(f"version {version} is not known")
+        with _parsing:
+            if version == (1, 0):
+                found = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+            elif version in ((2, 0), (3, 0)):  # 3.0 differs from 2.0 in allowing UTF-8 names of fields alone
+                found = npy_format.read_array_header_2_0(_Cautious(file), max_header_size=_MAX_HEADER)
+            else:
+                raise ValueError(f"version {version} is not known")
     except OSError:
         raise
     except Exception as error:  # the header is Python text that NumPy parses: whatever that raises, it is damaged
