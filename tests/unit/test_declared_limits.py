@@ -26,6 +26,7 @@ from ecgfm.data.tables.ptb_xl import task_classes
 from ecgfm.data.tables.subset import subset_manifest
 from ecgfm.ecg import SimulatedPatient, augment, simulate, simulate_cohort
 from ecgfm.signal.augment import augmentation
+from ecgfm.sklearn import ECGFMEmbedder
 from ecgfm.training import compute_mask_indices, learning_rates
 from ecgfm.training.grouping import held_out
 from ecgfm.training.noise import draws
@@ -189,6 +190,10 @@ def cases(folder):
             {"epochs": 1, "batch_size": 4, "update_freq": 1, "patience": 1, "valid": (segments, y), "seed": 1,
              "progress": False},
         ),
+        "ECGFMEmbedder": (
+            lambda **given: ECGFMEmbedder(model, **given).fit(np.asarray(segments)), (),
+            {"pooling": "max", "batch_size": 2},
+        ),
         "learning_rates": (
             learning_rates, (model, segments, y), {"low": 1e-5, "high": 1e-3, "updates": 8, "batch_size": 4, "seed": 1},
         ),
@@ -199,6 +204,7 @@ CASES = ("Dataset", "Loader", "SimulatedPatient", "Trainer", "assign_splits", "b
 CASES += ("baseline_wander", "batches", "embedding_map", "evaluate", "find_source", "finetune", "labeler", "masks")
 CASES += (
     "learning_rates",
+    "ECGFMEmbedder",
     "calibrate",
     "compare",
     "model",
