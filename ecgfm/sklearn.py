@@ -69,7 +69,15 @@ class _OfRecordings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         if _are_recordings(X):
             reading = Reading(self.sampling_rate, input=spec)
             return [segments_of(one if isinstance(one, Record) else os.fspath(one), reading) for one in X]
-        leads = len(spec.leads or ())
+        X = self._array(X, model, reset=reset)
+        if self.sampling_rate is not None:
+            return [prepare(row, model, spec.leads, sampling_rate=self.sampling_rate) for row in X]
+        x = np.ascontiguousarray(X, np.float32)
+        return [Segments(x[i : i + 1], np.zeros(1), input=spec) for i in range(len(x))]
+
+    def _array(self, X: Any, model: Model, *, reset: bool) -> NDArray[Any]:
+        """X, which are no files or Records, as (n, leads, samples)."""
+        leads = len(input_of(model).leads or ())
         if getattr(X, "ndim", 2) == 3:
             if X.shape[1] != leads:
                 raise SignalError(f"the shape {X.shape} is not (recordings, {leads}, samples)", field="X")
@@ -81,11 +89,8 @@ class _OfRecordings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
                 field="X",
                 remedy="Give (recordings, leads, samples), or the same flattened",
             )
-        X = X.reshape(len(X), leads, -1)
-        if self.sampling_rate is not None:
-            return [prepare(row, model, spec.leads, sampling_rate=self.sampling_rate) for row in X]
-        x = np.ascontiguousarray(X, np.float32)
-        return [Segments(x[i : i + 1], np.zeros(1), profile=None, input=spec) for i in range(len(x))]
+        rows: NDArray[Any] = X.reshape(len(X), leads, -1)
+        return rows
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -147,23 +152,14 @@ class ECGFMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OfRecord
         self.cache = cache
 
     def fit(self, X: Any, y: Any = None) -> ECGFMEmbedder:
-        """Load the model and look at X; nothing is learned.
-
-        Parameters
-        ----------
-        X
-            Recordings; see the module.
-        y
-            Not looked at.
-
-        Returns
-        -------
-        ECGFMEmbedder
-        """
+        """Load the model and look at recordings X (see the module); nothing is learned, y is not looked at."""
         checked(self.pooling, Choice(POOLINGS), "pooling")
         checked(self.batch_size, Whole(1), "batch_size")
         model = self._opened(self.precision)
-        self._recordings(X[:1] if _are_recordings(X) else X, model, reset=True)
+        if _are_recordings(X):
+            self._recordings(X[:1], model, reset=True)
+        else:
+            self._array(X, model, reset=True)
         self.model_ = model
         self._n_features_out = int(model.config["encoder_embed_dim"])
         return self
@@ -235,7 +231,9 @@ class _Finetuned(_OfRecordings):
         self.random_state = random_state
         self.settings = settings
 
-    def _fit(self, recordings: list[Segments], y: NDArray[Any], sample_weight: Any, groups: Any, **more: Any) -> None:
+    def _fit(
+        self, model: Model, recordings: list[Segments], y: NDArray[Any], sample_weight: Any, groups: Any, **more: Any
+    ) -> None:
         counts = [len(one.x) for one in recordings]
         more["groups"] = np.repeat(np.arange(len(counts)) if groups is None else np.asarray(groups), counts)
         if sample_weight is not None:
@@ -244,7 +242,7 @@ class _Finetuned(_OfRecordings):
             raise SignalError("recordings give segments of different lengths", field="X")
         whole = joined(recordings)
         tuned = finetune(
-            self._opened(),
+            model,
             whole.x,
             np.repeat(y, counts, axis=0),
             padding_mask=whole.padding_mask,
@@ -350,7 +348,8 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
         ECGFMClassifier
         """
         _refuse_none(y, self)
-        recordings = self._recordings(X, self._opened(), reset=True)
+        model = self._opened()
+        recordings = self._recordings(X, model, reset=True)
         names = [str(name) for name in y.columns] if hasattr(y, "columns") else None
         y = np.asarray(y)
         self.multilabel_ = _is_multilabel(y)
@@ -371,7 +370,7 @@ class ECGFMClassifier(ClassifierMixin, _Finetuned):  # type: ignore[misc]
             raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(recordings), len(y)]}")
         labels = [f"class {name}" for name in self.classes_[-targets.shape[1] :]] if names is None else names
         given = {"class_weight": self.class_weight} if self.multilabel_ else {}
-        self._fit(recordings, targets, weight, groups, labels=labels, **given)
+        self._fit(model, recordings, targets, weight, groups, labels=labels, **given)
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
@@ -426,7 +425,8 @@ class ECGFMRegressor(RegressorMixin, _Finetuned):  # type: ignore[misc]
     ) -> ECGFMRegressor:
         """Finetune on (n,) or (n, Y) numbers; else as of `ECGFMClassifier.fit`."""
         _refuse_none(y, self)
-        recordings = self._recordings(X, self._opened(), reset=True)
+        model = self._opened()
+        recordings = self._recordings(X, model, reset=True)
         y = np.asarray(y, np.float64)
         if len(y) != len(recordings) or y.ndim not in (1, 2):
             raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(recordings), len(y)]}")
@@ -435,7 +435,7 @@ class ECGFMRegressor(RegressorMixin, _Finetuned):  # type: ignore[misc]
         self._flat = y.ndim == 1
         y = y.reshape(len(y), -1)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, np.empty((len(y), 1)))
-        self._fit(recordings, y, weight, groups, loss="mse", labels=[f"output {i}" for i in range(y.shape[1])])
+        self._fit(model, recordings, y, weight, groups, loss="mse", labels=[f"output {i}" for i in range(y.shape[1])])
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -45,8 +45,8 @@ static float *rows_of(float *array, int64_t row, int64_t size)
     return array ? array + row * size : NULL;
 }
 
-/* Segments `first` to first + B of a request. */
-static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t first, int64_t B)
+/* Segments `first` to first + B of a request; so many passes run side by side. */
+static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t first, int64_t B, int side_by_side)
 {
     const ecg_config *c = &model->config;
     int64_t N = request->N, T = ecg_config_tokens(c, N);
@@ -64,7 +64,7 @@ static ecg_status run_pass(ecg_model *model, const ecg_request *request, int64_t
         status = ecg_runner_forward(&lease.runner, &encoded, &model->network, request->src + first * c->leads * N,
                                     request->valid ? request->valid + first : NULL, NULL, &outputs);
     if (lease.memory)
-        ecg_pool_give_back(&model->pool, &lease);
+        ecg_pool_give_back(&model->pool, &lease, side_by_side);
     else
         ecg_lease_free(&lease);
     return status;
@@ -77,7 +77,7 @@ static ecg_status run_together(ecg_model *model, const ecg_request *request, int
     int64_t pass = ecg_pass_segments(&model->config, request->N, rows > ECG_INFERENCE_ROWS ? rows : ECG_INFERENCE_ROWS);
     pass = request->outputs.trace ? request->B : pass;
     for (; first < end; first += pass)
-        ECG_TRY(run_pass(model, request, first, end - first < pass ? end - first : pass));
+        ECG_TRY(run_pass(model, request, first, end - first < pass ? end - first : pass, 1));
     return ECG_OK;
 }
 
@@ -126,7 +126,7 @@ static ecg_status work(ecg_shares *shares, bool asks)
     int64_t first, segments;
     request.outputs.poll = (ecg_poll){look, &worker};
     while ((segments = take_segments(shares, &first)) > 0)
-        ECG_TRY(run_pass(shares->model, &request, first, segments));
+        ECG_TRY(run_pass(shares->model, &request, first, segments, shares->threads));
     return ECG_OK;
 }
 
@@ -186,7 +186,7 @@ ecg_status ecg_model_describe(ecg_model *model, int64_t B, int64_t N, char *dst,
     if (status == ECG_OK && model->head)
         model->head->describe(lease.runner.head.state, &text);
     if (lease.memory)
-        ecg_pool_give_back(&model->pool, &lease);
+        ecg_pool_give_back(&model->pool, &lease, 1);
     else
         ecg_lease_free(&lease);
     return status;

@@ -56,15 +56,16 @@ bool ecg_pool_take(ecg_pool *pool, ecg_lease *dst, int64_t B, int64_t N, int thr
     return found;
 }
 
-void ecg_pool_give_back(ecg_pool *pool, ecg_lease *lease)
+void ecg_pool_give_back(ecg_pool *pool, ecg_lease *lease, int side_by_side)
 {
+    size_t each = ECG_POOL_BYTES_EACH * (size_t)side_by_side, most = each > ECG_POOL_BYTES ? each : ECG_POOL_BYTES;
     ecg_lease dropped[ECG_POOL_RUNNERS];
     size_t bytes = lease->bytes;
     int count = 0;
     hold();
     for (int i = 0; i < pool->count; i++)
         bytes += pool->idle[i].bytes;
-    while (pool->count == ECG_POOL_RUNNERS || (pool->count && bytes > ECG_POOL_BYTES)) {
+    while (pool->count == ECG_POOL_RUNNERS || (pool->count && bytes > most)) {
         bytes -= pool->idle[0].bytes;
         dropped[count++] = take_out(pool, 0);
     }

@@ -75,6 +75,7 @@ def run(args: Namespace) -> int:
     if args.out.lower().endswith((".pt", ".safetensors")):
         raise ConfigError("names a file", path=args.out, field="--out", remedy="Name a directory")
     _check_free(args.out, args.force)
+    _check_numbers(args)
     from .. import finetune, load, set_num_threads
     from ..inference.stream import Reading
     from ..training.balance import BALANCED
@@ -129,6 +130,17 @@ def _check_free(out: str, force: bool) -> None:
         path = os.path.join(out, name)
         if not force and os.path.lexists(path):
             raise Error("the file exists", path=path, field="--out", remedy="Give another name, or --force")
+
+
+def _check_numbers(args: Namespace) -> None:
+    """Refuse, before recordings are read, what the training would refuse."""
+    from ..training.history import check_loop
+    from ..training.schedules import with_rate
+    from ..validation import Number, checked
+
+    check_loop(None, epochs=args.epochs, batch_size=args.batch_size, patience=args.patience)
+    with_rate(args.lr, {})
+    checked(args.valid, Number(0, below=1), "valid")
 
 
 def _said(tuned: Any) -> str:

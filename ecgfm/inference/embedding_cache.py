@@ -62,7 +62,6 @@ class EmbeddingCache:
     def __init__(self, folder: StrPath, model: Any, how: str) -> None:
         self._folder = os.fspath(folder)
         self._key = f"{model_digest(model)} {how}".encode()
-        self.found = self.computed = 0
         try:
             os.makedirs(self._folder, exist_ok=True)
         except (OSError, ValueError) as error:
@@ -94,7 +93,6 @@ class EmbeddingCache:
         if not fits or found[width:].tobytes() != _digest(path, found[:width]):
             _say_damaged(path, "it is not what was written there")
             return None
-        self.found += 1
         return found[:width]
 
     def put(self, path: str, values: NDArray[np.float32]) -> None:
@@ -113,7 +111,6 @@ class EmbeddingCache:
                 file.write(values.tobytes() + _digest(path, values))
         except OSError as error:
             raise ConfigError(f"can't be written: {error.strerror}", path=path, field="cache") from None
-        self.computed += 1
 
 
 def _digest(path: str, values: NDArray[np.float32]) -> bytes:

@@ -94,13 +94,13 @@ def check_size(
 
 #: NumPy parses headers with `ast`, of which CPython 3.11 counts the depth for all threads together: when two parse at
 #: once, a good header may fail ("AST constructor recursion depth mismatch").
-_parsing = threading.Lock()
+_parsing = threading.RLock()
 
 
 def _renew_lock() -> None:
     """In a child of fork() the lock may be held by a thread that is not there."""
     global _parsing
-    _parsing = threading.Lock()
+    _parsing = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)

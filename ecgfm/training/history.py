@@ -74,6 +74,11 @@ class History(Callback):
         """Those of the best epoch; None where they are what the trainer has."""
         return self._weights
 
+    @property
+    def waited(self) -> int:
+        """int: epochs since the best one."""
+        return len(self.rows) - self.best_epoch
+
     def go_on(
         self,
         rows: list[dict[str, Any]],
@@ -165,7 +170,7 @@ class _Patience(Callback):
     epochs: int
 
     def epoch_ended(self, course: Course) -> None:
-        course.control.stop |= course.epoch - self.history.best_epoch >= self.epochs
+        course.control.stop |= self.history.waited >= self.epochs
 
 
 class _Progress(Callback):
@@ -243,15 +248,15 @@ def run_epochs(
         callbacks.append(_Progress(history, epochs, math.ceil(len(train) / update_freq)))
     if callback is not None:
         callbacks.append(_Told(history, callback))
+    start, file = Place(), None if standing is None else standing(history)
+    if file is not None:
+        callbacks.append(file)
+        start = file.restore(trainer, epochs) or start
     if patience is not None:
         callbacks.append(_Patience(history, patience))
+    if start.epoch > epochs or (patience is not None and history.waited >= patience):
+        return history
     feeds: list[Any] = [train, held]
-    start = Place()
-    if standing is not None:
-        callbacks.append(file := standing(history))
-        start = file.restore(trainer, epochs) or start
-        if start.epoch > epochs:
-            return history
     try:
         if cache is not None and epochs > 1:
             kept = Cache(trainer, *cache, _shown if shows else _unsaid)

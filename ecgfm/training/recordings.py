@@ -17,7 +17,7 @@ from ..ecg.prepare import spec_of
 from ..errors import ConfigError, Error, LabelError
 from ..inference.evaluate_about import About
 from ..inference.evaluate_plan import Plan
-from ..inference.evaluate_truth import key_text, read_truth
+from ..inference.evaluate_truth import read_truth
 from ..inference.stream import Done, Reading, collect, stream
 from ..inference.truth_table import KEYS, csv_columns, mapping_columns
 from ..io.inputs import expand
@@ -44,8 +44,8 @@ class Gathered:
         (recordings, Y), NaN where a label is not known.
     labels : tuple of str or None
         Names of the columns; None where nothing names them.
-    groups : list
-        (recordings,) the patient of each, or the recording that a file is of.
+    groups : list of int
+        (recordings,) a number for the patient of each, or for the recording that a file is of.
     places : list of int
         (recordings,) its place among all that were given.
     given : int
@@ -59,7 +59,7 @@ class Gathered:
     segments: list[Segments]
     y: NDArray[np.float64]
     labels: tuple[str, ...] | None
-    groups: list[Any]
+    groups: list[int]
     places: list[int]
     given: int
     failed: list[Any]
@@ -134,7 +134,7 @@ def gathered(
     Raises
     ------
     LabelError
-        If the labels don't fit, none is known, or a recording has no group.
+        If the labels or groups don't fit.
     Error
         If no recording can be read.
     """
@@ -203,20 +203,17 @@ def _segments(done: Done) -> Segments:
     )
 
 
-def _groups(done: Sequence[_One], truth: Any, about: About) -> list[Any]:
-    if about.groups is None:
-        numbers: dict[Any, int] = {}
-        return [numbers.setdefault(each.group, len(numbers)) for each in done]
-    if isinstance(about.groups, str):
-        values = [truth.also[about.groups][each.row] for each in done]
-    else:
-        values = [about.groups[each.place] for each in done]
-    for value, each in zip(values, done):
-        if value is None or value != value or not str(value).strip():
-            raise LabelError(
-                "it has no group", path=each.file, field="groups", remedy="Say whose it is, or leave it out"
-            )
-    return [key_text(value) for value in values]
+def _groups(done: Sequence[_One], truth: Any, about: About) -> list[int]:
+    """Numbers of the patients, or where none are given, of what the files are of."""
+    numbers: dict[Any, int] = {}
+    recordings = np.array([numbers.setdefault(each.group, len(numbers)) for each in done])
+    rows, places, files = ([getattr(each, name) for each in done] for name in ("row", "place", "file"))
+    patients = about.patients(truth, rows, places, recordings, files)
+    if patients is None:
+        return list(recordings.tolist())
+    if patients.unknown:
+        warn(f"of {patients.unknown} recordings the patient is not known: each counts as one of its own")
+    return list(patients.of[recordings].tolist())
 
 
 def _say_unlabelled(names: Sequence[str], count: int) -> None:

@@ -56,7 +56,9 @@ def identity(trainer: Any, feeds: Mapping[str, InMemory | Streamed | None], **se
 
 
 class StandingFile(Callback):
-    """Writes the file after each epoch; comes behind all that may end the training.
+    """Writes the file after each epoch.
+
+    It comes behind a user's callback, which may end the training, and before patience, which is asked anew.
 
     Parameters
     ----------

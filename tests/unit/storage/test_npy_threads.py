@@ -37,8 +37,21 @@ def test_one_at_a_time(monkeypatch):
 
 
 def test_a_child_has_a_lock_of_its_own():
-    with npy._parsing:
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with npy._parsing:
+            taken.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    try:
         child = os.fork()
         if child == 0:
-            os._exit(0 if not npy._parsing.locked() else 1)
+            os._exit(0 if npy._parsing.acquire(blocking=False) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        done.set()
+        holder.join()

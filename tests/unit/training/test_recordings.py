@@ -42,7 +42,7 @@ def read(folder):
 
 def test_what_is_gathered(read):
     assert [len(each) for each in read.segments] == [2, 1, 1] * 4
-    assert read.labels == LABELS and read.groups == [f"P{i // 2}" for i in range(12)]
+    assert read.labels == LABELS and read.groups == [i // 2 for i in range(12)]
     np.testing.assert_array_equal(read.y[:, 0], np.arange(12) % 2)
     assert np.isnan(read.y[3, 1]) and np.isnan(read.y).sum() == 1
     assert read.places == list(range(12)) and not read.failed and not read.unlabelled
@@ -115,7 +115,6 @@ def test_what_cannot_be_read_is_left_out(folder, tmp_path):
         ({"y": {"file": ["r77"], "fast": [1]}}, ecgfm.LabelError, "none of the 12 recordings is in the labels"),
         ({"labels": ["slow"]}, ecgfm.LabelError, "slow"),
         ({"groups": "patient"}, ecgfm.LabelError, "there is no column 'patient'"),
-        ({"y": {"file": ["r00"], "fast": [1], "who": [""]}, "groups": "who"}, ecgfm.LabelError, "has no group"),
         ({"y": np.zeros((3, 1))}, ecgfm.LabelError, "3 rows of labels for 12 recordings"),
         ({"numbers": True}, ecgfm.LabelError, "labels says which column is to be learned"),
     ],
@@ -125,6 +124,15 @@ def test_refusals(folder, change, error, match):
     how = {"y": folder / "labels.csv", "labels": None, "groups": None, "numbers": False, "reading": Reading()} | change
     with pytest.raises(error, match=match):
         gathered(folder / "ecgs", how.pop("y"), **how)
+
+
+def test_patients_that_are_not_known(folder):
+    """As in an evaluation: each is one of its own, which is said."""
+    table = {"file": ["r00", "r01", "r02", "r03"], "fast": [1, 0, 1, 0], "who": ["A", "", "A", None]}
+    files = [str(folder / "ecgs" / f"r{i:02}.npz") for i in range(4)]
+    with pytest.warns(ecgfm.InputWarning, match="of 2 recordings the patient is not known"):
+        found = gathered(files, table, labels=["fast"], groups="who", numbers=False, reading=Reading())
+    assert found.groups == [0, 1, 0, 2]
 
 
 def test_what_is_a_recording(folder, tmp_path):

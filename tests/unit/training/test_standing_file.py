@@ -78,6 +78,15 @@ def test_patience_and_callbacks_stay(model, tmp_path):
     assert_same(ecgfm.finetune(model, X, Y, **HOW, checkpoint_dir=tmp_path), stopped)
 
 
+def test_patience_may_differ(model, whole, tmp_path):
+    """The third epoch is worse: a patience of 1 ends there, the same again stays there, a longer one goes on."""
+    short = ecgfm.finetune(model, X, Y, **HOW, patience=1)
+    assert len(short.history) < 4
+    for _ in range(2):
+        assert_same(ecgfm.finetune(model, X, Y, **HOW, patience=1, checkpoint_dir=tmp_path), short)
+    assert_same(ecgfm.finetune(model, X, Y, **HOW, patience=4, checkpoint_dir=tmp_path), whole)
+
+
 @pytest.mark.parametrize(
     "change, differs",
     [
