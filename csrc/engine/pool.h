@@ -26,8 +26,8 @@ void ecg_pool_free(ecg_pool *pool);
 /* Takes an idle runner of this shape and number of threads; false if there is none. */
 bool ecg_pool_take(ecg_pool *pool, ecg_lease *dst, int64_t B, int64_t N, int threads);
 
-/* Gives a runner back, one of `side_by_side` that ran beside each other; the oldest idle ones go when there are too many
- * or they are too large. */
+/* Gives a runner back, one of `side_by_side` that ran beside each other; the oldest idle ones go when there are too
+ * many or they are too large. */
 void ecg_pool_give_back(ecg_pool *pool, ecg_lease *lease, int side_by_side);
 
 void ecg_lease_free(ecg_lease *lease);
